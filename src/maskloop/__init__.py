@@ -1,0 +1,1 @@
+"""Annotate, train, predict, correct, again."""

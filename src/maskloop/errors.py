@@ -1,0 +1,110 @@
+"""What can go wrong, in words a biologist understands.
+
+::
+
+    MaskloopError                      every error a user can cause: the problem, then the way out
+    |-- AxesError        (ValueError)  axes are missing, ambiguous or do not fit the array
+    |-- ImageError       (ValueError)  an image cannot be read or used
+    |-- MaskError        (ValueError)  a mask cannot be accepted as it is
+    |-- UsageError       (ValueError)  the choice made does not exist or does not fit
+    |-- ProjectError     (OSError)     the project folder is missing, broken or not writable
+    |   |-- RecordError                a record of the folder is broken or missing
+    |   `-- ProjectLocked              another writer holds the folder
+    |-- NotFound         (LookupError) no pair, checkpoint or run has this id
+    |-- IncompatibleWeights (ValueError)   weights and architecture do not fit
+    |-- UnsafeFile       (ValueError)  a file would have to run code to be read
+    |-- TrainingFailed   (RuntimeError)    training cannot go on
+    |-- Cancelled        (RuntimeError)    somebody asked to stop
+    `-- MissingExtra     (ImportError)     an optional library is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AxesError",
+    "Cancelled",
+    "ImageError",
+    "IncompatibleWeights",
+    "MaskError",
+    "MaskloopError",
+    "MissingExtra",
+    "NotFound",
+    "ProjectError",
+    "ProjectLocked",
+    "RecordError",
+    "TrainingFailed",
+    "UnsafeFile",
+    "UsageError",
+]
+
+
+class MaskloopError(Exception):
+    """An error that a user can cause and can mend.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, with the values that are wrong.
+    way_out
+        What to do about it.
+    """
+
+    def __init__(self, problem: str, way_out: str) -> None:
+        super().__init__(problem, way_out)
+        self.problem = problem
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  -> {self.way_out}"
+
+
+class AxesError(MaskloopError, ValueError):
+    """Axes are missing, ambiguous or do not fit the array."""
+
+
+class ImageError(MaskloopError, ValueError):
+    """An image cannot be read or used."""
+
+
+class MaskError(MaskloopError, ValueError):
+    """A mask cannot be accepted as it is."""
+
+
+class UsageError(MaskloopError, ValueError):
+    """The choice made does not exist or does not fit the others."""
+
+
+class ProjectError(MaskloopError, OSError):
+    """The project folder is missing, broken or not writable."""
+
+
+class RecordError(ProjectError):
+    """A record of the project folder is broken or missing."""
+
+
+class ProjectLocked(ProjectError):
+    """Another writer holds the project folder."""
+
+
+class NotFound(MaskloopError, LookupError):
+    """No pair, checkpoint, model or run has this id."""
+
+
+class IncompatibleWeights(MaskloopError, ValueError):
+    """The weights do not fit the architecture; each mismatch is named with both values."""
+
+
+class UnsafeFile(MaskloopError, ValueError):
+    """Reading the file would run code that came with it, so it was not read."""
+
+
+class TrainingFailed(MaskloopError, RuntimeError):
+    """Training cannot go on; the best weights so far are kept."""
+
+
+class Cancelled(MaskloopError, RuntimeError):
+    """Somebody asked to stop; what was finished is kept."""
+
+
+class MissingExtra(MaskloopError, ImportError):
+    """An optional library is not installed."""

@@ -1,0 +1,1 @@
+"""Pixels: axes, files, normalisation, masks, tiles, instances. Knows nothing of projects and models."""

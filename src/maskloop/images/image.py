@@ -1,0 +1,113 @@
+"""An image: lazy pixels with named axes, pixel size and channel names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskloop.errors import AxesError
+from maskloop.images.axes import parse_axes, reorder, spatial_axes
+
+__all__ = ["ArrayLike", "Image"]
+
+
+class ArrayLike(Protocol):
+    """What pixels must offer: NumPy, dask and zarr arrays, memory maps and our own lazy readers do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels with named axes. Knows nothing of files and projects.
+
+    Parameters
+    ----------
+    data
+        Any array with shape, dtype and slicing; read only when asked for.
+    axes
+        One letter of TCZYX per dimension.
+    pixel_size_um
+        Micrometres per pixel along Z, Y, X, where known.
+    channel_names
+        One name per channel, where known.
+    name
+        What to call the image in messages.
+    """
+
+    data: ArrayLike
+    axes: str
+    pixel_size_um: Mapping[str, float] = field(default_factory=dict)
+    channel_names: tuple[str, ...] = ()
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", parse_axes(self.axes, self.data.shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths in the order of `axes`."""
+        return tuple(int(length) for length in self.data.shape)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of each axis by its letter."""
+        return dict(zip(self.axes, self.shape, strict=True))
+
+    @property
+    def channels(self) -> int:
+        """Number of channels; one when there is no C axis."""
+        return self.sizes.get("C", 1)
+
+    @property
+    def spatial_axes(self) -> str:
+        """ZYX or YX."""
+        return spatial_axes(self.axes)
+
+    def read(self, axes: str | None = None) -> NDArray[Any]:
+        """All pixels as a NumPy array with the given axes (this image's own by default)."""
+        return reorder(np.asarray(self.data[...]), self.axes, axes or self.axes)
+
+    def frames(self, spatial_dims: int) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
+        """Pieces that a model sees as one image, read one at a time.
+
+        Parameters
+        ----------
+        spatial_dims
+            2: each T and Z apart, arrays CYX. 3: each T apart, arrays CZYX.
+
+        Yields
+        ------
+        index, pixels
+            Where the piece lies (such as ``{"T": 3, "Z": 0}``), and its pixels with the channel first.
+
+        Raises
+        ------
+        AxesError
+            If three dimensions are asked of an image without Z.
+        """
+        if spatial_dims == 3 and "Z" not in self.axes:
+            raise AxesError(
+                f"'{self.name}' has axes {self.axes} and no Z, but the model is three-dimensional.",
+                "Choose a two-dimensional model, or name the axes (for instance --axes ZYX).",
+            )
+        inner = "CZYX" if spatial_dims == 3 else "CYX"
+        outer = [letter for letter in self.axes if letter not in inner]
+        for place in product(*(range(self.sizes[letter]) for letter in outer)):
+            index = dict(zip(outer, place, strict=True))
+            piece = self.data[tuple(index.get(letter, slice(None)) for letter in self.axes)]
+            left = "".join(letter for letter in self.axes if letter not in index)
+            yield index, reorder(np.asarray(piece), left, inner)

@@ -1,0 +1,125 @@
+"""Intensities to numbers a network likes: fitted once per image (or dataset) before tiling, so that tiled equals untiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from maskloop.errors import ImageError
+from maskloop.records import Record
+
+__all__ = ["ChannelRange", "Normalization", "fit_channels", "make_range", "normalize", "percentiles", "thin_out"]
+
+MAX_FIT_PIXELS = 4_000_000
+"""More pixels than this per channel are thinned out evenly before fitting: the statistics do not change, the time does."""
+LIMIT = 10.0
+"""Normalised values stay within this of zero, so that one hot pixel cannot blow up the network."""
+
+
+class ChannelRange(Record):
+    """One channel's linear map: ``(pixel - offset) / scale``."""
+
+    offset: float
+    scale: float
+
+
+class Normalization(Record):
+    """How intensities are brought to a common range."""
+
+    mode: Literal["percentile", "min_max", "z_score", "none"] = Field(
+        "percentile", description="percentile (robust), min_max, z_score or none (divide by the range of the pixel type)."
+    )
+    scope: Literal["image", "dataset"] = Field(
+        "image", description="Fit to each image, or once to all images of the dataset (when absolute brightness matters)."
+    )
+    low: float = Field(1.0, ge=0, le=50, description="Lower percentile, becomes 0.")
+    high: float = Field(99.8, ge=50, le=100, description="Upper percentile, becomes 1.")
+    dataset_ranges: tuple[ChannelRange, ...] = Field((), description="The fitted maps, one per channel, when the scope is dataset.")
+
+    def fit(self, image: NDArray[Any]) -> tuple[ChannelRange, ...]:
+        """The maps to use for one image (C, ...), one per channel; those of the dataset when that is the scope.
+
+        Raises
+        ------
+        ImageError
+            If the dataset's maps are for another number of channels.
+        """
+        if self.scope == "image" or self.mode == "none" or not self.dataset_ranges:
+            return fit_channels(image, self)
+        if len(self.dataset_ranges) != len(image):
+            raise ImageError(
+                f"The image has {len(image)} channels, the intensity range of the dataset was fitted to {len(self.dataset_ranges)}.",
+                "Choose the channels that the model was trained on.",
+            )
+        return self.dataset_ranges
+
+
+def fit_channels(image: NDArray[Any], settings: Normalization) -> tuple[ChannelRange, ...]:
+    """Fit one linear map per channel of an image (C, ...), leaving out pixels that are not finite."""
+    return tuple(_fit(channel, settings) for channel in image)
+
+
+def _fit(channel: NDArray[Any], settings: Normalization) -> ChannelRange:
+    if settings.mode == "none":
+        limit = np.iinfo(channel.dtype).max if channel.dtype.kind in "ui" else 1.0
+        return ChannelRange(offset=0.0, scale=float(limit))
+    pixels = thin_out(channel)
+    if pixels.size == 0:
+        return ChannelRange(offset=0.0, scale=1.0)
+    if settings.mode == "z_score":
+        with np.errstate(over="ignore", invalid="ignore"):
+            return make_range(float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64)))
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if settings.mode == "percentile":
+        low, high = (float(value) for value in percentiles(pixels, (settings.low, settings.high)))
+        if high > low:
+            return make_range(low, high - low)
+    # Also a dark field with a few bright pixels: there the percentiles coincide, the extremes do not.
+    return make_range(lowest, highest - lowest)
+
+
+def make_range(offset: float, scale: float) -> ChannelRange:
+    """A usable linear map: a constant channel, and one that differs by rounding only, keeps the scale 1."""
+    return ChannelRange(offset=offset, scale=scale if scale > max(1e-30, 1e-12 * abs(offset)) else 1.0)
+
+
+def thin_out(channel: NDArray[Any]) -> NDArray[Any]:
+    """The finite pixels of a channel, flat; of a large channel an evenly spread part of at least two million."""
+    # An odd step does not fall in with rows of even length, nor with patterns of two columns.
+    step = max(1, channel.size // MAX_FIT_PIXELS) | 1
+    pixels = channel.reshape(-1)[::step]
+    if pixels.dtype.kind == "b":
+        return pixels.view(np.uint8)
+    return pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
+
+
+def percentiles(pixels: NDArray[Any], at: Sequence[float]) -> NDArray[np.float64]:
+    """Percentiles with linear interpolation, as ``np.percentile`` gives them; through a histogram where that is quicker."""
+    if pixels.dtype not in (np.uint8, np.uint16):
+        return np.asarray(np.percentile(pixels, at), np.float64)
+    below = np.cumsum(np.bincount(pixels.reshape(-1)))
+    place = np.asarray(at, np.float64) / 100 * (pixels.size - 1)
+    lower = np.searchsorted(below, np.floor(place), side="right")
+    upper = np.searchsorted(below, np.ceil(place), side="right")
+    return np.asarray(lower + (upper - lower) * (place - np.floor(place)), np.float64)
+
+
+def normalize(image: NDArray[Any], ranges: Sequence[ChannelRange]) -> NDArray[np.float32]:
+    """Apply fitted maps to an image or a tile (C, ...); pixels that are not finite become 0.
+
+    Values beyond the fitted range stay beyond it, up to 10 from zero.
+    """
+    result = np.empty(image.shape, np.float32)
+    # Beyond 16 bits, float32 would lose the signal on a large offset before the subtraction.
+    exact = np.float32 if image.dtype.itemsize <= 2 or image.dtype == np.float32 else np.float64
+    with np.errstate(over="ignore", invalid="ignore"):
+        for channel, (source, fitted) in enumerate(zip(image, ranges, strict=True)):
+            np.subtract(source, exact(fitted.offset), out=result[channel], dtype=exact, casting="unsafe")
+            result[channel] *= np.float32(1 / fitted.scale)
+    if image.dtype.kind == "f":
+        np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(result, -LIMIT, LIMIT, out=result)

@@ -1,0 +1,1 @@
+"""Work as data: jobs, and the one place that executes them."""

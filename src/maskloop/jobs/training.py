@@ -1,0 +1,230 @@
+"""A training as a job: what goes in is fixed once, then it trains, then the checkpoint is registered."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskloop.errors import TrainingFailed, UsageError
+from maskloop.events import Message, Report
+from maskloop.images.readers import open_image, open_labels
+from maskloop.jobs.base import TrainJob
+from maskloop.models.base import Architecture, Plan
+from maskloop.models.compatibility import require_compatible
+from maskloop.models.plan import make_plan
+from maskloop.project.layout import CheckpointRecord, Pair
+from maskloop.project.project import ProjectFolder
+from maskloop.records import Record, read_record, write_record
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskloop.models.data import Sample
+    from maskloop.models.loop import Trained
+
+__all__ = ["TrainingInputs", "fix_inputs", "plan_training", "run_training"]
+
+INPUTS = "inputs.json"
+
+
+class TrainingInputs(Record):
+    """All that a training depends on, fixed when it first starts, so that going on later means the same training."""
+
+    plan: Plan
+    training_ids: tuple[str, ...]
+    validation_ids: tuple[str, ...]
+    split_reason: str
+    training_mode: str
+    parent: str | None = None
+    imported_model: str | None = None
+    started: float
+
+
+def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
+    """The plan that this job would train by; changes nothing."""
+    architecture, start = _architecture(project, job)
+    return make_plan(
+        job.recipe, project.dataset.fingerprint(), architecture, chosen=_chosen(project), is_continued=start["training_mode"] != "train_from_scratch"
+    )
+
+
+def run_training(
+    project: ProjectFolder, job: TrainJob, run_id: str, *, report: Report, is_cancelled: Callable[[], bool]
+) -> CheckpointRecord | None:
+    """Train, or go on with a training that was interrupted, and register the result.
+
+    Returns
+    -------
+    CheckpointRecord | None
+        None in helper processes of a training on several devices.
+
+    Raises
+    ------
+    MaskloopError
+        If there is nothing to train on, the starting weights do not fit, or training cannot go on.
+    """
+    done = [record for record in project.checkpoints.list() if record.run_id == run_id]
+    if done:  # killed after the registration, before its last word
+        return done[0]
+    folder = project.history.folder(run_id)
+    inputs = fix_inputs(project, job, folder)
+    for text in (inputs.split_reason, f"Training mode: {inputs.training_mode}" + (f" ({inputs.parent})" if inputs.parent else "") + "."):
+        report(Message(text=text))
+    trained = _train(project, inputs, folder, run_id, report, is_cancelled)
+    return None if trained is None else _register(project, inputs, trained, run_id, folder)
+
+
+def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingInputs:
+    """Decide on plan, pairs and starting weights, or read what was decided when the run first started."""
+    if (folder / INPUTS).exists():
+        return read_record(folder / INPUTS, TrainingInputs)
+    selected = project.dataset.select(job.pairs)
+    if not selected:
+        raise UsageError(
+            "There is no pair to train on." if job.pairs == "all" else f"No pair is selected by '{job.pairs}'.",
+            "Add pairs with 'maskloop add', or train on all pairs.",
+        )
+    split = project.dataset.split(share=job.recipe.validation_share, seed=job.recipe.seed)
+    training = tuple(pair.pair_id for pair in selected if pair.pair_id not in split.validation)
+    if not training:
+        raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all.")
+    _architecture_now, start = _architecture(project, job)
+    plan = plan_training(project, job)
+    inputs = TrainingInputs(
+        plan=plan, training_ids=training, validation_ids=split.validation, split_reason=split.reason, started=time.time(), **start
+    )
+    write_record(folder / INPUTS, inputs)
+    if inputs.training_mode == "train_from_scratch":
+        project.set_architecture(plan.architecture.model_dump(mode="json"), chosen=_chosen(project))
+    project.set_decisions([decision.model_dump(mode="json") for decision in plan.decisions])
+    return inputs
+
+
+def _chosen(project: ProjectFolder) -> tuple[str, ...]:
+    return project.chosen_architecture
+
+
+def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:
+    """The network to train, and where its weights come from."""
+    own = Architecture.model_validate(project.architecture)
+    start = job.start
+    latest = project.checkpoints.latest
+    if start == "auto":
+        start = "latest" if latest is not None else "scratch"
+    if start == "scratch":
+        return own, {"training_mode": "train_from_scratch"}
+    if start == "latest" and latest is None:
+        raise UsageError("This project has no checkpoint to go on from.", "Train from scratch first: --from scratch.")
+    imported = {model.model_id: model for model in project.weights.list()}
+    if start in imported:
+        found = Architecture.model_validate(imported[start].architecture)
+        _same_task(own, found, start)
+        return found, {"training_mode": "continue_from_imported", "imported_model": start}
+    record = latest if start == "latest" and latest is not None else project.checkpoints.get(start)
+    found = Architecture.model_validate(record.architecture)
+    _same_task(own, found, record.checkpoint_id)
+    mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
+    return found, {"training_mode": mode, "parent": record.checkpoint_id}
+
+
+def _same_task(own: Architecture, found: Architecture, name: str) -> None:
+    require_compatible(own, found, source=name)
+
+
+def _samples(project: ProjectFolder, ids: tuple[str, ...], plan: Plan) -> list[Sample]:
+    from maskloop.models.data import samples_of
+
+    return [sample for pair in map(project.dataset.get, ids) for sample in samples_of(pair.pair_id, *_open(project, pair), plan)]
+
+
+def _open(project: ProjectFolder, pair: Pair) -> tuple[Any, Any]:
+    image = open_image(project.dataset.image_path(pair), axes=pair.axes)
+    return image, open_labels(project.dataset.mask_path(pair), axes=pair.mask_axes)
+
+
+def _start_weights(project: ProjectFolder, inputs: TrainingInputs) -> dict[str, Tensor] | None:
+    from maskloop.models.unet import build_unet
+    from maskloop.models.weights_file import fit_weights, read_weights
+
+    if inputs.parent is None and inputs.imported_model is None:
+        return None
+    path = project.checkpoints.path(inputs.parent) if inputs.parent else project.weights.path(str(inputs.imported_model))
+    module = build_unet(inputs.plan.architecture)
+    fit_weights(module, read_weights(path), source=path.name)
+    return module.state_dict()
+
+
+def _train(
+    project: ProjectFolder, inputs: TrainingInputs, folder: Path, run_id: str, report: Report, is_cancelled: Callable[[], bool]
+) -> Trained | None:
+    from maskloop.models.loop import train
+
+    pairs = {pair_id: project.dataset.get(pair_id).pixels_sha256 for pair_id in (*inputs.training_ids, *inputs.validation_ids)}
+    header = {
+        "architecture": inputs.plan.architecture.model_dump(mode="json"),
+        "classes": inputs.plan.architecture.class_labels,
+        "run_id": run_id,
+        "parent_checkpoint_id": inputs.parent,
+        "imported_model_id": inputs.imported_model,
+        "training_mode": inputs.training_mode,
+        "training_ids": inputs.training_ids,
+        "validation_ids": inputs.validation_ids,
+        "dataset_pixel_hashes": pairs,
+        "versions": _versions(),
+        "seed": inputs.plan.seed,
+    }
+    return train(
+        inputs.plan,
+        _samples(project, inputs.training_ids, inputs.plan),
+        validation=_samples(project, inputs.validation_ids, inputs.plan),
+        folder=folder,
+        start=_start_weights(project, inputs),
+        header=header,
+        report=report,
+        is_cancelled=is_cancelled,
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("maskloop", "torch", "numpy", "lightning-fabric", "scikit-image")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _register(project: ProjectFolder, inputs: TrainingInputs, trained: Trained, run_id: str, folder: Path) -> CheckpointRecord:
+    from maskloop.models.unet import build_unet, summarize
+
+    if not trained.weights.exists():
+        raise TrainingFailed(f"Run {run_id} has no weights to register.", "Train again; the pairs and settings are unchanged.")
+    plan, metrics = inputs.plan, trained.metrics
+    record = project.checkpoints.register(
+        trained.weights,
+        run_id=run_id,
+        parent=inputs.parent,
+        training_mode=inputs.training_mode,
+        pair_ids=inputs.training_ids,
+        number_of_images=len(inputs.training_ids),
+        number_of_patches=trained.patches,
+        split={"training": inputs.training_ids, "validation": inputs.validation_ids, "reason": inputs.split_reason},
+        metrics={**metrics, "epochs": trained.epochs, "best_epoch": trained.best_epoch, "stopped": trained.stopped, "seconds": trained.elapsed_s},
+        architecture=plan.architecture.model_dump(mode="json"),
+        starting_weights={"mode": inputs.training_mode, "checkpoint_id": inputs.parent, "imported_model_id": inputs.imported_model},
+        plan=plan.model_dump(mode="json"),
+        summary=summarize(build_unet(plan.architecture), plan.architecture),
+        versions=_versions(),
+        seed=plan.seed,
+        benchmark_summary=_benchmark(metrics, inputs),
+    )
+    for name in ("resume.pt", "best.pt"):
+        (folder / name).unlink(missing_ok=True)
+    return record
+
+
+def _benchmark(metrics: dict[str, float], inputs: TrainingInputs) -> str:
+    if not inputs.validation_ids:
+        return "no validation score: no honest validation set"
+    shown = {name: metrics[name] for name in ("dice", "iou", "ap50", "ap75") if name in metrics}
+    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())

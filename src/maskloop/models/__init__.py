@@ -1,0 +1,1 @@
+"""What can be trained: the U-Net family, its plan, its loop."""

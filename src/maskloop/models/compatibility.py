@@ -1,0 +1,70 @@
+"""Do these weights fit this architecture: each mismatch by name, with both values."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from maskloop.errors import IncompatibleWeights
+from maskloop.models.base import Architecture
+
+__all__ = ["Mismatch", "compare_architectures", "require_compatible"]
+
+COMPARED = {
+    "backend": "backend",
+    "spatial_dims": "dimensionality",
+    "preset": "preset",
+    "depth": "depth",
+    "base_channels": "base channels",
+    "normalization": "normalization",
+    "upsampling": "upsampling",
+    "input_channels": "input channels",
+    "output_mode": "output mode",
+    "num_classes": "number of classes",
+    "output_channels": "output channels",
+}
+"""Fields that must agree, and what people call them."""
+
+
+class Mismatch(NamedTuple):
+    """One property in which two architectures differ."""
+
+    name: str
+    wanted: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.found}, needed is {self.wanted}"
+
+
+def compare_architectures(wanted: Architecture, found: Architecture) -> list[Mismatch]:
+    """What keeps weights made for `found` from being used as `wanted`; empty when nothing does.
+
+    Names of the classes, threshold and loss may differ: they do not change what the weights mean to the network.
+    """
+    pairs = ((name, getattr(wanted, field), getattr(found, field)) for field, name in COMPARED.items())
+    return [Mismatch(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
+
+
+def require_compatible(wanted: Architecture, found: Architecture, *, source: str) -> None:
+    """Refuse weights that were made for another architecture.
+
+    Parameters
+    ----------
+    wanted
+        The architecture to train or to predict with.
+    found
+        The architecture that the weights were made for.
+    source
+        What to call the weights in the message, such as ``checkpoint 'unet_run_001'``.
+
+    Raises
+    ------
+    IncompatibleWeights
+        If they differ; each mismatch is named with both values.
+    """
+    mismatches = compare_architectures(wanted, found)
+    if mismatches:
+        raise IncompatibleWeights(
+            f"{source} does not fit the architecture: {'; '.join(map(str, mismatches))}.",
+            "Choose other weights, start from scratch, or set the architecture to that of the weights.",
+        )

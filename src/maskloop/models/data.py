@@ -1,0 +1,146 @@
+"""Samples in memory and the patches cut from them.
+
+Images stay in their own pixel type and are normalised patch by patch, so that the cache is no larger than the files.
+Every batch follows from (seed, step, rank) alone: a run that was killed draws the same patches when it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskloop.images.image import Image
+from maskloop.images.instances import encode_instances
+from maskloop.images.normalize import ChannelRange, normalize
+from maskloop.models.augment import change_intensities, draw_grid, resample, source_shape
+from maskloop.models.base import Plan
+
+__all__ = ["Batch", "PatchSampler", "Sample", "samples_of"]
+
+MAX_PLACES = 4096
+"""Pixels remembered per class and sample as centres of patches."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image as the model sees it, with its mask."""
+
+    pair_id: str
+    image: NDArray[Any]
+    """(C, Z, Y, X) or (C, Y, X), the pixels of the file."""
+    labels: NDArray[Any]
+    """(Z, Y, X) or (Y, X), class ids or instance ids."""
+    ranges: tuple[ChannelRange, ...]
+    """How `image` is normalised."""
+    spacing: tuple[float, ...] | None = None
+    """Micrometres along the spatial axes, where known."""
+
+
+def samples_of(pair_id: str, image: Image, labels: Image, plan: Plan) -> list[Sample]:
+    """Cut an image and its mask into what the model sees as one: planes for a 2D model, volumes for a 3D one."""
+    dimensions = plan.architecture.dimensions
+    sizes = {axis: image.pixel_size_um[axis] for axis in image.spatial_axes[-dimensions:] if axis in image.pixel_size_um}
+    spacing = tuple(sizes.values()) if len(sizes) == dimensions else None
+    pieces = zip(image.frames(dimensions), labels.frames(dimensions), strict=True)
+    return [
+        Sample(pair_id, np.ascontiguousarray(pixels), np.ascontiguousarray(mask[0]), plan.normalization.fit(pixels), spacing)
+        for (_, pixels), (_, mask) in pieces
+    ]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches ready for the network."""
+
+    images: Tensor
+    """float32 (N, C, *patch)."""
+    targets: Tensor
+    """binary: float32 (N, 1, *patch); multiclass: int64 (N, *patch); instances: float32 (N, 3, *patch)."""
+    pair_ids: tuple[str, ...]
+
+
+class PatchSampler:
+    """Cuts and augments batches of patches; the same (seed, step, rank) gives the same batch."""
+
+    def __init__(self, samples: Sequence[Sample], plan: Plan, *, rank: int = 0) -> None:
+        self.samples = list(samples)
+        self.plan = plan
+        self.rank = rank
+        self.patch = plan.patch_size
+        self.source = source_shape(plan.patch_size, plan.augmentation)
+        volumes = np.array([max(1.0, sample.labels.size / np.prod(self.patch)) for sample in self.samples])
+        # Between "each image" and "each pixel": large images hold more, but not the only truth.
+        self._weights = np.sqrt(volumes) / np.sqrt(volumes).sum()
+        self._targets = [_targets(sample, plan) for sample in self.samples]
+        self._places = [_places(sample, plan) for sample in self.samples]
+
+    def batch(self, step: int, batch_size: int) -> Batch:
+        """Patches of one step."""
+        random = np.random.default_rng([self.plan.seed, step, self.rank])
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        chosen = random.choice(len(self.samples), size=batch_size, p=self._weights)
+        cuts = [self._cut(int(index), random) for index in chosen]
+        images = torch.from_numpy(np.stack([image for image, _ in cuts]))
+        targets = torch.from_numpy(np.stack([target for _, target in cuts]))
+        grid = draw_grid(batch_size, self.patch, self.source, self.plan.augmentation, generator)
+        images = change_intensities(resample(images, grid, nearest=False), self.plan.augmentation, generator)
+        if self.plan.architecture.output_mode == "instances":
+            targets = resample(targets, grid, nearest=False)
+        else:
+            targets = resample(targets, grid, nearest=True)
+            if self.plan.architecture.output_mode == "multiclass":
+                targets = targets[:, 0].long()
+        return Batch(images, targets, tuple(self.samples[int(index)].pair_id for index in chosen))
+
+    def _cut(self, index: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        sample = self.samples[index]
+        shape = sample.labels.shape
+        places = self._places[index]
+        if places and random.random() < self.plan.foreground_share:
+            of_class = places[int(random.integers(len(places)))]
+            centre = np.array(np.unravel_index(int(of_class[random.integers(len(of_class))]), shape))
+            # The object need not lie in the very middle of the patch.
+            centre = centre + [int(random.integers(-length // 4, length // 4 + 1)) for length in self.patch]
+        else:
+            centre = np.array([int(random.integers(length)) for length in shape])
+        lengths = zip(centre, self.patch, self.source, shape, strict=True)
+        where = np.ix_(*(_reflected(int(at), patch, count, length) for at, patch, count, length in lengths))
+        image = normalize(np.stack([channel[where] for channel in sample.image]), sample.ranges)
+        return image, np.stack([channel[where] for channel in self._targets[index]]).astype(np.float32)
+
+
+def _reflected(centre: int, patch: int, count: int, length: int) -> NDArray[np.intp]:
+    """Indices of `count` pixels around `centre`, moved so that the patch lies inside, mirrored at the borders as often as needed."""
+    centre = length // 2 if patch >= length else min(max(centre, patch // 2), length - (patch - patch // 2))
+    if length == 1:
+        return np.zeros(count, np.intp)
+    period = 2 * (length - 1)
+    folded = np.arange(centre - count // 2, centre - count // 2 + count) % period
+    return np.minimum(folded, period - folded)
+
+
+def _targets(sample: Sample, plan: Plan) -> NDArray[Any]:
+    """What the loss compares with, channels first, kept small in memory."""
+    if plan.architecture.output_mode == "instances":
+        return encode_instances(sample.labels, spacing=sample.spacing).astype(np.float16)
+    if plan.architecture.output_mode == "binary":
+        return (sample.labels > 0)[None]
+    return sample.labels[None]
+
+
+def _places(sample: Sample, plan: Plan) -> list[NDArray[np.intp]]:
+    """Pixels of each class that occurs (any instance counts as one class), at most MAX_PLACES of each."""
+    classes = sample.labels if plan.architecture.output_mode == "multiclass" else (sample.labels > 0).astype(np.uint8)
+    flat = classes.reshape(-1)
+    places = []
+    for label in range(1, plan.architecture.num_classes):
+        found = np.flatnonzero(flat == label)
+        if found.size:
+            places.append(found[:: max(1, found.size // MAX_PLACES)])
+    return places

@@ -1,0 +1,320 @@
+"""The training loop, readable top to bottom, on Lightning Fabric (devices, precision, several GPUs and nodes).
+
+Every random number follows from (seed, step, rank), so a run that was killed and started again from its saved state
+ends, on a CPU, with the weights of an undisturbed run, bit for bit (unless a time budget ends it: clocks differ).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from maskloop.errors import Cancelled, TrainingFailed
+from maskloop.events import Message, Metric, Preview, Progress, Report, silent
+from maskloop.models.base import Plan
+from maskloop.models.data import Batch, PatchSampler, Sample
+from maskloop.models.device import find_machine
+from maskloop.models.losses import build_loss
+from maskloop.models.resume import TrainingState, load_state, save_state
+from maskloop.models.unet import build_unet
+from maskloop.models.validation import Validation, draw_preview
+from maskloop.models.weights_file import save_checkpoint
+
+__all__ = ["Trained", "train"]
+
+AVERAGE_DECAY = 0.99
+VALIDATION_COST = 0.15
+"""Whole-image validation may take this share of the training's arithmetic."""
+PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the best weights, and how it went."""
+
+    weights: Path
+    metrics: dict[str, float]
+    epochs: int
+    best_epoch: int
+    patches: int
+    elapsed_s: float
+    stopped: str
+    """Why it ended: ``epochs``, ``time``, ``patience``, ``cancelled`` or ``not finite``."""
+
+
+def train(
+    plan: Plan,
+    training: Sequence[Sample],
+    *,
+    validation: Sequence[Sample] = (),
+    folder: Path,
+    start: dict[str, Tensor] | None = None,
+    header: dict[str, Any] | None = None,
+    report: Report = silent,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    save_every_s: float = 30.0,
+) -> Trained | None:
+    """Train by a plan, or go on with the training whose state lies in `folder`.
+
+    Parameters
+    ----------
+    plan
+        Everything that is decided.
+    training, validation
+        Samples to learn from, and whole images to score on; without the latter no score is reported and the last weights count.
+    folder
+        The run's folder: ``resume.pt``, ``best.pt`` and previews are written there.
+    start
+        Weights to start from, already fitted to the plan's architecture.
+    header
+        Facts to store in the checkpoint beside the plan.
+    report, is_cancelled
+        Told of progress; asked before each step.
+    save_every_s
+        Seconds between two saved states.
+
+    Returns
+    -------
+    Trained | None
+        None in helper processes of a training on several devices.
+
+    Raises
+    ------
+    TrainingFailed
+        If the loss is not finite before any weights were kept.
+    Cancelled
+        If cancelled before any weights were kept.
+    """
+    return _Training(plan, training, validation, folder, header or {}, report, is_cancelled, save_every_s).run(start)
+
+
+class _Training:
+    """One training: the network, its average, the optimiser and the state."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        training: Sequence[Sample],
+        validation: Sequence[Sample],
+        folder: Path,
+        header: dict[str, Any],
+        report: Report,
+        is_cancelled: Callable[[], bool],
+        save_every_s: float,
+    ) -> None:
+        machine = find_machine(plan.device)
+        self.fabric = Fabric(
+            accelerator=machine.device, devices=plan.devices, num_nodes=plan.nodes, precision=PRECISIONS[plan.precision]  # type: ignore[arg-type]
+        )
+        self.fabric.launch()
+        self.plan, self.folder, self.header = plan, folder, header
+        self.report = report if self.fabric.is_global_zero else silent
+        self.is_cancelled, self.save_every_s = is_cancelled, save_every_s
+        self.sampler = PatchSampler(training, plan, rank=self.fabric.global_rank)
+        self.validation = Validation(validation, plan)
+        self.loss = build_loss(plan.architecture, class_weights=plan.class_weights)
+        self.state = TrainingState(batch_size=plan.batch_size)
+        self.clock = time.monotonic()
+        self.saved = self.told = 0.0
+
+    def run(self, start: dict[str, Tensor] | None) -> Trained | None:
+        """Train until epochs, time or patience end, or somebody cancels."""
+        self._build(start)
+        self._restore()
+        stopped = "epochs"
+        try:
+            while self.state.epoch < self.plan.epochs:
+                self._epoch()
+                is_last = self.state.epoch == self.plan.epochs or self._time_left() <= 0
+                if is_last or self.state.epoch % self.validation_every == 0:
+                    self._validate()
+                self._save()
+                if self._time_left() <= 0:
+                    stopped = "time"
+                    break
+                if self.validation.samples and self.state.epoch - self.state.best_epoch >= self.plan.patience:
+                    stopped = "patience"
+                    break
+        except (_NotFinite, Cancelled) as end:
+            stopped = "cancelled" if isinstance(end, Cancelled) else "not finite"
+            self._stop_early(end)
+        self.fabric.barrier()
+        if not self.fabric.is_global_zero:
+            return None
+        state = self.state
+        return Trained(
+            self.folder / "best.pt", state.best_metrics, state.epoch, state.best_epoch, state.patches, self._elapsed(), stopped
+        )
+
+    def _build(self, start: dict[str, Tensor] | None) -> None:
+        plan = self.plan
+        torch.manual_seed(plan.seed)
+        module = build_unet(plan.architecture)
+        if start is not None:
+            module.load_state_dict(start)
+        module = module.to(memory_format=torch.channels_last if plan.architecture.dimensions == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+        self.module: nn.Module = module
+        self.model, self.optimizer = self.fabric.setup(module, optimizer)
+        self.average = AveragedModel(module, multi_avg_fn=_average, use_buffers=True)
+        self.steps = plan.steps_per_epoch * plan.epochs
+        costs = self.validation.pixels * 1.3, plan.steps_per_epoch * plan.batch_size * math.prod(plan.patch_size) * 3
+        self.validation_every = min(max(1, plan.epochs // 10), math.ceil(costs[0] / (VALIDATION_COST * costs[1])) or 1)
+
+    def _epoch(self) -> None:
+        """Train on about as many pixels as the training images have."""
+        self.model.train()
+        losses = []
+        end = (self.state.epoch + 1) * self.plan.steps_per_epoch
+        while self.state.step < end:
+            if self.is_cancelled():
+                raise Cancelled("The training was cancelled.", "The best weights so far are kept.")
+            losses.append(self._step())
+            self._tell_progress(end)
+            if self._time_left() <= 0:
+                self.state.step = end
+        self.state.epoch += 1
+        self.epoch_loss = sum(losses) / max(1, len(losses))
+        if not self.validation.samples:
+            self.report(Metric(epoch=self.state.epoch, values={"loss": self.epoch_loss}))
+
+    def _step(self) -> float:
+        """One batch; one that does not fit into memory is halved, said aloud, and tried again."""
+        while True:
+            try:
+                loss = self._learn(self.sampler.batch(self.state.step, self.state.batch_size))
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or self.state.batch_size == 1:
+                    raise
+                self.optimizer.zero_grad()
+                self.state.batch_size //= 2
+                text = f"The batch did not fit into memory: going on with {self.state.batch_size} patches per step."
+                self.report(Message(level="warning", text=text))
+            else:
+                break
+        self.state.step += 1
+        self.state.patches += self.state.batch_size * self.fabric.world_size
+        return loss
+
+    def _learn(self, batch: Batch) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * self._rate()
+        images = batch.images.to(self.fabric.device, memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d)
+        loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _NotFinite(f"The loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}, with {', '.join(sorted(set(batch.pair_ids)))}")
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.average.update_parameters(self.module)
+        return value
+
+    def _rate(self) -> float:
+        """Share of the peak learning rate: a short rise, then a cosine down to 1 %."""
+        done = self.state.step / self.steps
+        if self.plan.time_s is not None:
+            done = max(done, min(1.0, self._elapsed() / self.plan.time_s))
+        rise = min(1.0, (self.state.step + 1) / max(10, min(200, self.steps // 20)))
+        return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def _elapsed(self) -> float:
+        return self.state.elapsed_s + time.monotonic() - self.clock
+
+    def _time_left(self) -> float:
+        if self.plan.time_s is None:
+            return math.inf
+        return self.plan.time_s - self.validation.last_s - self._elapsed()
+
+    def _validate(self) -> None:
+        """Score the averaged weights on whole images with the code that users run, and keep them when they are the best."""
+        if not self.validation.samples:
+            self._keep({"loss": self.epoch_loss})
+            return
+        self.average.eval()
+        scores = self.validation.score(self.average.module, self.loss, self.fabric.device)
+        metrics = {"loss": self.epoch_loss, **scores.values}
+        self.report(Metric(epoch=self.state.epoch, values=metrics))
+        if self.fabric.is_global_zero:
+            name = f"previews/epoch_{self.state.epoch:04d}.png"
+            draw_preview(self.folder / name, scores)
+            self.report(Preview(epoch=self.state.epoch, path=name))
+        if self.state.best_score is None or scores.score > self.state.best_score:
+            self.state.best_score = scores.score
+            self._keep(metrics)
+
+    def _keep(self, metrics: dict[str, float]) -> None:
+        self.state.best_epoch, self.state.best_metrics = self.state.epoch, metrics
+        if self.fabric.is_global_zero:
+            header = {**self.header, "plan": self.plan.model_dump(mode="json"), "metrics": metrics, "epoch": self.state.epoch}
+            save_checkpoint(self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header)
+
+    def _stop_early(self, end: Exception) -> None:
+        """Keep the best so far when cancelled or diverged; without any there is nothing to keep."""
+        if self.state.best_metrics:
+            self._save(always=True)
+            self.report(Message(level="warning", text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) are kept."))
+            return
+        if isinstance(end, Cancelled):
+            raise Cancelled("The training was cancelled before its first validation.", "Start it again: it goes on where it was.") from None
+        raise TrainingFailed(f"{end}.", "Look at these images for wrong values, or lower the learning rate (now {self.plan.learning_rate}).") from None
+
+    def _save(self, *, always: bool = False) -> None:
+        if not self.fabric.is_global_zero or not (always or time.monotonic() - self.saved >= self.save_every_s):
+            return
+        self.state.elapsed_s, self.clock = self._elapsed(), time.monotonic()
+        tensors = {"model": self.module.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_state(self.folder / "resume.pt", self.state, tensors)
+        self.saved = time.monotonic()
+
+    def _restore(self) -> None:
+        if not (self.folder / "resume.pt").exists():
+            return
+        self.state, tensors = load_state(self.folder / "resume.pt")
+        self.module.load_state_dict(tensors["model"])
+        self.average.load_state_dict(tensors["average"])
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        self.clock = time.monotonic()
+        self.report(Message(text=f"Going on after epoch {self.state.epoch}."))
+
+    def _tell_progress(self, epoch_end: int) -> None:
+        now = time.monotonic()
+        if now - self.told < 0.5 and self.state.step < epoch_end:
+            return
+        self.told, elapsed = now, max(1e-6, self._elapsed())
+        left = elapsed / self.state.step * (self.steps - self.state.step)
+        if self.plan.time_s is not None:
+            left = min(left, max(0.0, self.plan.time_s - elapsed))
+        rate = self.state.patches / elapsed
+        done = self.state.step / self.plan.steps_per_epoch
+        self.report(Progress(stage="training", done=done, total=self.plan.epochs, unit="epochs", rate=rate, seconds_left=left))
+
+
+class _NotFinite(Exception):
+    """The loss is not finite; the message says where."""
+
+
+def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+    """Exponential moving average whose window grows at the start, so that the first random weights are soon forgotten."""
+    seen = int(count)
+    decay = min(AVERAGE_DECAY, (1 + seen) / (10 + seen))
+    if averaged[0].is_floating_point():
+        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+        return
+    for old, new in zip(averaged, current, strict=True):
+        old.copy_(new)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words

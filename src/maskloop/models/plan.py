@@ -1,0 +1,268 @@
+"""The plan: a recipe made concrete from what the data is like and what the machine offers, each decision with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from maskloop.errors import UsageError
+from maskloop.images.fingerprint import Fingerprint
+from maskloop.images.normalize import Normalization
+from maskloop.models.base import Architecture, Augmentation, Decision, Plan, Recipe
+from maskloop.models.device import Machine, find_machine
+
+__all__ = ["make_plan"]
+
+PATCH_LIMIT_2D = {"cpu": 256, "cuda": 512}
+PATCH_LIMIT_3D = {"cpu": 64, "cuda": 128}
+PATCHES_FOR_32 = 12_000
+"""Patches of the largest size that a network with 32 base channels wants to see; with less time a smaller one ends up better."""
+FLOPS_PER_S = {"cpu": 6e10, "cpu_bf16": 1.4e11, "cuda": 2e13}
+"""Sustained arithmetic of training, per core on a CPU (measured on the standard U-Net, 256 x 256, channels last)."""
+PATCHES_BY_DEFAULT = 8_000
+
+
+class _Decisions:
+    """Collects values with their reasons; a value that a person set wins."""
+
+    def __init__(self) -> None:
+        self.all: list[Decision] = []
+
+    def take(self, name: str, chosen: Any, planned: Any, reason: str) -> Any:
+        value, source = (planned, "planned") if chosen is None else (chosen, "person")
+        shown = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        self.all.append(Decision(name=name, value=shown, reason=reason if chosen is None else "Set by a person.", source=source))
+        return value
+
+
+def make_plan(
+    recipe: Recipe,
+    fingerprint: Fingerprint,
+    architecture: Architecture,
+    *,
+    chosen: Collection[str] = (),
+    is_continued: bool = False,
+    machine: Machine | None = None,
+) -> Plan:
+    """Decide everything about a training.
+
+    Parameters
+    ----------
+    recipe
+        What a person chose; what is left open is decided here.
+    fingerprint
+        What the data is like.
+    architecture
+        The project's network.
+    chosen
+        Fields of the architecture that a person set: they are not changed.
+    is_continued
+        Whether training goes on from weights, so that the network must stay as it is.
+    machine
+        Where it will run; looked up when left out.
+
+    Raises
+    ------
+    UsageError
+        If the data cannot be used with the choices made.
+    """
+    machine = machine or find_machine(recipe.device)
+    say = _Decisions()
+    fixed = set(Architecture.model_fields) if is_continued else set(chosen)
+    precision = say.take("precision", recipe.precision, "bf16" if machine.has_bf16 else "fp32", _precision_reason(machine))
+    architecture = _dimensions(architecture, fingerprint, fixed, say)
+    architecture = _depth(architecture, fingerprint, recipe, fixed, say)
+    patch = _patch(architecture, fingerprint, recipe, machine, say)
+    architecture = _width(architecture, patch, recipe, fixed, machine, precision, say)
+    batch = _batch(architecture, patch, recipe, machine, precision, say)
+    normalization = _normalization(fingerprint, recipe, say)
+    epochs, steps, patience = _schedule(fingerprint, patch, batch, architecture, recipe, machine, precision, say)
+    weights, share = _balance(architecture, fingerprint, recipe, say)
+    augmentation = say.take("augmentation", recipe.augmentation, _augmentation(architecture), "Microscopy has no up or down; size and light vary a little.")
+    rate = say.take(
+        "learning_rate", recipe.learning_rate, 5e-4 if is_continued else 2e-3, "Peak of a cosine schedule for AdamW; lower when going on from weights."
+    )
+    diameters = fingerprint.object_diameters_px
+    return Plan(
+        architecture=architecture,
+        patch_size=patch,
+        batch_size=batch,
+        steps_per_epoch=steps,
+        epochs=epochs,
+        time_s=recipe.time_s,
+        patience=patience,
+        learning_rate=rate,
+        normalization=normalization,
+        augmentation=augmentation,
+        class_weights=weights,
+        foreground_share=share,
+        precision=precision,
+        object_diameter_px=diameters[1] if len(diameters) > 1 else None,
+        object_extent_px=fingerprint.object_extent_px,
+        pixel_size_um=fingerprint.pixel_size_um,
+        seed=recipe.seed,
+        device=recipe.device,
+        devices=recipe.devices,
+        nodes=recipe.nodes,
+        tensorboard=recipe.tensorboard,
+        decisions=tuple(say.all),
+    )
+
+
+def _precision_reason(machine: Machine) -> str:
+    if machine.has_bf16:
+        return f"{machine.name} computes in bf16, about twice as fast as fp32."
+    return f"{machine.name} has no fast bf16."
+
+
+def _dimensions(architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions) -> Architecture:
+    """Fit spatial dimensions and input channels to the data, or say why they do not fit."""
+    volumes = data.spatial_dims == (3,) and data.smallest_shape[0] >= 8
+    planned = "3d" if volumes else "2d"
+    own = architecture.spatial_dims if "spatial_dims" in fixed else None
+    dims = say.take("spatial_dims", own, planned, "All images are volumes of 8 planes or more." if volumes else "Images are planes, or too thin for volumes.")
+    if dims == "3d" and data.spatial_dims != (3,):
+        raise UsageError(
+            f"The network is three-dimensional, but the dataset has images with {' and '.join(map(str, data.spatial_dims))} spatial axes.",
+            "Choose spatial_dims 2d (volumes are then taken plane by plane), or keep only volumes in this project.",
+        )
+    if "input_channels" in fixed and architecture.input_channels != data.channels:
+        raise UsageError(
+            f"The network takes {architecture.input_channels} channels, the images have {data.channels}.",
+            "Train from scratch, or accept images with the same channels.",
+        )
+    say.take("input_channels", None, data.channels, f"The images have {data.channels} channel{'s' if data.channels > 1 else ''}.")
+    return _changed(architecture, spatial_dims=dims, input_channels=data.channels)
+
+
+def _changed(architecture: Architecture, **changes: Any) -> Architecture:
+    return Architecture.model_validate(architecture.model_dump() | changes)
+
+
+def _lengths(architecture: Architecture, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[-architecture.dimensions :]
+
+
+def _depth(architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed: set[str], say: _Decisions) -> Architecture:
+    shortest = min(_lengths(architecture, data.median_shape))
+    largest = max(1, min(architecture.depth, int(math.log2(max(4, shortest))) - 2))
+    own = recipe.depth if "depth" not in fixed else architecture.depth
+    if recipe.depth is not None and "depth" in fixed and recipe.depth != architecture.depth:
+        raise UsageError(f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.", "Train from scratch to change the network.")
+    depth = say.take("depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see 4 px or more.")
+    return _changed(architecture, depth=depth)
+
+
+def _patch(architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions) -> tuple[int, ...]:
+    step = 2**architecture.depth
+    limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device]
+    planned = tuple(max(step, min(limit, math.ceil(length / step) * step) // step * step) for length in _lengths(architecture, data.median_shape))
+    reason = f"Covers the median image as far as {limit} px a side, in steps of {step}."
+    patch = tuple(say.take("patch_size", recipe.patch_size, planned, reason))
+    if len(patch) == 1:
+        patch *= architecture.dimensions
+    if len(patch) != architecture.dimensions or any(length % step for length in patch):
+        raise UsageError(
+            f"Patch size {patch} does not fit a {architecture.spatial_dims} network of depth {architecture.depth}.",
+            f"Give {architecture.dimensions} lengths that are multiples of {step}, such as {planned}.",
+        )
+    return patch
+
+
+def _flops(architecture: Architecture, patch: tuple[int, ...]) -> float:
+    """Operations of one training step per patch: three passes over the two 3^n convolutions of each level, twice (both ways)."""
+    total, pixels, taps = 0.0, math.prod(patch), 3**architecture.dimensions
+    for level in range(architecture.depth + 1):
+        width = architecture.base_channels * 2**level
+        here = pixels / 2 ** (level * architecture.dimensions)
+        total += here * taps * (5.5 if level < architecture.depth else 1.5) * width * width
+    return 2 * 3 * total
+
+
+def _patches_per_s(architecture: Architecture, patch: tuple[int, ...], machine: Machine, precision: str) -> float:
+    key = "cpu_bf16" if machine.device == "cpu" and precision == "bf16" else machine.device
+    cores = min(machine.cores, 16) if machine.device == "cpu" else 1
+    # Narrow layers leave the arithmetic units half empty.
+    efficiency = min(1.0, 0.3 + 0.7 * architecture.base_channels / 32)
+    return FLOPS_PER_S[key] * cores * efficiency / _flops(architecture, patch)
+
+
+def _width(
+    architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, fixed: set[str], machine: Machine, precision: str, say: _Decisions
+) -> Architecture:
+    if recipe.base_channels is not None and "base_channels" in fixed and recipe.base_channels != architecture.base_channels:
+        raise UsageError(
+            f"{recipe.base_channels} base channels were asked for, but the weights need {architecture.base_channels}.",
+            "Train from scratch to change the network.",
+        )
+    own = recipe.base_channels or (architecture.base_channels if "base_channels" in fixed else None)
+    planned, reason = architecture.base_channels, "The project's network; no time budget was given."
+    if recipe.time_s is not None:
+        speed = _patches_per_s(_changed(architecture, base_channels=32), patch, machine, precision)
+        seen = speed * recipe.time_s
+        planned = 32 if seen >= PATCHES_FOR_32 else 24 if seen >= PATCHES_FOR_32 / 2 else 16 if seen >= PATCHES_FOR_32 / 30 else 8
+        reason = f"In {recipe.time_s:.0f} s this machine trains about {seen:.0f} patches at 32 channels; {planned} see enough of them."
+    return _changed(architecture, base_channels=say.take("base_channels", own, planned, reason))
+
+
+def _batch(architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, machine: Machine, precision: str, say: _Decisions) -> int:
+    # About ten feature maps of the first level's width are kept per convolution pair and level; levels shrink geometrically.
+    size = 2 if precision != "fp32" else 4
+    per_patch = math.prod(patch) * architecture.base_channels * size * 16
+    fits = max(1, int(machine.memory_bytes * 0.5 / per_patch))
+    wanted = {2: {"cpu": 4, "cuda": 16}, 3: {"cpu": 2, "cuda": 4}}[architecture.dimensions][machine.device]
+    # Small patches: more of them, so that a batch holds about as many pixels.
+    limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device] ** architecture.dimensions
+    wanted = min(16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch))))
+    reason = f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
+    return int(say.take("batch_size", recipe.batch_size, min(wanted, fits), reason))
+
+
+def _normalization(data: Fingerprint, recipe: Recipe, say: _Decisions) -> Normalization:
+    planned = Normalization()
+    value: Normalization = say.take("normalization", recipe.normalization, planned, "Robust to hot pixels and to exposure: percentiles of each image.")
+    if value.scope == "dataset" and not value.dataset_ranges:
+        value = value.model_copy(update={"dataset_ranges": data.ranges})
+    return value
+
+
+def _schedule(
+    data: Fingerprint, patch: tuple[int, ...], batch: int, architecture: Architecture, recipe: Recipe, machine: Machine, precision: str, say: _Decisions
+) -> tuple[int, int, int]:
+    """Epochs, steps of an epoch, patience."""
+    per_epoch = max(data.pair_count, round(data.total_pixels / math.prod(patch)))
+    steps = max(1, math.ceil(per_epoch / batch))
+    wanted, reason = PATCHES_BY_DEFAULT, f"About {PATCHES_BY_DEFAULT} patches in all, at least 30 epochs."
+    if recipe.time_s is not None:
+        # Twice what the estimate says: the clock ends the training, the epochs must not.
+        wanted = int(2 * recipe.time_s * _patches_per_s(architecture, patch, machine, precision))
+        reason = f"More than fit into {recipe.time_s:.0f} s; the clock ends the training."
+    planned = max(30, math.ceil(wanted / (steps * batch)))
+    epochs = say.take("epochs", recipe.epochs, planned, reason)
+    patience = say.take("patience", recipe.patience, max(20, epochs // 3), "A third of the epochs without a better validation score.")
+    return epochs, steps, patience
+
+
+def _balance(architecture: Architecture, data: Fingerprint, recipe: Recipe, say: _Decisions) -> tuple[tuple[float, ...] | None, float]:
+    frequencies = data.class_frequencies
+    foreground = 1 - frequencies.get(0, 0.0)
+    share = say.take(
+        "foreground_share",
+        recipe.foreground_share,
+        0.33 if foreground > 0.2 and architecture.output_mode != "multiclass" else 0.5,
+        f"{foreground:.0%} of the pixels are foreground; this share of the patches is placed on foreground, each class as often.",
+    )
+    if architecture.output_mode != "multiclass":
+        return None, share
+    found = [max(frequencies.get(label, 0.0), 1e-4) for label in range(architecture.num_classes)]
+    raw = [value**-0.25 for value in found]
+    planned = tuple(round(value * len(raw) / sum(raw), 3) for value in raw)
+    weights = say.take("class_weights", recipe.class_weights, planned, "Rare classes weigh more: frequency to the power -1/4, mean 1.")
+    if len(weights) != architecture.num_classes:
+        raise UsageError(f"{len(weights)} class weights were given for {architecture.num_classes} classes.", "Give one weight per class, background first.")
+    return tuple(weights), share
+
+
+def _augmentation(architecture: Architecture) -> Augmentation:
+    return Augmentation(free_rotation=True, elastic=0.3 if architecture.dimensions == 2 else 0.0, blur=1.0)

@@ -1,0 +1,40 @@
+"""The exact state of a training on disk, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskloop.records import write_whole
+
+__all__ = ["TrainingState", "load_state", "save_state"]
+
+
+@dataclass
+class TrainingState:
+    """Where a training is; together with the tensors all that the next step depends on."""
+
+    step: int = 0
+    epoch: int = 0
+    elapsed_s: float = 0.0
+    batch_size: int = 0
+    patches: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+
+
+def save_state(path: Path, state: TrainingState, tensors: dict[str, Any]) -> None:
+    """Write the state whole: a kill leaves the one before."""
+    with write_whole(path) as file:
+        torch.save({"state": json.dumps(asdict(state)), **tensors}, file)
+
+
+def load_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
+    """The state and the tensors that `save_state` wrote."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return TrainingState(**json.loads(content.pop("state"))), content

@@ -1,0 +1,367 @@
+"""The U-Net family: plain, residual and with attention gates, in 2D and 3D, built exactly as its description says.
+
+Ronneberger et al. 2015 (U-Net), Cicek et al. 2016 (3D), He et al. 2016 (residual blocks), Oktay et al. 2018 (attention gates).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from maskloop.models.base import Architecture
+
+__all__ = ["UNet", "build_unet", "reach", "summarize", "training_memory_bytes"]
+
+CONVS_PER_BLOCK = 2
+GROUP_SIZE = 8
+"""Channels that share statistics in group normalisation."""
+LOSS_BYTES = 24
+"""Per pixel and output channel: logits, probabilities, target and their gradients in fp32."""
+
+
+def build_unet(architecture: Architecture) -> UNet:
+    """Build the network that an architecture describes, initialised for training from scratch.
+
+    Parameters
+    ----------
+    architecture
+        What to build.
+
+    Returns
+    -------
+    network
+        Maps (N, input_channels, *S) to logits (N, output_channels, *S); lengths S are multiples of ``2 ** depth``.
+        There is no activation inside.
+    """
+    network = UNet(architecture)
+    for module in network.modules():
+        _initialise(module)
+    # A residual block starts as its shortcut: deep networks train from the first step (Goyal et al. 2017).
+    for block in network.modules():
+        if isinstance(block, ResidualBlock):
+            last = block.last
+            nn.init.zeros_(last.conv.weight if isinstance(last.norm, nn.Identity) else last.norm.get_parameter("weight"))
+    return network
+
+
+def _initialise(module: nn.Module) -> None:
+    """He et al. 2015 before a ReLU; unit gain for layers that no ReLU follows."""
+    if not isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return
+    if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
+        # Kernels of 2 with stride 2 never overlap: each output pixel sees one pixel of each input channel.
+        nn.init.normal_(module.weight, std=module.in_channels**-0.5)
+    else:
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if module.kernel_size[0] == 3 else "linear")
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Normalisation over groups of channels of each image, in the precision of the features.
+
+    Autocast would widen it to fp32 on CUDA and keep 2.5 times the memory for the backward pass; its sums are fp32 anyway.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, *S); a single pixel is accepted."""
+        with torch.autocast(input.device.type, enabled=False):
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            return torch.group_norm(input, self.num_groups, weight, bias, self.eps)
+
+
+class InstanceNorm(GroupNorm):
+    """Normalisation of each channel of each image; unlike PyTorch's own it keeps channels last."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+
+def _norm(architecture: Architecture, channels: int) -> nn.Module:
+    match architecture.normalization:
+        case "batch":
+            return (nn.BatchNorm3d if architecture.dimensions == 3 else nn.BatchNorm2d)(channels)
+        case "instance":
+            return InstanceNorm(channels)
+        case "group":
+            groups = next(n for n in range(max(1, channels // GROUP_SIZE), 0, -1) if channels % n == 0)
+            return GroupNorm(groups, channels)
+        case "none":
+            return nn.Identity()
+
+
+def _conv(architecture: Architecture, inputs: int, outputs: int, size: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d | nn.Conv3d:
+    kind = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+    return kind(inputs, outputs, size, stride=stride, padding=size // 2 if size == 3 else 0, bias=bias)
+
+
+def _resize(scores: Tensor) -> Tensor:
+    """Twice the resolution by (bi- or tri-) linear interpolation."""
+    return functional.interpolate(scores, scale_factor=2.0, mode="bilinear" if scores.ndim == 4 else "trilinear", align_corners=False)
+
+
+class ConvNorm(nn.Module):
+    """A convolution and its normalisation; the convolution has a bias only where no normalisation follows to provide it."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.conv = _conv(architecture, inputs, outputs, size, bias=architecture.normalization == "none")
+        self.norm = _norm(architecture, outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, *S) to (N, outputs, *S)."""
+        normalised: Tensor = self.norm(self.conv(features))
+        return normalised
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions, each followed by normalisation and ReLU."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
+        super().__init__()
+        widths = [inputs] + [outputs] * CONVS_PER_BLOCK
+        self.convs = nn.ModuleList(ConvNorm(architecture, a, b, 3) for a, b in itertools.pairwise(widths))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, *S) to (N, outputs, *S)."""
+        for conv in self.convs:
+            features = functional.relu(conv(features), inplace=True)
+        return features
+
+    @property
+    def last(self) -> ConvNorm:
+        """Its last convolution."""
+        last = self.convs[-1]
+        assert isinstance(last, ConvNorm)
+        return last
+
+
+class ResidualBlock(ConvBlock):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016); a 1x1 convolution fits the shortcut where the widths differ."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
+        super().__init__(architecture, inputs, outputs)
+        self.shortcut = nn.Identity() if inputs == outputs else ConvNorm(architecture, inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, *S) to (N, outputs, *S)."""
+        branch = features
+        for conv in self.convs[:-1]:
+            branch = functional.relu(conv(branch), inplace=True)
+        return functional.relu(self.last(branch) + self.shortcut(features), inplace=True)
+
+
+class AttentionGate(nn.Module):
+    """Additive attention on a skip connection, steered by the next coarser decoder level (Oktay et al. 2018, equations 1 and 2).
+
+    As in the paper the coefficients are found at the coarser resolution and interpolated; unlike there the finest skip
+    connection is gated too.
+    """
+
+    def __init__(self, architecture: Architecture, skip: int, gate: int) -> None:
+        super().__init__()
+        inner = max(1, skip // 2)
+        self.from_skip = _conv(architecture, skip, inner, 2, stride=2, bias=False)
+        self.from_gate = _conv(architecture, gate, inner, 1)
+        self.score = _conv(architecture, inner, 1, 1)
+
+    def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
+        """Skip (N, skip, *S) weighed by coefficients in 0..1 from gate (N, gate, *S / 2)."""
+        joined = functional.relu(self.from_skip(skip) + self.from_gate(gate), inplace=True)
+        return skip * _resize(torch.sigmoid(self.score(joined)))
+
+
+class UpProjection(nn.Module):
+    """Half the channels, then twice the resolution by interpolation.
+
+    A 1x1 convolution and an interpolation commute, so this equals the usual order at a quarter (3D: an eighth) of the cost.
+    """
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = _conv(architecture, inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, *S) to (N, outputs, *2S)."""
+        return _resize(self.conv(features))
+
+
+def _up(architecture: Architecture, inputs: int, outputs: int) -> nn.Module:
+    if architecture.upsampling == "bilinear":
+        return UpProjection(architecture, inputs, outputs)
+    kind = nn.ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
+    return kind(inputs, outputs, 2, stride=2)
+
+
+class UNet(nn.Module):
+    """Encoder, bottleneck and decoder with skip connections; decoder levels are listed from coarse to fine."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        block = ResidualBlock if architecture.preset == "resunet" else ConvBlock
+        widths = [architecture.base_channels * 2**level for level in range(architecture.depth + 1)]
+        steps = list(itertools.pairwise(widths))
+        self.encoder = nn.ModuleList(block(architecture, a, b) for a, b in itertools.pairwise([architecture.input_channels, *widths[:-1]]))
+        self.bottleneck = block(architecture, widths[-2], widths[-1])
+        self.ups = nn.ModuleList(_up(architecture, coarse, fine) for fine, coarse in reversed(steps))
+        has_gates = architecture.preset == "attention_unet"
+        self.gates = nn.ModuleList(AttentionGate(architecture, fine, coarse) for fine, coarse in reversed(steps) if has_gates)
+        self.decoder = nn.ModuleList(block(architecture, 2 * fine, fine) for fine, _ in reversed(steps))
+        self.head = _conv(architecture, widths[0], architecture.output_channels, 1)
+        self.dimensions = architecture.dimensions
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, output_channels, *S) of images (N, input_channels, *S); S are multiples of ``2 ** depth``."""
+        pool = functional.max_pool3d if self.dimensions == 3 else functional.max_pool2d
+        features, skips = images, []
+        for block in self.encoder:
+            features = block(features)
+            skips.append(features)
+            features = pool(features, 2)
+        features = self.bottleneck(features)
+        for level, (up, block) in enumerate(zip(self.ups, self.decoder, strict=True)):
+            skip = skips.pop()
+            if self.gates:
+                skip = self.gates[level](skip, features)
+            features = block(torch.cat([skip, up(features)], dim=1))
+        logits: Tensor = self.head(features)
+        return logits
+
+
+def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
+    """What was built, counted from the network itself and not from its description.
+
+    Parameters
+    ----------
+    network
+        What `build_unet` returned.
+    architecture
+        Its description; only the reach in pixels is taken from it.
+
+    Returns
+    -------
+    summary
+        Plain JSON: feature_channels (encoder levels, then bottleneck), double_conv_blocks, conv_layers_per_block,
+        double_conv_layers, upsampling_layers, final_projection_layers, shortcut_projections, attention_gates,
+        normalization_layers (kind to count), parameters, multiple (lengths must be multiples of it) and reach_px (how far
+        an output pixel sees).
+    """
+    assert isinstance(network, UNet)
+    blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
+    norms = [type(module).__name__ for module in network.modules() if isinstance(module, GroupNorm | nn.BatchNorm2d | nn.BatchNorm3d)]
+    upsamplings = nn.ConvTranspose2d | nn.ConvTranspose3d | UpProjection
+    main = [conv for block in blocks for conv in block.convs]
+    return {
+        "feature_channels": [block.last.conv.out_channels for block in blocks[: len(network.encoder) + 1]],
+        "double_conv_blocks": len(blocks),
+        "conv_layers_per_block": len(main) // len(blocks),
+        "double_conv_layers": len(main),
+        "upsampling_layers": sum(isinstance(module, upsamplings) for module in network.modules()),
+        "final_projection_layers": sum(isinstance(module, nn.Conv2d | nn.Conv3d) for module in network.head.modules()),
+        "shortcut_projections": sum(isinstance(block, ResidualBlock) and isinstance(block.shortcut, ConvNorm) for block in blocks),
+        "attention_gates": sum(isinstance(module, AttentionGate) for module in network.modules()),
+        "normalization_layers": {name: norms.count(name) for name in sorted(set(norms))},
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "multiple": 2 ** len(network.encoder),
+        "reach_px": reach(architecture),
+    }
+
+
+def reach(architecture: Architecture) -> int:
+    """How many pixels away along an axis an input pixel can still change an output pixel: the halo of an exact tile.
+
+    Found by following which inputs each output pixel depends on through every layer. Statistics of instance and group
+    normalisation span the whole tile and are not counted.
+    """
+    far = 0
+    for pixel in range(2**architecture.depth):
+        low, high = _decoder_needs(architecture, 0, pixel, pixel)
+        far = max(far, pixel - low, high - pixel)
+    return far
+
+
+def _encoder_needs(level: int, low: int, high: int) -> tuple[int, int]:
+    """Input pixels behind encoder features low..high of a level."""
+    low, high = low - CONVS_PER_BLOCK, high + CONVS_PER_BLOCK
+    return (low, high) if level == 0 else _encoder_needs(level - 1, 2 * low, 2 * high + 1)
+
+
+def _decoder_needs(architecture: Architecture, level: int, low: int, high: int) -> tuple[int, int]:
+    """Input pixels behind decoder features low..high of a level; the deepest level is the bottleneck."""
+    if level == architecture.depth:
+        return _encoder_needs(level, low, high)
+    low, high = low - CONVS_PER_BLOCK, high + CONVS_PER_BLOCK
+    has_gates = architecture.preset == "attention_unet"
+    # Interpolation looks at the neighbour too; the coefficients of a gate are always interpolated.
+    above = ((low - 1) // 2, (high + 1) // 2) if has_gates or architecture.upsampling == "bilinear" else (low // 2, high // 2)
+    beside = (2 * above[0], 2 * above[1] + 1) if has_gates else (low, high)
+    needs = _encoder_needs(level, *beside), _decoder_needs(architecture, level + 1, *above)
+    return min(needs[0][0], needs[1][0]), max(needs[0][1], needs[1][1])
+
+
+def training_memory_bytes(
+    architecture: Architecture, patch: Sequence[int], *, batch: int, precision: Literal["bf16", "fp16", "fp32"] = "fp32"
+) -> int:
+    """Memory that a training step needs at its peak, without the library's own overhead.
+
+    Weights, gradients and the two moments of AdamW in fp32, what autograd keeps for the backward pass (counted by running
+    the network without data), and the gradients in flight.
+
+    Parameters
+    ----------
+    architecture
+        The network.
+    patch
+        Patch size along YX or ZYX.
+    batch
+        Patches per step.
+    precision
+        Arithmetic of the activations; losses stay in fp32.
+    """
+    cost = _training_cost(architecture.model_dump_json(exclude={"class_labels"}))
+    pixels = batch * math.prod(patch)
+    size = 4 if precision == "fp32" else 2
+    weights = cost.parameters * (16 if precision == "fp32" else 16 + size)
+    activations = pixels * (size * (cost.kept + cost.in_flight) + cost.indices)
+    return int(weights + activations + pixels * LOSS_BYTES * architecture.output_channels)
+
+
+@dataclass(frozen=True)
+class _TrainingCost:
+    """Numbers that a training step holds: parameters, and per pixel of the patch."""
+
+    parameters: int
+    kept: float
+    in_flight: float
+    indices: float
+
+
+@cache
+def _training_cost(description: str) -> _TrainingCost:
+    # A key of text, because a record with a dictionary in it has no hash.
+    architecture = Architecture.model_validate_json(description)
+    with torch.device("meta"):
+        network = UNet(architecture)
+        patch = torch.empty(1, architecture.input_channels, *[2 ** (architecture.depth + 1)] * architecture.dimensions)
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(saved: Tensor) -> Tensor:
+        kept[saved.untyped_storage()._cdata] = saved
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        network(patch)
+    pixels = math.prod(patch.shape[2:])
+    values = {key: saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in own}
+    floats = [count / 4 / pixels for key, count in values.items() if kept[key].is_floating_point()]
+    indices = sum(count for key, count in values.items() if not kept[key].is_floating_point()) / pixels
+    return _TrainingCost(sum(p.numel() for p in network.parameters()), sum(floats), 2 * max(floats), indices)

@@ -1,0 +1,331 @@
+"""Weights on disk: our self-describing checkpoint, and strangers' files read without ever running what came with them.
+
+A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
+
+    {"format": "maskloop-checkpoint", "version": 1, "state_dict": {...}, "header": {plan, classes, lineage, ...}}
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
+from maskloop.records import jsonable, write_bytes
+
+__all__ = ["LoadedCheckpoint", "architecture_of", "fit_weights", "load_checkpoint", "read_weights", "save_checkpoint"]
+
+FORMAT = "maskloop-checkpoint"
+VERSION = 1
+WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "network_weights")
+"""Keys under which training programs keep the weights beside the optimiser and the like."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What data-parallel training and torch.compile put before the names."""
+LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+"""How files of PyTorch before 1.6 begin."""
+UNREADABLE = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, pickle.UnpicklingError)
+"""What PyTorch raises on a file that is cut short or changed."""
+HARMLESS = re.compile(
+    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
+)
+"""Names that every file of weights asks for."""
+PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
+MAX_PICKLE = 2**26
+SHOWN = 3
+SAVE_WEIGHTS_ONLY = "In the program that made it, save only the weights: torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+FETCH_AGAIN = "Copy or download the file again, or choose another one (.pt, .pth or .safetensors)."
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """Weights with everything that is known of them."""
+
+    state_dict: Weights
+    """Name to tensor, on the CPU."""
+    header: dict[str, Any]
+    """Plain JSON: the plan, the classes, the normalisation, the lineage."""
+
+
+def save_checkpoint(path: Path, *, state_dict: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole: a reader sees the file before or the file after, never a part.
+
+    Parameters
+    ----------
+    path
+        The ``.pt`` to write or to replace.
+    state_dict
+        Name to tensor, on any device; the same weights and header give the same bytes.
+    header
+        Anything JSON can hold.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full or the folder is not writable; `path` is then as it was.
+    """
+    content = {"format": FORMAT, "version": VERSION, "state_dict": _plain(state_dict), "header": jsonable(dict(header))}
+    # PyTorch writes through C++, which cannot report a full disk in words; memory cannot be full of 30 MB.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def _plain(state_dict: Mapping[str, Tensor]) -> Weights:
+    """Weights of their own storage in the standard memory order: a view would take all it looks at to the disk."""
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state_dict.items()}
+
+
+def load_checkpoint(path: Path) -> LoadedCheckpoint:
+    """Read a checkpoint of this program.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    IncompatibleWeights
+        If the file is damaged, is of a newer version, or holds weights without a description.
+    UnsafeFile
+        If it would have to run code to be read.
+    """
+    content = _load(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise IncompatibleWeights(
+            f"'{path.name}' is no checkpoint of maskloop: it does not say for which architecture and classes it was made.",
+            "Import bare weights with 'maskloop import-weights', which asks for their architecture.",
+        )
+    if content.get("version") != VERSION:
+        raise IncompatibleWeights(
+            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads version {VERSION}.", "Update maskloop."
+        )
+    header = content.get("header")
+    if not isinstance(header, dict):
+        raise IncompatibleWeights(f"'{path.name}' has lost its header.", FETCH_AGAIN)
+    return LoadedCheckpoint(_weights_in(content.get("state_dict"), path), header)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read anyone's weights: ``.pt`` / ``.pth`` (a bare state dict, or one beside other things) or ``.safetensors``.
+
+    Names that data-parallel training or ``torch.compile`` lengthened are shortened again.
+
+    Returns
+    -------
+    state_dict
+        Name to tensor, on the CPU.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    IncompatibleWeights
+        If the file is damaged or holds no weights.
+    UnsafeFile
+        If it would have to run code to be read (a whole pickled model, a TorchScript archive, an attack); nothing was run.
+    """
+    content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
+    return _without_prefixes(_weights_in(content, path))
+
+
+def _weights_in(content: object, path: Path) -> Weights:
+    """The name-to-tensor mapping in what a file held."""
+    for _ in range(SHOWN):
+        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), dict)] if isinstance(content, dict) else []
+        if not inner:
+            break
+        content = inner[0]
+    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)} if isinstance(content, dict) else {}
+    if not weights or not all(isinstance(name, str) for name in weights):
+        held = f"the entries {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise IncompatibleWeights(
+            f"'{path.name}' holds no weights by name, but {held}.",
+            f"Choose a file that holds a state dict, bare or under one of {', '.join(WRAPPERS)}.",
+        )
+    return weights
+
+
+def _without_prefixes(weights: Weights) -> Weights:
+    for prefix in PREFIXES * 2:  # either may be around the other
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _load_safetensors(path: Path) -> Weights:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    _require_file(path)
+    try:
+        weights: Weights = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise IncompatibleWeights(f"'{path.name}' is not a whole safetensors file: {error}.", FETCH_AGAIN) from error
+    return weights
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise NotFound(f"There is no weights file '{path}'.", "Check the path.")
+
+
+def _load(path: Path) -> object:
+    """Everything in a PyTorch file; only tensors and plain values are ever made of it."""
+    _require_file(path)
+    if not _is_whole(path):
+        _refuse_code(path)
+        raise _not_whole(path)
+    try:
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        _refuse_code(path)
+        raise _not_whole(path) from error
+    return content
+
+
+def _not_whole(path: Path) -> IncompatibleWeights:
+    return IncompatibleWeights(f"'{path.name}' ({path.stat().st_size} bytes) is not a whole weights file.", FETCH_AGAIN)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is PyTorch's and did not change since it was written; PyTorch itself does not look at the checksums."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            return file.read(len(LEGACY_START)) == LEGACY_START
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_program(path, archive)
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        return False
+
+
+def _refuse_program(path: Path, archive: zipfile.ZipFile) -> None:
+    if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+        raise UnsafeFile(f"'{path.name}' is a TorchScript program, not only weights; it was not run.", SAVE_WEIGHTS_ONLY)
+
+
+def _refuse_code(path: Path) -> None:
+    """Say what a file wanted to call, without calling it."""
+    wanted = sorted({name for stream in _pickles(path) for name in _globals(stream) if not HARMLESS.fullmatch(name)})
+    if wanted:
+        named = ", ".join(f"'{name.replace(' ', '.')}'" for name in wanted[:SHOWN])
+        raise UnsafeFile(
+            f"'{path.name}' would run code that came with it ({named}); it was not read and nothing was run.", SAVE_WEIGHTS_ONLY
+        )
+
+
+def _pickles(path: Path) -> Iterator[bytes]:
+    """The pickle streams of a file, up to MAX_PICKLE bytes of each."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield file.read(MAX_PICKLE)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".pkl"):
+                    with archive.open(name) as member:
+                        yield member.read(MAX_PICKLE)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+        return
+
+
+def _globals(stream: bytes) -> Iterator[str]:
+    """Names ("module name") that the pickles in a stream ask for, up to where they break off."""
+    source = io.BytesIO(stream)
+    texts: list[str] = []
+    try:
+        while source.tell() < len(stream):
+            for operation, argument, _ in pickletools.genops(source):
+                is_global = operation.name in {"GLOBAL", "INST", "STACK_GLOBAL"}
+                name = " ".join(texts[-2:]) if operation.name == "STACK_GLOBAL" else str(argument)
+                # Any text that begins with a c looks like a pickle for a while.
+                if is_global and PYTHON_NAME.fullmatch(name):
+                    yield name
+                if isinstance(argument, str):
+                    texts.append(argument)
+    except (ValueError, LookupError, OverflowError, EOFError):
+        return
+
+
+def fit_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, source: str) -> None:
+    """Set every weight of a network, or none.
+
+    Parameters
+    ----------
+    module
+        The network; it is changed in place.
+    state_dict
+        Name to tensor; floating point of any width.
+    source
+        What to call the weights in messages, such as ``'unet.pt'``.
+
+    Raises
+    ------
+    IncompatibleWeights
+        If a weight is missing, unexpected, of another shape or not finite; the first few are named, and all are counted.
+    """
+    own = module.state_dict()
+    faults = [
+        _fault("are missing", [name for name in own if name not in state_dict]),
+        _fault("are not part of the network", [name for name in state_dict if name not in own]),
+        _fault("have another shape", [_shapes(name, own, state_dict) for name in own if _differs(name, own, state_dict)]),
+        _fault("are not finite numbers", [name for name in own if name in state_dict and not _is_finite(state_dict[name])]),
+    ]
+    if any(faults):
+        seen = {key: value for key, value in architecture_of(state_dict).items() if architecture_of(own).get(key) != value}
+        looks = f" The file looks like {', '.join(f'{key} {value}' for key, value in seen.items())}." if seen else ""
+        raise IncompatibleWeights(
+            f"{source} does not fit the network: {'; '.join(filter(None, faults))}.{looks}",
+            "Choose weights of the same architecture, set the architecture to theirs, or start from scratch.",
+        )
+    module.load_state_dict(state_dict)
+
+
+def _fault(words: str, names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return f"{len(names)} weights {words} ({shown})" if names else ""
+
+
+def _differs(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
+    return name in theirs and theirs[name].shape != own[name].shape
+
+
+def _shapes(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    return f"{name} is {tuple(theirs[name].shape)}, needed is {tuple(own[name].shape)}"
+
+
+def _is_finite(weight: Tensor) -> bool:
+    return weight.layout == torch.strided and not weight.is_quantized and not weight.is_complex() and bool(torch.isfinite(weight).all())
+
+
+def architecture_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What can be read off the weights of one of our own networks; empty for others."""
+    first, head = state_dict.get("encoder.0.convs.0.conv.weight"), state_dict.get("head.weight")
+    if first is None or head is None or first.ndim not in (4, 5) or head.ndim != first.ndim:
+        return {}
+    return {
+        "spatial_dims": f"{first.ndim - 2}d",
+        "depth": len({name.split(".")[1] for name in state_dict if name.startswith("encoder.")}),
+        "base_channels": first.shape[0],
+        "input_channels": first.shape[1],
+        "output_channels": head.shape[0],
+        "upsampling": "transpose" if "ups.0.weight" in state_dict else "bilinear",
+        "preset": "attention_unet" if "gates.0.score.weight" in state_dict else _block_kind(state_dict),
+    }
+
+
+def _block_kind(state_dict: Mapping[str, Tensor]) -> str:
+    return "resunet" if any(".shortcut." in name for name in state_dict) else "standard_unet"

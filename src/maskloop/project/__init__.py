@@ -1,0 +1,1 @@
+"""The Training Project Folder; the only package that knows its paths."""

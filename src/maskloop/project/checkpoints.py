@@ -1,0 +1,217 @@
+"""Finished trainings: registered in an order that a kill at any instruction leaves consistent.
+
+The weights come first, then ``checkpoints.json``; from there on the checkpoint exists. What follows (``latest.pt``, the
+run history, the benchmark table, the log, the pairs' ``used_in_checkpoints``, the settings) repeats it in other places
+and is completed from ``checkpoints.json`` the next time somebody writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskloop.errors import NotFound, ProjectError
+from maskloop.project import layout
+from maskloop.project.layout import CheckpointRecord, Checkpoints, Pair
+from maskloop.project.store import RecordFile, changed, file_sha256, place_file
+from maskloop.records import jsonable
+
+if TYPE_CHECKING:
+    from maskloop.project.project import ProjectFolder
+
+__all__ = ["CheckpointList"]
+
+
+class CheckpointList:
+    """Registers checkpoints and finds them. Never reads weights: those are the business of `maskloop.models`."""
+
+    def __init__(self, project: ProjectFolder) -> None:
+        self._project = project
+        self._file: RecordFile[Checkpoints] = project.record(layout.CHECKPOINTS, Checkpoints)
+
+    def list(self) -> list[CheckpointRecord]:
+        """All checkpoints, the oldest first."""
+        return [*self._file.read().checkpoints]
+
+    @property
+    def latest(self) -> CheckpointRecord | None:
+        """The checkpoint registered last, or None."""
+        checkpoints = self._file.read().checkpoints
+        return checkpoints[-1] if checkpoints else None
+
+    def get(self, checkpoint_id: str) -> CheckpointRecord:
+        """The checkpoint with this id; ``"latest"`` is the last one.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        checkpoints = self._file.read().checkpoints
+        for record in reversed(checkpoints):
+            if checkpoint_id in (record.checkpoint_id, "latest"):
+                return record
+        known = ", ".join(record.checkpoint_id for record in checkpoints[-5:]) or "none yet"
+        raise NotFound(f"There is no checkpoint '{checkpoint_id}'; the last ones are: {known}.", "Choose one of 'maskloop checkpoints', or train.")
+
+    def path(self, checkpoint_id: str) -> Path:
+        """The file of a checkpoint.
+
+        Raises
+        ------
+        ProjectError
+            If it is missing.
+        """
+        path = self._project.path(self.get(checkpoint_id).checkpoint_path)
+        if not path.is_file():
+            raise ProjectError(f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.", "Put them back from a backup, or choose another one.")
+        return path
+
+    def note(self, checkpoint_id: str, text: str) -> CheckpointRecord:
+        """Write a note on a checkpoint."""
+        with self._project.writing("note on a checkpoint"):
+            self.get(checkpoint_id)
+            record = self._file.read()
+            self._file.write(
+                changed(record, checkpoints=tuple(changed(one, note=text) if one.checkpoint_id == checkpoint_id else one for one in record.checkpoints))
+            )
+            return self.get(checkpoint_id)
+
+    def register(
+        self,
+        weights_file: Path,
+        *,
+        run_id: str,
+        parent: str | None = None,
+        training_mode: str = "scratch",
+        pair_ids: Sequence[str] = (),
+        number_of_images: int = 0,
+        number_of_patches: int = 0,
+        split: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        starting_weights: Mapping[str, Any] | None = None,
+        plan: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+        seed: int | None = None,
+        benchmark_summary: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> CheckpointRecord:
+        """Make a finished training a checkpoint. A run has one checkpoint: asked again after a kill, the same one is returned.
+
+        Parameters
+        ----------
+        weights_file
+            A whole, self-describing file, usually in the run's folder; it becomes the checkpoint and is gone afterwards.
+        run_id
+            The run that trained it.
+        parent
+            The checkpoint it was continued from.
+        training_mode
+            scratch, continue_from_latest, continue_from_selected, imported.
+        pair_ids
+            Pairs of training and validation.
+        metrics
+            Figures of the best epoch: loss, val_loss, dice, iou and any others.
+        architecture, starting_weights, plan, summary, versions, seed
+            What was built, from what, how, with which libraries.
+
+        Raises
+        ------
+        ProjectError
+            If the weights are missing or the folder cannot be written.
+        """
+        with self._project.writing("register a checkpoint"):
+            for known in self._file.read().checkpoints:
+                if run_id and known.run_id == run_id:
+                    weights_file.unlink(missing_ok=True)
+                    return known
+            facts = {
+                "run_id": run_id,
+                "parent_checkpoint_id": parent,
+                "training_mode": training_mode,
+                "dataset_pair_ids_used": tuple(pair_ids),
+                "number_of_images": number_of_images,
+                "number_of_patches": number_of_patches,
+                "train_validation_split": jsonable(dict(split or {})),
+                "architecture": jsonable(dict(architecture or {})),
+                "starting_weights": jsonable(dict(starting_weights or {})),
+                "plan": jsonable(dict(plan or {})),
+                "architecture_summary": jsonable(dict(summary or {})),
+                "versions": dict(versions or {}),
+                "seed": seed,
+                "benchmark_summary": benchmark_summary,
+                "metadata": jsonable(dict(metadata or {})),
+                "classes": dict((architecture or {}).get("class_labels", {})),
+                "dataset_pixel_hashes": self._pixel_hashes(pair_ids),
+                **_figures(metrics or {}),
+            }
+            record = self._add(weights_file, facts)
+            self.follow()
+            weights_file.unlink(missing_ok=True)
+            return record
+
+    def _pixel_hashes(self, pair_ids: Sequence[str]) -> dict[str, str]:
+        return {pair_id: self._project.dataset.get(pair_id).pixels_sha256 for pair_id in pair_ids}
+
+    def _add(self, weights_file: Path, facts: Mapping[str, Any]) -> CheckpointRecord:
+        known = self._file.read()
+        number = known.next_checkpoint
+        # An orphan of a killed registration keeps its name, unless it is this very file.
+        while (target := self._project.path(f"checkpoints/unet_run_{number:03d}.pt")).exists() and not target.samefile(weights_file):
+            number += 1
+        digest = file_sha256(weights_file)
+        place_file(weights_file, target)
+        record = CheckpointRecord.model_validate(
+            {"checkpoint_id": target.stem, "checkpoint_path": f"checkpoints/{target.name}", "timestamp": layout.now(), "sha256": digest, **facts}
+        )
+        self._file.write(changed(known, next_checkpoint=number + 1, checkpoints=(*known.checkpoints, record)))
+        return record
+
+    def follow(self) -> None:
+        """Complete what repeats the checkpoints elsewhere. The settings name the latest one last, as the sign that all is done."""
+        latest = self.latest
+        if latest is None:
+            return
+        steps = (self._move_latest, self._complete_pairs, self._project.history.complete)
+        for step in steps:
+            # A follower that is broken must not cost a finished training; `check` names it.
+            with contextlib.suppress(ProjectError):
+                step(self.list())
+        with contextlib.suppress(ProjectError):
+            self._project.update_config(latest_checkpoint_id=latest.checkpoint_id, latest_checkpoint_path=latest.checkpoint_path)
+
+    def is_followed(self) -> bool:
+        """Whether the settings name the latest checkpoint, which happens last of all."""
+        latest = self.latest
+        return latest is None or self._project.config.latest_checkpoint_id == latest.checkpoint_id
+
+    def _move_latest(self, checkpoints: Sequence[CheckpointRecord]) -> None:
+        weights = self._project.path(checkpoints[-1].checkpoint_path)
+        target = self._project.path(layout.LATEST)
+        if weights.is_file() and not (target.exists() and target.samefile(weights)):
+            place_file(weights, target)
+
+    def _complete_pairs(self, checkpoints: Sequence[CheckpointRecord]) -> None:
+        used: dict[str, list[str]] = {}
+        for record in checkpoints:
+            for pair_id, pixels in record.dataset_pixel_hashes.items():
+                used.setdefault(f"{pair_id}:{pixels}", []).append(record.checkpoint_id)
+
+        def mark(pair: Pair) -> Pair:
+            # A pair that was replaced after the training counts as new.
+            former = {name for version in pair.history for name in version.used_in_checkpoints}
+            fresh = [name for name in used.get(f"{pair.pair_id}:{pair.pixels_sha256}", ()) if name not in former and name not in pair.used_in_checkpoints]
+            return changed(pair, used_in_checkpoints=(*pair.used_in_checkpoints, *fresh)) if fresh else pair
+
+        self._project.dataset.change("note which pairs were used", mark)
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def pick(*names: str) -> dict[str, float | None]:
+        return {name: metrics.get(name) for name in names}
+
+    return {"loss_metrics": pick("loss", "val_loss"), "dice_iou_metrics": pick("dice", "iou"), "metrics": jsonable(dict(metrics))}

@@ -1,0 +1,459 @@
+"""The accepted pairs of a project: nothing is erased without being asked to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from maskloop.errors import MaskError, NotFound, ProjectError, UsageError
+from maskloop.images.fingerprint import Fingerprint
+from maskloop.images.image import Image
+from maskloop.images.masks import MaskRule, default_rule
+from maskloop.project import layout
+from maskloop.project.intake import Candidate, Pixels, examine, measure
+from maskloop.project.layout import Manifest, Pair, PairVersion
+from maskloop.project.splits import Split, derive_group, split_pairs
+from maskloop.project.store import RecordFile, changed, file_sha256
+from maskloop.records import jsonable
+
+if TYPE_CHECKING:
+    from maskloop.images.sources import PairTable
+    from maskloop.project.imports import ImportReport
+    from maskloop.project.project import ProjectFolder
+
+__all__ = ["Dataset", "Offer"]
+
+Side = Literal["training", "validation"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A checked pair and what the person said about it, ready to be recorded."""
+
+    candidate: Candidate
+    source: str = "manual_label"
+    group: str | None = None
+    split: Side | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+class Dataset:
+    """Accepts, replaces and removes pairs, and knows which belong together. Knows nothing of models."""
+
+    def __init__(self, project: ProjectFolder) -> None:
+        self._project = project
+        self._file: RecordFile[Manifest] = project.record(layout.MANIFEST, Manifest)
+        self._index: tuple[Manifest, dict[str, Pair]] | None = None
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs that are trained on, the oldest first."""
+        return [pair for pair in self._file.read().pairs if pair.state == "active"]
+
+    @property
+    def all_pairs(self) -> tuple[Pair, ...]:
+        """Removed and missing pairs too."""
+        return self._file.read().pairs
+
+    def get(self, pair_id: str) -> Pair:
+        """The pair with this id, removed ones included.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        """
+        manifest = self._file.read()
+        if self._index is None or self._index[0] is not manifest:
+            self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
+        if pair_id not in self._index[1]:
+            raise NotFound(f"There is no pair '{pair_id}' in '{self._project.folder}'.", "Ask for the pairs with 'maskloop status --pairs'.")
+        return self._index[1][pair_id]
+
+    def accept(
+        self,
+        image: Pixels,
+        mask: Pixels,
+        *,
+        axes: str | None = None,
+        rule: MaskRule | None = None,
+        source: str = "manual_label",
+        name: str | None = None,
+        group: str | None = None,
+        split: Side | None = None,
+        allow_empty: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Pair:
+        """Take an image and its mask into the project; when this returns, they are safe on the disk.
+
+        Parameters
+        ----------
+        image
+            Array, image with axes, or file.
+        mask
+            Labels on the image's axes without C: array, image, or file. Booleans, integers, or floats that hold integers.
+        axes
+            Of the image, such as ``"ZYX"``; needed for arrays of more than two dimensions and files that do not tell.
+        rule
+            What the labels mean; by default what fits the project's output mode.
+        source
+            manual_label, sam3_preview, imported_pair, ...
+        name
+            What to call the pair.
+        group
+            Name of what it belongs to (a stack, a film, a specimen); pairs of a group are never parted by a split.
+        split
+            Keep it (and its group) for training or for validation.
+        allow_empty
+            There is nothing to segment on this image, and that is meant.
+        metadata
+            Facts to keep with the pair.
+
+        Raises
+        ------
+        AxesError, ImageError, MaskError
+            If they do not fit each other, the mask cannot be prepared, or these pixels are here already.
+        UsageError
+            If the group lies on the other side of the split.
+        ProjectError
+            If they could not be written; the project is then as it was.
+        """
+        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=self._rule(rule, allow_empty=allow_empty), name=name)
+        return self.record([Offer(candidate, source, group, split, metadata)])[0]
+
+    def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
+        chosen = rule or default_rule(str(self._project.architecture.get("output_mode", "binary")))
+        return changed(chosen, allow_empty=True) if allow_empty else chosen
+
+    def record(self, offers: Sequence[Offer]) -> list[Pair]:
+        """Write checked pairs: files first, the manifest last, all or none of them."""
+        with self._project.writing("accept pairs"), self._undo_files() as written:
+            manifest = self._file.read()
+            added: list[Pair] = []
+            for offer in offers:
+                manifest, pair = self._write_pair(manifest, offer, written)
+                added.append(pair)
+            self._save(manifest)
+            return added
+
+    @contextlib.contextmanager
+    def _undo_files(self) -> Iterator[list[Path]]:
+        """Erase the files written in the block when it fails; a kill leaves them as orphans, which do no harm."""
+        written: list[Path] = []
+        try:
+            yield written
+        except BaseException:
+            with contextlib.suppress(OSError):
+                # The failure may have come after the manifest was in place: what it names must stay.
+                recorded = self._file.path.read_bytes()
+                for path in written:
+                    if path.name.encode() not in recorded:
+                        path.unlink(missing_ok=True)
+            raise
+
+    def _write_pair(self, manifest: Manifest, offer: Offer, written: list[Path]) -> tuple[Manifest, Pair]:
+        candidate = offer.candidate
+        self._refuse_known(manifest, candidate)
+        pair_id = f"pair_{manifest.next_pair:04d}_{candidate.pixels_sha256[:8]}"
+        group, merged = _choose_group(manifest, offer, pair_id)
+        split = _side(group, merged, offer)
+        files = self._write_files(candidate, pair_id, written)
+        pair = Pair(
+            pair_id=pair_id,
+            name=candidate.name,
+            image_layer_name=candidate.image.name,
+            mask_layer_name=candidate.labels.name,
+            created_at=layout.now(),
+            source=offer.source,
+            group=group,
+            split=split,
+            metadata=jsonable(dict(offer.metadata or {})),
+            **files,
+            **_facts(candidate),
+        )
+        return changed(manifest, next_pair=manifest.next_pair + 1, pairs=(*merged, pair)), pair
+
+    def _write_files(self, candidate: Candidate, stem: str, written: list[Path]) -> dict[str, str]:
+        from maskloop.images.writers import write_image, write_labels
+
+        image_path, mask_path = f"{layout.IMAGES}/{stem}.tif", f"{layout.MASKS}/{stem}.tif"
+        image, mask = self._project.path(image_path), self._project.path(mask_path)
+        written += [image, mask]
+        write_image(image, candidate.image)
+        write_labels(mask, candidate.labels)
+        return {"image_path": image_path, "mask_path": mask_path, "image_sha256": file_sha256(image), "mask_sha256": file_sha256(mask)}
+
+    def _refuse_known(self, manifest: Manifest, candidate: Candidate, *, but: str = "") -> None:
+        for pair in manifest.pairs:
+            if pair.pixels_sha256 != candidate.pixels_sha256 or pair.pair_id == but:
+                continue
+            if pair.state == "active":
+                way_out = f"To correct its mask, replace it: dataset.replace('{pair.pair_id}', mask=...), or 'maskloop add --replace'."
+            else:
+                way_out = f"It was removed; bring it back with dataset.restore('{pair.pair_id}')."
+            raise MaskError(f"The pixels of '{candidate.name}' are already here, as pair '{pair.pair_id}' ({pair.name}).", way_out)
+
+    def _save(self, manifest: Manifest) -> None:
+        self._file.write(changed(manifest, updated_at=layout.now()))
+
+    def change(self, verb: str, edit: Callable[[Pair], Pair]) -> None:
+        """Rewrite the manifest with every pair passed through `edit`."""
+        with self._project.writing(verb):
+            manifest = self._file.read()
+            pairs = tuple(edit(pair) for pair in manifest.pairs)
+            if any(new is not old for new, old in zip(pairs, manifest.pairs, strict=True)):
+                self._save(changed(manifest, pairs=pairs))
+
+    def _change_one(self, verb: str, pair_id: str, **changes: Any) -> Pair:
+        with self._project.writing(verb):
+            self.get(pair_id)
+            self.change(verb, lambda pair: changed(pair, **changes) if pair.pair_id == pair_id else pair)
+            return self.get(pair_id)
+
+    def replace(self, pair_id: str, *, mask: Pixels | None = None, image: Pixels | None = None, axes: str | None = None,
+                rule: MaskRule | None = None, allow_empty: bool = False) -> Pair:
+        """Put a corrected mask (or image) in the place of the old one, which stays in the folder and in the pair's history.
+
+        The pair counts as new since the last checkpoint, and stays on its side of the split.
+
+        Raises
+        ------
+        NotFound
+            If there is no such pair.
+        AxesError, ImageError, MaskError
+            As `accept`.
+        """
+        if mask is None and image is None:
+            raise UsageError("Neither a mask nor an image was given.", "Give the corrected mask: replace(pair_id, mask=...).")
+        old = self.get(pair_id)
+        candidate = examine(
+            self.read_image(old) if image is None else image,
+            self.read_mask(old) if mask is None else mask,
+            self._project.architecture,
+            axes=axes,
+            rule=self._rule(rule, allow_empty=allow_empty or (mask is None and bool(old.mask_preparation.get("is_empty")))),
+            name=old.name,
+        )
+        with self._project.writing("replace a pair"), self._undo_files() as written:
+            old = self.get(pair_id)
+            self._refuse_known(self._file.read(), candidate, but=pair_id)
+            files = self._write_files(candidate, self._free_stem(pair_id, len(old.history)), written)
+            facts = _facts(candidate)
+            if mask is None:
+                facts["mask_preparation"] = old.mask_preparation
+            return self._change_one(
+                "replace a pair", pair_id, **files, **facts, state="active", used_in_checkpoints=(), history=(*old.history, _version(old))
+            )
+
+    def _free_stem(self, pair_id: str, versions: int) -> str:
+        number = versions + 2
+        while any(self._project.path(f"{folder}/{pair_id}_v{number}.tif").exists() for folder in (layout.IMAGES, layout.MASKS)):
+            number += 1
+        return f"{pair_id}_v{number}"
+
+    def remove(self, pair_id: str) -> Pair:
+        """Leave a pair out from now on; its files and its history stay, and `restore` brings it back."""
+        return self._change_one("remove a pair", pair_id, state="removed")
+
+    def restore(self, pair_id: str) -> Pair:
+        """Bring back a pair that was removed or whose files were missing.
+
+        Raises
+        ------
+        ProjectError
+            If its files are not in the folder.
+        """
+        pair = self.get(pair_id)
+        for path in (pair.image_path, pair.mask_path):
+            if not self._project.path(path).is_file():
+                raise ProjectError(f"The file '{path}' of pair '{pair_id}' is not in the folder.", "Put it back from a backup first.")
+        return self._change_one("restore a pair", pair_id, state="active")
+
+    def purge(self, pair_id: str) -> None:
+        """Erase a removed pair with all its files and former versions. This cannot be undone.
+
+        Raises
+        ------
+        UsageError
+            If the pair was not removed before.
+        """
+        with self._project.writing("erase a pair"):
+            pair = self.get(pair_id)
+            if pair.state == "active":
+                raise UsageError(f"Pair '{pair_id}' is in use.", f"Remove it first: dataset.remove('{pair_id}'); only then can it be erased.")
+            manifest = self._file.read()
+            # The record goes first: a kill leaves orphan files, never a record of files that are gone.
+            self._save(changed(manifest, pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id)))
+            for path in pair_files(pair):
+                self._project.path(path).unlink(missing_ok=True)
+
+    def read_image(self, pair: Pair | str) -> Image:
+        """The image of a pair, read when asked for its pixels."""
+        from maskloop.images.readers import open_image
+
+        chosen = self.get(pair) if isinstance(pair, str) else pair
+        image = open_image(self._existing(chosen, chosen.image_path), axes=chosen.axes or None)
+        return Image(image.data, image.axes, image.pixel_size_um, image.channel_names, chosen.name or chosen.pair_id)
+
+    def read_mask(self, pair: Pair | str) -> Image:
+        """The saved labels of a pair, read when asked for their pixels."""
+        from maskloop.images.readers import open_labels
+
+        chosen = self.get(pair) if isinstance(pair, str) else pair
+        labels = open_labels(self._existing(chosen, chosen.mask_path), axes=chosen.mask_axes or None)
+        return Image(labels.data, labels.axes, labels.pixel_size_um, (), chosen.mask_layer_name or "mask")
+
+    def _existing(self, pair: Pair, path: str) -> Path:
+        found = self._project.path(path)
+        if not found.is_file():
+            raise ProjectError(f"The file '{path}' of pair '{pair.pair_id}' is missing.", "Put it back from a backup, or remove the pair.")
+        return found
+
+    def mark_validation(self, pair_id: str) -> Pair:
+        """Keep a pair, and its group, for validation from now on.
+
+        Raises
+        ------
+        UsageError
+            If a checkpoint was trained on the group: it can no longer measure honestly.
+        """
+        with self._project.writing("keep a pair for validation"):
+            group = self.get(pair_id).group
+            for pair in self.all_pairs:
+                if pair.group == group and pair.split == "training" and (used := _ever_used(pair)):
+                    raise UsageError(
+                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}' of the same group '{group}', so the group cannot validate.",
+                        "Choose a pair of another group, or accept a new image.",
+                    )
+            self.change("keep a pair for validation", lambda pair: changed(pair, split="validation") if pair.group == group else pair)
+            return self.get(pair_id)
+
+    def select(self, what: str | Sequence[str]) -> list[Pair]:
+        """Pairs for a training: ``"all"``, ``"new"`` (in no checkpoint yet), or ids.
+
+        Raises
+        ------
+        NotFound
+            If an id does not exist.
+        UsageError
+            If a pair was removed.
+        """
+        if isinstance(what, str) and what in ("all", "new"):
+            return [pair for pair in self.pairs if what == "all" or not pair.used_in_checkpoints]
+        chosen = [self.get(pair_id.strip()) for pair_id in ([*what.split(",")] if isinstance(what, str) else what)]
+        for pair in chosen:
+            if pair.state != "active":
+                raise UsageError(f"Pair '{pair.pair_id}' is {pair.state}.", f"Bring it back first: dataset.restore('{pair.pair_id}').")
+        return chosen
+
+    def split(self, pairs: Sequence[Pair], *, share: float, seed: int = 0) -> Split:
+        """Part pairs into training and validation by groups, and record each one's side, so that it holds for good."""
+        with self._project.writing("split the dataset"):
+            split = split_pairs([self.get(pair.pair_id) for pair in pairs], share=share, seed=seed)
+            groups: dict[str, Side] = {}
+            for side, ids in (("validation", split.validation), ("training", split.training)):
+                groups |= {self.get(pair_id).group: side for pair_id in ids}  # type: ignore[misc]
+            self.change("split the dataset", lambda pair: _sided(pair, groups))
+            return split
+
+    def fingerprint(self, pairs: Sequence[Pair] | None = None) -> Fingerprint:
+        """What the data is like, from facts that were measured when the pairs were accepted.
+
+        Raises
+        ------
+        UsageError
+            If there are no pairs.
+        """
+        from maskloop.images.fingerprint import combine
+
+        chosen = self.pairs if pairs is None else list(pairs)
+        if not chosen:
+            raise UsageError(f"'{self._project.folder}' has no accepted pairs.", "Accept some first: 'maskloop add DIR --images I --masks M'.")
+        instances = self._project.architecture.get("output_mode") == "instances"
+        # Pairs of an older program that were not upgraded yet have no facts: measure them now.
+        return combine([pair.fingerprint or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[2] for pair in chosen])
+
+    def import_pairs(self, table: PairTable, *, dry_run: bool = False, axes: str | None = None, rule: MaskRule | None = None,
+                     group_by: str | None = None, allow_empty: bool = False) -> ImportReport:
+        """Accept all pairs of a table; one bad file does not stop the rest. See `maskloop.project.imports`."""
+        from maskloop.project.imports import import_pairs
+
+        return import_pairs(self, table, dry_run=dry_run, axes=axes, rule=rule, group_by=group_by, allow_empty=allow_empty)
+
+    def examine(self, image: Pixels, mask: Pixels, *, axes: str | None = None, rule: MaskRule | None = None, name: str | None = None,
+                allow_empty: bool = False) -> Candidate:
+        """Check a pair as `accept` does, pixels already here included, and write nothing."""
+        chosen = self._rule(rule, allow_empty=allow_empty)
+        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name)
+        self._refuse_known(self._file.read(), candidate)
+        return candidate
+
+
+def pair_files(pair: Pair) -> list[str]:
+    """All files of a pair, those of its former versions too."""
+    versions = [path for version in pair.history for path in (version.image_path, version.mask_path)]
+    return list(dict.fromkeys([pair.image_path, pair.mask_path, *versions]))
+
+
+def _facts(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "axes": candidate.image.axes,
+        "shape": candidate.image.shape,
+        "mask_axes": candidate.labels.axes,
+        "mask_shape": candidate.labels.shape,
+        "pixels_sha256": candidate.pixels_sha256,
+        "perceptual_hash": candidate.perceptual_hash,
+        "fingerprint": candidate.fingerprint,
+        "mask_preparation": candidate.prepared.preparation.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _version(pair: Pair) -> PairVersion:
+    kept = ("image_path", "mask_path", "image_sha256", "mask_sha256", "pixels_sha256", "mask_preparation", "fingerprint", "used_in_checkpoints")
+    return PairVersion(replaced_at=layout.now(), **{name: getattr(pair, name) for name in kept})
+
+
+def _ever_used(pair: Pair) -> list[str]:
+    return [*pair.used_in_checkpoints, *(used for version in pair.history for used in version.used_in_checkpoints)]
+
+
+def _sided(pair: Pair, groups: Mapping[str, Side]) -> Pair:
+    side = groups.get(pair.group)
+    return pair if side is None or pair.split == side else changed(pair, split=side)
+
+
+def _choose_group(manifest: Manifest, offer: Offer, pair_id: str) -> tuple[str, tuple[Pair, ...]]:
+    """The group of a new pair, and the pairs there are, with groups that turn out to be one joined."""
+    from maskloop.images.similarity import find_near_duplicates
+
+    if offer.group:
+        return offer.group, manifest.pairs
+    near = find_near_duplicates(offer.candidate.perceptual_hash, [pair.perceptual_hash for pair in manifest.pairs])
+    groups = [manifest.pairs[at].group for at in near]
+    if derived := derive_group(offer.candidate.name, offer.candidate.folder):
+        groups.append(derived)
+    if not groups:
+        return pair_id, manifest.pairs
+    return groups[0], _join(manifest.pairs, groups[0], set(groups))
+
+
+def _join(pairs: tuple[Pair, ...], group: str, others: set[str]) -> tuple[Pair, ...]:
+    members = [pair for pair in pairs if pair.group in others]
+    # Groups that already lie on different sides stay apart: what was trained on cannot be made unseen.
+    if len({pair.split for pair in members if pair.split}) > 1:
+        return pairs
+    side = next((pair.split for pair in members if pair.split), None)
+    return tuple(changed(pair, group=group, split=side) if pair.group in others and (pair.group, pair.split) != (group, side) else pair for pair in pairs)
+
+
+def _side(group: str, pairs: Sequence[Pair], offer: Offer) -> Side | None:
+    present = next((pair.split for pair in pairs if pair.group == group and pair.split), None)
+    if offer.split and present and offer.split != present:
+        raise UsageError(
+            f"'{offer.candidate.name}' belongs to group '{group}', which is kept for {present}, not {offer.split}.",
+            f"Accept it for {present}, or give it a group of its own if it shows something else.",
+        )
+    return present or offer.split

@@ -1,0 +1,158 @@
+"""What happened: runs with their folders, the benchmark table and the log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskloop.errors import NotFound, ProjectError, RecordError
+from maskloop.project import layout
+from maskloop.project.layout import CheckpointRecord, TrainingRun, TrainingRuns
+from maskloop.project.store import RecordFile, changed
+from maskloop.records import sync_folder, write_bytes, write_errors
+
+if TYPE_CHECKING:
+    from maskloop.project.project import ProjectFolder
+
+__all__ = ["COLUMNS", "History"]
+
+COLUMNS = ("timestamp", "checkpoint_id", "loss", "val_loss", "dice", "iou", "summary")
+
+
+class History:
+    """Gives runs their ids and folders, and keeps the tables that people read."""
+
+    def __init__(self, project: ProjectFolder) -> None:
+        self._project = project
+        self._file: RecordFile[TrainingRuns] = project.record(layout.TRAINING_RUNS, TrainingRuns)
+
+    def new_run(self, kind: str) -> str:
+        """A fresh run of this kind (train, predict, ...) with an empty folder; its id is never used again.
+
+        Raises
+        ------
+        ProjectError
+            If the folder cannot be written.
+        """
+        with self._project.writing("begin a run"):
+            record = self._file.read()
+            number = record.next_run
+            while self.run_folder(f"{kind}_{number:03d}").exists():
+                number += 1
+            run_id = f"{kind}_{number:03d}"
+            self._file.write(changed(record, next_run=number + 1))
+            folder = self.run_folder(run_id)
+            with write_errors(folder):
+                folder.mkdir(parents=True)
+                sync_folder(folder.parent)
+            return run_id
+
+    def run_folder(self, run_id: str) -> Path:
+        """Where a run keeps its job, journal, log and resume state.
+
+        Raises
+        ------
+        NotFound
+            If this can be no run's id.
+        """
+        if not run_id or "/" in run_id or "\\" in run_id or run_id.startswith("."):
+            raise NotFound(f"'{run_id}' is not the id of a run.", "Choose one of 'maskloop runs'.")
+        return self._project.path(f"{layout.RUNS}/{run_id}")
+
+    def runs(self) -> list[str]:
+        """Ids of all runs that have a folder, in the order of their numbers."""
+        folder = self._project.path(layout.RUNS)
+        found = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+        return sorted(found, key=lambda run_id: (int(run_id.rpartition("_")[2]) if run_id.rpartition("_")[2].isdigit() else 0, run_id))
+
+    def training_runs(self) -> list[TrainingRun]:
+        """Trainings that led to a checkpoint, the oldest first."""
+        return [*self._file.read().runs]
+
+    def benchmarks(self) -> list[dict[str, str]]:
+        """Rows of the benchmark table, the oldest first.
+
+        Raises
+        ------
+        RecordError
+            If the table cannot be read.
+        """
+        path = self._project.path(layout.BENCHMARKS)
+        try:
+            text = path.read_text(encoding="utf-8")
+            return [{name: row.get(name) or "" for name in COLUMNS} for row in csv.DictReader(io.StringIO(text, newline=""))]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, csv.Error) as error:
+            raise RecordError(f"The table '{path}' cannot be read: {error}.", "'maskloop check --repair' writes it anew (the broken file is kept).") from error
+
+    def complete(self, checkpoints: Sequence[CheckpointRecord]) -> None:
+        """Add what is missing of these checkpoints to the run history, the table and the log."""
+        with self._project.writing("complete the history"):
+            self._complete_runs(checkpoints)
+            self._complete_benchmarks(checkpoints)
+            self._complete_log(checkpoints)
+
+    def _complete_runs(self, checkpoints: Sequence[CheckpointRecord]) -> None:
+        record = self._file.read()
+        known = {run.checkpoint_id for run in record.runs}
+        fresh = tuple(training_run(one) for one in checkpoints if one.checkpoint_id not in known)
+        if fresh:
+            self._file.write(changed(record, runs=(*record.runs, *fresh)))
+
+    def _complete_benchmarks(self, checkpoints: Sequence[CheckpointRecord]) -> None:
+        rows = self.benchmarks()
+        known = {row["checkpoint_id"] for row in rows}
+        fresh = [_benchmark(one) for one in checkpoints if one.checkpoint_id not in known]
+        path = self._project.path(layout.BENCHMARKS)
+        if fresh or not path.exists():
+            self.write_benchmarks([*rows, *fresh])
+
+    def write_benchmarks(self, rows: Sequence[dict[str, str]]) -> None:
+        """Write the whole table."""
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_bytes(self._project.path(layout.BENCHMARKS), text.getvalue().encode())
+
+    def _complete_log(self, checkpoints: Sequence[CheckpointRecord]) -> None:
+        path = self._project.path(layout.LOG)
+        try:
+            known = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        except OSError as error:
+            raise ProjectError(f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+        for one in checkpoints:
+            if f"registered {one.checkpoint_id} " not in known:
+                self.log(f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip() + " ")
+
+    def log(self, text: str) -> None:
+        """Add a line to the log.
+
+        Raises
+        ------
+        ProjectError
+            If it cannot be written.
+        """
+        path = self._project.path(layout.LOG)
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{layout.now()} {text}\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def training_run(record: CheckpointRecord) -> TrainingRun:
+    """The line of history of a checkpoint."""
+    return TrainingRun.model_validate({name: getattr(record, name) for name in TrainingRun.model_fields})
+
+
+def _benchmark(record: CheckpointRecord) -> dict[str, str]:
+    figures = {**record.loss_metrics, **record.dice_iou_metrics}
+    numbers = {name: "" if figures.get(name) is None else f"{figures[name]:.6g}" for name in ("loss", "val_loss", "dice", "iou")}
+    return {"timestamp": record.timestamp, "checkpoint_id": record.checkpoint_id, **numbers, "summary": record.benchmark_summary}

@@ -1,0 +1,156 @@
+"""Bring many pairs in at once: what matched, what did not and why; one bad file does not stop the rest."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskloop.errors import MaskError, MaskloopError, ProjectError, UsageError
+from maskloop.images.masks import MaskRule
+from maskloop.project.dataset import Offer
+from maskloop.records import Record
+
+if TYPE_CHECKING:
+    from maskloop.images.sources import PairTable
+    from maskloop.project.dataset import Dataset
+
+__all__ = ["ImportReport", "Imported", "Refused", "import_pairs"]
+
+BATCH_S = 2.0
+"""Accepted pairs are recorded together this often: rewriting a manifest of thousands for each would take longer than reading the images."""
+BATCH_BYTES = 256 * 2**20
+UNMATCHED = "Give both files the same name (or name the mask's suffix), or list the pairs in a CSV."
+GROUP_BY = "Choose 'folder', 'file', or a regular expression such as '(.+)_z', whose one bracket finds the group in the file name."
+
+
+class Imported(Record):
+    """A pair that was accepted, or would be."""
+
+    image: str
+    mask: str
+    pair_id: str = ""
+
+
+class Refused(Record):
+    """A file that was not accepted, and why."""
+
+    image: str
+    mask: str
+    problem: str
+    way_out: str
+
+
+class ImportReport(Record):
+    """What an import did, or would do."""
+
+    dry_run: bool
+    accepted: tuple[Imported, ...]
+    refused: tuple[Refused, ...]
+
+
+def import_pairs(
+    dataset: Dataset,
+    table: PairTable,
+    *,
+    dry_run: bool = False,
+    axes: str | None = None,
+    rule: MaskRule | None = None,
+    group_by: str | None = None,
+    allow_empty: bool = False,
+) -> ImportReport:
+    """Accept all pairs of a table.
+
+    Parameters
+    ----------
+    dataset
+        Where to.
+    table
+        Matched images and masks, and files that matched nothing.
+    dry_run
+        Check everything, write nothing.
+    axes
+        Of the images, where the files do not tell.
+    rule
+        What the labels mean.
+    group_by
+        What belongs together: None (near-duplicates, and stacks and films by their names), ``"folder"`` (the images of one
+        folder), ``"file"`` (each file by itself), or a regular expression whose first bracket finds the group in the name.
+
+    Raises
+    ------
+    UsageError
+        If `group_by` is not a regular expression with one bracket.
+    ProjectError
+        If the folder cannot be written (disk full, locked): then going on makes no sense. What was recorded stays.
+    """
+    naming = _naming(group_by)
+    accepted: list[Imported] = []
+    refused = [Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED) for entry in table.unmatched]
+    batch = _Batch(dataset, dry_run=dry_run)
+    for entry in table.pairs:
+        row = Imported(image=str(entry.image), mask=str(entry.mask))
+        try:
+            candidate = dataset.examine(entry.image, entry.mask, axes=axes, rule=rule, allow_empty=allow_empty)
+            batch.add(Offer(candidate, "imported_pair", _group(entry.image, naming), metadata={"image_file": row.image, "mask_file": row.mask}), row)
+            accepted += batch.flush_if_due()
+        except ProjectError:
+            raise
+        except MaskloopError as error:
+            refused.append(Refused(image=row.image, mask=row.mask, problem=error.problem, way_out=error.way_out))
+    accepted += batch.flush()
+    return ImportReport(dry_run=dry_run, accepted=tuple(accepted), refused=tuple(refused))
+
+
+class _Batch:
+    """Checked pairs that wait to be recorded together."""
+
+    def __init__(self, dataset: Dataset, *, dry_run: bool) -> None:
+        self._dataset = dataset
+        self._dry_run = dry_run
+        self._waiting: list[tuple[Offer, Imported]] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+        self._seen: dict[str, str] = {}
+
+    def add(self, offer: Offer, row: Imported) -> None:
+        digest = offer.candidate.pixels_sha256
+        if digest in self._seen:
+            raise MaskError(f"'{row.image}' has the same pixels as '{self._seen[digest]}' of this import.", "Leave one of the two out.")
+        self._seen[digest] = row.image
+        self._waiting.append((offer, row))
+        self._bytes += 0 if self._dry_run else offer.candidate.image.read().nbytes
+
+    def flush_if_due(self) -> list[Imported]:
+        return self.flush() if time.monotonic() - self._since > BATCH_S or self._bytes > BATCH_BYTES else []
+
+    def flush(self) -> list[Imported]:
+        waiting, self._waiting, self._bytes, self._since = self._waiting, [], 0, time.monotonic()
+        if self._dry_run:
+            return [row for _offer, row in waiting]
+        pairs = self._dataset.record([offer for offer, _row in waiting]) if waiting else []
+        return [Imported(image=row.image, mask=row.mask, pair_id=pair.pair_id) for (_offer, row), pair in zip(waiting, pairs, strict=True)]
+
+
+def _naming(group_by: str | None) -> re.Pattern[str] | str | None:
+    if group_by in (None, "folder", "file"):
+        return group_by
+    try:
+        pattern = re.compile(str(group_by))
+    except re.error as error:
+        raise UsageError(f"'{group_by}' is not a regular expression: {error}.", GROUP_BY) from error
+    if pattern.groups != 1:
+        raise UsageError(f"'{group_by}' has {pattern.groups} brackets, one is needed.", GROUP_BY)
+    return pattern
+
+
+def _group(image: Path, naming: re.Pattern[str] | str | None) -> str | None:
+    if naming is None:
+        return None
+    if naming == "folder":
+        return image.parent.name
+    if isinstance(naming, str):
+        return image.name
+    found = naming.search(image.stem)
+    return found[1] if found else image.name

@@ -1,0 +1,150 @@
+"""From what a person offers (arrays, images, files) to a pair that is checked, prepared and measured, before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskloop.errors import AxesError
+from maskloop.images.axes import parse_axes
+from maskloop.images.fingerprint import PairFingerprint
+from maskloop.images.image import Image
+from maskloop.images.masks import MaskRule, PreparedMask, check_pair, default_rule, prepare_mask
+
+__all__ = ["Candidate", "Pixels", "examine", "hash_pixels", "take_image", "take_labels"]
+
+Pixels = NDArray[Any] | Image | str | Path
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair that may be accepted: everything that can be known of it before it has a number."""
+
+    image: Image
+    labels: Image
+    prepared: PreparedMask
+    name: str
+    folder: str
+    pixels_sha256: str
+    perceptual_hash: str
+    fingerprint: PairFingerprint
+
+
+def examine(
+    image: Pixels, mask: Pixels, architecture: Mapping[str, Any], *, axes: str | None, rule: MaskRule | None, name: str | None
+) -> Candidate:
+    """Check that image and mask belong together, prepare the mask and measure both.
+
+    Parameters
+    ----------
+    image, mask
+        Arrays, images with axes, or files.
+    architecture
+        The project's: its output mode and number of classes decide what a mask may hold.
+    axes
+        Of the image when it is an array or a file that does not tell; a mask has the same without C.
+    rule
+        What the labels mean; by default what fits the output mode.
+    name
+        What to call the pair; by default the name of the image.
+
+    Raises
+    ------
+    AxesError, ImageError, MaskError
+        If they cannot be read, do not fit each other, or the mask cannot be prepared.
+    """
+    taken = take_image(image, axes=axes, name=name or "image")
+    # Everything below needs the pixels: read them once.
+    whole = Image(taken.read(), taken.axes, taken.pixel_size_um, taken.channel_names, name or taken.name)
+    drawn = take_labels(mask, whole, named=axes is not None)
+    check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
+    mode = str(architecture.get("output_mode", "binary"))
+    classes = int(architecture.get("num_classes", 2))
+    prepared = prepare_mask(drawn.read(), rule or default_rule(mode), num_classes=classes, name=drawn.name, axes=drawn.axes)
+    labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
+    digest, look, facts = measure(whole, prepared.labels, instances=mode == "instances")
+    folder = Path(image).parent.name if isinstance(image, str | Path) else ""
+    return Candidate(whole, labels, prepared, whole.name, folder, digest, look, facts)
+
+
+def measure(image: Image, labels: NDArray[Any], *, instances: bool) -> tuple[str, str, PairFingerprint]:
+    """The hash of the pixels, the perceptual hash and the fingerprint of a pair."""
+    from maskloop.images.fingerprint import fingerprint_pair
+    from maskloop.images.similarity import perceptual_hash
+
+    return hash_pixels(image), perceptual_hash(image), fingerprint_pair(image, labels, instances=instances)
+
+
+def take_image(image: Pixels, *, axes: str | None, name: str) -> Image:
+    """An image out of whatever was offered.
+
+    Raises
+    ------
+    AxesError
+        If an array of more than two dimensions comes without axes.
+    """
+    if isinstance(image, Image):
+        return image
+    if isinstance(image, str | Path):
+        from maskloop.images.readers import open_image
+
+        return open_image(Path(image), axes=axes)
+    pixels = np.asarray(image)
+    if axes is None and pixels.ndim != 2:
+        raise AxesError(
+            f"The image has {pixels.ndim} dimensions {pixels.shape} and its axes are not named.",
+            "Name one letter per dimension, such as axes='ZYX' or axes='YXC'.",
+        )
+    return Image(pixels, axes or "YX", name=name)
+
+
+def take_labels(mask: Pixels, image: Image, *, named: bool = False) -> Image:
+    """Labels out of whatever was offered; those that do not tell their axes have the image's, without C.
+
+    Parameters
+    ----------
+    mask
+        What was offered.
+    image
+        The image it was drawn on.
+    named
+        Whether the person named the axes, which then hold for a mask file too, whatever it says itself.
+
+    Raises
+    ------
+    AxesError
+        If an array does not have as many dimensions as the image has without channels.
+    """
+    expected = image.axes.replace("C", "")
+    if isinstance(mask, Image):
+        return mask
+    if isinstance(mask, str | Path):
+        from maskloop.images.readers import open_labels
+
+        try:
+            return open_labels(Path(mask), axes=expected if named else None)
+        except AxesError:
+            # A plain stack does not tell its axes; it was drawn on this image, and `check_pair` compares the lengths.
+            return open_labels(Path(mask), axes=expected)
+    pixels = np.asarray(mask)
+    if pixels.ndim != len(expected):
+        raise AxesError(
+            f"The mask has {pixels.ndim} dimensions {pixels.shape}, but image '{image.name}' is {image.axes} {image.shape}.",
+            f"Give a mask with axes {parse_axes(expected)}: one label per pixel, no channels.",
+        )
+    return Image(pixels, expected, name="mask")
+
+
+def hash_pixels(image: Image) -> str:
+    """SHA-256 over the type, shape, axes and bytes of an image: the same pixels give the same hash in any file format."""
+    pixels = image.read()
+    little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.sha256(f"{little.dtype.str}{image.shape}{image.axes}".encode())
+    digest.update(np.ascontiguousarray(little).data)
+    return digest.hexdigest()

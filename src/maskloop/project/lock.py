@@ -1,0 +1,112 @@
+"""One writer at a time: the lock of a project, held only for the length of a transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from maskloop.errors import ProjectError, ProjectLocked
+from maskloop.project import layout
+from maskloop.records import write_errors
+
+__all__ = ["WriterLock"]
+
+POLL_S = 0.01
+
+
+class WriterLock:
+    """Lets one thread of one process write to a project folder. The system frees it when its holder dies.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = threading.RLock()
+        self._depth = 0
+        self._file: Any = None
+
+    @contextlib.contextmanager
+    def hold(self, verb: str, *, timeout_s: float) -> Iterator[bool]:
+        """Hold the lock within the block; whoever holds it already goes straight on.
+
+        Yields
+        ------
+        outermost
+            Whether the lock was taken here.
+
+        Raises
+        ------
+        ProjectLocked
+            If another writer held it for `timeout_s` seconds; the message names the holder.
+        ProjectError
+            If the folder is not writable.
+        """
+        if not self._thread.acquire(timeout=timeout_s):
+            raise self._locked(timeout_s)
+        try:
+            if self._depth == 0:
+                self._acquire(verb, timeout_s)
+            self._depth += 1
+            try:
+                yield self._depth == 1
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._release()
+        finally:
+            self._thread.release()
+
+    def _acquire(self, verb: str, timeout_s: float) -> None:
+        import filelock
+
+        path = self._folder / layout.LOCK
+        with write_errors(path):
+            self._file = filelock.FileLock(path, mode=0o666, thread_local=False)
+            try:
+                self._file.acquire(timeout=timeout_s, poll_interval=POLL_S)
+            except filelock.Timeout:
+                raise self._locked(timeout_s) from None
+            except (NotImplementedError, RuntimeError) as error:
+                raise ProjectError(
+                    f"'{self._folder}' cannot be locked: {error}.", "Copy the project to a disk that knows file locks, and write there."
+                ) from error
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "user": _user(), "verb": verb, "since": layout.now()}
+        # Only words for whoever waits; the lock does not depend on it.
+        with contextlib.suppress(OSError):
+            (self._folder / layout.HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError):
+            (self._folder / layout.HOLDER).unlink(missing_ok=True)
+        self._file.release()
+
+    def _locked(self, timeout_s: float) -> ProjectLocked:
+        return ProjectLocked(
+            f"'{self._folder}' is being written by {self._holder()}; waited {timeout_s:g} s.",
+            "Wait until it is done and try again, or stop that program. Reading is possible all the while.",
+        )
+
+    def _holder(self) -> str:
+        try:
+            who = json.loads((self._folder / layout.HOLDER).read_text(encoding="utf-8"))
+            return f"process {who['pid']} of {who['user']} on {who['host']} ({who['verb']}, since {who['since']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another program that did not leave its name"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"

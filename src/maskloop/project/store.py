@@ -1,0 +1,119 @@
+"""A record on disk, read again only when somebody has written it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from maskloop.errors import ProjectError
+from maskloop.records import Record, read_record, write_errors, write_record, write_whole
+
+__all__ = ["RecordFile", "changed", "copy_file", "file_sha256", "place_file"]
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+_CHUNK = 1 << 20
+
+
+class RecordFile(Generic[AnyRecord]):
+    """One record file of a project. Remembers what it read until the file changes.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    kind
+        The record it holds.
+    """
+
+    def __init__(self, path: Path, kind: type[AnyRecord]) -> None:
+        self.path = path
+        self._kind = kind
+        self._seen: tuple[int, int, int] | None = None
+        self._record: AnyRecord | None = None
+        self.stand_in: AnyRecord | None = None
+        """What to read while the file is still that of an older program."""
+
+    def read(self) -> AnyRecord:
+        """The record as it is on disk now.
+
+        Raises
+        ------
+        RecordError
+            If it is missing or broken.
+        """
+        if self.stand_in is not None:
+            return self.stand_in
+        # Looked at before reading: a record written in between is then read again next time.
+        seen = self._look()
+        if self._record is None or seen is None or seen != self._seen:
+            self._record = read_record(self.path, self._kind)
+            self._seen = seen
+        return self._record
+
+    def write(self, record: AnyRecord) -> None:
+        """Replace the record on disk, keeping the copy before it.
+
+        Raises
+        ------
+        ProjectError
+            If the disk is full or the folder is not writable.
+        """
+        write_record(self.path, record)
+        self._record, self._seen, self.stand_in = record, self._look(), None
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def changed(record: AnyRecord, **changes: Any) -> AnyRecord:
+    """A copy of a record with some fields changed and checked anew (`model_copy` would keep the old, cached line of JSON)."""
+    values = {name: getattr(record, name) for name in type(record).model_fields}
+    return type(record).model_validate({**values, **(record.model_extra or {}), **changes})
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    ProjectError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ProjectError(f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+
+
+def place_file(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, whole or not at all: a second name where the disk knows that, else a copy.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full or the folder is not writable.
+    """
+    fresh = target.with_name(f".{target.name}.link.tmp")
+    with write_errors(target):
+        fresh.unlink(missing_ok=True)
+        try:
+            fresh.hardlink_to(source)
+        except OSError:  # another disk, or a file system without second names
+            copy_file(source, target)
+            return
+        fresh.replace(target)
+        # When both were names of one file already, rename does nothing and leaves the fresh one.
+        fresh.unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    with source.open("rb") as old, write_whole(target) as new:
+        while chunk := old.read(_CHUNK):
+            new.write(chunk)

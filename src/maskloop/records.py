@@ -1,0 +1,185 @@
+"""Records: settings and facts that are frozen, refuse unknown keys and reach the disk whole.
+
+A record file is JSON with one entry of a list per line, so that a person can read and compare it and that
+writing ten thousand pairs stays quick. Writing keeps the copy before it as ``<name>.last-good``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from maskloop.errors import ProjectError, RecordError
+
+__all__ = ["Record", "last_good", "read_record", "sync_folder", "write_bytes", "write_record", "write_whole"]
+
+LAST_GOOD = ".last-good"
+
+
+class Record(BaseModel):
+    """A frozen value that refuses unknown keys and never touches the disk by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants")
+
+    @cached_property
+    def json_line(self) -> str:
+        """This record as one line of JSON; computed once, which keeps large manifests quick to write."""
+        return self.model_dump_json()
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def last_good(path: Path) -> Path:
+    """Where the copy before the present one of a record lies."""
+    return path.with_name(path.name + LAST_GOOD)
+
+
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """Read a record file.
+
+    Raises
+    ------
+    RecordError
+        If the file is missing, is not JSON or does not hold a record of this kind; the message names the last good
+        copy where there is one.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RecordError(f"Record '{path}' is missing.", _way_out(path)) from None
+    except OSError as error:
+        raise RecordError(f"Record '{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RecordError(f"Record '{path}' is broken at {where}: {first['msg']}.", _way_out(path)) from None
+
+
+def _way_out(path: Path) -> str:
+    copy = last_good(path)
+    if copy.exists():
+        return f"The last good copy is '{copy.name}' beside it: 'maskloop check --repair' puts it back (the broken file is kept)."
+    return "Restore it from a backup, or run 'maskloop check --repair' to rebuild what can be rebuilt."
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record whole and keep the copy before it.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full or the folder is not writable; the record on disk is then the one before.
+    """
+    if path.exists():
+        with write_errors(path):
+            _keep_last_good(path)
+    write_bytes(path, _dump(record))
+
+
+def _keep_last_good(path: Path) -> None:
+    # A hard link costs nothing; the file it names is never changed in place, only replaced.
+    copy, fresh = last_good(path), path.with_name(f".{path.name}.{os.getpid()}.link")
+    fresh.unlink(missing_ok=True)
+    try:
+        fresh.hardlink_to(path)
+    except OSError:  # file systems without hard links
+        write_bytes(copy, path.read_bytes())
+        return
+    fresh.replace(copy)
+    # When both names are links to one file already, rename does nothing and leaves the fresh one.
+    fresh.unlink(missing_ok=True)
+
+
+def _dump(record: Record) -> bytes:
+    lines = []
+    for name in (*type(record).model_fields, *(record.model_extra or ())):
+        value = getattr(record, name)
+        if isinstance(value, tuple | list) and value and isinstance(value[0], Record):
+            entries = ",\n".join(entry.json_line for entry in value)
+            lines.append(f"{json.dumps(name)}: [\n{entries}\n]")
+        else:
+            lines.append(f"{json.dumps(name)}: {_plain(record, name)}")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _plain(record: Record, name: str) -> str:
+    return json.dumps(record.model_dump(mode="json", include={name})[name], ensure_ascii=False)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole: temporary file beside it, flush, fsync, rename, fsync of the folder."""
+    with write_whole(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def write_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that becomes `path` when the block ends without an error, and is removed otherwise.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full or the folder is not writable; `path` is then as it was.
+    """
+    with write_errors(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to write into words."""
+    try:
+        yield
+    except ProjectError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ProjectError(
+            f"'{path}' could not be written: {reason}.",
+            "Free some space or choose a folder you may write to; what was saved before is unchanged.",
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power cut (no effect where the system does not offer it)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def jsonable(value: Any) -> Any:
+    """A plain JSON value of numbers, strings, lists and dicts, for records that hold free-form facts."""
+    return json.loads(json.dumps(value, default=str))

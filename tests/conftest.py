@@ -1,0 +1,17 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real annotated images that lies beside a checkout, or named by MASKLOOP_DATA."""
+    folder = Path(os.environ.get("MASKLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (folder / "README.md").is_file():
+        pytest.skip("the real annotated images (shared/data, or the folder named by MASKLOOP_DATA) are not here")
+    return folder

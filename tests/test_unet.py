@@ -1,0 +1,160 @@
+"""The network is what its description says, and it trains."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from maskloop.models.base import Architecture
+from maskloop.models.unet import AttentionGate, InstanceNorm, UpProjection, build_unet, reach, summarize, training_memory_bytes
+
+PRESETS = ("standard_unet", "resunet", "attention_unet")
+NORMALIZATIONS = ("batch", "instance", "group", "none")
+UPSAMPLINGS = ("transpose", "bilinear")
+EVERY_KIND = list(itertools.product(PRESETS, NORMALIZATIONS, UPSAMPLINGS, ("2d", "3d"))))
+
+
+def small(**changes: Any) -> Architecture:
+    return Architecture.model_validate({"depth": 2, "base_channels": 4, **changes})
+
+
+def convolutions(network: nn.Module, size: int) -> int:
+    kinds = nn.Conv2d | nn.Conv3d
+    return sum(isinstance(module, kinds) and set(module.kernel_size) == {size} for module in network.modules())
+
+
+def test_the_default_is_the_documented_network_counted_module_by_module() -> None:
+    network = build_unet(Architecture())
+    assert convolutions(network, 3) == 18
+    assert convolutions(network, 1) == 1
+    assert sum(isinstance(module, nn.ConvTranspose2d) for module in network.modules()) == 4
+    widths = [module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+    assert widths == [c for c in (32, 64, 128, 256, 512, 256, 128, 64, 32) for _ in range(2)]
+    assert len(network.encoder) == len(network.decoder) == 4
+
+
+def test_the_summary_of_the_default_is_the_documented_one() -> None:
+    architecture = Architecture()
+    summary = summarize(build_unet(architecture), architecture)
+    assert summary["feature_channels"] == [32, 64, 128, 256, 512]
+    assert summary["double_conv_blocks"] == 9
+    assert summary["conv_layers_per_block"] == 2
+    assert summary["double_conv_layers"] == 18
+    assert summary["upsampling_layers"] == 4
+    assert summary["final_projection_layers"] == 1
+    assert summary["normalization_layers"] == {"BatchNorm2d": 18}
+    assert summary["attention_gates"] == summary["shortcut_projections"] == 0
+    assert summary["parameters"] == 7_762_465
+
+
+@pytest.mark.parametrize(("preset", "normalization", "upsampling", "spatial_dims"), EVERY_KIND)
+def test_every_kind_is_what_it_says_and_gives_logits_of_the_images_size(
+    preset: str, normalization: str, upsampling: str, spatial_dims: str
+) -> None:
+    choices = {"preset": preset, "normalization": normalization, "upsampling": upsampling, "spatial_dims": spatial_dims}
+    architecture = small(**choices, input_channels=3, output_mode="multiclass", num_classes=4)
+    network = build_unet(architecture)
+    images = torch.randn(2, 3, *(8, 12, 16)[: architecture.dimensions])
+    assert network(images).shape == (2, 4, *images.shape[2:])
+    summary = summarize(network, architecture)
+    assert summary["double_conv_layers"] == convolutions(network, 3) == 10
+    assert summary["attention_gates"] == sum(isinstance(m, AttentionGate) for m in network.modules()) == 2 * (preset == "attention_unet")
+    assert summary["shortcut_projections"] == 5 * (preset == "resunet")
+    assert sum(isinstance(m, UpProjection) for m in network.modules()) == 2 * (upsampling == "bilinear")
+    assert sum(summary["normalization_layers"].values()) == (0 if normalization == "none" else 10 + summary["shortcut_projections"])
+    assert summary["multiple"] == 4
+
+
+@pytest.mark.parametrize("depth", range(1, 8))
+def test_every_depth_can_be_built(depth: int) -> None:
+    architecture = small(depth=depth, base_channels=1, normalization="instance")
+    network = build_unet(architecture)
+    assert summarize(network, architecture)["feature_channels"] == [2**level for level in range(depth + 1)]
+    assert network(torch.randn(1, 1, 2**depth, 2**depth)).shape == (1, 1, 2**depth, 2**depth)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_a_convolution_has_a_bias_only_where_no_normalisation_follows(normalization: str) -> None:
+    network = build_unet(small(normalization=normalization))
+    biases = {module.bias is not None for module in network.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)}
+    assert biases == {normalization == "none"}
+
+
+@pytest.mark.parametrize(("preset", "normalization"), list(itertools.product(PRESETS, NORMALIZATIONS)))
+def test_every_kind_starts_with_logits_of_moderate_size_and_moves_every_weight(preset: str, normalization: str) -> None:
+    torch.manual_seed(0)
+    network = build_unet(small(preset=preset, normalization=normalization, depth=3))
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    images = torch.rand(2, 1, 32, 32)
+    logits = network(images)
+    assert 0.05 < float(logits.detach().std()) < 20
+    for _ in range(2):  # a residual branch that starts at zero moves its earlier layers in the second step
+        optimiser.zero_grad()
+        torch.autograd.backward(network(images).square().mean())
+        optimiser.step()
+    still = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum()]
+    assert still == []
+
+
+def test_instance_normalisation_is_that_of_pytorch_and_takes_a_single_pixel() -> None:
+    norm = InstanceNorm(4)
+    features = torch.randn(2, 4, 9, 7)
+    torch.testing.assert_close(norm(features), nn.InstanceNorm2d(4)(features))
+    assert norm(torch.ones(1, 4, 1, 1)).eq(0).all()
+
+
+def test_interpolating_after_the_projection_equals_interpolating_before_it() -> None:
+    up = UpProjection(small(), 4, 2)
+    features = torch.randn(1, 4, 6, 6)
+    before = up.conv(nn.functional.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False))
+    torch.testing.assert_close(up(features), before)
+
+
+@pytest.mark.parametrize(("preset", "upsampling", "depth"), list(itertools.product(PRESETS, UPSAMPLINGS, (1, 2, 3))))
+def test_the_reach_is_how_far_one_pixel_is_felt(preset: str, upsampling: str, depth: int) -> None:
+    architecture = small(preset=preset, upsampling=upsampling, depth=depth, base_channels=1, normalization="none")
+    network = build_unet(architecture).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(0.1)  # positive weights: nothing that is felt can cancel out
+    side = 2**depth * -(-(2 * reach(architecture) + 2**depth) // 2**depth)
+    step, middle = 2**depth, side // 2 // 2**depth * 2**depth
+    images = torch.zeros(step + 1, 1, side, side, dtype=torch.float64)
+    for offset in range(step):
+        images[offset, 0, middle, middle + offset] = 1e6
+    with torch.inference_mode():
+        logits = network(images)
+    felt = 0
+    for offset in range(step):
+        changed = (logits[offset, 0] != logits[-1, 0]).any(0).nonzero().flatten() - (middle + offset)
+        felt = max(felt, int(changed.abs().max()))
+    assert felt == reach(architecture)
+
+
+@pytest.mark.parametrize(("preset", "normalization", "spatial_dims"), list(itertools.product(PRESETS, NORMALIZATIONS, ("2d", "3d"))))
+def test_the_memory_estimate_is_near_what_autograd_keeps(preset: str, normalization: str, spatial_dims: str) -> None:
+    architecture = small(preset=preset, normalization=normalization, spatial_dims=spatial_dims, base_channels=8)
+    network = build_unet(architecture)
+    patch = (32, 64) if spatial_dims == "2d" else (16, 16, 24)
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        kept[saved.untyped_storage()._cdata] = saved
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        network(torch.randn(4, 1, *patch))
+    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    measured = 16 * parameters + sum(saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in weights)
+    estimate = training_memory_bytes(architecture, patch, batch=4)
+    assert measured <= estimate <= 1.45 * measured  # the rest are gradients in flight, which autograd does not keep
+
+
+def test_half_the_precision_takes_about_half_the_memory() -> None:
+    full, half = (training_memory_bytes(Architecture(), (256, 256), batch=16, precision=p) for p in ("fp32", "bf16"))
+    assert 0.5 < half / full < 0.65
