@@ -21,13 +21,13 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 FOLDERS = {
-    "dsb2018": 12,
-    "bbbc039": 4,
-    "ctc_dic_c2dh_hela": 4,
-    "usiigaci_t98g": 4,
+    "dsb2018": 6,
+    "bbbc039": 2,
+    "ctc_dic_c2dh_hela": 2,
+    "usiigaci_t98g": 2,
     "stardist_samples": 2,
     "kumar_he_nuclei": 2,
-    "plantseg_nuclei_3d": 2,
+    "plantseg_nuclei_3d": 1,
     "plantseg_ovule_3d": 1,
 }
 Maps = NDArray[np.float32]
@@ -73,25 +73,32 @@ def spoil(maps: Maps, blur: float, noise: float, seed: int) -> Maps:
 
 SEEDS: dict[str, Callable[[Maps], Any]] = {
     "centre": lambda maps: maps[1],
-    "distance": lambda maps: maps[2],
     "mean": lambda maps: (maps[1] + maps[2]) / 2,
     "product": lambda maps: np.sqrt(maps[1] * maps[2]),
-    "maximum": lambda maps: np.maximum(maps[1], maps[2]),
 }
 
 
-def decode(maps: Maps, seeds: str, threshold: float, heights: str, smallest: int) -> Labels:
-    """Components of the seed map above the threshold, grown in the foreground along the height map."""
+def decode(maps: Maps, seeds: str, threshold: float, peak: float, smooth: float, rest: str, typical: float) -> Labels:
+    """Components of the seed map above the threshold that reach the peak, grown in the foreground along the distance map.
+
+    `smooth` blurs the seed map by this share of the typical diameter; `rest` says whether foreground without any seed is kept as objects.
+    """
     foreground = maps[0] > 0.5
     faces = 4 if foreground.ndim == 2 else 6
-    markers = cc3d.connected_components(foreground & (SEEDS[seeds](maps) > threshold), connectivity=faces).astype(np.int32)
-    labels = watershed(-SEEDS[heights](maps), markers, mask=foreground).astype(np.int32)
-    rest = cc3d.connected_components(foreground & (labels == 0), connectivity=faces).astype(np.int32)
-    labels[rest > 0] = rest[rest > 0] + labels.max()
+    diameter = 2 * (typical / np.pi) ** 0.5 if foreground.ndim == 2 else (6 * typical / np.pi) ** (1 / 3)
+    chosen = ndimage.gaussian_filter(SEEDS[seeds](maps), smooth * diameter) if smooth else SEEDS[seeds](maps)
+    markers = cc3d.connected_components(foreground & (chosen > threshold), connectivity=faces).astype(np.int32)
+    tallest = np.zeros(int(markers.max()) + 1)
+    np.maximum.at(tallest, markers[markers > 0], chosen[markers > 0])
+    markers *= tallest[markers] >= peak
+    labels = watershed(-maps[2], markers, mask=foreground).astype(np.int32)
+    if rest == "kept":
+        left = cc3d.connected_components(foreground & (labels == 0), connectivity=faces).astype(np.int32)
+        labels[left > 0] = left[left > 0] + labels.max()
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    kept = sizes >= smallest
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+    kept = sizes >= max(1, 0.1 * typical)
+    return np.where(kept, np.cumsum(kept) * kept, 0).astype(np.int32)[labels]
 
 
 def average_precision(truth: Labels, found: Labels, overlap: float) -> float:
@@ -104,10 +111,15 @@ def average_precision(truth: Labels, found: Labels, overlap: float) -> float:
 
 
 def main(folder: Path) -> None:
-    encodings = {"mass, farthest": ("mass", "farthest"), "deepest, farthest": ("deepest", "farthest"), "deepest, inscribed": ("deepest", "inscribed")}
+    encodings = {
+        "mass, farthest": ("mass", "farthest"),
+        "deepest, farthest": ("deepest", "farthest"),
+        "deepest, inscribed": ("deepest", "inscribed"),
+    }
     masks = {name: sorted((folder / name / "masks").glob("*.tif"))[:count] for name, count in FOLDERS.items()}
-    conditions = {"clean": (0, 0), "blur 1, noise .1": (1, 0.1), "blur 2, noise .2": (2, 0.2)}
-    results: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
+    conditions = {"clean": (0.0, 0.0), "blur 1, noise .1": (1.0, 0.1), "blur 1.5, noise .15": (1.5, 0.15)}
+    decoders = list(product(SEEDS, (0.3, 0.4, 0.5), (0.0, 0.6), (0.0, 0.05), ("kept", "dropped")))
+    results: dict[tuple[Any, ...], dict[tuple[str, str], list[float]]] = {}
     for name, paths in masks.items():
         for path in paths:
             raw = tifffile.imread(path)
@@ -117,20 +129,21 @@ def main(folder: Path) -> None:
                 clean = encode(truth, *choice)
                 for condition, (blur, noise) in conditions.items():
                     maps = spoil(clean, blur, noise, seed=0) if noise else clean
-                    for seeds, threshold, heights in product(SEEDS, (0.4, 0.5, 0.6, 0.7), ("distance", "mean")):
-                        found = decode(maps, seeds, threshold, heights, 0 if not noise else int(0.1 * typical))
-                        scores = [average_precision(truth, found, overlap) for overlap in (0.5, 0.75)]
-                        key = (encoding, seeds, str(threshold), heights)
-                        results.setdefault(key, {}).setdefault((name, condition), []).append(float(np.mean(scores)))
+                    for decoder in decoders:
+                        found = decode(maps, *decoder, typical)
+                        score = float(np.mean([average_precision(truth, found, overlap) for overlap in (0.5, 0.75)]))
+                        results.setdefault((encoding, *decoder), {}).setdefault((name, condition), []).append(score)
         print(f"{name} done", file=sys.stderr)
     table = {
-        key: [float(np.mean([np.mean(values[name, condition]) for name in masks])) for condition in conditions] for key, values in results.items()
+        key: [float(np.mean([np.mean(values[name, condition]) for name in masks])) for condition in conditions]
+        for key, values in results.items()
     }
-    print(f"{'maps':20} {'seeds':9} {'above':5} {'heights':9}  " + "  ".join(conditions))
-    for key, means in sorted(table.items(), key=lambda entry: -sum(entry[1])):
-        print(f"{key[0]:20} {key[1]:9} {key[2]:5} {key[3]:9}  " + "  ".join(f"{value:.3f}" for value in means))
-    for key in sorted(table, key=lambda entry: -sum(table[entry]))[:3]:
-        print(key, {f"{name}": [round(float(np.mean(results[key][name, condition])), 3) for condition in conditions] for name in masks})
+    print(f"{'maps':20} {'seeds':9} above peak smooth rest     " + "  ".join(conditions))
+    ranked = sorted(table, key=lambda key: -sum(table[key]))
+    for key in ranked:
+        print(f"{key[0]:20} {key[1]:9} {key[2]:5} {key[3]:4} {key[4]:6} {key[5]:8} " + "  ".join(f"{value:.3f}" for value in table[key]))
+    for key in [next(key for key in ranked if key[0] == encoding) for encoding in encodings]:
+        print(key, {name: [round(float(np.mean(results[key][name, condition])), 3) for condition in conditions] for name in masks})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Small networks are quickest on one thread, and threads that wait for each other on a busy machine are slow beyond measure.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

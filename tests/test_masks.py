@@ -131,7 +131,12 @@ def test_rows_in_another_memory_order_give_the_same_labels() -> None:
         (plane(0, 1, dtype=np.complex64), MaskRule(), "values of type complex64", "whole numbers"),
         (np.zeros((0, 4), np.uint8), MaskRule(), "its shape is (0, 4)", "rows and columns"),
         (np.zeros(4, np.uint8), MaskRule(), "its shape is (4,)", "rows and columns"),
-        (plane(0, 5, 6), MaskRule(mask_mode="manual_label_map", label_map={5: 1}), "holds label 6, which the label map does not name", "Add"),
+        (
+            plane(0, 5, 6),
+            MaskRule(mask_mode="manual_label_map", label_map={5: 1}),
+            "holds label 6, which the label map does not name",
+            "Add",
+        ),
         (plane(0, 5), MaskRule(mask_mode="manual_label_map", label_map={5: 7}), "sends 5 to 7, but the project has 3 classes", "0 to 2"),
         (plane(0, 5), MaskRule(mask_mode="manual_label_map", label_map={5: 0}), "empty after the label map", "allow_empty"),
     ],

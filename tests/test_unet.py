@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from maskloop.models.unet import AttentionGate, InstanceNorm, UpProjection, buil
 PRESETS = ("standard_unet", "resunet", "attention_unet")
 NORMALIZATIONS = ("batch", "instance", "group", "none")
 UPSAMPLINGS = ("transpose", "bilinear")
-EVERY_KIND = list(itertools.product(PRESETS, NORMALIZATIONS, UPSAMPLINGS, ("2d", "3d"))))
+EVERY_KIND = list(itertools.product(PRESETS, NORMALIZATIONS, UPSAMPLINGS, ("2d", "3d")))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are quicker without waking other threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def small(**changes: Any) -> Architecture:
@@ -87,11 +97,11 @@ def test_a_convolution_has_a_bias_only_where_no_normalisation_follows(normalizat
 @pytest.mark.parametrize(("preset", "normalization"), list(itertools.product(PRESETS, NORMALIZATIONS)))
 def test_every_kind_starts_with_logits_of_moderate_size_and_moves_every_weight(preset: str, normalization: str) -> None:
     torch.manual_seed(0)
-    network = build_unet(small(preset=preset, normalization=normalization, depth=3))
+    network = build_unet(small(preset=preset, normalization=normalization))
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
-    images = torch.rand(2, 1, 32, 32)
+    images = torch.rand(2, 1, 16, 16)
     logits = network(images)
-    assert 0.05 < float(logits.detach().std()) < 20
+    assert 0.005 < float(logits.detach().std()) < 20
     for _ in range(2):  # a residual branch that starts at zero moves its earlier layers in the second step
         optimiser.zero_grad()
         torch.autograd.backward(network(images).square().mean())
@@ -118,21 +128,14 @@ def test_interpolating_after_the_projection_equals_interpolating_before_it() -> 
 def test_the_reach_is_how_far_one_pixel_is_felt(preset: str, upsampling: str, depth: int) -> None:
     architecture = small(preset=preset, upsampling=upsampling, depth=depth, base_channels=1, normalization="none")
     network = build_unet(architecture).double()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.fill_(0.1)  # positive weights: nothing that is felt can cancel out
-    side = 2**depth * -(-(2 * reach(architecture) + 2**depth) // 2**depth)
-    step, middle = 2**depth, side // 2 // 2**depth * 2**depth
-    images = torch.zeros(step + 1, 1, side, side, dtype=torch.float64)
+    step = 2**depth
+    middle = (reach(architecture) // step + 2) * step
+    images = torch.zeros(step, 1, 2 * middle, 2 * middle, dtype=torch.float64)
     for offset in range(step):
-        images[offset, 0, middle, middle + offset] = 1e6
+        images[offset, 0, middle, middle + offset] = torch.nan  # whatever depends on it is not a number either
     with torch.inference_mode():
-        logits = network(images)
-    felt = 0
-    for offset in range(step):
-        changed = (logits[offset, 0] != logits[-1, 0]).any(0).nonzero().flatten() - (middle + offset)
-        felt = max(felt, int(changed.abs().max()))
-    assert felt == reach(architecture)
+        felt = [logits[0].isnan().any(0).nonzero().flatten() - (middle + offset) for offset, logits in enumerate(network(images))]
+    assert max(int(places.abs().max()) for places in felt) == reach(architecture)
 
 
 @pytest.mark.parametrize(("preset", "normalization", "spatial_dims"), list(itertools.product(PRESETS, NORMALIZATIONS, ("2d", "3d"))))
@@ -152,7 +155,7 @@ def test_the_memory_estimate_is_near_what_autograd_keeps(preset: str, normalizat
     parameters = sum(parameter.numel() for parameter in network.parameters())
     measured = 16 * parameters + sum(saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in weights)
     estimate = training_memory_bytes(architecture, patch, batch=4)
-    assert measured <= estimate <= 1.45 * measured  # the rest are gradients in flight, which autograd does not keep
+    assert measured <= estimate <= 1.3 * measured  # the rest are gradients in flight, which autograd does not keep
 
 
 def test_half_the_precision_takes_about_half_the_memory() -> None:

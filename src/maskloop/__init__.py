@@ -1,1 +1,91 @@
-"""Annotate, train, predict, correct, again."""
+"""Annotate, train, predict, correct, again: segmentation models of your own for microscopy."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskloop.compute.project import Project
+    from maskloop.errors import (
+        AxesError,
+        Cancelled,
+        ImageError,
+        IncompatibleWeights,
+        MaskError,
+        MaskloopError,
+        MissingExtra,
+        NotFound,
+        ProjectError,
+        ProjectLocked,
+        RecordError,
+        TrainingFailed,
+        UnsafeFile,
+        UsageError,
+    )
+    from maskloop.images.image import Image
+    from maskloop.images.masks import MaskRule
+    from maskloop.images.readers import open_image, open_labels
+    from maskloop.images.sources import find_images, match_pairs, read_pair_table
+    from maskloop.images.writers import write_labels
+    from maskloop.models.base import Architecture, Plan, Recipe
+    from maskloop.predict.segment import segment
+
+__all__ = [
+    "Architecture",
+    "AxesError",
+    "Cancelled",
+    "Image",
+    "ImageError",
+    "IncompatibleWeights",
+    "MaskError",
+    "MaskRule",
+    "MaskloopError",
+    "MissingExtra",
+    "NotFound",
+    "Plan",
+    "Project",
+    "ProjectError",
+    "ProjectLocked",
+    "Recipe",
+    "RecordError",
+    "TrainingFailed",
+    "UnsafeFile",
+    "UsageError",
+    "find_images",
+    "match_pairs",
+    "open_image",
+    "open_labels",
+    "read_pair_table",
+    "segment",
+    "write_labels",
+]
+
+_HOME = {
+    "Architecture": "models.base",
+    "Image": "images.image",
+    "MaskRule": "images.masks",
+    "Plan": "models.base",
+    "Project": "compute.project",
+    "Recipe": "models.base",
+    "find_images": "images.sources",
+    "match_pairs": "images.sources",
+    "open_image": "images.readers",
+    "open_labels": "images.readers",
+    "read_pair_table": "images.sources",
+    "segment": "predict.segment",
+    "write_labels": "images.writers",
+}
+"""Where a public name lives; the others are errors."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'maskloop' has no attribute '{name}'")
+    value = getattr(import_module(f"maskloop.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

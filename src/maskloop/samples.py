@@ -116,9 +116,7 @@ def _steps(extent: tuple[int, ...]) -> NDArray[np.float64]:
     return np.array((Z_STEP, 1.0, 1.0)[-len(extent) :])
 
 
-def _place(
-    random: np.random.Generator, extent: tuple[int, ...], count: int | None, radius: float, *, crowding: float = 1
-) -> list[_Cell]:
+def _place(random: np.random.Generator, extent: tuple[int, ...], count: int | None, radius: float, *, crowding: float = 1) -> list[_Cell]:
     """Centres and sizes in pixels of the plane; about a third sit against a neighbour, as in culture."""
     size = np.array(extent) * _steps(extent)
     if count is None:

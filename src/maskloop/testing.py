@@ -30,6 +30,7 @@ class SegmenterContract:
         raise NotImplementedError
 
     def test_lengths_are_given_for_each_spatial_axis(self) -> None:
+        """Tile, multiple and halo have one length per axis."""
         segmenter = self.make_segmenter()
         assert segmenter.spatial_dims in (2, 3)
         assert len(segmenter.tile_shape) == len(segmenter.multiple) == len(segmenter.halo) == segmenter.spatial_dims
@@ -37,10 +38,12 @@ class SegmenterContract:
         assert segmenter.input_channels >= 1
 
     def test_its_tile_is_a_multiple_of_what_it_needs(self) -> None:
+        """The tile that is quick is one that it takes."""
         segmenter = self.make_segmenter()
         assert all(length % step == 0 for length, step in zip(segmenter.tile_shape, segmenter.multiple, strict=True))
 
     def test_its_output_says_what_the_scores_mean(self) -> None:
+        """Mode, classes and number of score channels agree."""
         segmenter = self.make_segmenter()
         output = segmenter.output
         expected = {"binary": 1, "multiclass": len(output.class_labels), "instances": 3}[output.mode]
@@ -50,6 +53,7 @@ class SegmenterContract:
         assert sorted(output.class_labels) == list(range(len(output.class_labels)))
 
     def test_scores_lie_in_0_to_1_and_have_the_shape_of_the_tiles(self) -> None:
+        """Scores are finite float32; those of classes add up to one."""
         segmenter = self.make_segmenter()
         tiles = self._tiles(segmenter, 2)
         scores = segmenter.scores(tiles)
@@ -62,11 +66,13 @@ class SegmenterContract:
             np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-2)
 
     def test_scores_do_not_depend_on_the_company_of_other_tiles(self) -> None:
+        """A tile alone and in a batch score the same, up to low precision."""
         segmenter = self.make_segmenter()
         tiles = self._tiles(segmenter, 2)
         np.testing.assert_allclose(segmenter.scores(tiles)[:1], segmenter.scores(tiles[:1]), atol=2e-2)
 
     def test_scores_leave_the_tiles_as_they_were(self) -> None:
+        """The tiles belong to the caller."""
         segmenter = self.make_segmenter()
         tiles = self._tiles(segmenter, 1)
         before = tiles.copy()
@@ -74,12 +80,14 @@ class SegmenterContract:
         np.testing.assert_array_equal(tiles, before)
 
     def test_tiles_of_other_lengths_are_taken(self) -> None:
+        """Any multiple of `multiple` will do, for small images."""
         segmenter = self.make_segmenter()
         lengths = tuple(step * 2 for step in segmenter.multiple)
         tiles = self._tiles(segmenter, 1, lengths)
         assert segmenter.scores(tiles).shape[2:] == lengths
 
     def test_an_image_of_odd_size_becomes_labels_of_that_size(self) -> None:
+        """It works in `segment`."""
         segmenter = self.make_segmenter()
         shape = (37, 23) if segmenter.spatial_dims == 2 else (5, 37, 23)
         pixels = np.random.default_rng(0).random((segmenter.input_channels, *shape))

@@ -32,7 +32,7 @@ class RunHandle:
     @property
     def folder(self) -> Path:
         """The run's folder, with job, journal and saved state."""
-        return self.project.history.folder(self.run_id)
+        return self.project.history.run_folder(self.run_id)
 
     def follow(self) -> Iterator[Event]:
         """Events as they come, until the run's last word; one that ends without is reported as failed."""
@@ -83,14 +83,14 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
 
 def run_state(project: ProjectFolder, run_id: str) -> RunState:
     """What became of a run, from its journal; without a last word it is interrupted (or running elsewhere)."""
-    events, _ = read_events(project.history.folder(run_id) / EVENTS)
+    events, _ = read_events(project.history.run_folder(run_id) / EVENTS)
     if not events:
         return "submitted"
     if isinstance(events[-1], Finished):
         return "finished"
     if isinstance(events[-1], Failed):
         return "failed"
-    return "running" if _is_locked(project.history.folder(run_id)) else "interrupted"
+    return "running" if _is_locked(project.history.run_folder(run_id)) else "interrupted"
 
 
 def _is_locked(folder: Path) -> bool:
@@ -107,8 +107,8 @@ def _is_locked(folder: Path) -> bool:
 
 def find_interrupted(project: ProjectFolder, job: TrainJob | PredictJob) -> RunHandle | None:
     """The last run of exactly this job that ended without a last word, if it is the last of its kind."""
-    for run_id in reversed(project.history.run_ids()):
-        path = project.history.folder(run_id) / JOB
+    for run_id in reversed(project.history.runs()):
+        path = project.history.run_folder(run_id) / JOB
         try:
             found = read_job(path.read_bytes())
         except (OSError, ValueError):

@@ -60,7 +60,6 @@ class Project(ProjectFolder):
         job = TrainJob(recipe=Recipe(**choices), start=start, pairs=pairs if isinstance(pairs, str) else tuple(pairs))
         handle = find_interrupted(self, job) or submit(self, job)
         result = last_word(_started(handle, target, report)).result
-        self.reload()
         return self.checkpoints.get(result["checkpoint_id"])
 
     def predict(

@@ -24,7 +24,10 @@ class InstanceSettings(Record):
 
     foreground_threshold: float = Field(0.5, gt=0, lt=1, description="Pixels with a foreground score above this belong to objects.")
     seed_threshold: float = Field(
-        0.5, gt=0, lt=1, description="An object starts where the mean of the centre and the distance score is above this; higher splits more."
+        0.5,
+        gt=0,
+        lt=1,
+        description="An object starts where the mean of the centre and the distance score is above this; higher splits more.",
     )
     minimum_size_px: int = Field(0, ge=0, description="Objects with fewer pixels (voxels) than this are dropped.")
     minimum_size_share: float = Field(
@@ -34,7 +37,9 @@ class InstanceSettings(Record):
         None, gt=0, description="Median diameter of the objects that the model was trained on, of a disc or ball of equal size."
     )
     largest_extent_px: int = Field(
-        0, ge=0, description="Longest side of the largest object; large images are decoded in blocks that overlap by twice this. 0: not known."
+        0,
+        ge=0,
+        description="Longest side of the largest object; large images are decoded in blocks that overlap by twice this. 0: not known.",
     )
     fill_holes: bool = Field(True, description="Fill gaps that lie wholly inside one object.")
 
@@ -106,10 +111,10 @@ def _nearness(mask: NDArray[np.bool_], depth: NDArray[np.float64], grid: Sequenc
     depths = depth[mask]
     # Rods and rings have many deepest points: of those the one nearest to the centre of mass, so that a small change
     # of the outline does not move it far.
-    deep = points[depths >= 0.9 * depths.max()]
-    centre = deep[((deep - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-    distance = np.sqrt(((points - centre) ** 2).sum(axis=1))
-    nearness: NDArray[np.float32] = (1 - distance / max(distance.max(), 1e-6)).astype(np.float32)
+    deep = np.flatnonzero(depths >= 0.9 * depths.max())
+    centre = deep[((points[deep] - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+    distance = np.sqrt(((points - points[centre]) ** 2).sum(axis=1))
+    nearness: NDArray[np.float32] = np.clip(1 - distance / depths[centre], 0, 1).astype(np.float32)
     return nearness
 
 
@@ -159,7 +164,9 @@ def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> Dec
     faces = 4 if len(shape) == 2 else 6
     foreground = scores[0] > settings.foreground_threshold * unit
     height = np.add(scores[1], scores[2], dtype=np.float32) * np.float32(0.5 / unit)
-    seeds = cc3d.connected_components(foreground & (height > settings.seed_threshold), connectivity=faces, out_dtype=np.uint32).view(np.int32)
+    seeds = cc3d.connected_components(foreground & (height > settings.seed_threshold), connectivity=faces, out_dtype=np.uint32).view(
+        np.int32
+    )
     pieces = cc3d.connected_components(foreground, connectivity=faces, out_dtype=np.uint32).view(np.int32)
     labels, starts, seed_count = _grow(seeds, pieces, height)
     if settings.fill_holes:

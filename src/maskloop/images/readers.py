@@ -67,7 +67,8 @@ def open_labels(path: str | Path, *, axes: str | None = None) -> Image:
     path = Path(path)
     if ending_of(path) in (".jpg", ".jpeg"):
         raise MaskError(
-            f"Mask '{path}' is a JPEG, which blurs the borders of labels and invents values.", "Export the mask as TIFF or PNG from where it was drawn."
+            f"Mask '{path}' is a JPEG, which blurs the borders of labels and invents values.",
+            "Export the mask as TIFF or PNG from where it was drawn.",
         )
     image = _settle(path, _read(path, colours=False), axes)
     if image.channels > 1:
@@ -164,8 +165,9 @@ def _read_picture(path: Path, *, colours: bool) -> Pixels:
         else:
             # The content decides no more than the ending: Pillow must not try its other, rarer readers on a stranger's file.
             with Pillow.open(path, formats=("PNG", "JPEG")) as picture:
-                if getattr(picture, "n_frames", 1) > 1:
-                    raise ImageError(f"'{path}' is an animation of {picture.n_frames} pictures.", "Save the pictures as a TIFF stack.")
+                frames = getattr(picture, "n_frames", 1)
+                if frames > 1:
+                    raise ImageError(f"'{path}' is an animation of {frames} pictures.", "Save the pictures as a TIFF stack.")
                 pixels = np.asarray(picture.convert(_plain_mode(picture.mode, colours=colours)))
     return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC")
 

@@ -1,9 +1,13 @@
-"""Near-duplicates of an image, found however it was flipped, turned, resized or brightened.
+"""Near-duplicates of an image, found however it was flipped, turned, resized, brightened or cropped.
 
-Copies of one image must not lie on both sides of a split: the validation score would praise memory. The hash holds the
-signs of the 255 lowest cosine coefficients of the image, stretched to a square [1]_. Brightness and contrast leave these
-signs alone; a flip changes the signs of the odd ones and a quarter turn exchanges rows and columns, so the eight ways to
-lay a picture down come out of one hash, without the pixels.
+Copies of one image must not lie on both sides of a split: the validation score would praise memory. The hash has two parts.
+
+- The whole: signs of the 255 lowest cosine coefficients of the image, stretched to a square [1]_. Brightness and contrast
+  leave these signs alone; a flip changes the signs of the odd ones and a quarter turn exchanges rows and columns, so the
+  eight ways to lay a picture down come out of one hash, without the pixels.
+- The landmarks: the 32 strongest spots, each as 32 signs of the cosine coefficients around it, laid down so that its
+  gradient points one way. A crop keeps those of its part, and tiles that overlap share those of the overlap. They bear
+  flips, quarter turns, brightness and slight noise, not resizing.
 
 .. [1] Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (the DCT hash).
 """
@@ -19,18 +23,27 @@ from numpy.typing import NDArray
 from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 
-__all__ = ["MAX_DISTANCE", "find_near_duplicates", "hash_distances", "perceptual_hash"]
+__all__ = ["MAX_DISTANCE", "MIN_SHARED", "count_shared_landmarks", "find_near_duplicates", "hash_distances", "perceptual_hash"]
 
 SIDE = 16
 HASH_DIGITS = SIDE * SIDE // 4
-MAX_DISTANCE = 64
+MAX_DISTANCE = 56
 """Hashes that differ in at most so many of 255 bits are of one image. Chosen on bbbc039, isbi2012_em, ctc_dic_c2dh_hela and
-usiigaci_t98g: altered copies differ in fewer than 55, images of different places in more than 75; see benchmarks/near_duplicates.py."""
+usiigaci_t98g, where altered copies differ in at most 51 and only neighbouring slices and frames in fewer than 70; on the images of
+dsb2018 the copies differ in at most 37 and the images in at least 86. See benchmarks/near_duplicates.py."""
 MAX_PLANES = 8
+LANDMARKS = 32
+LANDMARK_DIGITS = 8
+MIN_SHARED = 3
+"""Images with so many landmarks in common overlap. One in a hundred pairs of dsb2018 shares one by chance, none shares two."""
+REACH = 20
+APART = 10
+MAX_SIDE = 2048
+"""Landmarks are sought in the middle of larger images, or hashing would take longer than everything else."""
 
 
 def perceptual_hash(image: Image) -> str:
-    """What an image looks like, as 64 hexadecimal digits; alike for copies that were flipped, turned, resized or brightened.
+    """What an image looks like, in hexadecimal digits; alike for copies that were flipped, turned, resized, brightened or cropped.
 
     Parameters
     ----------
@@ -41,19 +54,20 @@ def perceptual_hash(image: Image) -> str:
     Returns
     -------
     str
-        Signs of the 16 x 16 lowest cosine coefficients, row by row, the first (the mean) always 0. A constant image gives zeros.
+        64 digits for the whole: the signs of the 16 x 16 lowest cosine coefficients, row by row, the first (the mean) always 0;
+        zeros for a constant image. Then 8 digits for each landmark, at most 32 of them.
     """
     plane = _plane(image)
-    rows, columns = (_cosines(length) for length in plane.shape)
+    rows, columns = (_cosines(length, SIDE) for length in plane.shape)
     coefficients = rows @ plane @ columns.T
     # Rounding must not decide the signs of a constant image.
     bits = coefficients > 1e-6 * float(np.abs(plane).max())
     bits[0, 0] = False
-    return np.packbits(bits).tobytes().hex()
+    return np.packbits(bits).tobytes().hex() + _landmarks(plane)
 
 
-def find_near_duplicates(new: str, known: Sequence[str], *, max_distance: int = MAX_DISTANCE) -> list[int]:
-    """Where in `known` the hashes of the same image are, nearest first.
+def find_near_duplicates(new: str, known: Sequence[str], *, max_distance: int = MAX_DISTANCE, min_shared: int = MIN_SHARED) -> list[int]:
+    """Where in `known` the hashes of the same image are, or of crops of it; nearest first.
 
     Parameters
     ----------
@@ -62,24 +76,38 @@ def find_near_duplicates(new: str, known: Sequence[str], *, max_distance: int = 
     known
         Hashes to compare with; an empty one (an image that was never hashed) matches nothing.
     max_distance
-        Largest number of differing bits, of 255.
+        Largest number of differing bits, of 255, for the whole.
+    min_shared
+        Smallest number of landmarks in common.
     """
     distances = hash_distances(new, known)
-    near = np.flatnonzero(distances <= max_distance)
+    near = np.flatnonzero((distances <= max_distance) | (count_shared_landmarks(new, known) >= min_shared))
     return [int(at) for at in near[np.argsort(distances[near], kind="stable")]]
 
 
+def count_shared_landmarks(new: str, known: Sequence[str]) -> NDArray[np.int64]:
+    """Number of landmarks in common with each known hash, int64 of shape ``(len(known),)``."""
+    ours = _landmarks_of([new])
+    theirs = _landmarks_of(known)
+    owners = np.repeat(np.arange(len(known)), [max(0, len(text) - HASH_DIGITS) // LANDMARK_DIGITS for text in known])
+    return np.bincount(owners[np.isin(theirs, ours)], minlength=len(known)).astype(np.int64)
+
+
+def _landmarks_of(hashes: Sequence[str]) -> NDArray[np.uint32]:
+    return np.frombuffer(bytes.fromhex("".join(text[HASH_DIGITS:] for text in hashes)), ">u4").astype(np.uint32)
+
+
 def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
-    """Number of differing bits to each known hash, over the way of laying the picture down (or inverting it) that fits best.
+    """Number of differing bits of the whole to each known hash, over the way of laying the picture down (or inverting it) that fits best.
 
     Returns
     -------
     ndarray
-        Shape ``(len(known),)``, int64, 0 to 128; 256 where either hash is empty or of another kind.
+        Shape ``(len(known),)``, int64, 0 to 128; 256 where either hash is empty.
     """
     distances = np.full(len(known), 4 * HASH_DIGITS, np.int64)
-    usable = [at for at, text in enumerate(known) if len(text) == HASH_DIGITS]
-    if not usable or len(new) != HASH_DIGITS:
+    usable = [at for at, text in enumerate(known) if text]
+    if not usable or not new:
         return distances
     ours = np.stack([turned.reshape(-1) for turned in _orientations(_signs([new])[0])])
     agreement = ours @ _signs([known[at] for at in usable]).reshape(len(usable), -1).T
@@ -89,7 +117,7 @@ def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
-    packed = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8)
+    packed = np.frombuffer(bytes.fromhex("".join(text[:HASH_DIGITS] for text in hashes)), np.uint8)
     signs = np.unpackbits(packed).astype(np.float32).reshape(-1, SIDE, SIDE) * 2 - 1
     signs[:, 0, 0] = 0
     return signs
@@ -104,13 +132,49 @@ def _orientations(signs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
                 yield view * rows[:, None] * columns
 
 
-def _cosines(length: int) -> NDArray[np.float32]:
-    """Integrals of the cosines over each pixel, shape (16, length): exact at any size, so resizing hardly matters."""
+def _cosines(length: int, count: int) -> NDArray[np.float32]:
+    """Integrals of the cosines over each pixel, shape (count, length): exact at any size, so resizing hardly matters."""
     edges = np.linspace(0, np.pi, length + 1)
-    order = np.arange(SIDE)[:, None]
+    order = np.arange(count)[:, None]
     waves = np.diff(np.sin(order * edges), axis=1) / np.maximum(order, 1)
     waves[0] = np.pi / length
     return waves.astype(np.float32)
+
+
+def _landmarks(plane: NDArray[np.float32]) -> str:
+    if min(plane.shape) <= 2 * REACH:
+        return ""
+    from scipy.ndimage import uniform_filter
+
+    middle = plane[tuple(slice(max(0, (length - MAX_SIDE) // 2), (length + MAX_SIDE) // 2) for length in plane.shape)]
+    smooth = uniform_filter(middle, 7)
+    strength = np.abs(smooth - uniform_filter(smooth, 15))
+    found = {_describe(smooth[row - REACH : row + REACH + 1, column - REACH : column + REACH + 1]) for row, column in _peaks(strength)}
+    return "".join(sorted(found))
+
+
+def _peaks(strength: NDArray[np.float32]) -> list[tuple[int, int]]:
+    from scipy.ndimage import maximum_filter
+
+    inner = (slice(REACH, -REACH),) * 2
+    is_peak = strength == maximum_filter(strength, 2 * APART + 1)
+    rows, columns = np.nonzero(is_peak[inner] & (strength[inner] > 1e-6 * float(strength.max())))
+    strongest = np.argsort(-strength[inner][rows, columns], kind="stable")[:LANDMARKS]
+    return [(int(row) + REACH, int(column) + REACH) for row, column in zip(rows[strongest], columns[strongest], strict=True)]
+
+
+def _describe(window: NDArray[np.float32]) -> str:
+    """Signs of 4 x 8 coefficients without the lowest, which are alike for all blobs; laid down so that the gradient points one way."""
+    waves = _cosines(2 * REACH + 1, 10)
+    coefficients = waves @ (window - window.mean()) @ waves.T
+    if abs(coefficients[0, 1]) < abs(coefficients[1, 0]):
+        coefficients = coefficients.T
+    mirrored = np.where(np.arange(len(waves)) % 2, -1, 1)
+    if coefficients[0, 1] < 0:
+        coefficients = coefficients * mirrored
+    if coefficients[1, 0] < 0:
+        coefficients = coefficients * mirrored[:, None]
+    return np.packbits(coefficients[2:6, 2:10] > 0).tobytes().hex()
 
 
 def _plane(image: Image) -> NDArray[np.float32]:

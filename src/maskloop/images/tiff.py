@@ -167,7 +167,7 @@ class NativeArray:
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
         return np.asarray(self._data[key], self.dtype)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
 
     def reshape(self, shape: tuple[int, ...], /) -> NativeArray:
@@ -212,14 +212,16 @@ class PagedArray:
     ) -> None:
         self._pages, self._page_shape, self._page_key = tuple(pages), page_shape, page_key
         self.shape, self.dtype = shape, dtype.newbyteorder("=")
-        self._outer = next(at for at in range(len(shape), -1, -1) if prod(shape[:at]) == len(pages) and prod(shape[at:]) == prod(page_shape))
+        self._outer = next(
+            at for at in range(len(shape), -1, -1) if prod(shape[:at]) == len(pages) and prod(shape[at:]) == prod(page_shape)
+        )
         self._last: tuple[int, NDArray[Any]] | None = None
 
     def reshape(self, shape: tuple[int, ...], /) -> PagedArray:
         """The same pixels with axes of length one added or dropped."""
         return PagedArray(self._pages, page_shape=self._page_shape, dtype=self.dtype, shape=shape, page_key=self._page_key)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
@@ -240,7 +242,7 @@ class PagedArray:
         last = self._last
         pixels = last[1] if last is not None and last[0] == number else self._read(number)
         self._last = None if whole else (number, pixels)
-        cut = pixels[tuple(inner)]
+        cut: NDArray[Any] = pixels[tuple(inner)]
         return cut if whole else cut.copy()
 
     def _read(self, number: int) -> NDArray[Any]:
@@ -250,7 +252,8 @@ class PagedArray:
         with reading(place.path), TiffFile(place.path) as file:
             file.filehandle.seek(place.offset)
             pixels = TiffPage(file, index=place.index).asarray()
-            return np.asarray(pixels[self._page_key], self.dtype).reshape(self.shape[self._outer :])
+            page: NDArray[Any] = np.asarray(pixels[self._page_key], self.dtype).reshape(self.shape[self._outer :])
+            return page
 
 
 def _expand(key: Any, dimensions: int) -> list[Any]:
@@ -295,9 +298,9 @@ def read_tiff(path: Path, *, colours: bool) -> Pixels:
 
 def _refuse_several(path: Path, file: TiffFile) -> None:
     if len(file.series) > 1:
-        shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4])
+        shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4]) + (", ..." if len(file.series) > 4 else "")
         raise ImageError(
-            f"'{path}' holds {len(file.series)} images ({shapes}{', ...' if len(file.series) > 4 else ''}), and nothing says which one is meant.",
+            f"'{path}' holds {len(file.series)} images ({shapes}), and nothing says which one is meant.",
             "Save the one you want as a file of its own (in Fiji: open it, then File > Save As > Tiff).",
         )
 
@@ -333,7 +336,8 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
             end = series.dataoffset + prod(series.get_shape(False)) * series.dtype.itemsize
         if end > page.parent.filehandle.size:
             raise ImageError(
-                f"'{path}' is cut short: its pixels end at byte {end}, the file at {page.parent.filehandle.size}.", "Copy or export it anew."
+                f"'{path}' is cut short: its pixels end at byte {end}, the file at {page.parent.filehandle.size}.",
+                "Copy or export it anew.",
             )
 
 

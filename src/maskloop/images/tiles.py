@@ -25,10 +25,14 @@ class Tiling(Record):
 
     tile_shape: tuple[int, ...] | None = Field(None, description="Largest tile along ZYX or YX; open: what is quick for the model.")
     overlap: float | None = Field(
-        None, ge=0, lt=1, description="Share of a tile that the next one covers again; 0.5 is slow and smooth. Open: 0.25, or more if the model needs it."
+        None,
+        ge=0,
+        lt=1,
+        description="Share of a tile that the next one covers again; 0.5 is slow and smooth. Open: 0.25, or more if the model needs it.",
     )
     weighting: Weighting = Field(
-        "gaussian", description="gaussian: tiles are blended, their middle counts most. core: every pixel from the tile whose middle is nearest."
+        "gaussian",
+        description="gaussian: tiles are blended, their middle counts most. core: every pixel from the tile whose middle is nearest.",
     )
 
 
@@ -45,8 +49,8 @@ class TilePlan:
     starts
         First pixel of the tiles, per axis; the tiles are the product of the axes.
     weights
-        Per axis, for each start, the weight of a tile's pixels along this axis. A pixel's weight is the product over the axes, and the weights of
-        all tiles add up to one in every pixel of the image.
+        Per axis, for each start, the weight of a tile's pixels along this axis. A pixel's weight is the product over the axes, and the
+        weights of all tiles add up to one in every pixel of the image.
     """
 
     shape: tuple[int, ...]
@@ -66,9 +70,7 @@ class TilePlan:
     def window(self, place: Sequence[int]) -> tuple[slice, ...]:
         """The part of the image that a tile covers."""
         begins = [self.starts[axis][at] for axis, at in enumerate(place)]
-        return tuple(
-            slice(begin, min(begin + length, end)) for begin, length, end in zip(begins, self.tile_shape, self.shape, strict=True)
-        )
+        return tuple(slice(begin, min(begin + length, end)) for begin, length, end in zip(begins, self.tile_shape, self.shape, strict=True))
 
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:

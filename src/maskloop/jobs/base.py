@@ -18,7 +18,9 @@ class TrainJob(Record):
     kind: Literal["train"] = "train"
     recipe: Recipe = Recipe()
     start: str = Field("auto", description="scratch, latest, a checkpoint id, an imported model id, or auto: latest where there is one.")
-    pairs: Literal["all", "new"] | tuple[str, ...] = Field("all", description="All accepted pairs, those new since the last checkpoint, or ids.")
+    pairs: Literal["all", "new"] | tuple[str, ...] = Field(
+        "all", description="All accepted pairs, those new since the last checkpoint, or ids."
+    )
 
 
 class PredictJob(Record):

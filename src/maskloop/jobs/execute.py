@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from maskloop.errors import Cancelled, MaskloopError, UsageError
 from maskloop.events import Event, Failed, Finished, Message, Report, Started, append_event, silent
-from maskloop.jobs.base import PredictJob, TrainJob, read_job
+from maskloop.jobs.base import TrainJob, read_job
 from maskloop.project.project import ProjectFolder
 
 __all__ = ["CANCEL", "EVENTS", "JOB", "execute"]
@@ -42,7 +42,7 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
     MaskloopError
         What went wrong; the journal's last word `Failed` says the same.
     """
-    folder = project.history.folder(run_id)
+    folder = project.history.run_folder(run_id)
     with _only_one(folder, run_id), _stop_on_signal() as is_stopped:
         tell = _journal(folder / EVENTS, report)
         tell(Started(process_id=os.getpid(), host=platform.node(), resumed=(folder / EVENTS).exists()))
@@ -67,7 +67,11 @@ def _dispatch(project: ProjectFolder, run_id: str, folder: Path, tell: Report, i
         from maskloop.jobs.training import run_training
 
         record = run_training(project, job, run_id, report=tell, is_cancelled=is_cancelled)
-        return {} if record is None else {"checkpoint_id": record.checkpoint_id, "summary": record.benchmark_summary, "metrics": record.metrics}
+        return (
+            {}
+            if record is None
+            else {"checkpoint_id": record.checkpoint_id, "summary": record.benchmark_summary, "metrics": record.metrics}
+        )
     from maskloop.jobs.prediction import run_prediction
 
     return run_prediction(project, job, run_id, report=tell, is_cancelled=is_cancelled)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from maskloop.errors import MaskloopError, NotFound
-from maskloop.events import Message, Report
-from maskloop.images.sources import find_images
+from numpy.typing import NDArray
+
+from maskloop.errors import NotFound
+from maskloop.events import Report
+from maskloop.images.image import Image
 from maskloop.jobs.base import PredictJob
+from maskloop.predict.base import Segmenter
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
 
-__all__ = ["choose_checkpoint", "run_prediction"]
+__all__ = ["ProjectSegmenter", "choose_checkpoint", "run_prediction"]
 
 
 def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
@@ -27,5 +31,111 @@ def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
     if name != "latest":
         return project.checkpoints.get(name)
     if project.checkpoints.latest is None:
-        raise NotFound(f"Project '{project.folder.name}' has no checkpoint yet.", "Train one first: maskloop train.")
+        raise NotFound(f"Project '{project.folder.name}' has no checkpoint yet.", f"Train one first: maskloop train {project.folder.name}.")
     return project.checkpoints.latest
+
+
+def run_prediction(
+    project: ProjectFolder, job: PredictJob, run_id: str, *, report: Report, is_cancelled: Callable[[], bool]
+) -> dict[str, Any]:
+    """Predict the job's files one by one; those that fail are told at the end.
+
+    Returns
+    -------
+    result
+        ``written``: paths of the labels; ``failed``: source, problem and way out of each file without labels.
+    """
+    from maskloop.models.segmenter import load_segmenter
+    from maskloop.predict.batch import predict_files
+
+    record = choose_checkpoint(project, job.checkpoint)
+    segmenter = load_segmenter(project.checkpoints.path(record.checkpoint_id), device=job.device)
+    waiting = project.history.run_folder(run_id) / "labels"
+    outcome = predict_files(
+        list(job.inputs),
+        segmenter,
+        out=waiting if job.out is None else Path(job.out),
+        model_id=record.sha256,
+        axes=job.axes,
+        mirror=job.mirror,
+        probabilities=job.probabilities,
+        report=report,
+        is_cancelled=is_cancelled,
+    )
+    done = [(Path(file.source), Path(str(file.output))) for file in outcome.files if file.status != "failed"]
+    written = (
+        [_keep(project, record, run_id, source, labels) for source, labels in done]
+        if job.out is None
+        else [str(labels) for _, labels in done]
+    )
+    # Only now: a run that is killed before goes on with what it had predicted.
+    shutil.rmtree(waiting, ignore_errors=True)
+    failed = [{"source": file.source, "problem": file.problem, "way_out": file.way_out} for file in outcome.failed]
+    return {"checkpoint_id": record.checkpoint_id, "written": written, "failed": failed}
+
+
+def _keep(project: ProjectFolder, record: CheckpointRecord, run_id: str, source: Path, labels: Path) -> str:
+    """Bring labels into the project's predictions, once."""
+    from maskloop.predict.batch import read_provenance
+
+    for known in project.predictions.list():
+        if known.settings.get("run_id") == run_id and known.input_path == str(source):
+            return str(project.predictions.path(known.prediction_id))
+    facts = read_provenance(labels)
+    settings = {"run_id": run_id, **(facts.settings.model_dump(mode="json") if facts else {})}
+    scores = labels.with_name(labels.name.replace("_labels.tif", "_probabilities.tif"))
+    common: dict[str, Any] = {
+        "checkpoint_id": record.checkpoint_id,
+        "input_path": str(source),
+        "input_sha256": facts.source_sha256 if facts else "",
+    }
+    if scores.exists():
+        project.predictions.register(scores, **common, settings={**settings, "run_id": f"{run_id} probabilities"})
+    kept = project.predictions.register(labels, **common, settings=settings)
+    return str(project.predictions.path(kept.prediction_id))
+
+
+class ProjectSegmenter:
+    """A checkpoint in memory that turns images into labels."""
+
+    def __init__(self, record: CheckpointRecord, segmenter: Segmenter) -> None:
+        self.record = record
+        self.segmenter = segmenter
+
+    @classmethod
+    def load(
+        cls, project: ProjectFolder, checkpoint: str = "latest", *, device: Literal["auto", "cpu", "cuda"] = "auto"
+    ) -> ProjectSegmenter:
+        """Load a checkpoint of a project.
+
+        Raises
+        ------
+        NotFound
+            If there is no such checkpoint.
+        """
+        from maskloop.models.segmenter import load_segmenter
+
+        record = choose_checkpoint(project, checkpoint)
+        return cls(record, load_segmenter(project.checkpoints.path(record.checkpoint_id), device=device))
+
+    def segment(self, image: Image | NDArray[Any] | Path | str, *, axes: str | None = None, mirror: bool = False) -> Any:
+        """Labels of an image.
+
+        Parameters
+        ----------
+        image
+            An `Image`, a file, or an array whose axes are named by `axes` (two-dimensional arrays are YX).
+        axes
+            Axes of the array.
+        mirror
+            Average over mirrored copies: slower, a little better.
+
+        Returns
+        -------
+        labels
+            NumPy array with the image's axes less C: class ids, or instance ids.
+        """
+        from maskloop.predict.segment import segment
+        from maskloop.project.intake import take_image
+
+        return segment(take_image(image, axes=axes, name="image"), self.segmenter, mirror=mirror).labels.read()

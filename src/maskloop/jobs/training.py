@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from maskloop.errors import TrainingFailed, UsageError
 from maskloop.events import Message, Report
-from maskloop.images.readers import open_image, open_labels
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Architecture, Plan
 from maskloop.models.compatibility import require_compatible
 from maskloop.models.plan import make_plan
-from maskloop.project.layout import CheckpointRecord, Pair
+from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record, read_record, write_record
 
@@ -48,7 +47,11 @@ def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     """The plan that this job would train by; changes nothing."""
     architecture, start = _architecture(project, job)
     return make_plan(
-        job.recipe, project.dataset.fingerprint(), architecture, chosen=_chosen(project), is_continued=start["training_mode"] != "train_from_scratch"
+        job.recipe,
+        project.dataset.fingerprint(),
+        architecture,
+        chosen=_chosen(project),
+        is_continued=start["training_mode"] != "train_from_scratch",
     )
 
 
@@ -70,7 +73,7 @@ def run_training(
     done = [record for record in project.checkpoints.list() if record.run_id == run_id]
     if done:  # killed after the registration, before its last word
         return done[0]
-    folder = project.history.folder(run_id)
+    folder = project.history.run_folder(run_id)
     inputs = fix_inputs(project, job, folder)
     for text in (inputs.split_reason, f"Training mode: {inputs.training_mode}" + (f" ({inputs.parent})" if inputs.parent else "") + "."):
         report(Message(text=text))
@@ -88,62 +91,61 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
             "There is no pair to train on." if job.pairs == "all" else f"No pair is selected by '{job.pairs}'.",
             "Add pairs with 'maskloop add', or train on all pairs.",
         )
-    split = project.dataset.split(share=job.recipe.validation_share, seed=job.recipe.seed)
+    # Over all pairs, not the selected ones: scores of one training can then be compared with those of the next.
+    split = project.dataset.split(project.dataset.pairs, share=job.recipe.validation_share, seed=job.recipe.seed)
     training = tuple(pair.pair_id for pair in selected if pair.pair_id not in split.validation)
     if not training:
         raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all.")
-    _architecture_now, start = _architecture(project, job)
-    plan = plan_training(project, job)
+    plan, start = plan_training(project, job), _architecture(project, job)[1]
     inputs = TrainingInputs(
         plan=plan, training_ids=training, validation_ids=split.validation, split_reason=split.reason, started=time.time(), **start
     )
     write_record(folder / INPUTS, inputs)
-    if inputs.training_mode == "train_from_scratch":
-        project.set_architecture(plan.architecture.model_dump(mode="json"), chosen=_chosen(project))
-    project.set_decisions([decision.model_dump(mode="json") for decision in plan.decisions])
+    project.set_architecture(plan.architecture.model_dump(mode="json"))
+    project.set_auto_configuration_decisions([decision.model_dump(mode="json") for decision in plan.decisions])
     return inputs
 
 
-def _chosen(project: ProjectFolder) -> tuple[str, ...]:
-    return project.chosen_architecture
+def _chosen(project: ProjectFolder) -> set[str]:
+    """Fields of the network that a person set: they differ from the default, and no plan put them there."""
+    own, default = Architecture.model_validate(project.architecture), Architecture()
+    planned = {(entry["name"], str(entry["value"])) for entry in project.auto_configuration_decisions if entry.get("source") == "planned"}
+    values = {name: getattr(own, name) for name in Architecture.model_fields}
+    return {name for name, value in values.items() if value != getattr(default, name) and (name, str(value)) not in planned}
 
 
 def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:
     """The network to train, and where its weights come from."""
     own = Architecture.model_validate(project.architecture)
-    start = job.start
     latest = project.checkpoints.latest
-    if start == "auto":
-        start = "latest" if latest is not None else "scratch"
+    start = ("latest" if latest is not None else "scratch") if job.start == "auto" else job.start
     if start == "scratch":
         return own, {"training_mode": "train_from_scratch"}
     if start == "latest" and latest is None:
         raise UsageError("This project has no checkpoint to go on from.", "Train from scratch first: --from scratch.")
     imported = {model.model_id: model for model in project.weights.list()}
     if start in imported:
-        found = Architecture.model_validate(imported[start].architecture)
-        _same_task(own, found, start)
-        return found, {"training_mode": "continue_from_imported", "imported_model": start}
-    record = latest if start == "latest" and latest is not None else project.checkpoints.get(start)
-    found = Architecture.model_validate(record.architecture)
-    _same_task(own, found, record.checkpoint_id)
-    mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
-    return found, {"training_mode": mode, "parent": record.checkpoint_id}
+        found, origin = imported[start].architecture, {"training_mode": "continue_from_imported", "imported_model": start}
+    else:
+        record = latest if start == "latest" and latest is not None else project.checkpoints.get(start)
+        mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
+        found, origin = record.architecture, {"training_mode": mode, "parent": record.checkpoint_id}
+    return _agreed(own, Architecture.model_validate(found), _chosen(project), str(origin.get("parent", start))), origin
 
 
-def _same_task(own: Architecture, found: Architecture, name: str) -> None:
-    require_compatible(own, found, source=name)
+def _agreed(own: Architecture, found: Architecture, chosen: set[str], name: str) -> Architecture:
+    """The network of the starting weights, when it does the project's task and has all that a person set."""
+    task = {"output_mode", "num_classes", "output_channels", "activation", "loss", "class_labels"}
+    wanted = found.model_dump() | {key: getattr(own, key) for key in chosen | task}
+    require_compatible(Architecture.model_validate(wanted), found, source=name)
+    return Architecture.model_validate(found.model_dump() | {"class_labels": own.class_labels, "threshold": own.threshold})
 
 
 def _samples(project: ProjectFolder, ids: tuple[str, ...], plan: Plan) -> list[Sample]:
     from maskloop.models.data import samples_of
 
-    return [sample for pair in map(project.dataset.get, ids) for sample in samples_of(pair.pair_id, *_open(project, pair), plan)]
-
-
-def _open(project: ProjectFolder, pair: Pair) -> tuple[Any, Any]:
-    image = open_image(project.dataset.image_path(pair), axes=pair.axes)
-    return image, open_labels(project.dataset.mask_path(pair), axes=pair.mask_axes)
+    dataset = project.dataset
+    return [sample for pair_id in ids for sample in samples_of(pair_id, dataset.read_image(pair_id), dataset.read_mask(pair_id), plan)]
 
 
 def _start_weights(project: ProjectFolder, inputs: TrainingInputs) -> dict[str, Tensor] | None:
@@ -209,7 +211,13 @@ def _register(project: ProjectFolder, inputs: TrainingInputs, trained: Trained, 
         number_of_images=len(inputs.training_ids),
         number_of_patches=trained.patches,
         split={"training": inputs.training_ids, "validation": inputs.validation_ids, "reason": inputs.split_reason},
-        metrics={**metrics, "epochs": trained.epochs, "best_epoch": trained.best_epoch, "stopped": trained.stopped, "seconds": trained.elapsed_s},
+        metrics={
+            **metrics,
+            "epochs": trained.epochs,
+            "best_epoch": trained.best_epoch,
+            "stopped": trained.stopped,
+            "seconds": trained.elapsed_s,
+        },
         architecture=plan.architecture.model_dump(mode="json"),
         starting_weights={"mode": inputs.training_mode, "checkpoint_id": inputs.parent, "imported_model_id": inputs.imported_model},
         plan=plan.model_dump(mode="json"),

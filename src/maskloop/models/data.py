@@ -104,13 +104,13 @@ class PatchSampler:
         places = self._places[index]
         if places and random.random() < self.plan.foreground_share:
             of_class = places[int(random.integers(len(places)))]
-            centre = np.array(np.unravel_index(int(of_class[random.integers(len(of_class))]), shape))
+            pixel = np.unravel_index(int(of_class[random.integers(len(of_class))]), shape)
             # The object need not lie in the very middle of the patch.
-            centre = centre + [int(random.integers(-length // 4, length // 4 + 1)) for length in self.patch]
+            centre = [int(at) + int(random.integers(-length // 4, length // 4 + 1)) for at, length in zip(pixel, self.patch, strict=True)]
         else:
-            centre = np.array([int(random.integers(length)) for length in shape])
+            centre = [int(random.integers(length)) for length in shape]
         lengths = zip(centre, self.patch, self.source, shape, strict=True)
-        where = np.ix_(*(_reflected(int(at), patch, count, length) for at, patch, count, length in lengths))
+        where = np.ix_(*(_reflected(at, patch, count, length) for at, patch, count, length in lengths))
         image = normalize(np.stack([channel[where] for channel in sample.image]), sample.ranges)
         return image, np.stack([channel[where] for channel in self._targets[index]]).astype(np.float32)
 

@@ -112,9 +112,8 @@ class _Training:
         save_every_s: float,
     ) -> None:
         machine = find_machine(plan.device)
-        self.fabric = Fabric(
-            accelerator=machine.device, devices=plan.devices, num_nodes=plan.nodes, precision=PRECISIONS[plan.precision]  # type: ignore[arg-type]
-        )
+        precision: Any = PRECISIONS[plan.precision]
+        self.fabric = Fabric(accelerator=machine.device, devices=plan.devices, num_nodes=plan.nodes, precision=precision)
         self.fabric.launch()
         self.plan, self.folder, self.header = plan, folder, header
         self.report = report if self.fabric.is_global_zero else silent
@@ -151,9 +150,7 @@ class _Training:
         if not self.fabric.is_global_zero:
             return None
         state = self.state
-        return Trained(
-            self.folder / "best.pt", state.best_metrics, state.epoch, state.best_epoch, state.patches, self._elapsed(), stopped
-        )
+        return Trained(self.folder / "best.pt", state.best_metrics, state.epoch, state.best_epoch, state.patches, self._elapsed(), stopped)
 
     def _build(self, start: dict[str, Tensor] | None) -> None:
         plan = self.plan
@@ -208,11 +205,14 @@ class _Training:
     def _learn(self, batch: Batch) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * self._rate()
-        images = batch.images.to(self.fabric.device, memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d)
+        images = batch.images.to(
+            self.fabric.device, memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d
+        )
         loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise _NotFinite(f"The loss is {value} in epoch {self.state.epoch + 1}, step {self.state.step + 1}, with {', '.join(sorted(set(batch.pair_ids)))}")
+            where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
+            raise _NotFinite(f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}.")
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
@@ -267,7 +267,8 @@ class _Training:
             return
         if isinstance(end, Cancelled):
             raise Cancelled("The training was cancelled before its first validation.", "Start it again: it goes on where it was.") from None
-        raise TrainingFailed(f"{end}.", "Look at these images for wrong values, or lower the learning rate (now {self.plan.learning_rate}).") from None
+        way_out = f"Look at these images for wrong values, or lower the learning rate (now {self.plan.learning_rate:g})."
+        raise TrainingFailed(str(end), way_out) from None
 
     def _save(self, *, always: bool = False) -> None:
         if not self.fabric.is_global_zero or not (always or time.monotonic() - self.saved >= self.save_every_s):

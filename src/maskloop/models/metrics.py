@@ -6,6 +6,7 @@ images are not touched by it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -215,7 +216,7 @@ class InstanceCounts(Record):
         return _ratio(self.aji_intersection, self.aji_union)
 
 
-def instance_scores(prediction: NDArray[Any], truth: NDArray[Any], *, thresholds: Sequence[float] = THRESHOLDS) -> InstanceCounts:
+def instance_scores(prediction: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS) -> InstanceCounts:
     """Match the objects of two label images.
 
     An object matches where the IoU is at least the threshold; each object matches once, and matches are chosen so that
@@ -241,7 +242,7 @@ def instance_scores(prediction: NDArray[Any], truth: NDArray[Any], *, thresholds
     return InstanceCounts(
         thresholds=tuple(thresholds),
         true_positives=tuple(len(iou) for iou in matched),
-        matched_iou=tuple(float(iou.sum()) for iou in matched),
+        matched_iou=tuple(math.fsum(iou) for iou in matched),
         true_objects=len(table.true_sizes),
         predicted_objects=len(table.predicted_sizes),
         aji_intersection=intersection,
@@ -314,15 +315,18 @@ def _assign(true: NDArray[np.intp], predicted: NDArray[np.intp], iou: NDArray[np
 
     rows, row = np.unique(true, return_inverse=True)
     columns, column = np.unique(predicted, return_inverse=True)
-    gain = np.zeros((len(rows), len(columns)))
+    shared = np.zeros((len(rows), len(columns)))
+    shared[row, column] = iou
     # One match more is worth more than any sum of IoU.
-    gain[row, column] = len(iou) + 1 + iou
-    chosen = gain[linear_sum_assignment(gain, maximize=True)]
-    return chosen[chosen > 0] - (len(iou) + 1)
+    chosen = shared[linear_sum_assignment(shared + (len(iou) + 1) * (shared > 0), maximize=True)]
+    return chosen[chosen > 0]
 
 
 def _aggregate(table: _Overlaps) -> tuple[int, int]:
-    """Numerator and denominator of the aggregated Jaccard index: each true object with the prediction of largest IoU."""
+    """Numerator and denominator of the aggregated Jaccard index: each true object with the prediction of largest IoU.
+
+    As in the paper a prediction may serve several true objects; of equal ones the lowest id is taken.
+    """
     unions = table.unions
     order = np.lexsort((-(table.pixels / unions), table.true))
     found, first = np.unique(table.true[order], return_index=True)

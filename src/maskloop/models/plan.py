@@ -79,9 +79,14 @@ def make_plan(
     normalization = _normalization(fingerprint, recipe, say)
     epochs, steps, patience = _schedule(fingerprint, patch, batch, architecture, recipe, machine, precision, say)
     weights, share = _balance(architecture, fingerprint, recipe, say)
-    augmentation = say.take("augmentation", recipe.augmentation, _augmentation(architecture), "Microscopy has no up or down; size and light vary a little.")
+    augmentation = say.take(
+        "augmentation", recipe.augmentation, _augmentation(architecture), "Microscopy has no up or down; size and light vary a little."
+    )
     rate = say.take(
-        "learning_rate", recipe.learning_rate, 5e-4 if is_continued else 2e-3, "Peak of a cosine schedule for AdamW; lower when going on from weights."
+        "learning_rate",
+        recipe.learning_rate,
+        5e-4 if is_continued else 2e-3,
+        "Peak of a cosine schedule for AdamW; lower when going on from weights.",
     )
     diameters = fingerprint.object_diameters_px
     return Plan(
@@ -121,7 +126,12 @@ def _dimensions(architecture: Architecture, data: Fingerprint, fixed: set[str], 
     volumes = data.spatial_dims == (3,) and data.smallest_shape[0] >= 8
     planned = "3d" if volumes else "2d"
     own = architecture.spatial_dims if "spatial_dims" in fixed else None
-    dims = say.take("spatial_dims", own, planned, "All images are volumes of 8 planes or more." if volumes else "Images are planes, or too thin for volumes.")
+    dims = say.take(
+        "spatial_dims",
+        own,
+        planned,
+        "All images are volumes of 8 planes or more." if volumes else "Images are planes, or too thin for volumes.",
+    )
     if dims == "3d" and data.spatial_dims != (3,):
         raise UsageError(
             f"The network is three-dimensional, but the dataset has images with {' and '.join(map(str, data.spatial_dims))} spatial axes.",
@@ -149,7 +159,9 @@ def _depth(architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed:
     largest = max(1, min(architecture.depth, int(math.log2(max(4, shortest))) - 2))
     own = recipe.depth if "depth" not in fixed else architecture.depth
     if recipe.depth is not None and "depth" in fixed and recipe.depth != architecture.depth:
-        raise UsageError(f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.", "Train from scratch to change the network.")
+        raise UsageError(
+            f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.", "Train from scratch to change the network."
+        )
     depth = say.take("depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see 4 px or more.")
     return _changed(architecture, depth=depth)
 
@@ -157,7 +169,9 @@ def _depth(architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed:
 def _patch(architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions) -> tuple[int, ...]:
     step = 2**architecture.depth
     limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device]
-    planned = tuple(max(step, min(limit, math.ceil(length / step) * step) // step * step) for length in _lengths(architecture, data.median_shape))
+    planned = tuple(
+        max(step, min(limit, math.ceil(length / step) * step) // step * step) for length in _lengths(architecture, data.median_shape)
+    )
     reason = f"Covers the median image as far as {limit} px a side, in steps of {step}."
     patch = tuple(say.take("patch_size", recipe.patch_size, planned, reason))
     if len(patch) == 1:
@@ -215,20 +229,31 @@ def _batch(architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, m
     # Small patches: more of them, so that a batch holds about as many pixels.
     limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device] ** architecture.dimensions
     wanted = min(16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch))))
-    reason = f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
+    reason = (
+        f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
+    )
     return int(say.take("batch_size", recipe.batch_size, min(wanted, fits), reason))
 
 
 def _normalization(data: Fingerprint, recipe: Recipe, say: _Decisions) -> Normalization:
     planned = Normalization()
-    value: Normalization = say.take("normalization", recipe.normalization, planned, "Robust to hot pixels and to exposure: percentiles of each image.")
+    value: Normalization = say.take(
+        "normalization", recipe.normalization, planned, "Robust to hot pixels and to exposure: percentiles of each image."
+    )
     if value.scope == "dataset" and not value.dataset_ranges:
         value = value.model_copy(update={"dataset_ranges": data.ranges})
     return value
 
 
 def _schedule(
-    data: Fingerprint, patch: tuple[int, ...], batch: int, architecture: Architecture, recipe: Recipe, machine: Machine, precision: str, say: _Decisions
+    data: Fingerprint,
+    patch: tuple[int, ...],
+    batch: int,
+    architecture: Architecture,
+    recipe: Recipe,
+    machine: Machine,
+    precision: str,
+    say: _Decisions,
 ) -> tuple[int, int, int]:
     """Epochs, steps of an epoch, patience."""
     per_epoch = max(data.pair_count, round(data.total_pixels / math.prod(patch)))
@@ -260,7 +285,10 @@ def _balance(architecture: Architecture, data: Fingerprint, recipe: Recipe, say:
     planned = tuple(round(value * len(raw) / sum(raw), 3) for value in raw)
     weights = say.take("class_weights", recipe.class_weights, planned, "Rare classes weigh more: frequency to the power -1/4, mean 1.")
     if len(weights) != architecture.num_classes:
-        raise UsageError(f"{len(weights)} class weights were given for {architecture.num_classes} classes.", "Give one weight per class, background first.")
+        raise UsageError(
+            f"{len(weights)} class weights were given for {architecture.num_classes} classes.",
+            "Give one weight per class, background first.",
+        )
     return tuple(weights), share
 
 

@@ -47,7 +47,7 @@ class UNetSegmenter:
         self.is_bf16 = plan.precision != "fp32" and machine.has_bf16
         self._format: Any = torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d
         if owns:
-            module = copy.deepcopy(module).to(self.device, memory_format=self._format)
+            module = copy.deepcopy(module).to(self.device).to(memory_format=self._format)  # type: ignore[call-overload]
             if self.is_bf16:
                 # Autocast would cast the weights again at each call.
                 for layer in module.modules():

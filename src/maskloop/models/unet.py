@@ -73,6 +73,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, *S); a single pixel is accepted."""
+        if input.dtype == self.weight.dtype:
+            return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
         with torch.autocast(input.device.type, enabled=False):
             weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
             return torch.group_norm(input, self.num_groups, weight, bias, self.eps)
@@ -364,4 +366,4 @@ def _training_cost(description: str) -> _TrainingCost:
     values = {key: saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in own}
     floats = [count / 4 / pixels for key, count in values.items() if kept[key].is_floating_point()]
     indices = sum(count for key, count in values.items() if not kept[key].is_floating_point()) / pixels
-    return _TrainingCost(sum(p.numel() for p in network.parameters()), sum(floats), 2 * max(floats), indices)
+    return _TrainingCost(sum(p.numel() for p in network.parameters()), sum(floats), max(floats), indices)

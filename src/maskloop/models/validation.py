@@ -25,7 +25,15 @@ __all__ = ["Scores", "Validation", "draw_preview"]
 
 LOSS_BATCHES = 4
 STILL = Augmentation(
-    horizontal_flip=False, vertical_flip=False, rotation_degrees=(0,), free_rotation=False, scale=0, elastic=0, intensity_jitter=0, noise=0, blur=0
+    horizontal_flip=False,
+    vertical_flip=False,
+    rotation_degrees=(0,),
+    free_rotation=False,
+    scale=0,
+    elastic=0,
+    intensity_jitter=0,
+    noise=0,
+    blur=0,
 )
 
 

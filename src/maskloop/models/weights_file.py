@@ -11,6 +11,8 @@ import io
 import pickle
 import pickletools
 import re
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -34,8 +36,9 @@ PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before the names."""
 LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """How files of PyTorch before 1.6 begin."""
-UNREADABLE = (RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, pickle.UnpicklingError)
-"""What PyTorch raises on a file that is cut short or changed."""
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+UNREADABLE = (*BROKEN_ZIP, LookupError, TypeError, AttributeError, AssertionError, OverflowError, MemoryError, pickle.UnpicklingError)
+"""What reading a file that is cut short or changed can raise."""
 HARMLESS = re.compile(
     r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
 )
@@ -187,7 +190,8 @@ def _load(path: Path) -> object:
         _refuse_code(path)
         raise _not_whole(path)
     try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # a broken file is answered below, in our words
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         _refuse_code(path)
         raise _not_whole(path) from error
@@ -205,15 +209,12 @@ def _is_whole(path: Path) -> bool:
             return file.read(len(LEGACY_START)) == LEGACY_START
     try:
         with zipfile.ZipFile(path) as archive:
-            _refuse_program(path, archive)
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+            names, broken = archive.namelist(), archive.testzip()
+    except BROKEN_ZIP:
         return False
-
-
-def _refuse_program(path: Path, archive: zipfile.ZipFile) -> None:
-    if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+    if any(name.endswith("/constants.pkl") for name in names):
         raise UnsafeFile(f"'{path.name}' is a TorchScript program, not only weights; it was not run.", SAVE_WEIGHTS_ONLY)
+    return broken is None
 
 
 def _refuse_code(path: Path) -> None:
@@ -238,7 +239,7 @@ def _pickles(path: Path) -> Iterator[bytes]:
                 if name.endswith(".pkl"):
                     with archive.open(name) as member:
                         yield member.read(MAX_PICKLE)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+    except BROKEN_ZIP:
         return
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +13,15 @@ from pydantic import Field
 
 from maskloop.errors import Cancelled, ImageError, MaskloopError, RecordError, UsageError
 from maskloop.events import Message, Progress, Report, silent
-from maskloop.images.image import Image
 from maskloop.images.tiles import Tiling
 from maskloop.predict.base import OutputSpec, Segmenter
 from maskloop.predict.segment import segment
-from maskloop.records import Record, read_record, write_record, write_whole
+from maskloop.records import Record, read_record, write_record
 
 __all__ = ["BatchReport", "FileOutcome", "PredictionSettings", "Provenance", "name_outputs", "predict_files", "read_provenance"]
 
 ENDING = "_labels.tif"
+SCORES_ENDING = "_probabilities.tif"
 
 
 class PredictionSettings(Record):
@@ -34,7 +34,7 @@ class PredictionSettings(Record):
 
 
 class Provenance(Record):
-    """What a file of labels was made of; lies beside it as ``<name>.json`` and, without the hash of the labels, in the TIFF's description."""
+    """What a file of labels was made of; lies beside it as ``<name>.json`` and in the TIFF's description."""
 
     version: int = 1
     source: str = Field(description="Name of the image's file.")
@@ -89,8 +89,8 @@ def predict_files(
 ) -> BatchReport:
     """Segment files one at a time and write ``<stem>_labels.tif`` for each, whole or not at all.
 
-    A second call takes up where the first was stopped: labels made from the same pixels by the same model with the same settings are not made again.
-    Labels of another model or other settings are replaced, unless somebody has changed them since.
+    A second call takes up where the first was stopped: labels made from the same pixels by the same model with the same settings are not
+    made again. Labels of another model or other settings are replaced, unless somebody has changed them since.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def predict_files(
     tiling, mirror, scratch
         As in `segment`.
     probabilities
-        Also write the scores, as ``<stem>_probabilities.tif`` (OME-TIFF, float32).
+        Also write the scores, as ``<stem>_probabilities.tif`` (float32).
     overwrite
         Also replace files that this function did not write, or that somebody has changed since.
     report
@@ -118,7 +118,7 @@ def predict_files(
     Returns
     -------
     report
-        One outcome per file, in order. A file that cannot be read, does not fit the model or cannot be written counts as failed; the rest is done.
+        One outcome per file. A file that cannot be read, does not fit the model or cannot be written counts as failed; the rest is done.
 
     Raises
     ------
@@ -127,28 +127,49 @@ def predict_files(
     Cancelled
         If `is_cancelled` said so; what was finished stays.
     """
-    from maskloop.images.sources import find_images
-
-    sources = [path for path in find_images(paths) if not _is_result(path)]
-    if not sources:
-        raise UsageError(f"There is no image to predict in {', '.join(map(str, paths)) or 'nothing'}.", "Name image files or folders that hold them.")
+    sources, outcomes = _find(paths)
+    if not sources and not outcomes:
+        raise UsageError(
+            f"There is no image to predict in {', '.join(map(str, paths)) or 'nothing'}.", "Name image files or folders of them."
+        )
     targets = {source: out(source) for source in sources} if callable(out) else name_outputs(sources, Path(out))
     _refuse_collisions(targets)
+    _warn(outcomes, report)
     settings = PredictionSettings(axes=axes, tiling=tiling or Tiling(), mirror=mirror, output=segmenter.output)
-    outcomes = []
     for count, (source, target) in enumerate(targets.items(), 1):
         job = _File(source, target, settings, model_id, overwrite, probabilities)
         outcomes.append(job.outcome(segmenter, report=report, is_cancelled=is_cancelled, scratch=scratch))
-        if outcomes[-1].status == "failed":
-            report(Message(level="warning", text=f"{source.name}: {outcomes[-1].problem}"))
+        _warn(outcomes[-1:], report)
         report(Progress(stage="images", done=count, total=len(targets), unit="images"))
     return BatchReport(files=tuple(outcomes))
+
+
+def _find(paths: Sequence[str | Path]) -> tuple[list[Path], list[FileOutcome]]:
+    """The images meant, and a failure for each path that leads to none."""
+    from maskloop.images.sources import find_images
+
+    found: dict[Path, None] = {}
+    failed = []
+    for path in paths:
+        try:
+            found |= dict.fromkeys(each for each in find_images([path]) if not _is_result(each))
+        except ImageError as error:
+            failed.append(FileOutcome(source=str(path), status="failed", problem=error.problem, way_out=error.way_out))
+    return list(found), failed
+
+
+def _warn(outcomes: Sequence[FileOutcome], report: Report) -> None:
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            report(Message(level="warning", text=f"{outcome.source}: {outcome.problem}"))
 
 
 class _File:
     """One image, and the labels to make of it."""
 
-    def __init__(self, source: Path, target: Path, settings: PredictionSettings, model_id: str, overwrite: bool, probabilities: bool) -> None:
+    def __init__(
+        self, source: Path, target: Path, settings: PredictionSettings, model_id: str, overwrite: bool, probabilities: bool
+    ) -> None:
         self.source, self.target, self.settings = source, target, settings
         self.model_id, self.overwrite, self.probabilities = model_id, overwrite, probabilities
 
@@ -169,7 +190,7 @@ class _File:
 
     def _make(self, segmenter: Segmenter, **options: Any) -> bool:
         from maskloop.images.readers import open_image
-        from maskloop.images.writers import write_labels
+        from maskloop.images.writers import write_image, write_labels
 
         digest = _sha256(self.source)
         wanted = Provenance(source=self.source.name, source_sha256=digest, model_id=self.model_id, settings=self.settings)
@@ -183,12 +204,11 @@ class _File:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         # Without a note the labels are nobody's; so a kill between the next two writes leaves none that tells a lie.
         note.unlink(missing_ok=True)
+        facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
         if result.probabilities is not None:
-            _write_probabilities(_probabilities_path(self.target), result.probabilities)
+            write_image(_probabilities_path(self.target), result.probabilities, description=facts)
         labels = result.labels
-        write_labels(
-            self.target, labels.data, axes=labels.axes, pixel_size_um=labels.pixel_size_um, description=wanted.model_dump_json(exclude={"labels_sha256"})
-        )
+        write_labels(self.target, labels.data, axes=labels.axes, pixel_size_um=labels.pixel_size_um, description=facts)
         write_record(note, wanted.model_copy(update={"labels_sha256": _sha256(self.target)}))
         return True
 
@@ -218,13 +238,13 @@ def _note(labels: Path) -> Path:
 
 
 def _probabilities_path(labels: Path) -> Path:
-    return labels.with_name(labels.name.removesuffix(ENDING).removesuffix(".tif") + "_probabilities.tif")
+    return labels.with_name(labels.name.removesuffix(ENDING).removesuffix(".tif") + SCORES_ENDING)
 
 
 def _is_result(path: Path) -> bool:
     """Whether a prediction wrote this file."""
-    labels = path.with_name(path.name.replace("_probabilities.tif", ENDING))
-    return _note(labels).exists() or (path.name.endswith(ENDING) and _is_described(path))
+    labels = path.with_name(path.name.replace(SCORES_ENDING, ENDING))
+    return _note(labels).exists() or (path.name.endswith((ENDING, SCORES_ENDING)) and _is_described(path))
 
 
 def _is_described(labels: Path) -> bool:
@@ -252,7 +272,9 @@ def name_outputs(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
 
 
 def _names(source: Path) -> list[str]:
-    stem = source.name.removesuffix(source.suffix).removesuffix(".ome")
+    from maskloop.images.sources import stem_of
+
+    stem = stem_of(source)
     whole = source.name.replace(".", "_")
     place = hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
     return [stem, whole, f"{source.absolute().parent.name}_{whole}", f"{whole}_{place}"]
@@ -269,22 +291,3 @@ def _refuse_collisions(targets: Mapping[Path, Path]) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_probabilities(path: Path, scores: Image) -> None:
-    import tifffile
-
-    facts: dict[str, Any] = {"axes": scores.axes}
-    for axis, size in scores.pixel_size_um.items():
-        facts |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if scores.channel_names:
-        facts["Channel"] = {"Name": list(scores.channel_names)}
-    with write_whole(path) as file:
-        tifffile.imwrite(file, scores.data, ome=True, photometric="minisblack", compression="zlib", metadata=facts, bigtiff=_is_huge(scores))
-
-
-def _is_huge(image: Image) -> bool:
-    size = image.data.dtype.itemsize
-    for length in image.shape:
-        size *= length
-    return size > 2_000_000_000

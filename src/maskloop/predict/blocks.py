@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import prod
@@ -47,7 +48,9 @@ class Scratch:
         self._array = np.zeros(self.shape, self.dtype) if size <= limit_bytes else None
         if self._array is None:
             try:
-                self._file = tempfile.TemporaryFile(prefix="maskloop-", dir=folder)  # noqa: SIM115 - lives as long as this object
+                self._file = tempfile.TemporaryFile(prefix="maskloop-", dir=folder)  # noqa: SIM115 - closed with this object
+                # The views keep the pixels: a mapping outlives the file that it was made from.
+                weakref.finalize(self, self._file.close)
                 _reserve(self._file.fileno(), size)
             except OSError as error:
                 raise ImageError(
@@ -98,8 +101,8 @@ def decode_blocks(
 ) -> int:
     """Find the objects of a large image block by block, as if it were decoded in one piece.
 
-    Each block is decoded with a margin of twice the largest object around it and owns the objects that begin in it. So an object
-    and all neighbours that it competes with for pixels lie whole in the block that owns it, and the result is that of the whole image. It differs
+    Each block is decoded with a margin of twice the largest object around it and owns the objects that begin in it. So an object and all
+    neighbours that it competes with for pixels lie whole in the block that owns it, and the result is that of the whole image. It differs
     only for objects larger than the settings say, and for foreground without any seed that is larger than the margin.
 
     Parameters

@@ -38,8 +38,8 @@ class Segmentation:
     Parameters
     ----------
     labels
-        The axes of the image without C. Class ids (uint8, or uint16 above 255 classes), or instances (int32), each with a number that no other
-        object has in any frame.
+        The axes of the image without C. Class ids (uint8, or uint16 above 255 classes), or instances (int32), each with a number that no
+        other object has in any frame.
     probabilities
         The scores as float32 with a C axis (none for binary), when asked for.
     """
@@ -61,9 +61,9 @@ def segment(
 ) -> Segmentation:
     """Segment an image of any size, tile by tile.
 
-    A 2D model sees each plane (of each T and Z) as one image, a 3D model each volume (of each T). Intensities are fitted per such frame, before
-    it is cut into tiles, so bleaching does not matter and a tile never sees another scale than its neighbour. Memory holds one frame, one band of
-    scores and small results; large results are arrays in scratch files, which vanish with their last view.
+    A 2D model sees each plane (of each T and Z) as one image, a 3D model each volume (of each T). Intensities are fitted per such frame,
+    before it is cut into tiles, so bleaching does not matter and a tile never sees another scale than its neighbour. Memory holds one
+    frame, one band of scores and small results; large results are arrays in scratch files, which vanish with their last view.
 
     Parameters
     ----------
@@ -112,9 +112,9 @@ def _check(image: Image, segmenter: Segmenter) -> None:
     if 0 in image.shape:
         raise ImageError(f"'{image.name}' has no pixels: {image.axes} {image.shape}.", "Open another file; this one is empty.")
     if image.channels != segmenter.input_channels:
+        has = f"{image.channels} channel{'s' * (image.channels != 1)} ({image.axes} {image.shape})"
         raise ImageError(
-            f"'{image.name}' has {image.channels} channel{'s' * (image.channels != 1)} ({image.axes} {image.shape}), the model was made for "
-            f"{segmenter.input_channels}.",
+            f"'{image.name}' has {has}, the model was made for {segmenter.input_channels}.",
             "Choose the channels that the model was trained on, name the axes (for instance --axes CYX), or train a model on such images.",
         )
 
@@ -221,7 +221,7 @@ class _Result:
 
     def frame(self, index: dict[str, int]) -> NDArray[Any]:
         """Labels of one frame (*spatial), to write."""
-        whole = reorder(self._labels.open(), self._axes, "TZYX")[index.get("T", 0)]
+        whole: NDArray[Any] = reorder(self._labels.open(), self._axes, "TZYX")[index.get("T", 0)]
         return whole[index.get("Z", 0)] if self._dimensions == 2 else whole
 
     def keep(self, index: dict[str, int], region: tuple[slice, ...], scores: NDArray[np.float32]) -> None:

@@ -31,9 +31,9 @@ class CheckpointList:
         self._project = project
         self._file: RecordFile[Checkpoints] = project.record(layout.CHECKPOINTS, Checkpoints)
 
-    def list(self) -> list[CheckpointRecord]:
+    def list(self) -> Sequence[CheckpointRecord]:
         """All checkpoints, the oldest first."""
-        return [*self._file.read().checkpoints]
+        return self._file.read().checkpoints
 
     @property
     def latest(self) -> CheckpointRecord | None:
@@ -54,7 +54,9 @@ class CheckpointList:
             if checkpoint_id in (record.checkpoint_id, "latest"):
                 return record
         known = ", ".join(record.checkpoint_id for record in checkpoints[-5:]) or "none yet"
-        raise NotFound(f"There is no checkpoint '{checkpoint_id}'; the last ones are: {known}.", "Choose one of 'maskloop checkpoints', or train.")
+        raise NotFound(
+            f"There is no checkpoint '{checkpoint_id}'; the last ones are: {known}.", "Choose one of 'maskloop checkpoints', or train."
+        )
 
     def path(self, checkpoint_id: str) -> Path:
         """The file of a checkpoint.
@@ -66,7 +68,9 @@ class CheckpointList:
         """
         path = self._project.path(self.get(checkpoint_id).checkpoint_path)
         if not path.is_file():
-            raise ProjectError(f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.", "Put them back from a backup, or choose another one.")
+            raise ProjectError(
+                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.", "Put them back from a backup, or choose another one."
+            )
         return path
 
     def note(self, checkpoint_id: str, text: str) -> CheckpointRecord:
@@ -75,7 +79,10 @@ class CheckpointList:
             self.get(checkpoint_id)
             record = self._file.read()
             self._file.write(
-                changed(record, checkpoints=tuple(changed(one, note=text) if one.checkpoint_id == checkpoint_id else one for one in record.checkpoints))
+                changed(
+                    record,
+                    checkpoints=tuple(changed(one, note=text) if one.checkpoint_id == checkpoint_id else one for one in record.checkpoints),
+                )
             )
             return self.get(checkpoint_id)
 
@@ -166,7 +173,13 @@ class CheckpointList:
         digest = file_sha256(weights_file)
         place_file(weights_file, target)
         record = CheckpointRecord.model_validate(
-            {"checkpoint_id": target.stem, "checkpoint_path": f"checkpoints/{target.name}", "timestamp": layout.now(), "sha256": digest, **facts}
+            {
+                "checkpoint_id": target.stem,
+                "checkpoint_path": f"checkpoints/{target.name}",
+                "timestamp": layout.now(),
+                "sha256": digest,
+                **facts,
+            }
         )
         self._file.write(changed(known, next_checkpoint=number + 1, checkpoints=(*known.checkpoints, record)))
         return record
@@ -204,7 +217,11 @@ class CheckpointList:
         def mark(pair: Pair) -> Pair:
             # A pair that was replaced after the training counts as new.
             former = {name for version in pair.history for name in version.used_in_checkpoints}
-            fresh = [name for name in used.get(f"{pair.pair_id}:{pair.pixels_sha256}", ()) if name not in former and name not in pair.used_in_checkpoints]
+            fresh = [
+                name
+                for name in used.get(f"{pair.pair_id}:{pair.pixels_sha256}", ())
+                if name not in former and name not in pair.used_in_checkpoints
+            ]
             return changed(pair, used_in_checkpoints=(*pair.used_in_checkpoints, *fresh)) if fresh else pair
 
         self._project.dataset.change("note which pairs were used", mark)

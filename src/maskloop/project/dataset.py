@@ -70,7 +70,9 @@ class Dataset:
         if self._index is None or self._index[0] is not manifest:
             self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
         if pair_id not in self._index[1]:
-            raise NotFound(f"There is no pair '{pair_id}' in '{self._project.folder}'.", "Ask for the pairs with 'maskloop status --pairs'.")
+            raise NotFound(
+                f"There is no pair '{pair_id}' in '{self._project.folder}'.", "Ask for the pairs with 'maskloop status --pairs'."
+            )
         return self._index[1][pair_id]
 
     def accept(
@@ -125,7 +127,13 @@ class Dataset:
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
-        chosen = rule or default_rule(str(self._project.architecture.get("output_mode", "binary")))
+        architecture = self._project.architecture
+        chosen = rule
+        if chosen is None:
+            chosen = default_rule(str(architecture.get("output_mode", "binary")))
+            labels = architecture.get("class_labels")
+            if isinstance(labels, dict) and len(labels) == 2:
+                chosen = changed(chosen, target_class_name=str(labels.get("1", "foreground")))
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
@@ -183,7 +191,7 @@ class Dataset:
         image, mask = self._project.path(image_path), self._project.path(mask_path)
         written += [image, mask]
         write_image(image, candidate.image)
-        write_labels(mask, candidate.labels)
+        write_labels(mask, candidate.labels.data, axes=candidate.labels.axes, pixel_size_um=candidate.labels.pixel_size_um)
         return {"image_path": image_path, "mask_path": mask_path, "image_sha256": file_sha256(image), "mask_sha256": file_sha256(mask)}
 
     def _refuse_known(self, manifest: Manifest, candidate: Candidate, *, but: str = "") -> None:
@@ -213,8 +221,16 @@ class Dataset:
             self.change(verb, lambda pair: changed(pair, **changes) if pair.pair_id == pair_id else pair)
             return self.get(pair_id)
 
-    def replace(self, pair_id: str, *, mask: Pixels | None = None, image: Pixels | None = None, axes: str | None = None,
-                rule: MaskRule | None = None, allow_empty: bool = False) -> Pair:
+    def replace(
+        self,
+        pair_id: str,
+        *,
+        mask: Pixels | None = None,
+        image: Pixels | None = None,
+        axes: str | None = None,
+        rule: MaskRule | None = None,
+        allow_empty: bool = False,
+    ) -> Pair:
         """Put a corrected mask (or image) in the place of the old one, which stays in the folder and in the pair's history.
 
         The pair counts as new since the last checkpoint, and stays on its side of the split.
@@ -283,7 +299,9 @@ class Dataset:
         with self._project.writing("erase a pair"):
             pair = self.get(pair_id)
             if pair.state == "active":
-                raise UsageError(f"Pair '{pair_id}' is in use.", f"Remove it first: dataset.remove('{pair_id}'); only then can it be erased.")
+                raise UsageError(
+                    f"Pair '{pair_id}' is in use.", f"Remove it first: dataset.remove('{pair_id}'); only then can it be erased."
+                )
             manifest = self._file.read()
             # The record goes first: a kill leaves orphan files, never a record of files that are gone.
             self._save(changed(manifest, pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id)))
@@ -325,7 +343,7 @@ class Dataset:
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := _ever_used(pair)):
                     raise UsageError(
-                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}' of the same group '{group}', so the group cannot validate.",
+                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}' of this group, so '{group}' cannot validate.",
                         "Choose a pair of another group, or accept a new image.",
                     )
             self.change("keep a pair for validation", lambda pair: changed(pair, split="validation") if pair.group == group else pair)
@@ -367,24 +385,44 @@ class Dataset:
         UsageError
             If there are no pairs.
         """
-        from maskloop.images.fingerprint import combine
+        from maskloop.images.fingerprint import combine_fingerprints
 
         chosen = self.pairs if pairs is None else list(pairs)
         if not chosen:
-            raise UsageError(f"'{self._project.folder}' has no accepted pairs.", "Accept some first: 'maskloop add DIR --images I --masks M'.")
+            raise UsageError(
+                f"'{self._project.folder}' has no accepted pairs.", "Accept some first: 'maskloop add DIR --images I --masks M'."
+            )
         instances = self._project.architecture.get("output_mode") == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.
-        return combine([pair.fingerprint or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[2] for pair in chosen])
+        return combine_fingerprints(
+            [pair.fingerprint or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[2] for pair in chosen]
+        )
 
-    def import_pairs(self, table: PairTable, *, dry_run: bool = False, axes: str | None = None, rule: MaskRule | None = None,
-                     group_by: str | None = None, allow_empty: bool = False) -> ImportReport:
+    def import_pairs(
+        self,
+        table: PairTable,
+        *,
+        dry_run: bool = False,
+        axes: str | None = None,
+        rule: MaskRule | None = None,
+        group_by: str | None = None,
+        allow_empty: bool = False,
+    ) -> ImportReport:
         """Accept all pairs of a table; one bad file does not stop the rest. See `maskloop.project.imports`."""
         from maskloop.project.imports import import_pairs
 
         return import_pairs(self, table, dry_run=dry_run, axes=axes, rule=rule, group_by=group_by, allow_empty=allow_empty)
 
-    def examine(self, image: Pixels, mask: Pixels, *, axes: str | None = None, rule: MaskRule | None = None, name: str | None = None,
-                allow_empty: bool = False) -> Candidate:
+    def examine(
+        self,
+        image: Pixels,
+        mask: Pixels,
+        *,
+        axes: str | None = None,
+        rule: MaskRule | None = None,
+        name: str | None = None,
+        allow_empty: bool = False,
+    ) -> Candidate:
         """Check a pair as `accept` does, pixels already here included, and write nothing."""
         chosen = self._rule(rule, allow_empty=allow_empty)
         candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name)
@@ -399,6 +437,7 @@ def pair_files(pair: Pair) -> list[str]:
 
 
 def _facts(candidate: Candidate) -> dict[str, Any]:
+    preparation = candidate.prepared.preparation
     return {
         "axes": candidate.image.axes,
         "shape": candidate.image.shape,
@@ -407,12 +446,24 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
         "pixels_sha256": candidate.pixels_sha256,
         "perceptual_hash": candidate.perceptual_hash,
         "fingerprint": candidate.fingerprint,
-        "mask_preparation": candidate.prepared.preparation.model_dump(mode="json", exclude_defaults=True),
+        "mask_preparation": {
+            "target_class_name": preparation.target_class_name,
+            **preparation.model_dump(mode="json", exclude_defaults=True),
+        },
     }
 
 
 def _version(pair: Pair) -> PairVersion:
-    kept = ("image_path", "mask_path", "image_sha256", "mask_sha256", "pixels_sha256", "mask_preparation", "fingerprint", "used_in_checkpoints")
+    kept = (
+        "image_path",
+        "mask_path",
+        "image_sha256",
+        "mask_sha256",
+        "pixels_sha256",
+        "mask_preparation",
+        "fingerprint",
+        "used_in_checkpoints",
+    )
     return PairVersion(replaced_at=layout.now(), **{name: getattr(pair, name) for name in kept})
 
 
@@ -446,7 +497,10 @@ def _join(pairs: tuple[Pair, ...], group: str, others: set[str]) -> tuple[Pair, 
     if len({pair.split for pair in members if pair.split}) > 1:
         return pairs
     side = next((pair.split for pair in members if pair.split), None)
-    return tuple(changed(pair, group=group, split=side) if pair.group in others and (pair.group, pair.split) != (group, side) else pair for pair in pairs)
+    return tuple(
+        changed(pair, group=group, split=side) if pair.group in others and (pair.group, pair.split) != (group, side) else pair
+        for pair in pairs
+    )
 
 
 def _side(group: str, pairs: Sequence[Pair], offer: Offer) -> Side | None:

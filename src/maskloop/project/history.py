@@ -88,7 +88,9 @@ class History:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, csv.Error) as error:
-            raise RecordError(f"The table '{path}' cannot be read: {error}.", "'maskloop check --repair' writes it anew (the broken file is kept).") from error
+            raise RecordError(
+                f"The table '{path}' cannot be read: {error}.", "'maskloop check --repair' writes it anew (the broken file is kept)."
+            ) from error
 
     def complete(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         """Add what is missing of these checkpoints to the run history, the table and the log."""
@@ -128,7 +130,7 @@ class History:
             raise ProjectError(f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
         for one in checkpoints:
             if f"registered {one.checkpoint_id} " not in known:
-                self.log(f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip() + " ")
+                self.log(f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip())
 
     def log(self, text: str) -> None:
         """Add a line to the log.

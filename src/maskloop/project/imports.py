@@ -87,13 +87,14 @@ def import_pairs(
     """
     naming = _naming(group_by)
     accepted: list[Imported] = []
-    refused = [Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED) for entry in table.unmatched]
+    refused = [Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED) for entry in table.problems]
     batch = _Batch(dataset, dry_run=dry_run)
-    for entry in table.pairs:
+    for entry in table.matched:
         row = Imported(image=str(entry.image), mask=str(entry.mask))
         try:
-            candidate = dataset.examine(entry.image, entry.mask, axes=axes, rule=rule, allow_empty=allow_empty)
-            batch.add(Offer(candidate, "imported_pair", _group(entry.image, naming), metadata={"image_file": row.image, "mask_file": row.mask}), row)
+            candidate = dataset.examine(entry.image, entry.mask, axes=entry.axes or axes, rule=rule, allow_empty=allow_empty)
+            group = entry.group or _group(entry.image, naming)
+            batch.add(Offer(candidate, "imported_pair", group, metadata={"image_file": row.image, "mask_file": row.mask}), row)
             accepted += batch.flush_if_due()
         except ProjectError:
             raise

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.errors import AxesError
-from maskloop.images.axes import parse_axes
+from maskloop.images.axes import CANONICAL, parse_axes
 from maskloop.images.fingerprint import PairFingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, PreparedMask, check_pair, default_rule, prepare_mask
@@ -68,9 +68,18 @@ def examine(
     classes = int(architecture.get("num_classes", 2))
     prepared = prepare_mask(drawn.read(), rule or default_rule(mode), num_classes=classes, name=drawn.name, axes=drawn.axes)
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
-    digest, look, facts = measure(whole, prepared.labels, instances=mode == "instances")
+    whole, labels = _in_file_order(whole), _in_file_order(labels)
+    digest, look, facts = measure(whole, labels.read(), instances=mode == "instances")
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
     return Candidate(whole, labels, prepared, whole.name, folder, digest, look, facts)
+
+
+def _in_file_order(image: Image) -> Image:
+    """The image with its axes in an order that a TIFF file keeps: ending in YX, or in YXC for colours."""
+    if image.axes.endswith("YX") or (image.axes.endswith("YXC") and image.channels <= 16):
+        return image
+    axes = "".join(letter for letter in CANONICAL if letter in image.axes)
+    return Image(np.ascontiguousarray(image.read(axes)), axes, image.pixel_size_um, image.channel_names, image.name)
 
 
 def measure(image: Image, labels: NDArray[Any], *, instances: bool) -> tuple[str, str, PairFingerprint]:

@@ -235,7 +235,9 @@ class CheckpointRecord(Record):
     run_id: str = ""
     sha256: Sha256 = ""
     format: Literal["maskloop", "state_dict"] = "maskloop"
-    architecture_verified: bool = Field(True, description="False where the record comes from another program and may not say what was built.")
+    architecture_verified: bool = Field(
+        True, description="False where the record comes from another program and may not say what was built."
+    )
     metrics: dict[str, Any] = Field(default_factory=dict)
     plan: dict[str, Any] = Field(default_factory=dict)
     classes: dict[str, str] = Field(default_factory=dict)

@@ -78,7 +78,9 @@ class _Group:
 
     @property
     def classes(self) -> set[int]:
-        return {label for pair in self.pairs if pair.fingerprint for label, pixels in pair.fingerprint.class_pixels.items() if label and pixels}
+        return {
+            label for pair in self.pairs if pair.fingerprint for label, pixels in pair.fingerprint.class_pixels.items() if label and pixels
+        }
 
 
 def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
@@ -168,17 +170,22 @@ def _distance(ours: dict[str, float], typical: dict[str, float]) -> float:
 def _reason(groups: list[_Group], chosen: list[_Group], pairs: Sequence[Pair], share: float) -> str:
     if chosen:
         count = sum(len(group.pairs) for group in chosen)
-        return f"{count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} groups) are kept for validation; no group lies on both sides."
+        return (
+            f"{count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} groups) are kept for validation; no group lies on both sides."
+        )
     if share <= 0:
         return "No validation set was asked for, so there is no validation score."
     if len(groups) <= 1:
         return (
-            "All pairs belong to one group (one stack, film or image), so no honest validation set exists and there is no validation score. "
-            "Accept a pair from another image to get one."
+            "All pairs belong to one group (one stack, film or image), so no honest validation set exists "
+            "and there is no validation score. Accept a pair from another image to get one."
         )
     if all(group.split == "training" for group in groups):
-        return "Every group has been trained on already, so none can measure honestly and there is no validation score. Accept a new image to get one."
+        return (
+            "Every group has been trained on already, so none can measure honestly and there is no validation score. "
+            "Accept a new image to get one."
+        )
     return (
-        "Each group that is free holds the only examples of a class, so none was taken away from training and there is no validation score. "
-        "Accept more pairs with these classes."
+        "Each group that is free holds the only examples of a class, so none was taken away from training "
+        "and there is no validation score. Accept more pairs with these classes."
     )

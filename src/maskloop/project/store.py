@@ -62,6 +62,10 @@ class RecordFile(Generic[AnyRecord]):
         write_record(self.path, record)
         self._record, self._seen, self.stand_in = record, self._look(), None
 
+    def forget(self) -> None:
+        """Read the file again next time."""
+        self._record = self._seen = None
+
     def _look(self) -> tuple[int, int, int] | None:
         try:
             found = self.path.stat()

@@ -1,0 +1,259 @@
+"""How good are these predictions: each image by itself, and all together as if they were one."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from maskloop.errors import AxesError, MaskError, MaskloopError, UsageError
+from maskloop.images.axes import reorder
+from maskloop.images.image import Image
+from maskloop.images.readers import open_labels
+from maskloop.images.sources import PairFiles, PairTable, match_pairs
+from maskloop.models.base import OutputMode
+from maskloop.models.metrics import ClassCounts, InstanceCounts, class_scores, instance_scores
+from maskloop.predict.base import OutputSpec
+from maskloop.predict.batch import read_provenance
+from maskloop.records import Record, write_bytes
+
+__all__ = ["Evaluation", "EvaluationFailure", "ImageEvaluation", "evaluate_folders"]
+
+LABELS_SUFFIX = "_labels"
+"""What `maskloop predict` appends to the name of an image."""
+MODES: tuple[str, ...] = get_args(OutputMode)
+
+Row = dict[str, str | float | int | None]
+
+
+class ImageEvaluation(Record):
+    """Counts of one image, from which all its scores follow."""
+
+    name: str = Field(description="Stem that the files share.")
+    prediction: str = Field(description="File of the prediction.")
+    mask: str = Field(description="File of the truth.")
+    classes: ClassCounts | None = None
+    instances: InstanceCounts | None = None
+
+
+class EvaluationFailure(Record):
+    """A file that could not be evaluated, and why."""
+
+    name: str
+    problem: str
+
+
+class Evaluation(Record):
+    """Scores of predictions against truth, per image and in sum."""
+
+    mode: OutputMode
+    class_labels: dict[int, str] = Field(description="Class id to name, background 0 included.")
+    images: tuple[ImageEvaluation, ...]
+    failures: tuple[EvaluationFailure, ...] = Field((), description="Files that were left out.")
+
+    @property
+    def total(self) -> ImageEvaluation:
+        """All images as if they were one."""
+        first, *rest = self.images
+        classes, instances = first.classes, first.instances
+        for image in rest:
+            classes = classes + image.classes if classes and image.classes else None
+            instances = instances + image.instances if instances and image.instances else None
+        return ImageEvaluation(name=f"all {len(self.images)} images", prediction="", mask="", classes=classes, instances=instances)
+
+    def rows(self) -> list[Row]:
+        """One row per image and a last one for all together; None where a score is not defined (nothing to find, nothing found)."""
+        return [self._row(image) for image in (*self.images, self.total)]
+
+    def _row(self, image: ImageEvaluation) -> Row:
+        values: dict[str, float] = {}
+        if image.instances:
+            objects = {"true_objects": image.instances.true_objects, "predicted_objects": image.instances.predicted_objects}
+            values |= image.instances.values() | objects
+        if image.classes:
+            values |= {"dice": image.classes.mean_dice, "iou": image.classes.mean_iou}
+            values |= _per_class(image.classes, self.class_labels) if self.mode != "instances" else {}
+        return {"image": image.name, **{name: None if value != value else value for name, value in values.items()}}
+
+    def write_csv(self, path: Path) -> None:
+        """Write the rows as a table; scores that are not defined stay empty.
+
+        Raises
+        ------
+        ProjectError
+            If the file cannot be written.
+        """
+        rows = self.rows()
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+        write_bytes(path, text.getvalue().encode("utf-8"))
+
+    def write_json(self, path: Path) -> None:
+        """Write mode, classes, rows, the sum and the failures.
+
+        Raises
+        ------
+        ProjectError
+            If the file cannot be written.
+        """
+        write_bytes(path, (json.dumps(self.summary(), indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+
+    def summary(self) -> dict[str, Any]:
+        """Everything as plain JSON."""
+        *images, total = self.rows()
+        failures = [failure.model_dump() for failure in self.failures]
+        labels = {str(label): name for label, name in self.class_labels.items()}
+        return {"mode": self.mode, "class_labels": labels, "total": total, "images": images, "failures": failures}
+
+
+def _per_class(counts: ClassCounts, names: dict[int, str]) -> dict[str, float]:
+    return {f"{score}_{names[label]}": getattr(counts, score)[label] for label in sorted(names) if label for score in ("dice", "iou")}
+
+
+def evaluate_folders(
+    predictions: str | Path, masks: str | Path, *, mode: OutputMode | None = None, num_classes: int | None = None, axes: str | None = None
+) -> Evaluation:
+    """Compare predicted label images with true ones.
+
+    Parameters
+    ----------
+    predictions
+        Folder of label images called ``<stem>_labels.tif`` (as `maskloop predict` writes) or ``<stem>`` with any ending that is read.
+    masks
+        Folder of true label images called ``<stem>`` with any ending that is read.
+    mode
+        binary: nonzero is foreground. multiclass: values are class ids. instances: values number objects; Dice and IoU are those of
+        the foreground. By default what the predictions say of themselves, else binary where no file holds more than one value
+        besides 0.
+    num_classes
+        Classes, background included; by default those the predictions name, else as many as the files hold.
+    axes
+        Axes of the files that do not name their own.
+
+    Returns
+    -------
+    evaluation
+        What could be compared, and what could not with its reason.
+
+    Raises
+    ------
+    UsageError
+        If the mode is not known and cannot be told from the files.
+    ImageError
+        If a folder is missing or holds no image.
+    MaskError
+        If nothing could be compared.
+    """
+    if mode is not None and mode not in MODES:
+        raise UsageError(f"There is no mode '{mode}'.", f"Choose one of {', '.join(MODES)}.")
+    pairs = _pairs(predictions, masks)
+    failures = [EvaluationFailure(name=problem.path.name, problem=problem.reason) for problem in pairs.problems]
+    described = _described([pair.image for pair in pairs.matched])
+    chosen = mode or (described.mode if described else _mode_of_values(pairs, axes))
+    names = _class_names(chosen, num_classes, described, pairs, axes)
+    images = []
+    for pair in pairs.matched:
+        try:
+            images.append(_evaluate(pair, chosen, len(names), axes))
+        except (MaskloopError, OSError) as error:
+            problem = error.problem if isinstance(error, MaskloopError) else str(error)
+            failures.append(EvaluationFailure(name=pair.image.name, problem=problem))
+    if not images:
+        reasons = "; ".join(f"{failure.name}: {failure.problem}" for failure in failures[:3])
+        raise MaskError(
+            f"Nothing in '{predictions}' could be compared with '{masks}': {reasons}.", "Predictions and masks must share names."
+        )
+    return Evaluation(mode=chosen, class_labels=names, images=tuple(images), failures=tuple(failures))
+
+
+def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
+    """Pairs by name; predictions with the suffix of `maskloop predict` where there are such."""
+    has_suffix = any(Path(predictions).expanduser().glob(f"*{LABELS_SUFFIX}.*"))
+    pairs = match_pairs(masks, predictions, mask_suffix=LABELS_SUFFIX if has_suffix else "")
+    # Found from the side of the truth, so that what is called image there is the mask here.
+    swapped = (pair.model_copy(update={"image": pair.mask, "mask": pair.image}) for pair in pairs.matched)
+    return pairs.model_copy(update={"matched": tuple(swapped)})
+
+
+def _described(predictions: Sequence[Path]) -> OutputSpec | None:
+    """What the predictions say of themselves, when all say the same."""
+    found = [note.settings.output if note else None for note in map(read_provenance, predictions)]
+    kinds = {(output.mode, tuple(output.class_labels.items())) if output else None for output in found}
+    return found[0] if len(kinds) == 1 else None
+
+
+def _open(path: Path, axes: str | None) -> Image:
+    """Labels by the axes of their file; where it names none, by those given."""
+    try:
+        return open_labels(path)
+    except AxesError:
+        if axes is None:
+            raise
+        return open_labels(path, axes=axes)
+
+
+def _values(pairs: PairTable, axes: str | None) -> Iterator[tuple[Path, NDArray[Any]]]:
+    """Values besides 0 of each file; one that cannot be read is passed over here and reported later."""
+    for path in (path for pair in pairs.matched for path in (pair.image, pair.mask)):
+        with contextlib.suppress(MaskloopError, OSError):
+            values = np.unique(_open(path, axes).read())
+            yield path, values[values != 0]
+
+
+def _mode_of_values(pairs: PairTable, axes: str | None) -> OutputMode:
+    for path, values in _values(pairs, axes):
+        if len(values) > 1:
+            raise UsageError(
+                f"'{path.name}' holds {len(values)} values besides 0, and nothing says whether they are classes or objects.",
+                "Say which: --mode multiclass or --mode instances (or --mode binary to count all of them as foreground).",
+            )
+    return "binary"
+
+
+def _class_names(
+    mode: OutputMode, num_classes: int | None, described: OutputSpec | None, pairs: PairTable, axes: str | None
+) -> dict[int, str]:
+    if mode != "multiclass":
+        return {0: "background", 1: "foreground"}
+    if described and described.mode == "multiclass" and num_classes in (None, len(described.class_labels)):
+        return dict(described.class_labels)
+    count = num_classes or 1 + max((int(values.max(initial=1)) for _, values in _values(pairs, axes)), default=1)
+    return {0: "background"} | {label: f"class_{label}" for label in range(1, count)}
+
+
+def _evaluate(pair: PairFiles, mode: OutputMode, num_classes: int, axes: str | None) -> ImageEvaluation:
+    found, truth = _comparable(pair.image, pair.mask, axes)
+    instances = instance_scores(found, truth) if mode == "instances" else None
+    classes = class_scores(found, truth, num_classes) if mode == "multiclass" else class_scores(found != 0, truth != 0, 2)
+    return ImageEvaluation(name=pair.stem, prediction=pair.image.name, mask=pair.mask.name, classes=classes, instances=instances)
+
+
+def _comparable(prediction: Path, mask: Path, axes: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both label images, their axes in one order; axes of length one need not be in both."""
+    found, truth = _open(prediction, axes), _open(mask, axes)
+    lengths = [{letter: length for letter, length in image.sizes.items() if length > 1} for image in (found, truth)]
+    if lengths[0] != lengths[1]:
+        raise MaskError(
+            f"Prediction '{prediction.name}' is {found.axes} {found.shape}, mask '{mask.name}' is {truth.axes} {truth.shape}.",
+            "Compare label images of the same pixels.",
+        )
+    return _whole_numbers(found.read(), prediction), _whole_numbers(reorder(truth.read(), truth.axes, found.axes), mask)
+
+
+def _whole_numbers(labels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Labels as integers; floats are taken where they hold whole numbers."""
+    if labels.dtype.kind != "f":
+        return labels
+    if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
+        raise MaskError(f"'{path.name}' holds values that are not whole numbers.", "Threshold or round it first.")
+    return labels.astype(np.int64)

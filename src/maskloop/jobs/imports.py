@@ -1,0 +1,169 @@
+"""What is brought in from elsewhere: pairs of files, and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from maskloop.errors import IncompatibleWeights, UsageError
+from maskloop.images.masks import MaskRule
+from maskloop.images.sources import PairTable, match_pairs, read_pair_table
+from maskloop.models.base import Architecture
+from maskloop.project.imports import Imported, ImportReport
+from maskloop.project.layout import ImportedModel
+from maskloop.project.project import ProjectFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["add_pairs", "find_pairs", "import_weights", "remove_pairs"]
+
+DERIVED = ("output_channels", "activation", "loss")
+
+
+def find_pairs(images: Path | None, masks: Path | None, *, mask_suffix: str = "", table: Path | None = None) -> PairTable:
+    """The pairs that a person means: those of a CSV, or of two folders (or one, with the masks' suffix).
+
+    Raises
+    ------
+    UsageError
+        If neither is given, or both.
+    MaskloopError
+        If they cannot be read.
+    """
+    if table is not None:
+        if images is not None or masks is not None:
+            raise UsageError("Pairs were given both as a table and as folders.", "Give either --pairs, or --images and --masks.")
+        return read_pair_table(table)
+    if images is None:
+        raise UsageError("No images were given.", "Give two folders, --images I --masks M, or a table, --pairs pairs.csv.")
+    return match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
+
+
+def add_pairs(
+    project: ProjectFolder,
+    images: Path | None,
+    masks: Path | None,
+    *,
+    mask_suffix: str = "",
+    table: Path | None = None,
+    axes: str | None = None,
+    group_by: str | None = None,
+    replace: str | None = None,
+    dry_run: bool = False,
+    rule: MaskRule | None = None,
+    allow_empty: bool = False,
+) -> ImportReport:
+    """Accept the pairs that `find_pairs` finds, or put a corrected file in the place of one pair's.
+
+    Raises
+    ------
+    UsageError
+        If the choices contradict each other.
+    MaskloopError
+        If the inputs cannot be found, or the correction is refused.
+    """
+    if replace is None:
+        found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table)
+        return project.dataset.import_pairs(found, dry_run=dry_run, axes=axes, rule=rule, group_by=group_by, allow_empty=allow_empty)
+    if dry_run or table is not None or group_by is not None:
+        raise UsageError("--replace takes one file in the place of another.", "Give it with --masks FILE alone (and --images FILE, --axes).")
+    pair = project.dataset.replace(replace, image=images, mask=masks, axes=axes, rule=rule, allow_empty=allow_empty)
+    return ImportReport(dry_run=False, accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),), refused=())
+
+
+def remove_pairs(project: ProjectFolder, pair_ids: Sequence[str], *, restore: bool = False, purge: bool = False, is_sure: bool = False) -> dict[str, str]:
+    """Remove, restore or erase pairs, all or none of them where one does not exist.
+
+    Returns
+    -------
+    states
+        Pair id to active, removed or erased.
+
+    Raises
+    ------
+    NotFound
+        If there is no such pair.
+    UsageError
+        If the choices contradict each other, or erasing was not confirmed.
+    """
+    dataset = project.dataset
+    if restore and purge:
+        raise UsageError("Pairs cannot be restored and erased at once.", "Choose --restore or --purge.")
+    if purge and not is_sure:
+        raise UsageError(f"Erasing {len(pair_ids)} pairs with all their files cannot be undone.", "Add --yes if you are sure; without --purge they are only left out.")
+    pairs = [dataset.get(pair_id) for pair_id in dict.fromkeys(pair_ids)]
+    for pair in pairs:
+        if restore:
+            dataset.restore(pair.pair_id)
+        elif pair.state == "active":
+            dataset.remove(pair.pair_id)
+        if purge:
+            dataset.purge(pair.pair_id)
+    return {pair.pair_id: "active" if restore else "erased" if purge else "removed" for pair in pairs}
+
+
+def import_weights(project: ProjectFolder, file: Path, *, name: str | None = None, architecture: Mapping[str, Any]) -> ImportedModel:
+    """Register weights from elsewhere, once they are known to fill a network to the last weight.
+
+    What the person does not say of the architecture is taken from the file's own description or from the shapes of its
+    weights where they tell, else from the project.
+
+    Parameters
+    ----------
+    project
+        Where to.
+    file
+        A .pt, .pth or .safetensors file; it is never unpickled.
+    name
+        What to call the weights; by default the file's name.
+    architecture
+        Fields of `Architecture` that the person named.
+
+    Raises
+    ------
+    NotFound, UnsafeFile
+        If there is no such file, or it would have to run code to be read.
+    IncompatibleWeights
+        If they do not fill the network; what differs is named.
+    """
+    from maskloop.models.unet import build_unet
+    from maskloop.models.weights_file import fit_weights, read_weights
+
+    weights = read_weights(file)
+    own = Architecture.model_validate(project.architecture)
+    needed = _needed(own, _told(file, weights), architecture)
+    if (needed.output_mode, needed.num_classes) != (own.output_mode, own.num_classes):
+        raise IncompatibleWeights(
+            f"'{file.name}' was trained for {needed.output_mode} with {needed.num_classes} classes, the project is for {own.output_mode} with {own.num_classes}.",
+            "Import it into a project of that mode, or choose other weights.",
+        )
+    fit_weights(build_unet(needed), weights, source=f"'{file.name}'")
+    return project.weights.add(file, model_name=name, architecture=needed.model_dump(mode="json"), format=file.suffix.lower().lstrip("."))
+
+
+def _told(file: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The architecture as far as the file tells it."""
+    from maskloop.models.weights_file import architecture_of, load_checkpoint
+
+    if file.suffix.lower() != ".safetensors":
+        try:
+            return dict(load_checkpoint(file).header.get("architecture", {}))
+        except IncompatibleWeights:
+            pass  # bare weights: their names and shapes must do
+    return architecture_of(weights)
+
+
+def _needed(own: Architecture, *wishes: Mapping[str, Any]) -> Architecture:
+    values = own.model_dump()
+    for wish in wishes:
+        values |= wish
+    try:
+        return Architecture.model_validate({name: value for name, value in values.items() if name not in DERIVED})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"])) or "architecture"
+        raise UsageError(f"The {name} of the weights does not fit: {first['msg']}.", "Name the architecture that the weights were made for.") from None

@@ -1,0 +1,440 @@
+"""Folders of napari-training-assistant 0.2 and 0.3, read as records of ours. Writes nothing.
+
+What those programs left out (hashes, axes, fingerprints) is measured by `upgrade`; what they claimed and nobody can verify
+(the architecture of a checkpoint) is marked so; what has no place here is kept under ``metadata``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from maskloop.errors import NotFound
+from maskloop.project import layout
+from maskloop.project.history import training_run
+from maskloop.project.layout import (
+    ArchitectureConfig,
+    CheckpointRecord,
+    Checkpoints,
+    ImportedModel,
+    Manifest,
+    ModelRegistry,
+    Pair,
+    PredictionRecord,
+    Predictions,
+    ProjectConfig,
+    Sam3Config,
+    StartingWeights,
+    TrainingRuns,
+)
+from maskloop.records import Record, read_record
+
+__all__ = ["Converted", "Task", "convert", "find_tasks", "is_legacy"]
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+Raw = dict[str, Any]
+
+_VERSION = re.compile(rb'"version"\s*:\s*(\d+)')
+_PLACES = re.compile(r"(?:^|/)((?:tasks|dataset|checkpoints|models|predictions)/.*)$")
+THEIR_DEFAULTS = {"patch_size": 256, "batch_size": 4, "epochs": 10, "learning_rate": 1e-4, "validation_split": 0.2}
+"""Values nobody chose; ours are planned from the data."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a 0.3 folder: a project of its own in all but name."""
+
+    task_id: str
+    display_name: str
+    base: str
+    is_active: bool
+    raw: Raw
+
+
+@dataclass
+class Converted:
+    """What an older folder holds, as records of ours."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """Path in the records to path in the older folder; they differ where a task becomes a folder of its own."""
+    originals: list[str] = field(default_factory=list)
+    benchmarks: str | None = None
+    task: Task | None = None
+    other_tasks: list[Task] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+
+def is_legacy(folder: Path) -> bool:
+    """Whether a folder was made by napari-training-assistant and not upgraded yet."""
+    config = _load(folder / layout.CONFIG)
+    if config is not None:
+        return bool(config.get("version", 1) == 1)
+    # Settings that are missing or broken tell nothing: any record of ours settles it.
+    return not any(_claims_ours(folder / path) for path in layout.RECORDS) and any((folder / path).is_file() for path in layout.RECORDS)
+
+
+def _claims_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            found = _VERSION.search(file.read(4096))
+    except OSError:
+        return False
+    # An empty or torn file is taken for ours: calling it broken is safer than converting it.
+    return found is None or int(found[1]) >= layout.VERSION
+
+
+def find_tasks(folder: Path) -> list[Task]:
+    """The tasks of a 0.3 folder, archived ones too."""
+    raw = _load(folder / layout.TASKS) or {}
+    tasks = []
+    for entry in _dicts(raw.get("tasks")):
+        task_id = str(entry.get("task_id", ""))
+        base = _slashes(entry.get("task_path")) or f"tasks/{task_id}"
+        found = _PLACES.search(base)
+        base = found[1] if found else base
+        if task_id and (folder / base).is_dir() and ".." not in base.split("/"):
+            tasks.append(
+                Task(task_id, str(entry.get("display_name") or task_id), base.strip("/"), task_id == raw.get("active_task_id"), entry)
+            )
+    return tasks
+
+
+def convert(folder: Path, *, task_id: str | None = None, apart: bool = False) -> Converted:
+    """Read an older folder.
+
+    Parameters
+    ----------
+    folder
+        The older folder.
+    task_id
+        The task to read; by default the active one, or the first.
+    apart
+        Whether the records are for a folder of their own, where the task's files lie at the top.
+
+    Raises
+    ------
+    NotFound
+        If there is no such task.
+    """
+    tasks = find_tasks(folder)
+    task = _choose_task(tasks, task_id, folder)
+    return _Reader(folder, task, apart=apart).read([other for other in tasks if other is not task])
+
+
+def _choose_task(tasks: list[Task], task_id: str | None, folder: Path) -> Task | None:
+    if task_id is not None:
+        for task in tasks:
+            if task.task_id == task_id:
+                return task
+        raise NotFound(
+            f"'{folder}' has no task '{task_id}'.",
+            f"Choose one of: {', '.join(task.task_id for task in tasks) or 'none (it has no tasks)'}.",
+        )
+    return next((task for task in tasks if task.is_active), tasks[0] if tasks else None)
+
+
+class _Reader:
+    """Turns the raw records of one project or task into ours, one after the other."""
+
+    def __init__(self, folder: Path, task: Task | None, *, apart: bool) -> None:
+        self._folder = folder
+        self._task = task
+        self._base = task.base if task else ""
+        self._apart = apart
+        self._found = Converted(task=task)
+        self._warnings: list[str] = []
+
+    def read(self, others: list[Task]) -> Converted:
+        found = self._found
+        found.other_tasks = others
+        checkpoints = self._checkpoints()
+        records: dict[str, Record] = {
+            layout.ARCHITECTURE: self._architecture(),
+            layout.SAM3: self._free(layout.SAM3, Sam3Config),
+            layout.MANIFEST: self._manifest(),
+            layout.REGISTRY: self._registry(),
+            layout.STARTING_WEIGHTS: self._starting_weights(),
+            layout.CHECKPOINTS: checkpoints,
+            layout.PREDICTIONS: self._predictions(),
+            layout.TRAINING_RUNS: TrainingRuns(runs=tuple(training_run(one) for one in checkpoints.checkpoints)),
+        }
+        # A kill during an upgrade leaves some records upgraded: those are as they should be.
+        if not self._apart:
+            done = {
+                path: layout.RECORDS[path]
+                for path in records
+                if (raw := _load(folder_path := self._folder / path)) and raw.get("version") == 2 and folder_path
+            }
+            records |= {path: read_record(self._folder / path, kind) for path, kind in done.items()}
+        records[layout.CONFIG] = self._config(records)
+        found.records = records
+        found.benchmarks = self._text(layout.BENCHMARKS)
+        found.originals = [
+            path for path in (*layout.RECORDS, layout.BENCHMARKS, layout.LATEST, layout.TASKS) if (self._folder / path).is_file()
+        ]
+        found.warnings = (*self._warnings, *(self._about(other) for other in others))
+        return found
+
+    def _about(self, task: Task) -> str:
+        return (
+            f"Task '{task.task_id}' ({task.display_name}) is a project of its own and stays as it is."
+            f"\n  -> Make it one with: maskloop upgrade {self._folder} --task {task.task_id} --out NEW_FOLDER"
+        )
+
+    def _raw(self, path: str) -> Raw:
+        """A raw record of the task, else of the folder around it; empty where there is none."""
+        bases = dict.fromkeys((self._base, "") if path in (layout.CONFIG, layout.ARCHITECTURE, layout.SAM3) else (self._base,))
+        for base in bases:
+            place = self._folder / base / path
+            raw = _load(place)
+            if raw is not None:
+                return raw
+            if place.is_file():
+                self._warnings.append(
+                    f"Record '{place}' is broken and was left out.\n  -> It stays as it is; restore it from a backup and upgrade again."
+                )
+        return {}
+
+    def _text(self, path: str) -> str | None:
+        try:
+            return (self._folder / self._base / path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    def _place(self, raw: Any, default: str) -> tuple[str, bool]:
+        """The path to record for a file, and whether the file is there. Backslashes, drives and old absolute paths are understood."""
+        path = _slashes(raw) or default
+        anchored = _PLACES.search(path)
+        if anchored and (path.startswith("/") or ":" in path):
+            path = anchored[1]
+        if path.startswith("/") or ":" in path or ".." in path.split("/"):
+            self._warnings.append(f"The path '{raw}' leaves the project folder and was not followed.\n  -> Copy that file into the folder.")
+            path = default
+        candidates = dict.fromkeys([f"{self._base}/{path}".strip("/"), path])
+        source = next((candidate for candidate in candidates if (self._folder / candidate).is_file()), next(iter(candidates)))
+        target = source.removeprefix(f"{self._base}/") if self._apart and self._base else source
+        self._found.files[target] = source
+        return target, (self._folder / source).is_file()
+
+    def _config(self, records: Mapping[str, Record]) -> ProjectConfig:
+        raw = {name: value for name, value in self._raw(layout.CONFIG).items() if value != THEIR_DEFAULTS.get(name, ...)}
+        checkpoints = records[layout.CHECKPOINTS]
+        latest = checkpoints.checkpoints[-1] if isinstance(checkpoints, Checkpoints) and checkpoints.checkpoints else None
+        for name in [name for name in raw if name == "version" or name.endswith("_path")]:
+            del raw[name]
+        architecture = records[layout.ARCHITECTURE].model_dump()
+        raw["binary_or_multiclass"] = architecture["output_mode"]
+        raw["input_channels"] = architecture["input_channels"]
+        raw["latest_checkpoint_id"] = latest.checkpoint_id if latest else None
+        raw["latest_checkpoint_path"] = latest.checkpoint_path if latest else None
+        if self._task:
+            raw["project_name"] = self._task.display_name if self._apart else raw.get("project_name", self._task.display_name)
+            raw["metadata"] = {"task": self._task.raw}
+        stamp = layout.now()
+        return self._fit(ProjectConfig, raw, {"project_name": self._folder.name, "created_at": stamp, "last_opened_at": stamp})
+
+    def _architecture(self) -> ArchitectureConfig:
+        raw = self._raw(layout.ARCHITECTURE)
+        if self._task:
+            raw = {**raw, **{name: self._task.raw[name] for name in ("output_mode", "class_labels") if name in self._task.raw}}
+        return ArchitectureConfig.model_validate(describe(raw))
+
+    def _free(self, path: str, kind: type[AnyRecord]) -> AnyRecord:
+        return kind.model_validate({**self._raw(path), "version": layout.VERSION})
+
+    def _manifest(self) -> Manifest:
+        raw = self._raw(layout.MANIFEST)
+        pairs = [pair for entry in _dicts(raw.get("pairs")) if (pair := self._pair(entry))]
+        stamp = layout.now()
+        return self._fit(
+            Manifest,
+            {
+                "created_at": raw.get("created_at") or stamp,
+                "updated_at": raw.get("updated_at") or stamp,
+                "pairs": tuple(pairs),
+                "next_pair": _after(pair.pair_id for pair in pairs),
+            },
+            {"created_at": stamp, "updated_at": stamp},
+        )
+
+    def _pair(self, raw: Raw) -> Pair | None:
+        pair_id = str(raw.get("pair_id", ""))
+        image, has_image = self._place(raw.get("image_path"), f"{layout.IMAGES}/{pair_id}.tif")
+        mask, has_mask = self._place(raw.get("mask_path"), f"{layout.MASKS}/{pair_id}.tif")
+        used = tuple(str(name) for name in raw.get("used_in_checkpoints") or ())
+        if not (has_image and has_mask):
+            self._warnings.append(
+                f"Pair '{pair_id}' lacks '{image if not has_image else mask}'.\n  -> Put the file back, then restore the pair."
+            )
+        values = {
+            **raw,
+            "name": str(raw.get("image_layer_name") or Path(image).stem),
+            "image_path": image,
+            "mask_path": mask,
+            "state": "active" if has_image and has_mask else "missing",
+            "group": pair_id,
+            # Their patches of one image landed on both sides, so whatever was used was trained on.
+            "split": "training" if used else None,
+            "used_in_checkpoints": used,
+        }
+        return self._try(Pair, values, {"shape": (), "mask_shape": (), "created_at": layout.now(), "pair_id": "unnamed"})
+
+    def _checkpoints(self) -> Checkpoints:
+        entries = _dicts(self._raw(layout.CHECKPOINTS).get("checkpoints")) or _dicts(self._raw(layout.TRAINING_RUNS).get("runs"))
+        records = [record for entry in entries if (record := self._checkpoint(entry))]
+        known = {self._found.files[record.checkpoint_path] for record in records}
+        for path in sorted((self._folder / self._base).rglob("best_model.pt")):
+            bare = path.relative_to(self._folder).as_posix()
+            if bare not in known and (self._base or not bare.startswith("tasks/")):
+                number = _after(record.checkpoint_id for record in records)
+                entry = {"checkpoint_id": f"unet_run_{number:03d}", "checkpoint_path": bare, "training_mode": "unknown"}
+                records.extend(record for record in [self._checkpoint(entry)] if record)
+                self._warnings.append(
+                    f"'{bare}' was not registered; it is now '{entry['checkpoint_id']}'.\n  -> Its architecture is unverified."
+                )
+        return Checkpoints(checkpoints=tuple(records), next_checkpoint=_after(record.checkpoint_id for record in records))
+
+    def _checkpoint(self, raw: Raw) -> CheckpointRecord | None:
+        checkpoint_id = str(raw.get("checkpoint_id", ""))
+        path, is_there = self._place(raw.get("checkpoint_path"), f"checkpoints/{checkpoint_id}.pt")
+        if not is_there:
+            self._warnings.append(
+                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.\n  -> Put them back from a backup, or train again."
+            )
+        split = raw.get("train_validation_split")
+        architecture = raw.get("architecture") if isinstance(raw.get("architecture"), dict) else None
+        described = describe(architecture or self._architecture().model_dump())
+        values = {
+            **raw,
+            "checkpoint_path": path,
+            "format": "state_dict",
+            "architecture_verified": False,
+            "architecture": described,
+            "classes": described["class_labels"],
+            "train_validation_split": split if isinstance(split, dict) else {"validation_split": split},
+        }
+        return self._try(CheckpointRecord, values, {"timestamp": layout.now(), "checkpoint_id": "unnamed"})
+
+    def _registry(self) -> ModelRegistry:
+        raw, stamp = self._raw(layout.REGISTRY), layout.now()
+        models: list[ImportedModel] = []
+        for entry in _dicts(raw.get("models")):
+            path, _ = self._place(entry.get("model_path"), f"{layout.IMPORTED}/{entry.get('source_filename', 'unknown')}")
+            blank = {
+                "model_id": "unnamed",
+                "model_name": "",
+                "source_filename": Path(path).name,
+                "imported_at": stamp,
+                "format": "state_dict",
+            }
+            models.extend(model for model in [self._try(ImportedModel, {**entry, "model_path": path}, blank)] if model)
+        return ModelRegistry(
+            created_at=str(raw.get("created_at") or stamp),
+            updated_at=str(raw.get("updated_at") or stamp),
+            models=tuple(models),
+            next_model=len(models) + 1,
+        )
+
+    def _starting_weights(self) -> StartingWeights:
+        raw = self._raw(layout.STARTING_WEIGHTS)
+        if raw.get("imported_model_path"):
+            raw["imported_model_path"], _ = self._place(raw["imported_model_path"], "models/imported/unknown.pt")
+        return self._fit(
+            StartingWeights, {name: value for name, value in raw.items() if name in StartingWeights.model_fields and name != "version"}, {}
+        )
+
+    def _predictions(self) -> Predictions:
+        entries = {
+            _slashes(value).rpartition("/")[2]: entry
+            for entry in _dicts(self._raw(layout.PREDICTIONS).get("predictions"))
+            for value in entry.values()
+        }
+        folder = self._folder / self._base / "predictions"
+        records: list[PredictionRecord] = []
+        for file in sorted(folder.glob("*.tif*")) if folder.is_dir() else ():
+            path, _ = self._place(f"predictions/{file.name}", "")
+            entry = entries.get(file.name, {})
+            values = {
+                "prediction_id": file.stem,
+                "path": path,
+                "sha256": "",
+                "settings": entry,
+                "checkpoint_id": entry.get("checkpoint_id"),
+            }
+            records.extend(record for record in [self._try(PredictionRecord, values, {"created_at": layout.now()})] if record)
+        return Predictions(predictions=tuple(records), next_prediction=_after(record.prediction_id for record in records))
+
+    def _try(self, kind: type[AnyRecord], values: Raw, blank: Raw) -> AnyRecord | None:
+        try:
+            return self._fit(kind, values, blank)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            self._warnings.append(f"An entry could not be read ({first['loc']}: {first['msg']}).\n  -> It is kept in the original record.")
+            return None
+
+    def _fit(self, kind: type[AnyRecord], values: Raw, blank: Raw) -> AnyRecord:
+        """A record of the values that fit; the others go to `metadata` (or are left out where a record has none)."""
+        fitting = {**blank, **{name: value for name, value in values.items() if name in kind.model_fields and value is not None}}
+        kept = {name: value for name, value in values.items() if name not in kind.model_fields}
+        for _ in range(len(kind.model_fields)):
+            with_rest = {**fitting, "metadata": {**_dict(fitting.get("metadata")), **kept}} if "metadata" in kind.model_fields else fitting
+            try:
+                return kind.model_validate(with_rest)
+            except ValidationError as error:
+                for name in {str(problem["loc"][0]) for problem in error.errors(include_url=False) if problem["loc"]} & set(values):
+                    kept[name] = fitting.pop(name, None)
+                    if name in blank:
+                        fitting[name] = blank[name]
+        return kind.model_validate(fitting)
+
+
+def describe(raw: Mapping[str, Any]) -> Raw:
+    """Their description of a network in our words: derived values derived anew, class names complete, presets by our names."""
+    mode: layout.OutputMode = next((known for known in get_args(layout.OutputMode) if known == raw.get("output_mode")), "binary")
+    labels = _dict(raw.get("class_labels"))
+    count = max(2, len(labels), raw["num_classes"] if isinstance(raw.get("num_classes"), int) else 0) if mode == "multiclass" else 2
+    names = tuple(
+        str(labels.get(str(n)) or ("background" if n == 0 else "foreground" if count == 2 else f"class_{n}")) for n in range(count)
+    )
+    ours = layout.default_architecture(mode, names)
+    derived = ("output_mode", "num_classes", "output_channels", "activation", "loss", "class_labels")
+    for name, value in raw.items():
+        if name in ours and name not in derived and isinstance(value, type(ours[name])):
+            ours[name] = value
+    preset = str(ours["preset"])
+    ours["preset"] = preset.removesuffix("_2d").removesuffix("_3d")
+    if preset.endswith("_3d"):
+        ours["spatial_dims"] = "3d"
+    return ours
+
+
+def _load(path: Path) -> Raw | None:
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return raw if isinstance(raw, dict) else None
+
+
+def _dicts(value: Any) -> list[Raw]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> Raw:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _slashes(path: Any) -> str:
+    return path.replace("\\", "/").removeprefix("./") if isinstance(path, str) else ""
+
+
+def _after(ids: Any) -> int:
+    numbers = [int(found[1]) for found in (re.search(r"_(\d+)(?:_[0-9a-f]{8})?$", name) for name in ids) if found]
+    return max(numbers, default=0) + 1

@@ -1,0 +1,57 @@
+"""How a project stands, at a glance, even when some of its records cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from maskloop.errors import MaskloopError
+from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair, PredictionRecord, ProjectConfig
+from maskloop.project.project import Status
+
+if TYPE_CHECKING:
+    from maskloop.project.project import ProjectFolder
+
+__all__ = ["status_of"]
+
+Value = TypeVar("Value")
+
+
+def status_of(project: ProjectFolder) -> Status:
+    """Gather the status; a broken record counts as empty and is named among the warnings."""
+    every: Sequence[Pair] = _or(lambda: project.dataset.all_pairs, ())
+    pairs = [pair for pair in every if pair.state == "active"]
+    checkpoints: Sequence[CheckpointRecord] = _or(project.checkpoints.list, ())
+    latest = checkpoints[-1] if checkpoints else None
+    config: ProjectConfig | None = _or(lambda: project.config, None)
+    architecture: dict[str, Any] = _or(lambda: project.architecture, {})
+    labels = architecture.get("class_labels")
+    warnings = project.warnings
+    predictions: Sequence[PredictionRecord] = _or(project.predictions.list, ())
+    models: Sequence[ImportedModel] = _or(project.weights.list, ())
+    return Status(
+        name=config.project_name if config else project.folder.name,
+        folder=str(project.folder),
+        state="broken" if any("Record '" in warning for warning in warnings) else "trained" if latest else "ready" if pairs else "empty",
+        mode=str(architecture.get("output_mode", config.binary_or_multiclass if config else "binary")),
+        classes=tuple(str(name) for name in labels.values()) if isinstance(labels, dict) else (),
+        pair_count=len(pairs),
+        new_pair_count=sum(not pair.used_in_checkpoints for pair in pairs),
+        validation_pair_count=sum(pair.split == "validation" for pair in pairs),
+        removed_pair_count=len(every) - len(pairs),
+        group_count=len({pair.group for pair in pairs}),
+        checkpoint_count=len(checkpoints),
+        latest_checkpoint=latest.checkpoint_id if latest else None,
+        latest_benchmark={**latest.loss_metrics, **latest.dice_iou_metrics} if latest else {},
+        prediction_count=len(predictions),
+        imported_model_count=len(models),
+        notes=config.notes if config else "",
+        warnings=warnings,
+    )
+
+
+def _or(read: Callable[[], Value], otherwise: Value) -> Value:
+    try:
+        return read()
+    except MaskloopError:
+        return otherwise

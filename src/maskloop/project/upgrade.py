@@ -1,0 +1,205 @@
+"""Bring folders of napari-training-assistant up to date; their originals are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from maskloop.errors import AxesError, MaskloopError, ProjectError
+from maskloop.events import Progress, Report, silent
+from maskloop.images.image import Image
+from maskloop.project import layout
+from maskloop.project.intake import measure
+from maskloop.project.layout import (
+    CheckpointRecord,
+    Checkpoints,
+    ImportedModel,
+    Manifest,
+    ModelRegistry,
+    Pair,
+    PredictionRecord,
+    Predictions,
+)
+from maskloop.project.legacy import Converted, convert, is_legacy
+from maskloop.project.lock import WriterLock
+from maskloop.project.splits import derive_group
+from maskloop.project.store import changed, copy_file, file_sha256, place_file
+from maskloop.records import Record, write_bytes, write_errors, write_record
+
+__all__ = ["UpgradeReport", "convert", "is_legacy", "upgrade", "upgrade_in_place"]
+
+AnyRecord = TypeVar("AnyRecord", CheckpointRecord, ImportedModel, PredictionRecord)
+
+
+class UpgradeReport(Record):
+    """What an upgrade did."""
+
+    folder: str
+    was_needed: bool
+    originals: str = ""
+    task: str | None = None
+    pair_count: int = 0
+    checkpoint_count: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def upgrade(
+    folder: str | Path, *, task: str | None = None, out: str | Path | None = None, report: Report = silent, timeout_s: float = 10.0
+) -> UpgradeReport:
+    """Turn an older folder, or one of its tasks, into a project of ours.
+
+    Parameters
+    ----------
+    folder
+        The older folder.
+    task
+        The task to take (0.3); by default the active one.
+    out
+        A new folder to put it into, the older one staying untouched; by default it is upgraded where it is.
+    report
+        Told how far it is.
+
+    Raises
+    ------
+    ProjectError
+        If there is no project, `out` is occupied, or something cannot be written.
+    NotFound
+        If there is no such task.
+    """
+    path = Path(folder).expanduser().absolute()
+    if not layout.is_project(path):
+        raise ProjectError(f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it.")
+    if out is not None:
+        return _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
+    with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
+        return upgrade_in_place(path, task=task, report=report) if is_legacy(path) else UpgradeReport(folder=str(path), was_needed=False)
+
+
+def upgrade_in_place(folder: Path, *, task: str | None = None, report: Report = silent) -> UpgradeReport:
+    """Upgrade a folder whose lock is held. Records are written last, the settings very last: until then it counts as not upgraded."""
+    converted = convert(folder, task_id=task)
+    kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
+    with write_errors(folder):
+        for part in (*layout.FOLDERS, *{Path(f"{kept}/{path}").parent.as_posix() for path in converted.originals}):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    for path in converted.originals:
+        if path == layout.LATEST:
+            place_file(folder / path, folder / kept / path)
+        else:
+            copy_file(folder / path, folder / kept / path)
+    return _finish(folder, folder, converted, report, kept)
+
+
+def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) -> UpgradeReport:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ProjectError(f"'{out}' is not empty.", "Choose a folder that does not exist yet.")
+    converted = convert(folder, task_id=task, apart=True)
+    with write_errors(out):
+        for part in (*layout.FOLDERS, *{Path(target).parent.as_posix() for target in converted.files}):
+            (out / part).mkdir(parents=True, exist_ok=True)
+    for target, source in converted.files.items():
+        if (folder / source).is_file():
+            copy_file(folder / source, out / target)
+    return _finish(folder, out, converted, report, "")
+
+
+def _finish(folder: Path, out: Path, converted: Converted, report: Report, kept: str) -> UpgradeReport:
+    records = _measured(out, converted.records, report)
+    if converted.benchmarks is not None:
+        write_bytes(out / layout.BENCHMARKS, converted.benchmarks.encode())
+    for path in (path for path in layout.RECORDS if path != layout.CONFIG):
+        write_record(out / path, records[path])
+    write_record(out / layout.CONFIG, records[layout.CONFIG])
+    manifest, checkpoints = records[layout.MANIFEST], records[layout.CHECKPOINTS]
+    assert isinstance(manifest, Manifest)
+    assert isinstance(checkpoints, Checkpoints)
+    lost = tuple(
+        f"Pair '{pair.pair_id}' was set aside: {pair.metadata['upgrade_problem']}"
+        for pair in manifest.pairs
+        if "upgrade_problem" in pair.metadata
+    )
+    return UpgradeReport(
+        folder=str(out),
+        was_needed=True,
+        originals=kept or str(folder),
+        task=converted.task.task_id if converted.task else None,
+        pair_count=len(manifest.pairs),
+        checkpoint_count=len(checkpoints.checkpoints),
+        warnings=(*converted.warnings, *lost),
+    )
+
+
+def _measured(folder: Path, records: Mapping[str, Record], report: Report) -> dict[str, Record]:
+    """The records with the hashes and facts that the older program did not keep."""
+    measured = dict(records)
+    for path, record in records.items():
+        if isinstance(record, Manifest):
+            instances = records[layout.ARCHITECTURE].model_dump().get("output_mode") == "instances"
+            measured[path] = changed(record, pairs=_measured_pairs(folder, record.pairs, report, instances=instances))
+        elif isinstance(record, Checkpoints):
+            measured[path] = changed(record, checkpoints=tuple(_hashed(folder, one, one.checkpoint_path) for one in record.checkpoints))
+        elif isinstance(record, ModelRegistry):
+            measured[path] = changed(record, models=tuple(_hashed(folder, one, one.model_path) for one in record.models))
+        elif isinstance(record, Predictions):
+            measured[path] = changed(record, predictions=tuple(_hashed(folder, one, one.path) for one in record.predictions))
+    return measured
+
+
+def _hashed(folder: Path, record: AnyRecord, path: str) -> AnyRecord:
+    return changed(record, sha256=file_sha256(folder / path)) if not record.sha256 and (folder / path).is_file() else record
+
+
+def _measured_pairs(folder: Path, pairs: tuple[Pair, ...], report: Report, *, instances: bool) -> tuple[Pair, ...]:
+    done: list[Pair] = []
+    for pair in pairs:
+        report(Progress(stage="upgrade", done=len(done), total=len(pairs), unit="pairs"))
+        done.append(_measured_pair(folder, pair, done, instances=instances))
+    return tuple(done)
+
+
+def _measured_pair(folder: Path, pair: Pair, before: list[Pair], *, instances: bool) -> Pair:
+    from maskloop.images.masks import check_pair
+    from maskloop.images.similarity import find_near_duplicates
+
+    if pair.state != "active" or pair.pixels_sha256:
+        return pair
+    try:
+        image, labels = _open_pair(folder, pair)
+        check_pair(image, labels.shape, labels.axes, mask_name=pair.mask_path)
+        pixels, look, facts = measure(image, labels.read(), instances=instances)
+    except MaskloopError as error:
+        # They accepted a mask of another shape; trained on it would be noise.
+        return changed(pair, state="removed", metadata={**pair.metadata, "upgrade_problem": str(error)})
+    near = find_near_duplicates(look, [other.perceptual_hash for other in before])
+    return changed(
+        pair,
+        axes=image.axes,
+        shape=image.shape,
+        mask_axes=labels.axes,
+        mask_shape=labels.shape,
+        group=before[near[0]].group if near else derive_group(pair.name) or pair.pair_id,
+        image_sha256=file_sha256(folder / pair.image_path),
+        mask_sha256=file_sha256(folder / pair.mask_path),
+        pixels_sha256=pixels,
+        perceptual_hash=look,
+        fingerprint=facts,
+    )
+
+
+def _open_pair(folder: Path, pair: Pair) -> tuple[Image, Image]:
+    from maskloop.images.readers import open_image, open_labels
+
+    labels = open_labels(folder / pair.mask_path)
+    try:
+        image = open_image(folder / pair.image_path)
+    except AxesError:
+        # Their files do not tell axes; a flat mask tells which one of three is the channel.
+        image = open_image(folder / pair.image_path, axes=_axes_by_mask(pair.shape, labels.shape))
+    return Image(image.read(), image.axes, image.pixel_size_um, image.channel_names, pair.name), labels
+
+
+def _axes_by_mask(shape: tuple[int, ...], mask: tuple[int, ...]) -> str | None:
+    fitting = [axes for axes, plane in (("CYX", shape[1:]), ("YXC", shape[:-1])) if plane == mask]
+    return fitting[0] if len(shape) == 3 and len(fitting) == 1 else None

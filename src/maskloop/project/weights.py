@@ -1,0 +1,141 @@
+"""The registry of weights that were brought in from elsewhere, and where the next training begins. Never reads tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskloop.errors import NotFound, ProjectError, UsageError
+from maskloop.project import layout
+from maskloop.project.layout import ImportedModel, ModelRegistry, StartingWeights
+from maskloop.project.store import RecordFile, changed, copy_file, file_sha256
+from maskloop.records import jsonable
+
+if TYPE_CHECKING:
+    from maskloop.project.project import ProjectFolder
+
+__all__ = ["Weights"]
+
+SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+class Weights:
+    """Keeps copies of imported weights with the architecture they need."""
+
+    def __init__(self, project: ProjectFolder) -> None:
+        self._project = project
+        self._file: RecordFile[ModelRegistry] = project.record(layout.REGISTRY, ModelRegistry)
+        self._start: RecordFile[StartingWeights] = project.record(layout.STARTING_WEIGHTS, StartingWeights)
+
+    def list(self) -> Sequence[ImportedModel]:
+        """All imported weights, the oldest first."""
+        return self._file.read().models
+
+    def get(self, model_id: str) -> ImportedModel:
+        """The imported weights with this id.
+
+        Raises
+        ------
+        NotFound
+            If there are none.
+        """
+        for model in self._file.read().models:
+            if model.model_id == model_id:
+                return model
+        known = ", ".join(model.model_id for model in self._file.read().models[-5:]) or "none yet"
+        raise NotFound(
+            f"There are no imported weights '{model_id}'; the last ones are: {known}.", "Bring them in with 'maskloop import-weights'."
+        )
+
+    def path(self, model_id: str) -> Path:
+        """The file of imported weights.
+
+        Raises
+        ------
+        ProjectError
+            If it is missing.
+        """
+        path = self._project.path(self.get(model_id).model_path)
+        if not path.is_file():
+            raise ProjectError(f"The imported weights '{path}' are missing.", "Import them again, or put them back from a backup.")
+        return path
+
+    def add(
+        self,
+        source: Path,
+        *,
+        model_name: str | None = None,
+        architecture: Mapping[str, Any],
+        format: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ImportedModel:
+        """Copy a file of weights into the project and register it. Its contents are the caller's to check.
+
+        Parameters
+        ----------
+        source
+            A .pt, .pth or .safetensors file.
+        model_name
+            What to call it; by default the file's name.
+        architecture
+            The network that the weights need.
+        format
+            How the tensors are stored, such as state_dict, safetensors, maskloop.
+
+        Raises
+        ------
+        UsageError
+            If the file is of another kind.
+        ProjectError
+            If it is missing or the folder cannot be written.
+        """
+        suffix = source.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UsageError(f"'{source.name}' is no file of weights.", f"Choose a file that ends in {', '.join(SUFFIXES)}.")
+        digest = file_sha256(source)
+        with self._project.writing("import weights"):
+            registry = self._file.read()
+            number = registry.next_model
+            while self._project.path(path := f"{layout.IMPORTED}/imported_model_{number:03d}_{digest[:8]}{suffix}").exists():
+                number += 1
+            copy_file(source, self._project.path(path))
+            if file_sha256(self._project.path(path)) != digest:
+                raise ProjectError(f"'{source}' changed while it was copied.", "Wait until it is written, then import it again.")
+            model = ImportedModel(
+                model_id=Path(path).stem,
+                model_name=model_name or source.stem,
+                source_filename=source.name,
+                model_path=path,
+                architecture=jsonable(dict(architecture)),
+                imported_at=layout.now(),
+                format=format,
+                sha256=digest,
+                metadata=jsonable(dict(metadata or {})),
+            )
+            self._file.write(changed(registry, updated_at=layout.now(), next_model=number + 1, models=(*registry.models, model)))
+            return model
+
+    @property
+    def start(self) -> StartingWeights:
+        """Where the next training begins when nobody says otherwise."""
+        return self._start.read()
+
+    def set_start(self, **changes: Any) -> StartingWeights:
+        """Change where the next training begins.
+
+        Raises
+        ------
+        UsageError
+            If there is no such setting or value.
+        NotFound
+            If the checkpoint or the imported weights do not exist.
+        """
+        with self._project.writing("choose starting weights"):
+            start = self._project.checked(StartingWeights, self._start.read(), changes)
+            if start.checkpoint_id is not None:
+                self._project.checkpoints.get(start.checkpoint_id)
+            if start.imported_model_id is not None:
+                start = changed(start, imported_model_path=self.get(start.imported_model_id).model_path)
+            self._start.write(start)
+            return start

@@ -1,0 +1,182 @@
+"""The nouns of a project as tables that a biologist can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from maskloop.compute.overview import RunSummary
+from maskloop.demo import DemoResult
+from maskloop.jobs.evaluate import Evaluation
+from maskloop.models.base import Plan
+from maskloop.project.check import CheckReport
+from maskloop.project.imports import ImportReport
+from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair
+from maskloop.project.project import Status
+from maskloop.project.repair import RepairReport
+from maskloop.terminal import say, say_problem, show, show_facts, shown_path
+
+__all__ = [
+    "show_check",
+    "show_checkpoint",
+    "show_checkpoints",
+    "show_demo",
+    "show_evaluation",
+    "show_import",
+    "show_model",
+    "show_plan",
+    "show_prediction",
+    "show_runs",
+    "show_status",
+]
+
+SCORES = ("dice", "iou", "f1", "ap50", "ap75")
+
+
+def show_status(status: Status, pairs: Sequence[Pair] = ()) -> None:
+    """How a project stands."""
+    facts = status.model_dump(exclude={"name", "warnings"})
+    show_facts(status.name, {name.replace("_", " "): value for name, value in facts.items()})
+    if pairs:
+        columns = ("pair", "name", "axes", "shape", "state", "group", "split", "checkpoints")
+        show("Pairs", columns, [_pair_row(pair) for pair in pairs])
+    for warning in status.warnings:
+        problem, _, way_out = warning.partition("\n  -> ")
+        say_problem(problem, way_out)
+    if status.state == "empty":
+        say(f"Next: maskloop add {shown_path(status.folder)} --images IMAGES --masks MASKS")
+
+
+def _pair_row(pair: Pair) -> tuple[Any, ...]:
+    shape = " x ".join(map(str, pair.shape))
+    return pair.pair_id, pair.name, pair.axes, shape, pair.state, pair.group, pair.split, len(pair.used_in_checkpoints)
+
+
+def show_plan(plan: Plan) -> None:
+    """What a training would do, and why."""
+    rows = [(decision.name, decision.value, decision.reason, decision.source) for decision in plan.decisions]
+    show("Plan", ("name", "value", "reason", "source"), rows)
+
+
+def show_import(report: ImportReport) -> None:
+    """What was accepted, and what was not and why."""
+    verb = "would be accepted" if report.dry_run else "accepted"
+    say(f"{len(report.accepted)} pairs {verb}, {len(report.refused)} files refused.")
+    if report.dry_run:
+        show("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
+    for refused in report.refused:
+        say_problem(f"{refused.image or refused.mask}: {refused.problem}", refused.way_out)
+
+
+def show_check(report: CheckReport, repaired: RepairReport | None) -> None:
+    """What a check found, and what was put right."""
+    for line in repaired.repaired if repaired else ():
+        say(f"Repaired: {line}")
+    say(f"{report.files_checked} files checked, {len(report.problems)} problems.")
+    for problem in report.problems:
+        say_problem(f"{problem.path}: {problem.kind}: {problem.problem}", problem.way_out)
+    if report.is_sound:
+        say("Everything accepted is there, byte for byte.")
+
+
+def show_checkpoint(checkpoint: CheckpointRecord, folder: Path) -> None:
+    """A training that has just ended."""
+    facts = {
+        "checkpoint": checkpoint.checkpoint_id,
+        "trained from": checkpoint.parent_checkpoint_id or "scratch",
+        "images": checkpoint.number_of_images,
+        "stopped by": checkpoint.metrics.get("stopped"),
+        "epochs": checkpoint.metrics.get("epochs"),
+        "best epoch": checkpoint.metrics.get("best_epoch"),
+        "scores": checkpoint.benchmark_summary,
+        "file": shown_path(folder / checkpoint.checkpoint_path),
+    }
+    show_facts("Trained", facts)
+    say(f"Next: maskloop predict {shown_path(folder)} NEW_IMAGES")
+
+
+def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
+    """All checkpoints, each below what it was trained from, the oldest first."""
+    scores = [name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)]
+    columns = ("checkpoint", "from", "images", "epochs", *scores, "registered", "note")
+    depths = _depths(checkpoints)
+    rows = [
+        (
+            ("  " * (depths[one.checkpoint_id] - 1) + "`-" if depths[one.checkpoint_id] else "") + one.checkpoint_id,
+            _origin(one),
+            one.number_of_images,
+            one.metrics.get("epochs"),
+            *(_scores(one).get(name) for name in scores),
+            one.timestamp[:16].replace("T", " "),
+            one.note,
+        )
+        for one in _by_ancestry(checkpoints)
+    ]
+    show("Checkpoints", columns, rows, empty="none yet")
+
+
+def _by_ancestry(checkpoints: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
+    known = {one.checkpoint_id for one in checkpoints}
+
+    def branch(parent: str | None) -> list[CheckpointRecord]:
+        ours = [one for one in checkpoints if (one.parent_checkpoint_id if one.parent_checkpoint_id in known else None) == parent]
+        return [each for one in ours for each in (one, *branch(one.checkpoint_id))]
+
+    return branch(None)
+
+
+def _depths(checkpoints: Sequence[CheckpointRecord]) -> dict[str, int]:
+    depths: dict[str, int] = {}
+    for one in _by_ancestry(checkpoints):
+        depths[one.checkpoint_id] = depths.get(one.parent_checkpoint_id or "", -1) + 1
+    return depths
+
+
+def _origin(checkpoint: CheckpointRecord) -> str:
+    imported = checkpoint.starting_weights.get("imported_model_id")
+    return checkpoint.parent_checkpoint_id or str(imported or "scratch")
+
+
+def _scores(checkpoint: CheckpointRecord) -> dict[str, Any]:
+    return {**checkpoint.dice_iou_metrics, **checkpoint.metrics}
+
+
+def show_runs(runs: Sequence[RunSummary]) -> None:
+    """All runs and what became of them."""
+    rows = [(run.run_id, run.kind, run.state, run.began[:16].replace("T", " "), run.epochs or None, run.outcome) for run in runs]
+    show("Runs", ("run", "kind", "state", "began (UTC)", "epochs", "outcome"), rows, empty="none yet")
+
+
+def show_model(model: ImportedModel, folder: Path) -> None:
+    """Weights that were just brought in."""
+    network = {name: model.architecture.get(name) for name in ("preset", "spatial_dims", "depth", "base_channels", "normalization", "upsampling")}
+    show_facts("Imported", {"model": model.model_id, "name": model.model_name, "network": network, "file": model.model_path})
+    say(f"Next: maskloop train {shown_path(folder)} --from {model.model_id}")
+
+
+def show_prediction(result: dict[str, Any]) -> None:
+    """What was written, and what failed."""
+    for path in result["written"]:
+        say(shown_path(path))
+    say(f"{len(result['written'])} images predicted with {result['checkpoint_id']}, {len(result['failed'])} failed.")
+    for failed in result["failed"]:
+        say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Scores per image, and of all together."""
+    rows = evaluation.rows()
+    columns = list(rows[-1])
+    show(f"Scores ({evaluation.mode})", columns, [[row.get(name) for name in columns] for row in rows])
+    for failure in evaluation.failures:
+        say_problem(f"{failure.name}: {failure.problem}", "It was left out of the scores.")
+
+
+def show_demo(result: DemoResult) -> None:
+    """What the demo measured, what it wrote, and what to do next."""
+    show_facts(f"Demo in {result.folder}", {"scores on images never trained on": "", **result.scores, **result.files})
+    say(f"{result.trained_pairs} pairs trained and validated on, {result.unseen_images} images predicted, {result.seconds:.0f} s in all.")
+    say("What to do next:")
+    for command in result.next_commands:
+        say(f"  {command}")

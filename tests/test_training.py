@@ -1,0 +1,202 @@
+"""The training loop: it learns, goes on after a kill bit for bit, and stops in good order."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maskloop.errors import Cancelled, TrainingFailed
+from maskloop.events import Event, Message, Metric, Preview, Progress
+from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
+from maskloop.images.image import Image
+from maskloop.models.base import Architecture, Plan, Recipe
+from maskloop.models.data import PatchSampler, Sample, samples_of
+from maskloop.models.loop import Trained, train
+from maskloop.models.plan import make_plan
+from maskloop.models.segmenter import load_segmenter
+from maskloop.models.unet import build_unet
+from maskloop.models.weights_file import load_checkpoint
+from maskloop.predict.segment import segment
+
+
+def discs(
+    count: int, *, classes: int = 1, seed: int = 0, shape: tuple[int, ...] = (64, 64)
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Bright discs (balls) on a dim field; the brightness tells the class."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint16)
+    grid = np.stack(np.meshgrid(*(np.arange(length) for length in shape), indexing="ij"))
+    for number in range(count):
+        centre = np.array([random.integers(min(8, length // 3), length - min(8, length // 3)) for length in shape]).reshape(
+            -1, *[1] * len(shape)
+        )
+        labels[((grid - centre) ** 2).sum(0) < random.integers(16, 49)] = number % classes + 1 if classes > 1 else number + 1
+    level = labels * 60 / classes if classes > 1 else (labels > 0) * 60
+    return (level + random.normal(30, 5, shape)).clip(0, 255).astype(np.uint8), labels
+
+
+def small_plan(mode: str, *, classes: int = 2, dims: str = "2d", images: int = 4, **choices: Any) -> tuple[Plan, list[Sample]]:
+    shape = (16, 32, 32) if dims == "3d" else (64, 64)
+    pairs = [discs(4, classes=classes - 1, seed=seed, shape=shape) for seed in range(images)]
+    axes = "ZYX" if dims == "3d" else "YX"
+    if mode == "binary":
+        pairs = [(image, (labels > 0).astype(np.uint8)) for image, labels in pairs]
+    prints = [fingerprint_pair(Image(image, axes), labels, instances=mode == "instances") for image, labels in pairs]
+    architecture = Architecture(output_mode=mode, num_classes=classes, spatial_dims=dims, base_channels=8, depth=2)
+    recipe = Recipe(
+        **{"device": "cpu", "patch_size": (16, 32, 32) if dims == "3d" else (32, 32), "batch_size": 4, "precision": "fp32"} | choices
+    )
+    plan = make_plan(recipe, combine_fingerprints(prints), architecture, chosen={"base_channels", "depth", "spatial_dims"})
+    samples = [
+        sample
+        for number, (image, labels) in enumerate(pairs)
+        for sample in samples_of(f"pair_{number}", Image(image, axes), Image(labels, axes), plan)
+    ]
+    return plan, samples
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def trained(plan: Plan, samples: list[Sample], folder: Path, **options: Any) -> Trained:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning_fabric")
+        result = train(plan, samples[1:], validation=samples[:1], folder=folder, **options)
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize(
+    ("mode", "classes", "dims", "figure", "least"),
+    [
+        ("binary", 2, "2d", "dice", 0.85),
+        ("multiclass", 3, "2d", "dice", 0.7),
+        ("instances", 2, "2d", "ap50", 0.5),
+        ("binary", 2, "3d", "dice", 0.6),
+    ],
+)
+def test_it_learns_and_the_file_predicts_what_was_scored(
+    tmp_path: Path, mode: str, classes: int, dims: str, figure: str, least: float
+) -> None:
+    torch.manual_seed(0)
+    plan, samples = small_plan(mode, classes=classes, dims=dims, epochs=30 if dims == "2d" else 12, learning_rate=5e-3)
+    listener = Listener()
+    result = trained(plan, samples, tmp_path, report=listener)
+    assert result.metrics[figure] > least
+    assert result.stopped == "epochs"
+    assert listener.of(Metric)
+    assert listener.of(Progress)[-1].rate > 0
+    assert all((tmp_path / event.path).is_file() for event in listener.of(Preview))
+    segmenter = load_segmenter(result.weights)
+    labels = segment(Image(samples[0].image, "CZYX" if dims == "3d" else "CYX"), segmenter).labels.read()
+    assert labels.shape == samples[0].labels.shape
+    both = np.logical_and(labels > 0, samples[0].labels > 0).sum() * 2 / ((labels > 0).sum() + (samples[0].labels > 0).sum())
+    assert both > least
+
+
+def test_a_training_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    plan, samples = small_plan("instances", epochs=6)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    trained(plan, samples, whole, save_every_s=0)
+    for stop_after in (3, 2, 4):
+        asked = itertools.count()
+        # Whether anything was validated before the stop: then the best so far is kept and the call ends well.
+        with contextlib.suppress(Cancelled):
+            trained(plan, samples, parts, save_every_s=0, is_cancelled=lambda asked=asked, stop_after=stop_after: next(asked) >= stop_after)
+    trained(plan, samples, parts, save_every_s=0)
+    ours, theirs = (load_checkpoint(folder / "best.pt") for folder in (parts, whole))
+    assert ours.header["epoch"] == theirs.header["epoch"]
+    for name, tensor in theirs.state_dict.items():
+        assert torch.equal(ours.state_dict[name], tensor), name
+
+
+def test_a_batch_follows_from_seed_and_step_alone() -> None:
+    plan, samples = small_plan("instances")
+    first = PatchSampler(samples, plan).batch(7, 3)
+    again = PatchSampler(samples, plan)
+    again.batch(1, 2)
+    assert torch.equal(again.batch(7, 3).images, first.images)
+    assert not torch.equal(again.batch(8, 3).images, first.images)
+    assert not torch.equal(PatchSampler(samples, plan, rank=1).batch(7, 3).images, first.images)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path: Path) -> None:
+    plan, samples = small_plan("binary", epochs=3, learning_rate=1e-3)
+    start = {
+        name: tensor * float("nan") if tensor.is_floating_point() else tensor
+        for name, tensor in build_unet(plan.architecture).state_dict().items()
+    }
+    with pytest.raises(TrainingFailed, match=r"loss is nan in epoch 1, step 1, with pair_") as caught:
+        trained(plan, samples, tmp_path, start=start)
+    assert "learning rate (now 0.001)" in caught.value.way_out
+
+
+def test_a_batch_that_does_not_fit_is_halved_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskloop.models.data import Batch
+    from maskloop.models.loop import _Training
+
+    plan, samples = small_plan("binary", epochs=1)
+    learn = _Training._learn
+
+    def out_of_memory_above_two(self: _Training, batch: Batch) -> float:
+        if len(batch.images) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return learn(self, batch)
+
+    monkeypatch.setattr(_Training, "_learn", out_of_memory_above_two)
+    listener = Listener()
+    trained(plan, samples, tmp_path, report=listener)
+    assert [event.text for event in listener.of(Message)] == ["The batch did not fit into memory: going on with 2 patches per step."]
+
+
+def test_a_cancelled_training_keeps_the_best_so_far(tmp_path: Path) -> None:
+    plan, samples = small_plan("binary", epochs=50)
+    listener = Listener()
+    result = trained(plan, samples, tmp_path, report=listener, is_cancelled=lambda: len(listener.of(Metric)) >= 2)
+    assert result.stopped == "cancelled"
+    assert result.weights.is_file()
+    assert result.epochs < 50
+
+
+def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
+    plan, samples = small_plan("binary", time_s=1.5)
+    result = trained(plan, samples, tmp_path)
+    assert result.stopped == "time"
+    assert result.metrics["dice"] >= 0
+
+
+def test_without_a_validation_set_no_score_is_invented(tmp_path: Path) -> None:
+    plan, samples = small_plan("binary", epochs=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning_fabric")
+        result = train(plan, samples, folder=tmp_path)
+    assert result is not None
+    assert set(result.metrics) == {"loss"}
+    assert result.best_epoch == 2
+
+
+def test_training_goes_on_from_given_weights(tmp_path: Path) -> None:
+    plan, samples = small_plan("binary", epochs=25, learning_rate=5e-3)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first = trained(plan, samples, tmp_path / "first")
+    short = plan.model_copy(update={"epochs": 1, "learning_rate": 1e-4})
+    second = trained(short, samples, tmp_path / "second", start=dict(load_checkpoint(first.weights).state_dict))
+    assert second.metrics["dice"] > first.metrics["dice"] - 0.1
