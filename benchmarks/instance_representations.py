@@ -1,8 +1,9 @@
-"""Which three maps, and which seeds, bring objects back best when a network draws the maps imperfectly?
+"""Compare maps and seeds: which bring objects back best when a network draws the maps imperfectly.
 
-Run ``python benchmarks/instance_representations.py DATA``, where DATA holds folders with ``masks/*.tif`` of instances. Each mask is encoded
-in several ways, spoilt as a network would (blurred, dimmed unevenly, with correlated noise), decoded in several ways and compared with the
-mask: average precision TP / (TP + FP + FN) at an overlap of 0.5 and 0.75, mean over images, then over data sets. "clean" is without spoiling.
+Run ``python benchmarks/instance_representations.py DATA``, where DATA holds folders with ``masks/*.tif`` of instances (about six minutes).
+Each mask is encoded in several ways, spoilt as a network would (blurred, dimmed unevenly, with correlated noise), decoded in several ways
+and compared with the mask: average precision TP / (TP + FP + FN) at an overlap of 0.5 and 0.75, mean over images, then over data sets.
+"clean" is without spoiling.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ Labels = NDArray[np.int32]
 def encode(labels: Labels, centre: str, reach: str) -> Maps:
     """Foreground, nearness to the centre, distance to the boundary.
 
-    `centre` is the centre of mass (nearest pixel of the object) or the deepest point; `reach`, where nearness becomes 0: at the farthest pixel
-    of the object, or at the object's inscribed radius.
+    `centre` is the centre of mass (nearest pixel of the object) or the deepest point; `reach`, where nearness becomes 0: at the farthest
+    pixel of the object, or at the object's inscribed radius.
     """
     maps = np.zeros((3, *labels.shape), np.float32)
     maps[0] = labels > 0

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+
 from maskloop.errors import Cancelled, UsageError
 from maskloop.events import Message, Progress
 from maskloop.images.normalize import Normalization

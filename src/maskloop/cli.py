@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from maskloop import terminal
+from maskloop import show
+from maskloop.images.masks import MaskRule
 from maskloop.jobs.base import PredictJob, TrainJob
 from maskloop.models.base import Architecture, Recipe
-from maskloop.images.masks import MaskRule
-from maskloop.options import mask_rule, parser, read_duration, read_label_map, read_names, read_normalization, read_selection, takes
-from maskloop.terminal import RunView, Verbs
+from maskloop.options import (
+    field_reader,
+    mask_rule,
+    parser,
+    read_duration,
+    read_label_map,
+    read_names,
+    read_normalization,
+    read_selection,
+    takes,
+)
+from maskloop.terminal import RunView, Verbs, answer, finish, show_facts, show_table
 
 __all__ = ["app", "main"]
 
@@ -33,17 +44,24 @@ Start = Annotated[
 ]
 Pairs = Annotated[
     Any,
-    typer.Option(
-        "--pairs", metavar="all|new|ID,...", parser=parser(read_selection), help=str(TrainJob.model_fields["pairs"].description)
-    ),
+    typer.Option("--pairs", metavar="all|new|ID,...", parser=parser(read_selection), help=str(TrainJob.model_fields["pairs"].description)),
 ]
 ModeName = Annotated[
-    str | None,
-    typer.Option("--mode", metavar="binary|multiclass|instances", help="What to find: one kind of thing (binary), several (multiclass), or each object by itself (instances)."),
+    Any,
+    typer.Option(
+        "--mode",
+        metavar="binary|multiclass|instances",
+        parser=parser(field_reader(Architecture, "output_mode")),
+        help="What to find: one kind of thing (binary), several (multiclass), or each object by itself (instances).",
+    ),
 ]
 Classes = Annotated[
     Any, typer.Option("--classes", metavar="A,B,...", parser=parser(read_names), help="Names of the classes, without the background.")
 ]
+GROUP_HELP = (
+    "What belongs together and is never parted between training and validation: each folder, each file, or what the bracket of a "
+    "pattern such as '(.+)_z' finds in the name. By default stacks, films and near-duplicates."
+)
 _RECIPE = (
     "epochs", "time_s", "patience", "device", "seed", "patch_size", "batch_size", "learning_rate", "normalization", "class_weights",
     "foreground_share", "base_channels", "depth", "precision", "validation_share", "devices", "nodes", "tensorboard",
@@ -65,8 +83,12 @@ def demo(
     mask_suffix: Annotated[str, typer.Option(help="What the name of a mask has after that of its image, such as _mask.")] = "",
     mode: ModeName = None,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of your images where the files do not tell, such as ZYX.")] = None,
-    time: Annotated[Any, typer.Option(metavar="DURATION", parser=parser(read_duration), help="How long to train.")] = "75s",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")] = "auto",
+    time: Annotated[
+        Any, typer.Option(metavar="DURATION", parser=parser(read_duration), help="How long to train, such as 75s or 10m.")
+    ] = "75s",
+    device: Annotated[
+        Any, typer.Option(metavar="auto|cpu|cuda", parser=parser(field_reader(Recipe, "device")), help="Where to train.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Start of all random numbers.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Erase an earlier demo in this folder.")] = False,
     json: Json = False,
@@ -88,7 +110,7 @@ def demo(
             overwrite=overwrite,
             report=view,
         )
-    terminal.say_json(result) if json else show.show_demo(result)
+    answer(result, json, show.show_demo)
 
 
 @app.command()
@@ -98,7 +120,7 @@ def new(folder: Folder, mode: ModeName = "binary", classes: Classes = None, json
     from maskloop.compute.project import Project
 
     project = Project.create(folder, mode=mode, classes=classes, architecture=architecture)
-    terminal.say_json(project.status()) if json else show.show_status(project.status())
+    answer(project.status(), json, show.show_status)
 
 
 @app.command()
@@ -108,10 +130,20 @@ def add(
     images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks with the same names (or a corrected mask, with --replace).")] = None,
     mask_suffix: Annotated[str, typer.Option(help="What the name of a mask has after that of its image, such as _mask.")] = "",
-    pairs: Annotated[Path | None, typer.Option(metavar="TABLE.CSV", help="A table with the columns image and mask, in the place of two folders.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="TABLE.CSV", help="A table with the columns image and mask, in the place of two folders.")
+    ] = None,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the images where the files do not tell, such as ZYX.")] = None,
-    group: Annotated[str | None, typer.Option(metavar="folder|file|PATTERN", help="What belongs together and is never parted between training and validation: each folder, each file, or what the bracket of a pattern such as '(.+)_z' finds in the name. By default stacks, films and near-duplicates.")] = None,
-    replace: Annotated[str | None, typer.Option(metavar="PAIR", help="Put the corrected mask (--masks FILE) in the place of this pair's.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|file|PATTERN",
+            help=GROUP_HELP,
+        ),
+    ] = None,
+    replace: Annotated[
+        str | None, typer.Option(metavar="PAIR", help="Put the corrected mask (--masks FILE) in the place of this pair's.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     json: Json = False,
     **rule: Any,
@@ -124,8 +156,8 @@ def add(
         Project.open(folder), images, masks, mask_suffix=mask_suffix, table=pairs, axes=axes, group_by=group, replace=replace,
         dry_run=dry_run, rule=mask_rule(rule), allow_empty=bool(rule.get("allow_empty")),
     )  # fmt: skip
-    terminal.say_json(report) if json else show.show_import(report)
-    terminal.finish(ok=not report.refused)
+    answer(report, json, show.show_import)
+    finish(ok=not report.refused)
 
 
 @app.command()
@@ -142,7 +174,7 @@ def remove(
     from maskloop.jobs.imports import remove_pairs
 
     changed = remove_pairs(Project.open(folder), pairs, restore=restore, purge=purge, is_sure=yes)
-    terminal.say_json(changed) if json else terminal.show("Changed", ("pair", "state"), changed.items())
+    answer(changed, json, lambda states: show_table("Changed", ("pair", "state"), states.items()))
 
 
 @app.command()
@@ -155,9 +187,11 @@ def status(
     from maskloop.compute.project import Project
 
     project = Project.open(folder)
-    listed = project.dataset.all_pairs if pairs else ()
-    terminal.say_json({**project.status().model_dump(), **({"pairs": listed} if pairs else {})}) if json else show.show_status(
-        project.status(), listed
+    listed = project.dataset.all_pairs if pairs else None
+    answer(
+        {**project.status().model_dump(), **({"pairs": listed} if pairs else {})} if json else project.status(),
+        json,
+        partial(show.show_status, pairs=listed),
     )
 
 
@@ -176,8 +210,9 @@ def check(
     with RunView(to_stderr=json) as view:
         mended = mend(project, report=view) if repair else None
         found = mended.left if mended else look(project, report=view)
-    terminal.say_json({"is_sound": found.is_sound, **found.model_dump(), "repaired": mended.repaired if mended else ()}) if json else show.show_check(found, mended)
-    terminal.finish(ok=found.is_sound)
+    facts = {"is_sound": found.is_sound, **found.model_dump(), "repaired": mended.repaired if mended else ()}
+    answer(facts if json else found, json, partial(show.show_check, repaired=mended))
+    finish(ok=found.is_sound)
 
 
 @app.command()
@@ -187,7 +222,7 @@ def plan(folder: Folder, start: Start = "auto", json: Json = False, **recipe: An
     from maskloop.compute.project import Project
 
     made = Project.open(folder).plan(start=start, **recipe)
-    terminal.say_json(made) if json else show.show_plan(made)
+    answer(made, json, show.show_plan)
 
 
 @app.command()
@@ -199,7 +234,7 @@ def train(folder: Folder, start: Start = "auto", pairs: Pairs = "all", json: Jso
     project = Project.open(folder)
     with RunView(to_stderr=json) as view:
         checkpoint = project.train(start=start, pairs=pairs, report=view, **recipe)
-    terminal.say_json(checkpoint) if json else show.show_checkpoint(checkpoint, project.folder)
+    answer(checkpoint, json, partial(show.show_checkpoint, folder=project.folder))
 
 
 @app.command()
@@ -209,7 +244,7 @@ def runs(folder: Folder, json: Json = False) -> None:
     from maskloop.compute.project import Project
 
     found = list_runs(Project.open(folder))
-    terminal.say_json(found) if json else show.show_runs(found)
+    answer(found, json, show.show_runs)
 
 
 @app.command()
@@ -218,7 +253,7 @@ def checkpoints(folder: Folder, json: Json = False) -> None:
     from maskloop.compute.project import Project
 
     found = Project.open(folder).checkpoints.list()
-    terminal.say_json(found) if json else show.show_checkpoints(found)
+    answer(found, json, show.show_checkpoints)
 
 
 @app.command("import-weights")
@@ -235,14 +270,16 @@ def import_weights(
     from maskloop.jobs.imports import import_weights as bring_in
 
     model = bring_in(Project.open(folder), file, name=name, architecture=architecture)
-    terminal.say_json(model) if json else show.show_model(model, folder)
+    answer(model, json, partial(show.show_model, folder=folder))
 
 
 @app.command()
 @takes(PredictJob, "checkpoint", "axes", "mirror", "probabilities", "device", names={"mirror": "--tta"})
 def predict(
     folder: Folder,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Image files, folders or patterns: TIFF, OME-TIFF, PNG, JPEG, NPY.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Image files, folders or patterns: TIFF, OME-TIFF, PNG, JPEG, NPY.")
+    ],
     out: Annotated[Path | None, typer.Option(help=str(PredictJob.model_fields["out"].description))] = None,
     json: Json = False,
     **choices: Any,
@@ -252,8 +289,8 @@ def predict(
 
     with RunView(to_stderr=json) as view:
         result = Project.open(folder).predict(*inputs, out=None if out is None else str(out), report=view, **choices)
-    terminal.say_json(result) if json else show.show_prediction(result)
-    terminal.finish(ok=not result["failed"])
+    answer(result, json, show.show_prediction)
+    finish(ok=not result["failed"])
 
 
 @app.command()
@@ -270,25 +307,31 @@ def evaluate(
     found = evaluate_folders(predictions, masks, mode=mode)
     if out is not None:
         (found.write_json if out.suffix.lower() == ".json" else found.write_csv)(out)
-    terminal.say_json(found.summary()) if json else show.show_evaluation(found)
-    terminal.finish(ok=not found.failures)
+    answer(found.summary() if json else found, json, show.show_evaluation)
+    finish(ok=not found.failures)
 
 
 @app.command()
-def execute(folder: Folder, run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run; 'maskloop runs DIR' lists them.")], json: Json = False) -> None:
+def execute(
+    folder: Folder,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run; 'maskloop runs DIR' lists them.")],
+    json: Json = False,
+) -> None:
     """Execute a run that was submitted, or go on with one that was interrupted (for queues and scripts)."""
     from maskloop.compute.project import Project
     from maskloop.jobs.execute import execute as work
 
     with RunView(to_stderr=json) as view:
         result = work(Project.open(folder), run, report=view)
-    terminal.say_json(result) if json else terminal.show_facts(f"Run {run} is done", result)
+    answer(result, json, partial(show_facts, f"Run {run} is done"))
 
 
 @app.command()
 def upgrade(
     folder: Folder,
-    task: Annotated[str | None, typer.Option(metavar="ID", help="The task to take from a folder with several; by default the active one.")] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="ID", help="The task to take from a folder with several; by default the active one.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="NEW", help="A new folder to put it into; the older one stays as it is.")] = None,
     json: Json = False,
 ) -> None:
@@ -297,7 +340,7 @@ def upgrade(
 
     with RunView(to_stderr=json) as view:
         done = bring_up(folder, task=task, out=out, report=view)
-    terminal.say_json(done) if json else terminal.show_facts("Upgraded" if done.was_needed else "Nothing to upgrade", done.model_dump())
+    answer(done, json, show.show_upgrade)
 
 
 def main() -> None:

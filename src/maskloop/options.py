@@ -10,14 +10,24 @@ from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from maskloop.errors import UsageError
 from maskloop.images.masks import MaskRule
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
 
-__all__ = ["mask_rule", "parser", "read_duration", "read_label_map", "read_names", "read_normalization", "read_selection", "takes"]
+__all__ = [
+    "field_reader",
+    "mask_rule",
+    "parser",
+    "read_duration",
+    "read_label_map",
+    "read_names",
+    "read_normalization",
+    "read_selection",
+    "takes",
+]
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 Reader = Callable[[str], Any]
@@ -71,7 +81,9 @@ def read_label_map(text: str) -> dict[int, int]:
     for entry in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", entry)
         if match is None:
-            raise UsageError(f"'{entry}' does not say which label becomes which class.", "Write label=class with commas between, such as 3=1,7=2.")
+            raise UsageError(
+                f"'{entry}' does not say which label becomes which class.", "Write label=class with commas between, such as 3=1,7=2."
+            )
         label, target = int(match[1]), int(match[2])
         if found.setdefault(label, target) != target:
             raise UsageError(f"Label {label} is sent to class {found[label]} and to class {target}.", "Name each label once.")
@@ -95,7 +107,13 @@ def read_normalization(text: str) -> Normalization:
     try:
         return Normalization.model_validate({"mode": mode} | ({"scope": scope} if scope else {}))
     except ValidationError as error:
-        raise UsageError(f"'{text}' is not a normalisation: {_words(error)}.", "Write for instance percentile, or z_score/dataset.") from None
+        raise UsageError(
+            f"'{text}' is not a normalisation: {_words(error)}.", "Write for instance percentile, or z_score/dataset."
+        ) from None
+
+
+METAVARS: Mapping[Reader, str] = {read_duration: "DURATION", read_normalization: "MODE/SCOPE", read_label_map: "LABEL=CLASS,..."}
+"""How a value is written, where the type of its field does not tell."""
 
 
 def parser(read: Reader) -> Callable[[str], Any]:
@@ -160,14 +178,20 @@ def _option(kind: type[Record], name: str, switch: str, reader: Reader | None) -
     if is_flag:
         annotation: Any = Annotated[bool, typer.Option(switch, help=text)]
     else:
-        read = reader or _field_reader(kind, name)
-        annotation = Annotated[Any, typer.Option(switch, help=text, metavar=_metavar(name, field.annotation), parser=parser(read), show_default=False)]
+        read = reader or field_reader(kind, name)
+        annotation = Annotated[
+            Any,
+            typer.Option(
+                switch, help=text, metavar=METAVARS.get(read) or _metavar(name, field.annotation), parser=parser(read), show_default=False
+            ),
+        ]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if is_flag else None, annotation=annotation)
 
 
-def _field_reader(kind: type[Record], name: str) -> Reader:
+def field_reader(kind: type[Record], name: str) -> Reader:
+    """What reads a number, a word or a list of these within the limits of a record's field."""
     field = kind.model_fields[name]
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, *field.metadata)])
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(field.annotation, Field(), *field.metadata)])  # type: ignore[arg-type]
     is_list = any(get_origin(part) is tuple for part in _parts(field.annotation))
 
     def read(text: str) -> Any:

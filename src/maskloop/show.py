@@ -15,7 +15,8 @@ from maskloop.project.imports import ImportReport
 from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair
 from maskloop.project.project import Status
 from maskloop.project.repair import RepairReport
-from maskloop.terminal import say, say_problem, show, show_facts, shown_path
+from maskloop.project.upgrade import UpgradeReport
+from maskloop.terminal import say, say_problem, show_facts, show_table, shown_path
 
 __all__ = [
     "show_check",
@@ -29,18 +30,19 @@ __all__ = [
     "show_prediction",
     "show_runs",
     "show_status",
+    "show_upgrade",
 ]
 
 SCORES = ("dice", "iou", "f1", "ap50", "ap75")
 
 
-def show_status(status: Status, pairs: Sequence[Pair] = ()) -> None:
+def show_status(status: Status, pairs: Sequence[Pair] | None = None) -> None:
     """How a project stands."""
     facts = status.model_dump(exclude={"name", "warnings"})
     show_facts(status.name, {name.replace("_", " "): value for name, value in facts.items()})
-    if pairs:
+    if pairs is not None:
         columns = ("pair", "name", "axes", "shape", "state", "group", "split", "checkpoints")
-        show("Pairs", columns, [_pair_row(pair) for pair in pairs])
+        show_table("Pairs", columns, [_pair_row(pair) for pair in pairs])
     for warning in status.warnings:
         problem, _, way_out = warning.partition("\n  -> ")
         say_problem(problem, way_out)
@@ -56,7 +58,7 @@ def _pair_row(pair: Pair) -> tuple[Any, ...]:
 def show_plan(plan: Plan) -> None:
     """What a training would do, and why."""
     rows = [(decision.name, decision.value, decision.reason, decision.source) for decision in plan.decisions]
-    show("Plan", ("name", "value", "reason", "source"), rows)
+    show_table("Plan", ("name", "value", "reason", "source"), rows)
 
 
 def show_import(report: ImportReport) -> None:
@@ -64,7 +66,7 @@ def show_import(report: ImportReport) -> None:
     verb = "would be accepted" if report.dry_run else "accepted"
     say(f"{len(report.accepted)} pairs {verb}, {len(report.refused)} files refused.")
     if report.dry_run:
-        show("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
+        show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
     for refused in report.refused:
         say_problem(f"{refused.image or refused.mask}: {refused.problem}", refused.way_out)
 
@@ -113,7 +115,7 @@ def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
         )
         for one in _by_ancestry(checkpoints)
     ]
-    show("Checkpoints", columns, rows, empty="none yet")
+    show_table("Checkpoints", columns, rows, empty="none yet")
 
 
 def _by_ancestry(checkpoints: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
@@ -145,12 +147,14 @@ def _scores(checkpoint: CheckpointRecord) -> dict[str, Any]:
 def show_runs(runs: Sequence[RunSummary]) -> None:
     """All runs and what became of them."""
     rows = [(run.run_id, run.kind, run.state, run.began[:16].replace("T", " "), run.epochs or None, run.outcome) for run in runs]
-    show("Runs", ("run", "kind", "state", "began (UTC)", "epochs", "outcome"), rows, empty="none yet")
+    show_table("Runs", ("run", "kind", "state", "began (UTC)", "epochs", "outcome"), rows, empty="none yet")
 
 
 def show_model(model: ImportedModel, folder: Path) -> None:
     """Weights that were just brought in."""
-    network = {name: model.architecture.get(name) for name in ("preset", "spatial_dims", "depth", "base_channels", "normalization", "upsampling")}
+    network = {
+        name: model.architecture.get(name) for name in ("preset", "spatial_dims", "depth", "base_channels", "normalization", "upsampling")
+    }
     show_facts("Imported", {"model": model.model_id, "name": model.model_name, "network": network, "file": model.model_path})
     say(f"Next: maskloop train {shown_path(folder)} --from {model.model_id}")
 
@@ -168,9 +172,17 @@ def show_evaluation(evaluation: Evaluation) -> None:
     """Scores per image, and of all together."""
     rows = evaluation.rows()
     columns = list(rows[-1])
-    show(f"Scores ({evaluation.mode})", columns, [[row.get(name) for name in columns] for row in rows])
+    show_table(f"Scores ({evaluation.mode})", columns, [[row.get(name) for name in columns] for row in rows])
     for failure in evaluation.failures:
         say_problem(f"{failure.name}: {failure.problem}", "It was left out of the scores.")
+
+
+def show_upgrade(report: UpgradeReport) -> None:
+    """What became of an older folder."""
+    facts = report.model_dump(exclude={"was_needed", "warnings"})
+    show_facts("Upgraded" if report.was_needed else "Nothing to upgrade", {name.replace("_", " "): value for name, value in facts.items()})
+    for warning in report.warnings:
+        say(f"Warning: {warning}")
 
 
 def show_demo(result: DemoResult) -> None:

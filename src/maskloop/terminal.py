@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +25,7 @@ from maskloop.errors import MaskloopError
 from maskloop.events import Event, Message, Metric, Progress, Started
 from maskloop.records import Record
 
-__all__ = ["RunView", "Verbs", "finish", "say", "say_json", "say_problem", "show", "show_facts", "shown_path"]
+__all__ = ["RunView", "Verbs", "answer", "finish", "say", "say_json", "say_problem", "show_facts", "show_table", "shown_path"]
 
 SHOWN = ("loss", "val_loss", "dice", "iou", "f1", "ap50", "ap75")
 """Figures of a training that have a column."""
@@ -71,6 +71,14 @@ def say_problem(problem: str, way_out: str) -> None:
     _console(to_stderr=True).print(f"{escape(problem)}\n  -> {escape(way_out)}")
 
 
+def answer(value: Any, as_json: bool, show: Callable[[Any], None]) -> None:
+    """Tell a verb's result: to a script as JSON, to a person by `show`."""
+    if as_json:
+        say_json(value)
+    else:
+        show(value)
+
+
 def say_json(value: Any) -> None:
     """Print a value as JSON, alone on stdout; figures that are not defined become null."""
     sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
@@ -88,7 +96,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> None:
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> None:
     """Print a table.
 
     Parameters

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -27,18 +27,25 @@ class RunHandle:
 
     project: ProjectFolder
     run_id: str
-    is_alive: Callable[[], bool] = field(default=lambda: False)
+    child: subprocess.Popen[bytes] | None = None
+    """The process that executes it, when this one started it."""
 
     @property
     def folder(self) -> Path:
         """The run's folder, with job, journal and saved state."""
         return self.project.history.run_folder(self.run_id)
 
+    def is_alive(self) -> bool:
+        """Whether the process that executes it still lives, as far as this process knows."""
+        return self.child is not None and self.child.poll() is None
+
     def follow(self) -> Iterator[Event]:
         """Events as they come, until the run's last word; one that ends without is reported as failed."""
         last: Event | None = None
         for last in follow_events(self.folder / EVENTS, self.is_alive):
             yield last
+        if self.child is not None:
+            self.child.wait()
         if not isinstance(last, Finished | Failed):
             log = self.folder / "stderr.txt"
             tail = log.read_text(encoding="utf-8", errors="replace")[-500:].strip() if log.exists() else ""
@@ -70,14 +77,13 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
         execute(handle.project, handle.run_id, report=report)
         return handle
     with (handle.folder / "stderr.txt").open("ab") as errors:
-        child = subprocess.Popen(
+        handle.child = subprocess.Popen(
             [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
-    handle.is_alive = lambda: child.poll() is None
     return handle
 
 

@@ -35,6 +35,7 @@ def list_runs(project: ProjectFolder) -> list[RunSummary]:
 def _summary(project: ProjectFolder, run_id: str) -> RunSummary:
     folder = project.history.run_folder(run_id)
     events, _ = read_events(folder / EVENTS)
+    kind: str
     try:
         kind = read_job((folder / JOB).read_bytes()).kind
     except (OSError, ValueError):  # killed between the counter and the job

@@ -1,6 +1,24 @@
 """Instances as three maps that a network can learn, and back.
 
-PLACEHOLDER_DOC
+The maps are foreground, nearness to the centre and distance to the boundary, as in Archit et al. 2025, "Segment Anything for
+Microscopy" (doi:10.1038/s41592-024-02580-4), with two changes that measured better. Nearness falls to 0 at the object's inscribed radius
+around its deepest point, not at its farthest pixel around its centre of mass, so its level sets are balls inside the object: every shape,
+also a bent or a branched one, has one seed and no seed touches another object. And seeds are where the geometric mean of nearness and
+distance, slightly blurred, is high; both maps must agree.
+
+Compared by ``benchmarks/instance_representations.py`` on 18 real masks of 8 data sets, maps encoded, then spoilt as a network would
+(blurred, dimmed, correlated noise); mean of the average precision at overlaps of 0.5 and 0.75, each with its best seeds of 72 variants:
+
+======================================  =====  ====  ======
+nearness around, until                  clean  mild  strong
+======================================  =====  ====  ======
+centre of mass, farthest pixel          0.907  0.867  0.740
+deepest point, farthest pixel           0.913  0.843  0.755
+deepest point, inscribed radius (here)  0.916  0.887  0.756
+======================================  =====  ====  ======
+
+The clean figure is below 1 because objects of less than a tenth of the median size count as missed, and so do objects that are drawn in
+several pieces. Without the blur of the seeds the last row is 0.917, 0.82 and 0.73.
 """
 
 from __future__ import annotations
@@ -19,15 +37,25 @@ from maskloop.records import Record
 __all__ = ["DecodedInstances", "InstanceSettings", "decode_instances", "decode_with_anchors", "encode_instances"]
 
 
+SMALLEST_BLUR_PX = 0.4
+"""A narrower Gaussian changes nothing."""
+
+
 class InstanceSettings(Record):
     """How the three maps of a network become objects."""
 
     foreground_threshold: float = Field(0.5, gt=0, lt=1, description="Pixels with a foreground score above this belong to objects.")
     seed_threshold: float = Field(
-        0.5,
+        0.4,
         gt=0,
         lt=1,
-        description="An object starts where the mean of the centre and the distance score is above this; higher splits more.",
+        description="Objects start where centre and distance score together are above this.",
+    )
+    seed_blur: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Blur before seeds are sought, as a share of the typical diameter; more splits less often.",
     )
     minimum_size_px: int = Field(0, ge=0, description="Objects with fewer pixels (voxels) than this are dropped.")
     minimum_size_share: float = Field(
@@ -72,9 +100,10 @@ def encode_instances(labels: NDArray[Any], *, spacing: Sequence[float] | None = 
     Returns
     -------
     maps
-        (3, *spatial) in 0..1. Foreground is 1 in objects. Nearness is 1 at the object's deepest point and falls linearly with
-        the distance from it to 0 at the object's farthest pixel. The distance to the nearest pixel outside the object is divided by
-        its largest value in the object. The edge of the image is not a boundary: an object that it cuts goes on behind it.
+        (3, *spatial) in 0..1. Foreground is 1 in objects. Nearness is 1 at the object's deepest point and falls linearly to 0 at the
+        object's inscribed radius. The distance to the nearest pixel outside the object is divided by its largest value in the object. The
+        edge of the image is not a boundary: an object that it cuts goes on behind it. All three keep their values when the image is
+        scaled or turned.
     """
     maps = np.zeros((3, *labels.shape), np.float32)
     np.not_equal(labels, 0, out=maps[0], casting="unsafe")
@@ -138,7 +167,7 @@ class DecodedInstances:
 
 
 def decode_instances(scores: NDArray[Any], settings: InstanceSettings) -> NDArray[np.int32]:
-    """Objects from the three maps: seeds where centre and distance agree, grown by a watershed in the foreground.
+    """Objects from the three maps: seeds where nearness and distance agree, grown by a watershed in the foreground.
 
     Parameters
     ----------
@@ -155,20 +184,15 @@ def decode_instances(scores: NDArray[Any], settings: InstanceSettings) -> NDArra
 
 def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> DecodedInstances:
     """As `decode_instances`, with the point of each object by which a block of a larger image knows its own."""
-    import cc3d
-
     shape = scores.shape[1:]
     if 0 in shape:
         return DecodedInstances(np.zeros(shape, np.int32), np.zeros((0, len(shape)), np.intp), np.zeros(0, bool))
     unit = 255 if scores.dtype == np.uint8 else 1
     faces = 4 if len(shape) == 2 else 6
     foreground = scores[0] > settings.foreground_threshold * unit
-    height = np.add(scores[1], scores[2], dtype=np.float32) * np.float32(0.5 / unit)
-    seeds = cc3d.connected_components(foreground & (height > settings.seed_threshold), connectivity=faces, out_dtype=np.uint32).view(
-        np.int32
-    )
-    pieces = cc3d.connected_components(foreground, connectivity=faces, out_dtype=np.uint32).view(np.int32)
-    labels, starts, seed_count = _grow(seeds, pieces, height)
+    seeds = _label(foreground & (_seed_map(scores[1:], settings) > settings.seed_threshold * unit), faces)
+    pieces = _label(foreground, faces)
+    labels, starts, seed_count = _grow(seeds, pieces, scores[2])
     if settings.fill_holes:
         _fill_holes(labels)
     kept = np.bincount(labels.reshape(-1), minlength=len(starts) + 1)[1:] >= max(1, settings.smallest_size(len(shape)))
@@ -178,16 +202,32 @@ def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> Dec
     return DecodedInstances(renumber[labels], np.stack(np.unravel_index(starts[order], shape), axis=1), order < seed_count)
 
 
-def _grow(
-    seeds: NDArray[np.int32], pieces: NDArray[np.int32], height: NDArray[np.float32]
-) -> tuple[NDArray[np.int32], NDArray[np.intp], int]:
-    """Labels, the first pixel of each label, and how many of them come from seeds (those come first)."""
-    from skimage.segmentation import watershed
+def _seed_map(inner: NDArray[Any], settings: InstanceSettings) -> NDArray[np.float32]:
+    """Geometric mean of nearness and distance, in the unit of the scores."""
+    from scipy import ndimage
 
+    product: NDArray[np.float32] = np.sqrt(np.multiply(inner[0], inner[1], dtype=np.float32))
+    sigma = settings.seed_blur * (settings.typical_diameter_px or 0)
+    if sigma < SMALLEST_BLUR_PX:
+        return product
+    blurred: NDArray[np.float32] = ndimage.gaussian_filter(product, sigma, truncate=3)
+    return blurred
+
+
+def _label(mask: NDArray[np.bool_], connectivity: int) -> NDArray[np.int32]:
+    import cc3d
+
+    components: NDArray[np.int32] = cc3d.connected_components(mask, connectivity=connectivity, out_dtype=np.uint32).view(np.int32)
+    return components
+
+
+def _grow(seeds: NDArray[np.int32], pieces: NDArray[np.int32], distance: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.intp], int]:
+    """Labels, the first pixel of each label, and how many of them come from seeds (those come first)."""
     seed_starts, piece_starts = _first_pixels(seeds), _first_pixels(pieces)
-    seeds_in_piece = np.bincount(pieces.reshape(-1)[seed_starts], minlength=len(piece_starts) + 1)
+    piece_of_seed = pieces.reshape(-1)[seed_starts]
+    seeds_in_piece = np.bincount(piece_of_seed, minlength=len(piece_starts) + 1)
     label_of_piece = np.zeros(len(piece_starts) + 1, np.int32)
-    label_of_piece[pieces.reshape(-1)[seed_starts]] = np.arange(1, len(seed_starts) + 1)
+    label_of_piece[piece_of_seed] = np.arange(1, len(seed_starts) + 1)
     alone = np.flatnonzero(seeds_in_piece[1:] == 0)
     label_of_piece[alone + 1] = len(seed_starts) + 1 + np.arange(len(alone))
     # Most objects touch no other: their piece of foreground is the object, and only the rest needs the slow watershed.
@@ -196,8 +236,24 @@ def _grow(
     labels = label_of_piece[pieces]
     contested = shared[pieces]
     if contested.any():
-        labels += watershed(-height, np.where(contested, seeds, 0), mask=contested)
+        labels += _flood(np.where(contested, seeds, 0), distance, contested)
     return labels, np.concatenate([seed_starts, piece_starts[alone]]), len(seed_starts)
+
+
+def _flood(seeds: NDArray[np.int32], distance: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Watershed of the distances from the seeds, twice.
+
+    The distance is relative to each object's own depth, so at a border a small object stands higher than a large one and takes the
+    outermost pixels of it. The first pass says which object a pixel belongs to, roughly; the second has the distances in pixels.
+    """
+    from skimage.segmentation import watershed
+
+    heights = distance.astype(np.float32)
+    rough = watershed(-heights, seeds, mask=mask)
+    radius = np.bincount(seeds.reshape(-1)).astype(np.float32) ** np.float32(1 / seeds.ndim)
+    heights *= radius[rough]
+    labels: NDArray[np.int32] = watershed(-heights, seeds, mask=mask)
+    return labels
 
 
 def _first_pixels(components: NDArray[np.int32]) -> NDArray[np.intp]:
@@ -211,10 +267,7 @@ def _first_pixels(components: NDArray[np.int32]) -> NDArray[np.intp]:
 
 def _fill_holes(labels: NDArray[np.int32]) -> None:
     """Give pieces of background that only one object borders, and that do not reach the edge, to that object."""
-    import cc3d
-
-    corners = 8 if labels.ndim == 2 else 26
-    gaps = cc3d.connected_components(labels == 0, connectivity=corners, out_dtype=np.uint32).view(np.int32)
+    gaps = _label(labels == 0, 8 if labels.ndim == 2 else 26)
     count = int(gaps.max(initial=0))
     lowest, highest = np.full(count + 1, np.iinfo(np.int32).max, np.int32), np.zeros(count + 1, np.int32)
     is_open = np.zeros(count + 1, bool)

@@ -147,8 +147,8 @@ def _landmarks(plane: NDArray[np.float32]) -> str:
     from scipy.ndimage import uniform_filter
 
     middle = plane[tuple(slice(max(0, (length - MAX_SIDE) // 2), (length + MAX_SIDE) // 2) for length in plane.shape)]
-    smooth = uniform_filter(middle, 7)
-    strength = np.abs(smooth - uniform_filter(smooth, 15))
+    smooth = uniform_filter(uniform_filter(middle, 5), 5)
+    strength = np.abs(smooth - uniform_filter(uniform_filter(middle, 13), 13))
     found = {_describe(smooth[row - REACH : row + REACH + 1, column - REACH : column + REACH + 1]) for row, column in _peaks(strength)}
     return "".join(sorted(found))
 
@@ -164,8 +164,8 @@ def _peaks(strength: NDArray[np.float32]) -> list[tuple[int, int]]:
 
 
 def _describe(window: NDArray[np.float32]) -> str:
-    """Signs of 4 x 8 coefficients without the lowest, which are alike for all blobs; laid down so that the gradient points one way."""
-    waves = _cosines(2 * REACH + 1, 10)
+    """Signs of 32 coefficients without the lowest, which are alike for all blobs; laid down so that the gradient points one way."""
+    waves = _cosines(2 * REACH + 1, 8)
     coefficients = waves @ (window - window.mean()) @ waves.T
     if abs(coefficients[0, 1]) < abs(coefficients[1, 0]):
         coefficients = coefficients.T
@@ -174,7 +174,7 @@ def _describe(window: NDArray[np.float32]) -> str:
         coefficients = coefficients * mirrored
     if coefficients[1, 0] < 0:
         coefficients = coefficients * mirrored[:, None]
-    return np.packbits(coefficients[2:6, 2:10] > 0).tobytes().hex()
+    return np.packbits(coefficients[2:, 2:].reshape(-1)[: 4 * LANDMARK_DIGITS] > 0).tobytes().hex()
 
 
 def _plane(image: Image) -> NDArray[np.float32]:

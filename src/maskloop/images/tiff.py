@@ -70,31 +70,43 @@ _BROKEN = (
 )
 """What the libraries raise when a file is damaged: there is no common ancestor but Exception."""
 
-_quiet: ContextVar[bool] = ContextVar("_quiet", default=False)
+_LOST_PAGES = re.compile("corrupted tag list|invalid (page )?offset|circular reference|ImageJ series metadata invalid or corrupted")
+"""What tifffile writes into its log, and no more, when it goes on with fewer pages than the file should have."""
+
+_heard: ContextVar[list[str] | None] = ContextVar("_heard", default=None)
 
 
-class _Silence(logging.Filter):
+class _Hush(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _quiet.get()
+        heard = _heard.get()
+        if heard is not None:
+            heard.append(record.getMessage())
+        return heard is None
 
 
-logging.getLogger("tifffile").addFilter(_Silence())
+logging.getLogger("tifffile").addFilter(_Hush())
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[list[str]]:
     """Turn what the libraries say about a damaged file into one ImageError, without noise in the log.
+
+    Yields
+    ------
+    heard
+        What tifffile would have logged so far.
 
     Raises
     ------
     ImageError
         If the block fails because the file is missing, damaged, cut short or of another kind.
     """
-    token = _quiet.set(True)
+    heard: list[str] = []
+    token = _heard.set(heard)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            yield heard
     except MaskloopError:
         raise
     except FileNotFoundError:
@@ -110,7 +122,7 @@ def reading(path: Path) -> Iterator[None]:
             "Open it in Fiji or napari to see whether it is whole; copy or export it anew.",
         ) from error
     finally:
-        _quiet.reset(token)
+        _heard.reset(token)
 
 
 class LazyArray(Protocol):
@@ -285,10 +297,12 @@ def read_tiff(path: Path, *, colours: bool) -> Pixels:
     """
     from tifffile import TiffFile
 
-    with reading(path), TiffFile(path) as file:
+    with reading(path) as heard, TiffFile(path) as file:
         if not file.series:
             raise ImageError(f"'{path}' holds no image.", "Export it anew.")
         series = file.series[0]
+        if any(_LOST_PAGES.search(message) for message in heard):
+            raise ImageError(f"'{path}' is damaged or cut short: not all of its planes can be found.", "Copy or export it anew.")
         _refuse_several(path, file)
         pixels = _open_series(path, series)
         if colours and series.keyframe.photometric == _PALETTE and series.kind not in ("imagej", "ome"):

@@ -70,12 +70,18 @@ def add_pairs(
         found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table)
         return project.dataset.import_pairs(found, dry_run=dry_run, axes=axes, rule=rule, group_by=group_by, allow_empty=allow_empty)
     if dry_run or table is not None or group_by is not None:
-        raise UsageError("--replace takes one file in the place of another.", "Give it with --masks FILE alone (and --images FILE, --axes).")
+        raise UsageError(
+            "--replace takes one file in the place of another.", "Give it with --masks FILE alone (and --images FILE, --axes)."
+        )
     pair = project.dataset.replace(replace, image=images, mask=masks, axes=axes, rule=rule, allow_empty=allow_empty)
-    return ImportReport(dry_run=False, accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),), refused=())
+    return ImportReport(
+        dry_run=False, accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),), refused=()
+    )
 
 
-def remove_pairs(project: ProjectFolder, pair_ids: Sequence[str], *, restore: bool = False, purge: bool = False, is_sure: bool = False) -> dict[str, str]:
+def remove_pairs(
+    project: ProjectFolder, pair_ids: Sequence[str], *, restore: bool = False, purge: bool = False, is_sure: bool = False
+) -> dict[str, str]:
     """Remove, restore or erase pairs, all or none of them where one does not exist.
 
     Returns
@@ -94,7 +100,10 @@ def remove_pairs(project: ProjectFolder, pair_ids: Sequence[str], *, restore: bo
     if restore and purge:
         raise UsageError("Pairs cannot be restored and erased at once.", "Choose --restore or --purge.")
     if purge and not is_sure:
-        raise UsageError(f"Erasing {len(pair_ids)} pairs with all their files cannot be undone.", "Add --yes if you are sure; without --purge they are only left out.")
+        raise UsageError(
+            f"Erasing {len(pair_ids)} pairs with all their files cannot be undone.",
+            "Add --yes if you are sure; without --purge they are only left out.",
+        )
     pairs = [dataset.get(pair_id) for pair_id in dict.fromkeys(pair_ids)]
     for pair in pairs:
         if restore:
@@ -138,7 +147,8 @@ def import_weights(project: ProjectFolder, file: Path, *, name: str | None = Non
     needed = _needed(own, _told(file, weights), architecture)
     if (needed.output_mode, needed.num_classes) != (own.output_mode, own.num_classes):
         raise IncompatibleWeights(
-            f"'{file.name}' was trained for {needed.output_mode} with {needed.num_classes} classes, the project is for {own.output_mode} with {own.num_classes}.",
+            f"'{file.name}' was trained for {needed.output_mode} with {needed.num_classes} classes, "
+            f"the project is for {own.output_mode} with {own.num_classes}.",
             "Import it into a project of that mode, or choose other weights.",
         )
     fit_weights(build_unet(needed), weights, source=f"'{file.name}'")
@@ -166,4 +176,6 @@ def _needed(own: Architecture, *wishes: Mapping[str, Any]) -> Architecture:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"])) or "architecture"
-        raise UsageError(f"The {name} of the weights does not fit: {first['msg']}.", "Name the architecture that the weights were made for.") from None
+        raise UsageError(
+            f"The {name} of the weights does not fit: {first['msg']}.", "Name the architecture that the weights were made for."
+        ) from None

@@ -77,7 +77,7 @@ def run_training(
     inputs = fix_inputs(project, job, folder)
     for text in (inputs.split_reason, f"Training mode: {inputs.training_mode}" + (f" ({inputs.parent})" if inputs.parent else "") + "."):
         report(Message(text=text))
-    trained = _train(project, inputs, folder, run_id, report, is_cancelled)
+    trained = _train(project, job, inputs, run_id, report, is_cancelled)
     return None if trained is None else _register(project, inputs, trained, run_id, folder)
 
 
@@ -86,16 +86,15 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     if (folder / INPUTS).exists():
         return read_record(folder / INPUTS, TrainingInputs)
     selected = project.dataset.select(job.pairs)
-    if not selected:
-        raise UsageError(
-            "There is no pair to train on." if job.pairs == "all" else f"No pair is selected by '{job.pairs}'.",
-            "Add pairs with 'maskloop add', or train on all pairs.",
-        )
+    if not project.dataset.pairs:
+        raise UsageError("There is no pair to train on.", "Add some: maskloop add DIR --images FOLDER --masks FOLDER.")
     # Over all pairs, not the selected ones: scores of one training can then be compared with those of the next.
     split = project.dataset.split(project.dataset.pairs, share=job.recipe.validation_share, seed=job.recipe.seed)
     training = tuple(pair.pair_id for pair in selected if pair.pair_id not in split.validation)
+    if not training and job.pairs == "new":
+        raise UsageError("No pair is new since the last checkpoint.", "Accept new pairs, or train on all: --pairs all.")
     if not training:
-        raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all.")
+        raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all: --pairs all.")
     plan, start = plan_training(project, job), _architecture(project, job)[1]
     inputs = TrainingInputs(
         plan=plan, training_ids=training, validation_ids=split.validation, split_reason=split.reason, started=time.time(), **start
@@ -161,7 +160,7 @@ def _start_weights(project: ProjectFolder, inputs: TrainingInputs) -> dict[str, 
 
 
 def _train(
-    project: ProjectFolder, inputs: TrainingInputs, folder: Path, run_id: str, report: Report, is_cancelled: Callable[[], bool]
+    project: ProjectFolder, job: TrainJob, inputs: TrainingInputs, run_id: str, report: Report, is_cancelled: Callable[[], bool]
 ) -> Trained | None:
     from maskloop.models.loop import train
 
@@ -183,11 +182,12 @@ def _train(
         inputs.plan,
         _samples(project, inputs.training_ids, inputs.plan),
         validation=_samples(project, inputs.validation_ids, inputs.plan),
-        folder=folder,
+        folder=project.history.run_folder(run_id),
         start=_start_weights(project, inputs),
         header=header,
         report=report,
         is_cancelled=is_cancelled,
+        save_every_s=job.recipe.save_every_s,
     )
 
 

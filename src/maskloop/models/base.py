@@ -114,6 +114,7 @@ class Recipe(Record):
     devices: int = Field(1, ge=1, description="GPUs (or processes) to train on.")
     nodes: int = Field(1, ge=1, description="Machines to train on.")
     tensorboard: bool = Field(False, description="Also write TensorBoard files.")
+    save_every_s: float = Field(30.0, ge=0, description="Seconds between two saved states: what a kill costs at most.")
 
 
 class Decision(Record):

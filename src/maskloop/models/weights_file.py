@@ -204,7 +204,7 @@ def _not_whole(path: Path) -> IncompatibleWeights:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file is PyTorch's and did not change since it was written; PyTorch itself does not look at the checksums."""
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         with path.open("rb") as file:
             return file.read(len(LEGACY_START)) == LEGACY_START
     try:
@@ -217,9 +217,16 @@ def _is_whole(path: Path) -> bool:
     return broken is None
 
 
+def _is_zip(path: Path) -> bool:
+    """By the first bytes, as PyTorch tells: a zip behind a pickle must not pass for a zip."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
 def _refuse_code(path: Path) -> None:
     """Say what a file wanted to call, without calling it."""
-    wanted = sorted({name for stream in _pickles(path) for name in _globals(stream) if not HARMLESS.fullmatch(name)})
+    with warnings.catch_warnings(action="ignore"):
+        wanted = sorted({name for stream in _pickles(path) for name in _globals(stream) if not HARMLESS.fullmatch(name)})
     if wanted:
         named = ", ".join(f"'{name.replace(' ', '.')}'" for name in wanted[:SHOWN])
         raise UnsafeFile(
@@ -229,7 +236,7 @@ def _refuse_code(path: Path) -> None:
 
 def _pickles(path: Path) -> Iterator[bytes]:
     """The pickle streams of a file, up to MAX_PICKLE bytes of each."""
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         with path.open("rb") as file:
             yield file.read(MAX_PICKLE)
         return

@@ -61,7 +61,7 @@ def examine(
     """
     taken = take_image(image, axes=axes, name=name or "image")
     # Everything below needs the pixels: read them once.
-    whole = Image(taken.read(), taken.axes, taken.pixel_size_um, taken.channel_names, name or taken.name)
+    whole = Image(taken.read(), taken.axes, taken.pixel_size_um, taken.channel_names, taken.name)
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
     mode = str(architecture.get("output_mode", "binary"))
@@ -71,7 +71,13 @@ def examine(
     whole, labels = _in_file_order(whole), _in_file_order(labels)
     digest, look, facts = measure(whole, labels.read(), instances=mode == "instances")
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
-    return Candidate(whole, labels, prepared, whole.name, folder, digest, look, facts)
+    return Candidate(whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts)
+
+
+def _without_ending(name: str) -> str:
+    from maskloop.images.readers import ending_of
+
+    return name[: len(name) - len(ending_of(Path(name)))] or name
 
 
 def _in_file_order(image: Image) -> Image:

@@ -134,10 +134,13 @@ class ProjectConfig(Record):
 
 
 class ArchitectureConfig(Record):
-    """The network's description; `maskloop.models` knows what its keys mean."""
+    """The network's description; `maskloop.models` knows what its other keys mean."""
 
     model_config = ConfigDict(extra="allow")
     version: Version = VERSION
+    output_mode: OutputMode = "binary"
+    num_classes: int = Field(2, ge=2)
+    class_labels: dict[str, str] = Field(default_factory=lambda: {"0": "background", "1": "foreground"})
 
 
 class Sam3Config(Record):

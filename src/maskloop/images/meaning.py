@@ -1,0 +1,90 @@
+"""What the labels of somebody's masks mean, told only where it is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskloop.errors import UsageError
+
+__all__ = ["MaskMeaning", "tell_meaning"]
+
+FEW_LABELS = 12
+"""Up to here labels may be classes; more than this, each in one piece, are objects."""
+
+
+@dataclass(frozen=True)
+class MaskMeaning:
+    """What masks hold, and by what one sees it."""
+
+    mode: Literal["binary", "multiclass", "instances"]
+    labels: tuple[int, ...]
+    """The labels besides 0 that stand for classes: one for binary and instances."""
+    reason: str
+
+
+def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> MaskMeaning:
+    """Tell from masks whether they hold one class, several classes, or objects with numbers.
+
+    One value besides 0 in all masks is one class. A few values that each lie in many separate pieces are classes. Many
+    values that each lie in one piece are objects. Anything else could be either, and is refused.
+
+    Parameters
+    ----------
+    masks
+        Label images of any shape; whole numbers.
+    mode
+        What a person says they are: then only the labels are gathered.
+
+    Raises
+    ------
+    UsageError
+        If it is not certain, or there is nothing in the masks.
+    """
+    if mode is not None and mode not in ("binary", "multiclass", "instances"):
+        raise UsageError(f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances.")
+    distinct: set[int] = set()
+    label_count = part_count = 0
+    for mask in masks:
+        labels = [int(label) for label in np.unique(mask) if label]
+        distinct.update(labels)
+        label_count += len(labels)
+        part_count += _parts(mask) if mode is None and len(distinct) > 1 else len(labels)
+    found = tuple(sorted(distinct))
+    if not found:
+        raise UsageError("All masks are empty: nothing is labelled.", "Draw what should be found in at least some of them.")
+    if mode is not None:
+        return MaskMeaning(mode, found if mode == "multiclass" else (1,), "A person said so.")  # type: ignore[arg-type]
+    return _judge(found, part_count / label_count)
+
+
+def _judge(labels: tuple[int, ...], pieces: float) -> MaskMeaning:
+    if len(labels) == 1:
+        return MaskMeaning("binary", (1,), f"The masks hold one value besides 0 ({labels[0]}).")
+    facts = f"The masks hold {len(labels)} values besides 0, each in {pieces:.1f} separate pieces per image"
+    if len(labels) > FEW_LABELS and pieces <= 1.2:
+        return MaskMeaning("instances", (1,), f"{facts}: the numbers of objects.")
+    if len(labels) <= FEW_LABELS and pieces >= 2:
+        return MaskMeaning("multiclass", labels, f"{facts}: classes.")
+    raise UsageError(
+        f"{facts}: they could be classes or the numbers of objects.",
+        "Say which: --mode instances (each number is one object), --mode multiclass (each number is a class) "
+        "or --mode binary (all is one class).",
+    )
+
+
+def _parts(mask: NDArray[Any]) -> int:
+    """Connected pieces of one value."""
+    import cc3d
+
+    if mask.ndim > 3:
+        return sum(_parts(part) for part in mask)
+    values = np.unique(mask, return_inverse=True)[1].reshape(mask.shape).astype(np.uint32)
+    if mask.min() > 0:
+        values += 1
+    connected: Callable[..., tuple[NDArray[Any], int]] = cc3d.connected_components
+    return connected(np.ascontiguousarray(values), connectivity=8 if mask.ndim == 2 else 26, return_N=True)[1]

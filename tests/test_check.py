@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskloop.errors import Cancelled, RecordError
+from maskloop.events import Event, Progress
+from maskloop.images.image import Image
+from maskloop.project import layout
+from maskloop.project.check import CheckReport, check
+from maskloop.project.project import ProjectFolder
+from maskloop.project.repair import repair
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> ProjectFolder:
+    project = ProjectFolder.create(tmp_path / "cells")
+    for seed in range(3):
+        accept(project, seed)
+    for content in (b"first", b"second"):
+        run_id = project.history.new_run("train")
+        weights = project.history.run_folder(run_id) / "weights.pt"
+        weights.write_bytes(content)
+        pairs = [pair.pair_id for pair in project.dataset.pairs]
+        project.checkpoints.register(weights, run_id=run_id, pair_ids=pairs, architecture=project.architecture)
+    (tmp_path / "w.safetensors").write_bytes(b"imported")
+    project.weights.add(tmp_path / "w.safetensors", architecture={}, format="safetensors")
+    project.predictions.write(Image(np.eye(4, dtype=np.uint8), "YX"), checkpoint_id="latest")
+    return project
+
+
+def accept(project: ProjectFolder, seed: int):
+    image = np.random.default_rng(seed).integers(0, 255, (32, 32), np.uint8)
+    return project.dataset.accept(image, image > 200, name=f"image {seed}")
+
+
+def kinds(report: CheckReport) -> list[tuple[str, str]]:
+    return [(problem.kind, problem.path) for problem in report.problems]
+
+
+def test_a_sound_project_has_no_problems(project):
+    report = check(project)
+    assert report.problems == ()
+    assert report.is_sound
+    assert report.files_checked == 6 + 2 + 1 + 1
+    assert report.bytes_checked > 0
+
+
+def test_missing_and_changed_files_are_found_with_their_way_out(project):
+    first, second, third = project.dataset.pairs
+    (project.folder / first.image_path).unlink()
+    with (project.folder / second.mask_path).open("r+b") as file:
+        file.seek(200)
+        file.write(b"\0flip")
+    (project.folder / "checkpoints/unet_run_001.pt").write_bytes(b"fIrst")
+    report = check(project)
+    assert kinds(report) == [
+        ("missing file", first.image_path),
+        ("changed file", second.mask_path),
+        ("changed file", "checkpoints/unet_run_001.pt"),
+    ]
+    assert not report.is_sound
+    assert f"maskloop remove DIR {first.pair_id}" in report.problems[0].way_out
+    assert "not those that were written" in report.problems[1].problem
+
+
+def test_leftovers_of_a_crash_are_harmless(project):
+    for path in ("dataset/images/pair_0009_aaaa.tif", "checkpoints/unet_run_009.pt", "predictions/.prediction_009.tif.x1.tmp"):
+        (project.folder / path).write_bytes(b"left")
+    report = check(project)
+    assert sorted(kinds(report)) == [
+        ("orphan", "checkpoints/unet_run_009.pt"),
+        ("orphan", "dataset/images/pair_0009_aaaa.tif"),
+        ("unfinished write", "predictions/.prediction_009.tif.x1.tmp"),
+    ]
+    assert report.is_sound
+
+
+def test_removed_pairs_and_former_versions_are_no_orphans(project):
+    pair = project.dataset.pairs[0]
+    project.dataset.replace(pair.pair_id, mask=np.eye(32, dtype=bool))
+    project.dataset.remove(pair.pair_id)
+    assert check(project).problems == ()
+
+
+def test_a_check_tells_how_far_it_is_and_can_be_stopped(project):
+    events: list[Event] = []
+    check(project, report=events.append)
+    assert all(isinstance(event, Progress) for event in events)
+    assert events[-1].done == events[-1].total == 10
+    with pytest.raises(Cancelled, match="stopped after 0 of 10 files"):
+        check(project, is_cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"version": 2}', None])
+@pytest.mark.parametrize("path", [layout.MANIFEST, layout.CHECKPOINTS, layout.CONFIG, layout.REGISTRY, layout.TRAINING_RUNS, layout.ARCHITECTURE])
+def test_any_broken_record_is_put_right_and_the_broken_file_kept(project, path, content):
+    place = project.folder / path
+    if content is None:
+        place.unlink()
+    else:
+        place.write_bytes(content)
+    again = ProjectFolder.open(project.folder)
+    harmless_here = path in (layout.CHECKPOINTS, layout.TRAINING_RUNS, layout.ARCHITECTURE) and content == b'{"version": 2}'
+    if not harmless_here:
+        assert ("broken record", path) in kinds(check(again))
+    done = repair(again)
+    assert done.left.is_sound, done.left.problems
+    assert [pair.name for pair in again.dataset.all_pairs][:2] == ["image 0", "image 1"]
+    if not harmless_here and content is not None:
+        aside = next(place.parent.glob(f"{place.name}.broken-*"))
+        assert aside.read_bytes() == content
+        assert aside.name in done.repaired[0]
+    accept(again, 77)
+    assert check(again).is_sound
+
+
+def test_whole_lines_of_a_torn_manifest_are_saved(project):
+    place = project.folder / layout.MANIFEST
+    content = place.read_bytes()
+    shutil.copy(place, project.folder / "intact.json")
+    Path(f"{place}.last-good").unlink()
+    place.write_bytes(content[: content.rindex(b'{"pair_id"') + 20])
+    again = ProjectFolder.open(project.folder)
+    with pytest.raises(RecordError, match="Restore it from a backup"):
+        _ = again.dataset.pairs
+    done = repair(again)
+    assert "and 2 entries that were whole" in done.repaired[0]
+    assert [pair.name for pair in again.dataset.pairs] == ["image 0", "image 1"]
+    assert {kind for kind, _ in kinds(done.left)} == {"orphan"}
+    assert accept(again, 50).pair_id.startswith("pair_0004_"), "the number of the lost line is not used again"
+
+
+def test_what_follows_the_checkpoints_is_brought_in_step(project):
+    (project.folder / layout.LATEST).write_bytes(b"not the latest")
+    (project.folder / layout.BENCHMARKS).write_bytes(b"\xff\xfe broken")
+    assert sorted(kinds(check(project))) == [("broken record", layout.BENCHMARKS), ("out of step", layout.LATEST)]
+    done = repair(ProjectFolder.open(project.folder))
+    assert done.left.problems == ()
+    assert (project.folder / layout.LATEST).read_bytes() == b"second"
+    assert [row["checkpoint_id"] for row in project.history.benchmarks()] == ["unet_run_001", "unet_run_002"]
+
+
+def test_repair_of_a_sound_project_changes_no_record(project):
+    before = {path: (project.folder / path).read_bytes() for path in layout.RECORDS if path != layout.CONFIG}
+    assert repair(project).repaired == ()
+    assert {path: (project.folder / path).read_bytes() for path in before} == before
+
+
+def test_a_pair_recorded_twice_is_found(project):
+    place = project.folder / layout.MANIFEST
+    lines = place.read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith('{"pair_id"'))
+    place.write_text("\n".join([*lines[: at + 1], *lines[at:]]))
+    report = check(ProjectFolder.open(project.folder))
+    assert "is recorded 2 times" in report.problems[0].problem

@@ -1,0 +1,159 @@
+"""The loop from Python, and runs that are killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maskloop import Project
+from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
+from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, UsageError
+from maskloop.events import Event, Failed, Finished, Message, read_events
+from maskloop.images.writers import write_labels
+from maskloop.jobs.base import PredictJob, TrainJob
+from maskloop.models.base import Recipe
+from maskloop.models.weights_file import load_checkpoint
+from maskloop.samples import simulate_nuclei
+
+SMALL: dict[str, Any] = {"base_channels": 4, "depth": 2, "patch_size": (32, 32), "batch_size": 4, "device": "cpu", "precision": "fp32"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project with four pairs of simulated nuclei."""
+    made = Project.create(tmp_path / "nuclei", mode="instances")
+    for seed in range(4):
+        image, labels = simulate_nuclei(shape=(64, 64), count=4, seed=seed)
+        made.dataset.accept(image, labels, name=f"field {seed}")
+    return made
+
+
+def test_the_loop_accepts_trains_predicts_and_remembers(project: Project, tmp_path: Path) -> None:
+    events: list[Event] = []
+    first = project.train(epochs=3, report=events.append, **SMALL)
+    assert first.checkpoint_id == "unet_run_001"
+    assert first.training_mode == "train_from_scratch"
+    assert isinstance(events[-1], Finished)
+    assert {"ap50", "loss", "val_loss"} <= set(first.metrics)
+    assert first.architecture_summary["parameters"] > 0
+    assert first.architecture["base_channels"] == 4
+    hashes = load_checkpoint(project.checkpoints.path("unet_run_001")).header["dataset_pixel_hashes"]
+    assert len(hashes) == 4
+    assert first.dataset_pixel_hashes.items() <= hashes.items()
+    image, _ = simulate_nuclei(shape=(50, 70), count=3, seed=9)
+    labels = project.segmenter().segment(image)
+    assert labels.shape == (50, 70)
+    assert labels.dtype.kind in "iu"
+    second = project.train(epochs=1, **SMALL)
+    assert second.parent_checkpoint_id == "unet_run_001"
+    assert second.training_mode == "continue_from_latest"
+    write_labels(tmp_path / "new.tif", image, axes="YX")
+    result = project.predict(tmp_path / "new.tif")
+    assert result["failed"] == []
+    (kept,) = project.predictions.list()
+    assert kept.checkpoint_id == "unet_run_002"
+    assert Path(result["written"][0]) == project.predictions.path(kept.prediction_id)
+    reopened = Project.open(project.folder).checkpoints.latest
+    assert reopened is not None
+    assert reopened.json_line == second.json_line
+
+
+def test_new_pairs_alone_can_be_trained_on(project: Project) -> None:
+    project.train(epochs=1, **SMALL)
+    with pytest.raises(UsageError, match="No pair is new since the last checkpoint"):
+        project.train(epochs=1, pairs="new", **SMALL)
+    image, labels = simulate_nuclei(shape=(64, 64), count=5, seed=11)
+    added = project.dataset.accept(image, labels, name="field 11")
+    record = project.train(epochs=1, pairs="new", **SMALL)
+    assert record.dataset_pair_ids_used == (added.pair_id,)
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_both_values(project: Project) -> None:
+    project.train(epochs=1, **SMALL)
+    project.set_architecture({**project.architecture, "normalization": "group"})
+    with pytest.raises(IncompatibleWeights, match=r"normalization is batch, needed is group"):
+        project.train(epochs=1, **SMALL)
+
+
+def test_a_training_without_pairs_says_how_to_add_some(tmp_path: Path) -> None:
+    empty = Project.create(tmp_path / "empty", mode="binary")
+    with pytest.raises(UsageError, match="maskloop add"):
+        empty.train(epochs=1)
+    with pytest.raises(NotFound, match="no checkpoint yet"):
+        empty.segmenter()
+
+
+def test_a_failed_run_says_why_in_its_journal(project: Project) -> None:
+    handle = submit(project, PredictJob(inputs=("nowhere/*.tif",)))
+    with pytest.raises(MaskloopError):
+        start(handle)
+    events, _ = read_events(handle.folder / "events.jsonl")
+    assert isinstance(events[-1], Failed)
+    assert run_state(project, handle.run_id) == "failed"
+
+
+def test_one_group_means_no_validation_score(tmp_path: Path) -> None:
+    single = Project.create(tmp_path / "one", mode="instances")
+    image, labels = simulate_nuclei(shape=(64, 64), count=4, seed=1)
+    single.dataset.accept(image, labels)
+    events: list[Event] = []
+    record = single.train(epochs=2, report=events.append, **SMALL)
+    assert set(record.metrics) & {"ap50", "dice", "val_loss"} == set()
+    assert "no validation score" in record.benchmark_summary
+    assert any(isinstance(event, Message) and "validation" in event.text for event in events)
+
+
+def test_a_child_process_trains_and_is_followed(project: Project) -> None:
+    record = project.train(epochs=2, target="process", **SMALL)
+    assert record.checkpoint_id == "unet_run_001"
+
+
+def _killed_after(handle: RunHandle, seconds: float) -> None:
+    command = [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+
+def _kill_until_done(project: Project, rounds: int, seed: int) -> int:
+    """Kill a training again and again; at last its weights must be those of the run that nobody disturbed."""
+    recipe = Recipe(epochs=12, save_every_s=0, **SMALL)
+    job = TrainJob(recipe=recipe, start="scratch")
+    undisturbed = project.train(start="scratch", epochs=12, **SMALL)
+    handle = submit(project, job)
+    random = np.random.default_rng(seed)
+    kills = 0
+    for _ in range(rounds):
+        _killed_after(handle, float(random.uniform(2.0, 6.0)))
+        if run_state(project, handle.run_id) == "finished":
+            break
+        kills += 1
+        # Killed before its first word, the run is still as it was submitted.
+        assert run_state(project, handle.run_id) == "submitted" or find_interrupted(project, job) is not None
+    if run_state(project, handle.run_id) != "finished":
+        start(handle)
+    (record,) = [found for found in project.checkpoints.list() if found.run_id == handle.run_id]
+    ours, theirs = (
+        load_checkpoint(project.checkpoints.path(name)).state_dict for name in (record.checkpoint_id, undisturbed.checkpoint_id)
+    )
+    assert all(np.array_equal(ours[name].numpy(), theirs[name].numpy()) for name in theirs)
+    return kills
+
+
+def test_a_training_killed_at_random_ends_with_the_very_same_weights(project: Project) -> None:
+    _kill_until_done(project, 3, seed=int(time.time()))
+
+
+@pytest.mark.slow
+def test_a_training_killed_many_times_ends_with_the_very_same_weights(project: Project) -> None:
+    assert sum(_kill_until_done(project, 40, seed=seed) for seed in range(4)) > 20
