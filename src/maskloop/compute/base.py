@@ -43,9 +43,9 @@ class RunHandle:
         """Events as they come, until the run's last word; one that ends without is reported as failed."""
         last: Event | None = None
         for last in follow_events(self.folder / EVENTS, self.is_alive):
+            if isinstance(last, Finished | Failed) and self.child is not None:
+                self.child.wait()
             yield last
-        if self.child is not None:
-            self.child.wait()
         if not isinstance(last, Finished | Failed):
             log = self.folder / "stderr.txt"
             tail = log.read_text(encoding="utf-8", errors="replace")[-500:].strip() if log.exists() else ""

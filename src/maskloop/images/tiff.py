@@ -31,6 +31,9 @@ __all__ = ["FACTS_KEY", "LazyArray", "NativeArray", "PagedArray", "Pixels", "nat
 FACTS_KEY = "maskloop"
 """Under this name our own files carry axes and pixel size exactly (formats for others drop axes of length one and round sizes)."""
 
+READ_BYTES = 1 << 24
+"""Compressed bytes that are read at a time; tifffile's own choice would hold a whole large page twice."""
+
 COARSEST_PIXEL_UM = 25.4
 """Resolutions below 1000 pixels per inch are print settings (72 dpi, 300 dpi, 1 per cm), not the calibration of a microscope."""
 
@@ -263,7 +266,7 @@ class PagedArray:
         place = self._pages[number]
         with reading(place.path), TiffFile(place.path) as file:
             file.filehandle.seek(place.offset)
-            pixels = TiffPage(file, index=place.index).asarray()
+            pixels = TiffPage(file, index=place.index).asarray(buffersize=READ_BYTES)
             page: NDArray[Any] = np.asarray(pixels[self._page_key], self.dtype).reshape(self.shape[self._outer :])
             return page
 
