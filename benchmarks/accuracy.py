@@ -1,6 +1,7 @@
-"""Accuracy on real images within a fixed time: what a person gets who creates a project, accepts the pairs, trains and predicts.
+"""Accuracy on real images within a fixed time: what a person gets who creates a project, accepts the pairs, trains, predicts.
 
-The split by group is fixed in datasets.py; the held-out images are measured once, after the training. Everything else is maskloop's default.
+The split by group is fixed in datasets.py; the held-out images are measured once, after the training.
+Everything else is maskloop's default.
 """
 
 from __future__ import annotations

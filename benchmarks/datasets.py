@@ -23,6 +23,7 @@ class Picture:
 
     @property
     def name(self) -> str:
+        """Of the file, without its ending."""
         return self.image.stem
 
 

@@ -1,6 +1,6 @@
-"""Peak memory of `maskloop predict` on an image of 8192 x 8192 in 8 bits, with a standard U-Net (base 32), for classes and for instances.
+"""Peak memory of `maskloop predict` on 8192 x 8192 pixels of 8 bits, with a standard U-Net (base 32), for classes and for instances.
 
-Measured is the largest resident set of the whole fresh process, as the system counts it (pages of scratch files that are in memory included).
+Measured is the largest resident set of the whole fresh process, as the system counts it: with pages of scratch files that are in memory.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Images per second of training: our loop against the one that a user would write in plain PyTorch.
 
-Both train the standard U-Net (base 32) with BCE + Dice and AdamW on patches of 256 x 256 from the same images in memory, with the same
-batch size. Theirs: fp32, contiguous, a Dataset that flips, turns by right angles and changes intensities with NumPy, a DataLoader in the same
-process. Ours: what the plan decides, with free rotation, zoom, elastic deformation, blur and noise on top, gradient clipping and averaged weights.
-Timed are whole steps, patches included; not validation, and not the state that is saved every 30 seconds.
+Both train the standard U-Net (base 32) with BCE + Dice and AdamW on patches of 256 x 256 from the same images in memory, in batches of the
+same size. Theirs: fp32, contiguous, a Dataset that flips, turns by right angles and changes intensities with NumPy, a DataLoader in the
+same process. Ours: what the plan decides, with free rotation, zoom, elastic deformation, blur and noise on top, gradient clipping and
+averaged weights. Timed are whole steps, patches included; not validation, and not the state that is saved every 30 seconds.
 """
 
 from __future__ import annotations

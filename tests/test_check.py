@@ -16,7 +16,15 @@ from maskloop.project.repair import repair
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> ProjectFolder:
+def project(pristine: Path, tmp_path: Path) -> ProjectFolder:
+    shutil.copytree(pristine, tmp_path / "cells")
+    return ProjectFolder.open(tmp_path / "cells")
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with three pairs, two checkpoints, imported weights and a prediction."""
+    tmp_path = tmp_path_factory.mktemp("pristine")
     project = ProjectFolder.create(tmp_path / "cells")
     for seed in range(3):
         accept(project, seed)
@@ -29,7 +37,7 @@ def project(tmp_path: Path) -> ProjectFolder:
     (tmp_path / "w.safetensors").write_bytes(b"imported")
     project.weights.add(tmp_path / "w.safetensors", architecture={}, format="safetensors")
     project.predictions.write(Image(np.eye(4, dtype=np.uint8), "YX"), checkpoint_id="latest")
-    return project
+    return project.folder
 
 
 def accept(project: ProjectFolder, seed: int):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +353,14 @@ def test_empty_missing_and_foreign_files_are_refused_in_words(tmp_path: Path, na
     with pytest.raises(ImageError, match="is a folder, not an image"):
         open_image(path)
     assert not caplog.records
+
+
+def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
+    size = struct.pack(">4sIIBBBBB", b"IHDR", 60000, 60000, 8, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size)))
+    with pytest.raises(ImageError, match="has more pixels than are read from a PNG or JPEG") as caught:
+        open_image(tmp_path / "a.png")
+    assert caught.value.way_out == "Save it as TIFF."
 
 
 def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path: Path) -> None:

@@ -136,15 +136,22 @@ def _depth(mask: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[
 
 
 def _nearness(mask: NDArray[np.bool_], depth: NDArray[np.float64], grid: Sequence[float]) -> NDArray[np.float32]:
-    points = np.stack([axis * step for axis, step in zip(np.nonzero(mask), grid, strict=True)], axis=1)
+    points = [axis * step for axis, step in zip(np.nonzero(mask), grid, strict=True)]
     depths = depth[mask]
     # Rods and rings have many deepest points: of those the one nearest to the centre of mass, so that a small change
     # of the outline does not move it far.
     deep = np.flatnonzero(depths >= 0.9 * depths.max())
-    centre = deep[((points[deep] - points.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-    distance = np.sqrt(((points - points[centre]) ** 2).sum(axis=1))
+    centre = deep[_squares([(axis[deep], axis.mean()) for axis in points]).argmin()]
+    distance = np.sqrt(_squares([(axis, axis[centre]) for axis in points]))
     nearness: NDArray[np.float32] = np.clip(1 - distance / depths[centre], 0, 1).astype(np.float32)
     return nearness
+
+
+def _squares(axes: Sequence[tuple[NDArray[Any], Any]]) -> NDArray[np.float64]:
+    total: NDArray[np.float64] = np.zeros(len(axes[0][0]))
+    for values, origin in axes:
+        total += (values - origin) ** 2
+    return total
 
 
 @dataclass(frozen=True)

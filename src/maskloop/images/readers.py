@@ -6,6 +6,7 @@ second of a grey one where the file calls it alpha.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,19 +158,25 @@ def _read_npy(path: Path) -> Pixels:
 
 
 def _read_picture(path: Path, *, colours: bool) -> Pixels:
+    with reading(path):
+        pixels = _decode_deep(path) if _is_deep_colour(path) else _decode_picture(path, colours=colours)
+    return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC")
+
+
+def _decode_picture(path: Path, *, colours: bool) -> NDArray[Any]:
     from PIL import Image as Pillow
 
-    with reading(path):
-        if _is_deep_colour(path):
-            pixels = _decode_deep(path)
-        else:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large pictures and odd tags are no news in microscopy
+        try:
             # The content decides no more than the ending: Pillow must not try its other, rarer readers on a stranger's file.
             with Pillow.open(path, formats=("PNG", "JPEG")) as picture:
                 frames = getattr(picture, "n_frames", 1)
                 if frames > 1:
                     raise ImageError(f"'{path}' is an animation of {frames} pictures.", "Save the pictures as a TIFF stack.")
-                pixels = np.asarray(picture.convert(_plain_mode(picture.mode, colours=colours)))
-    return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC")
+                return np.asarray(picture.convert(_plain_mode(picture.mode, colours=colours)))
+        except Pillow.DecompressionBombError as error:
+            raise ImageError(f"'{path}' has more pixels than are read from a PNG or JPEG ({error}).", "Save it as TIFF.") from error
 
 
 def _plain_mode(mode: str, *, colours: bool) -> str:

@@ -94,7 +94,8 @@ def count_shared_landmarks(new: str, known: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _landmarks_of(hashes: Sequence[str]) -> NDArray[np.uint32]:
-    return np.frombuffer(bytes.fromhex("".join(text[HASH_DIGITS:] for text in hashes)), ">u4").astype(np.uint32)
+    digits = "".join(text[HASH_DIGITS : len(text) - len(text) % LANDMARK_DIGITS] for text in hashes)
+    return np.frombuffer(bytes.fromhex(digits), ">u4").astype(np.uint32)
 
 
 def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
@@ -103,11 +104,11 @@ def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
     Returns
     -------
     ndarray
-        Shape ``(len(known),)``, int64, 0 to 128; 256 where either hash is empty.
+        Shape ``(len(known),)``, int64, 0 to 128; 256 where either hash is empty or cut short.
     """
     distances = np.full(len(known), 4 * HASH_DIGITS, np.int64)
-    usable = [at for at, text in enumerate(known) if text]
-    if not usable or not new:
+    usable = [at for at, text in enumerate(known) if len(text) >= HASH_DIGITS]
+    if not usable or len(new) < HASH_DIGITS:
         return distances
     ours = np.stack([turned.reshape(-1) for turned in _orientations(_signs([new])[0])])
     agreement = ours @ _signs([known[at] for at in usable]).reshape(len(usable), -1).T

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import struct
-import warnings
+import tokenize
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -69,6 +69,7 @@ _BROKEN = (
     TypeError,
     ValueError,
     struct.error,
+    tokenize.TokenError,  # NumPy's word for a broken header
     zlib.error,
 )
 """What the libraries raise when a file is damaged: there is no common ancestor but Exception."""
@@ -107,9 +108,7 @@ def reading(path: Path) -> Iterator[list[str]]:
     heard: list[str] = []
     token = _heard.set(heard)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield heard
+        yield heard
     except MaskloopError:
         raise
     except FileNotFoundError:

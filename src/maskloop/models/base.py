@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
 
-__all__ = ["Architecture", "Augmentation", "Decision", "OutputMode", "Plan", "Recipe"]
+__all__ = ["Architecture", "Augmentation", "Decision", "OutputMode", "Plan", "Precision", "Recipe"]
 
 OutputMode = Literal["binary", "multiclass", "instances"]
+Precision = Literal["bf16", "fp16", "fp32"]
 INSTANCE_CHANNELS = 3
 """Foreground, nearness to the centre, distance to the boundary."""
 
@@ -107,7 +108,7 @@ class Recipe(Record):
     foreground_share: float | None = Field(None, ge=0, le=1, description="Share of the patches placed on foreground or rare classes.")
     base_channels: int | None = Field(None, ge=1, description="Feature channels of the first level.")
     depth: int | None = Field(None, ge=1, le=7, description="How often the resolution is halved.")
-    precision: Literal["bf16", "fp16", "fp32"] | None = Field(None, description="Arithmetic of the network.")
+    precision: Precision | None = Field(None, description="Arithmetic of the network.")
     validation_share: float = Field(0.2, ge=0, le=0.9, description="Share of the pairs kept for validation, by group.")
     seed: int = Field(0, ge=0, description="Start of all random numbers.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
@@ -142,7 +143,7 @@ class Plan(Record):
     augmentation: Augmentation
     class_weights: tuple[float, ...] | None = None
     foreground_share: float
-    precision: Literal["bf16", "fp16", "fp32"]
+    precision: Precision
     object_diameter_px: float | None = Field(None, description="Median diameter of the objects (instances).")
     object_extent_px: int = Field(0, description="Longest side of the largest object (instances).")
     pixel_size_um: dict[str, float] = Field(default_factory=dict)

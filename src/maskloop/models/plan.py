@@ -9,8 +9,9 @@ from typing import Any
 from maskloop.errors import UsageError
 from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.normalize import Normalization
-from maskloop.models.base import Architecture, Augmentation, Decision, Plan, Recipe
+from maskloop.models.base import Architecture, Augmentation, Decision, Plan, Precision, Recipe
 from maskloop.models.device import Machine, find_machine
+from maskloop.models.unet import training_memory_bytes
 
 __all__ = ["make_plan"]
 
@@ -194,7 +195,7 @@ def _flops(architecture: Architecture, patch: tuple[int, ...]) -> float:
     return 2 * 3 * total
 
 
-def _patches_per_s(architecture: Architecture, patch: tuple[int, ...], machine: Machine, precision: str) -> float:
+def _patches_per_s(architecture: Architecture, patch: tuple[int, ...], machine: Machine, precision: Precision) -> float:
     key = "cpu_bf16" if machine.device == "cpu" and precision == "bf16" else machine.device
     cores = min(machine.cores, 16) if machine.device == "cpu" else 1
     # Narrow layers leave the arithmetic units half empty.
@@ -203,7 +204,13 @@ def _patches_per_s(architecture: Architecture, patch: tuple[int, ...], machine: 
 
 
 def _width(
-    architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, fixed: set[str], machine: Machine, precision: str, say: _Decisions
+    architecture: Architecture,
+    patch: tuple[int, ...],
+    recipe: Recipe,
+    fixed: set[str],
+    machine: Machine,
+    precision: Precision,
+    say: _Decisions,
 ) -> Architecture:
     if recipe.base_channels is not None and "base_channels" in fixed and recipe.base_channels != architecture.base_channels:
         raise UsageError(
@@ -220,11 +227,12 @@ def _width(
     return _changed(architecture, base_channels=say.take("base_channels", own, planned, reason))
 
 
-def _batch(architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, machine: Machine, precision: str, say: _Decisions) -> int:
-    # About ten feature maps of the first level's width are kept per convolution pair and level; levels shrink geometrically.
-    size = 2 if precision != "fp32" else 4
-    per_patch = math.prod(patch) * architecture.base_channels * size * 16
-    fits = max(1, int(machine.memory_bytes * 0.5 / per_patch))
+def _batch(
+    architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, machine: Machine, precision: Precision, say: _Decisions
+) -> int:
+    fixed = training_memory_bytes(architecture, patch, batch=1, precision=precision)
+    per_patch = training_memory_bytes(architecture, patch, batch=2, precision=precision) - fixed
+    fits = max(1, int((machine.memory_bytes * 0.5 - fixed) / per_patch))
     wanted = {2: {"cpu": 4, "cuda": 16}, 3: {"cpu": 2, "cuda": 4}}[architecture.dimensions][machine.device]
     # Small patches: more of them, so that a batch holds about as many pixels.
     limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device] ** architecture.dimensions
@@ -241,7 +249,7 @@ def _normalization(data: Fingerprint, recipe: Recipe, say: _Decisions) -> Normal
         "normalization", recipe.normalization, planned, "Robust to hot pixels and to exposure: percentiles of each image."
     )
     if value.scope == "dataset" and not value.dataset_ranges:
-        value = value.model_copy(update={"dataset_ranges": data.ranges})
+        value = value.model_copy(update={"dataset_ranges": data.fit(value)})
     return value
 
 
@@ -252,7 +260,7 @@ def _schedule(
     architecture: Architecture,
     recipe: Recipe,
     machine: Machine,
-    precision: str,
+    precision: Precision,
     say: _Decisions,
 ) -> tuple[int, int, int]:
     """Epochs, steps of an epoch, patience."""

@@ -69,6 +69,8 @@ class Validation:
         truths = [sample.labels for sample in self.samples]
         is_instances = self.plan.architecture.output_mode == "instances"
         score, values = _instance_values(found, truths) if is_instances else _class_values(found, truths, self.plan)
+        # Nothing to find and nothing found has no score; the weights must be kept all the same.
+        score = score if np.isfinite(score) else 0.0
         values = {"val_loss": self._loss(module, loss, device), **values}
         self.last_s = time.monotonic() - began
         first = self.samples[0]
@@ -99,8 +101,8 @@ def _class_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]],
     for label in labels if len(labels) > 1 else ():
         for kind, of_class in (("dice", total.dice), ("iou", total.iou)):
             values[f"{kind}_{names[str(label)]}"] = of_class[label]
-    values["dice"] = float(np.nanmean([total.dice[label] for label in labels]))
-    values["iou"] = float(np.nanmean([total.iou[label] for label in labels]))
+    values["dice"] = total.mean_dice
+    values["iou"] = total.mean_iou
     values["f1"] = values["dice"]
     return values["dice"], values
 
@@ -109,7 +111,7 @@ def _instance_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any
     counts = [instance_scores(ours, truth) for ours, truth in zip(found, truths, strict=True)]
     total = sum(counts[1:], counts[0])
     values = total.values()
-    return float(np.mean([value for name, value in values.items() if name.startswith("ap")])), values
+    return total.mean_average_precision, values
 
 
 def draw_preview(path: Path, scores: Scores) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from maskloop.errors import NotFound, ProjectError
 from maskloop.project import layout
 from maskloop.project.layout import CheckpointRecord, Checkpoints, Pair
-from maskloop.project.store import RecordFile, changed, file_sha256, place_file
+from maskloop.project.store import RecordFile, changed, copy_file, file_sha256, place_file
 from maskloop.records import jsonable
 
 if TYPE_CHECKING:
@@ -205,8 +205,9 @@ class CheckpointList:
     def _move_latest(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         weights = self._project.path(checkpoints[-1].checkpoint_path)
         target = self._project.path(layout.LATEST)
-        if weights.is_file() and not (target.exists() and target.samefile(weights)):
-            place_file(weights, target)
+        # A copy and no second name: whoever writes over latest.pt must not reach the checkpoint.
+        if weights.is_file() and not (target.is_file() and file_sha256(target) == checkpoints[-1].sha256):
+            copy_file(weights, target)
 
     def _complete_pairs(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         used: dict[str, list[str]] = {}

@@ -225,15 +225,13 @@ class _Reader:
 
     def _config(self, records: Mapping[str, Record]) -> ProjectConfig:
         raw = {name: value for name, value in self._raw(layout.CONFIG).items() if value != THEIR_DEFAULTS.get(name, ...)}
-        checkpoints = records[layout.CHECKPOINTS]
-        latest = checkpoints.checkpoints[-1] if isinstance(checkpoints, Checkpoints) and checkpoints.checkpoints else None
         for name in [name for name in raw if name == "version" or name.endswith("_path")]:
             del raw[name]
         architecture = records[layout.ARCHITECTURE].model_dump()
         raw["binary_or_multiclass"] = architecture["output_mode"]
         raw["input_channels"] = architecture["input_channels"]
-        raw["latest_checkpoint_id"] = latest.checkpoint_id if latest else None
-        raw["latest_checkpoint_path"] = latest.checkpoint_path if latest else None
+        # The sign that what repeats the checkpoints (latest.pt, the tables) is still to be completed.
+        raw["latest_checkpoint_id"] = None
         if self._task:
             raw["project_name"] = self._task.display_name if self._apart else raw.get("project_name", self._task.display_name)
             raw["metadata"] = {"task": self._task.raw}

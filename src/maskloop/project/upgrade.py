@@ -71,10 +71,22 @@ def upgrade(
     path = Path(folder).expanduser().absolute()
     if not layout.is_project(path):
         raise ProjectError(f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it.")
-    if out is not None:
-        return _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
-    with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
-        return upgrade_in_place(path, task=task, report=report) if is_legacy(path) else UpgradeReport(folder=str(path), was_needed=False)
+    if out is None:
+        with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
+            done = upgrade_in_place(path, task=task, report=report) if is_legacy(path) else UpgradeReport(folder=str(path), was_needed=False)
+    else:
+        done = _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
+    if done.was_needed:
+        _complete(Path(done.folder))
+    return done
+
+
+def _complete(folder: Path) -> None:
+    from maskloop.project.project import ProjectFolder
+
+    # The first writer completes what repeats the checkpoints: latest.pt, the tables, the log.
+    with ProjectFolder.open(folder).writing("upgrade"):
+        pass
 
 
 def upgrade_in_place(folder: Path, *, task: str | None = None, report: Report = silent) -> UpgradeReport:

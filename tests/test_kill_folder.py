@@ -1,0 +1,321 @@
+"""What a project folder survives: kills at any moment, a full disk, a folder that cannot be written, two writers at once.
+
+The tests run this file as a program: it loads everything once, then forks one writer after the other, so that hundreds
+of kills take minutes and not hours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import select
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+import maskloop.images.readers
+import maskloop.images.writers
+from maskloop.errors import MaskloopError, ProjectError
+from maskloop.project import layout
+from maskloop.project.check import check
+from maskloop.project.intake import hash_pixels
+from maskloop.project.project import ProjectFolder
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to kill writers by the hundred")
+PAIRS_PER_FOLDER = 40
+TRACED = ("maskloop/project/", "maskloop/records.py")
+
+
+def run(job: str, *arguments: object) -> str:
+    command = [sys.executable, "-W", "error", __file__, job, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_kills_at_random_moments_lose_nothing(tmp_path):
+    assert "10 kills" in run("random-moments", tmp_path, 10, 1)
+
+
+def test_kills_at_random_lines_lose_nothing(tmp_path):
+    assert "15 kills" in run("random-lines", tmp_path, 15, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["random-moments", "random-lines"])
+def test_hundreds_of_kills_lose_nothing(tmp_path, job):
+    assert "250 kills" in run(job, tmp_path, 250, 3)
+
+
+def test_a_full_disk_leaves_the_project_as_it_was(tmp_path):
+    words = run("full-disk", tmp_path)
+    assert "could not be written: File too large." in words
+    assert "what was saved before is unchanged" in words
+
+
+def test_a_folder_that_cannot_be_written_can_be_read():
+    # Not under pytest's folders: those only root can enter, and root can write anywhere.
+    with tempfile.TemporaryDirectory() as scratch:
+        words = run("read-only", scratch)
+    assert "could not be written: Permission denied." in words
+
+
+def test_two_writers_at_once_lose_nothing(tmp_path):
+    run("two-writers", tmp_path)
+    project = ProjectFolder.open(tmp_path / "p")
+    assert len({pair.pair_id for pair in project.dataset.pairs}) == 20
+    assert sorted(int(pair.pair_id.split("_")[1]) for pair in project.dataset.pairs) == list(range(1, 21))
+    assert check(project).problems == ()
+
+
+# ---- the program ----
+
+
+def accept(project: ProjectFolder, seed: int) -> dict[str, str]:
+    image = np.random.default_rng(seed).integers(0, 255, (24, 24), np.uint8)
+    pair = project.dataset.accept(image, image > 128, name=f"image {seed}")
+    return {"pair": pair.pair_id, "pixels": pair.pixels_sha256}
+
+
+def register(project: ProjectFolder, seed: int) -> dict[str, str]:
+    run_id = project.history.new_run("train")
+    weights = project.history.run_folder(run_id) / "weights.pt"
+    weights.write_bytes(np.random.default_rng(seed).bytes(5000))
+    pairs = [pair.pair_id for pair in project.dataset.pairs]
+    record = project.checkpoints.register(weights, run_id=run_id, pair_ids=pairs, metrics={"dice": 0.5})
+    return {"checkpoint": record.checkpoint_id, "sha256": record.sha256}
+
+
+def replace(project: ProjectFolder, seed: int) -> dict[str, str]:
+    pairs = project.dataset.pairs
+    if not pairs:
+        return accept(project, seed)
+    chosen = pairs[seed % len(pairs)]
+    pair = project.dataset.replace(chosen.pair_id, mask=np.random.default_rng(seed).random((24, 24)) > 0.5)
+    return {"pair": pair.pair_id, "pixels": pair.pixels_sha256, "mask": pair.mask_sha256}
+
+
+def write_for_ever(folder: Path, seed: int, tell: int) -> NoReturn:
+    """Accept, replace and register, and tell of each only when the call has returned."""
+    project = ProjectFolder.open(folder)
+    dice = random.Random(seed)
+    while True:
+        seed += 1
+        action = dice.choice([accept, accept, replace, register])
+        os.write(tell, json.dumps(action(project, seed)).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def writer(folder: Path, seed: int, before: Callable[[], None] = lambda: None) -> Iterator[tuple[int, int]]:
+    """A forked process that writes for ever; gives its id and the pipe it tells on. Killed when the block ends."""
+    listen, tell = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.close(listen)
+        before()
+        write_for_ever(folder, seed, tell)
+    os.close(tell)
+    try:
+        yield process, listen
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        os.close(listen)
+        assert os.WIFSIGNALED(status), f"the writer ended by itself with {status}"
+
+
+def hear(listen: int, *, until: float) -> bytes:
+    """What the writer tells until a moment, or until it is dead."""
+    heard = b""
+    while (left := until - time.monotonic()) > 0 and select.select([listen], [], [], left)[0]:
+        if not (piece := os.read(listen, 65536)):
+            break
+        heard += piece
+    return heard
+
+
+def facts_of(heard: bytes) -> list[dict[str, str]]:
+    return [json.loads(line) for line in heard.split(b"\n")[:-1]]
+
+
+def kill_after_lines(count: int) -> None:
+    """Kill this process after so many lines of the code that writes projects."""
+    left = count
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal left
+        if not any(part in frame.f_code.co_filename for part in TRACED):
+            return None
+        left -= event == "line"
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+
+
+def verify(folder: Path, told: list[dict[str, str]]) -> None:
+    """Everything that was told of is there with the right bytes, before and after the next write."""
+    project = ProjectFolder.open(folder)
+    left = [problem for problem in check(project).problems if not problem.is_harmless and problem.kind != "out of step"]
+    assert not left, left
+    masks = {}
+    for fact in told:
+        if "checkpoint" in fact:
+            assert project.checkpoints.get(fact["checkpoint"]).sha256 == fact["sha256"]
+        else:
+            assert project.dataset.get(fact["pair"]).pixels_sha256 == fact["pixels"]
+            masks[fact["pair"]] = fact.get("mask", masks.get(fact["pair"]))
+    for pair_id, mask in masks.items():
+        pair = project.dataset.get(pair_id)
+        assert mask in (None, pair.mask_sha256, *(version.mask_sha256 for version in pair.history))
+        assert hash_pixels(project.dataset.read_image(pair)) == pair.pixels_sha256
+    with project.writing("look after a crash"):
+        pass
+    report = check(project)
+    assert report.is_sound, report.problems
+    if (latest := project.checkpoints.latest) is not None:
+        assert [row["checkpoint_id"] for row in project.history.benchmarks()] == [one.checkpoint_id for one in project.checkpoints.list()]
+        assert project.config.latest_checkpoint_id == latest.checkpoint_id
+
+
+def kill_again_and_again(scratch: Path, kills: int, seed: int, *, by_lines: bool) -> None:
+    dice = random.Random(seed)
+    folder, told, made = scratch / "p0", [], 0
+    ProjectFolder.create(folder)
+    for kill in range(kills):
+        if len(told) > PAIRS_PER_FOLDER:
+            made += 1
+            folder, told = scratch / f"p{made}", []
+            ProjectFolder.create(folder)
+        lines = dice.randrange(1, 6000)
+        with writer(folder, 1000 * (kill + 1), (lambda lines=lines: kill_after_lines(lines)) if by_lines else (lambda: None)) as (process, listen):
+            heard = hear(listen, until=time.monotonic() + (30 if by_lines else dice.uniform(0.01, 0.4)))
+            if not by_lines:
+                os.kill(process, signal.SIGKILL)
+                heard += hear(listen, until=time.monotonic() + 30)
+        told += facts_of(heard)
+        verify(folder, told)
+    print(f"{kills} kills, {made + 1} folders")
+
+
+def in_child(act: Callable[[], None]) -> None:
+    """Run in a fork, which dies of an error."""
+    process = os.fork()
+    if process == 0:
+        try:
+            act()
+            sys.stdout.flush()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+    _, status = os.waitpid(process, 0)
+    assert status == 0
+
+
+def full_disk(scratch: Path) -> None:
+    project = ProjectFolder.create(scratch / "p")
+    for seed in range(8):
+        accept(project, seed)
+    register(project, 1)
+    folder = project.folder
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    manifest = (folder / layout.MANIFEST).stat().st_size
+    for limit in (100, 2000, manifest - 10):
+        in_child(lambda limit=limit: write_beyond(folder, limit))
+        after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".last-good")}
+        assert after == {path: content for path, content in before.items() if not path.name.endswith(".last-good")}, sorted(set(after) ^ set(before))
+    assert check(ProjectFolder.open(folder)).problems == ()
+    accept(ProjectFolder.open(folder), 99)
+
+
+def write_beyond(folder: Path, limit: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    # Standard output is a pipe, which the limit does not touch.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        accept(ProjectFolder.open(folder), 50)
+    except ProjectError as error:
+        print(error)
+    else:
+        raise AssertionError(f"accepted within {limit} bytes")
+
+
+def read_only(scratch: Path) -> None:
+    project = ProjectFolder.create(scratch / "p")
+    accept(project, 1)
+    scratch.chmod(0o755)
+    for path in project.folder.rglob("*"):
+        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) | (stat.S_IXOTH | stat.S_IROTH if path.is_dir() else stat.S_IROTH))
+    project.folder.chmod(0o555)
+
+    def look_and_try() -> None:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        found = ProjectFolder.open(project.folder)
+        assert found.status().pair_count == 1
+        assert found.dataset.read_image(found.dataset.pairs[0]).read().shape == (24, 24)
+        assert check(found).problems == ()
+        try:
+            accept(found, 2)
+        except MaskloopError as error:
+            print(error)
+        else:
+            raise AssertionError("written to a folder that cannot be written")
+
+    in_child(look_and_try)
+    for path in (project.folder, *project.folder.rglob("*")):
+        path.chmod(0o755)
+
+
+def two_writers(scratch: Path) -> None:
+    ProjectFolder.create(scratch / "p")
+    processes = []
+    for first in (0, 100):
+        process = os.fork()
+        if process == 0:
+            try:
+                project = ProjectFolder.open(scratch / "p")
+                for seed in range(first, first + 10):
+                    accept(project, seed)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        processes.append(process)
+    assert [os.waitpid(process, 0)[1] for process in processes] == [0, 0]
+
+
+def main(job: str, scratch: str, *arguments: str) -> None:
+    assert maskloop.images.readers
+    assert maskloop.images.writers
+    # Load what the first accept would load in each fork anew.
+    with tempfile.TemporaryDirectory() as warm:
+        accept(ProjectFolder.create(Path(warm) / "p"), 0)
+    numbers = [int(argument) for argument in arguments]
+    jobs: dict[str, Callable[..., None]] = {
+        "random-moments": lambda folder, kills, seed: kill_again_and_again(folder, kills, seed, by_lines=False),
+        "random-lines": lambda folder, kills, seed: kill_again_and_again(folder, kills, seed, by_lines=True),
+        "full-disk": full_disk,
+        "read-only": read_only,
+        "two-writers": two_writers,
+    }
+    jobs[job](Path(scratch), *numbers)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

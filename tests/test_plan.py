@@ -1,0 +1,143 @@
+"""The plan: decided from the data, each decision with its reason; a person's choice wins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskloop.errors import UsageError
+from maskloop.images.fingerprint import Fingerprint
+from maskloop.images.normalize import ChannelRange, Normalization
+from maskloop.models.base import Architecture, Recipe
+from maskloop.models.device import Machine
+from maskloop.models.plan import make_plan
+from maskloop.models.unet import training_memory_bytes
+
+LAPTOP = Machine(device="cpu", name="a laptop", memory_bytes=8 * 2**30, has_bf16=True, cores=2)
+
+
+def data(shape: tuple[int, ...] = (256, 256), **changes: Any) -> Fingerprint:
+    facts: dict[str, Any] = {
+        "pair_count": 20,
+        "spatial_dims": (len(shape),),
+        "channels": 1,
+        "smallest_shape": shape,
+        "median_shape": shape,
+        "largest_shape": shape,
+        "total_pixels": 20 * 256 * 256,
+        "ranges": (ChannelRange(offset=100, scale=900),),
+        "brightness_spread": 0.1,
+        "class_pixels": {0: 90, 1: 10},
+        "object_count": 400,
+        "object_diameters_px": (10, 20, 30, 40),
+        "object_extent_px": 44,
+    }
+    return Fingerprint(**(facts | changes))
+
+
+def test_every_decision_has_a_value_and_a_reason() -> None:
+    plan = make_plan(Recipe(), data(), Architecture(), machine=LAPTOP)
+    names = {decision.name for decision in plan.decisions}
+    assert {
+        "patch_size",
+        "batch_size",
+        "normalization",
+        "epochs",
+        "precision",
+        "base_channels",
+        "depth",
+        "augmentation",
+        "learning_rate",
+    } <= names
+    assert all(decision.reason and decision.source == "planned" for decision in plan.decisions)
+
+
+def test_a_value_that_a_person_sets_wins_and_is_recorded_as_theirs() -> None:
+    recipe = Recipe(
+        epochs=7, patch_size=(64, 96), batch_size=3, normalization=Normalization(mode="z_score"), precision="fp32", base_channels=12
+    )
+    plan = make_plan(recipe, data(), Architecture(), machine=LAPTOP)
+    assert (plan.epochs, plan.patch_size, plan.batch_size, plan.normalization.mode, plan.architecture.base_channels) == (
+        7,
+        (64, 96),
+        3,
+        "z_score",
+        12,
+    )
+    theirs = {decision.name for decision in plan.decisions if decision.source == "person"}
+    assert theirs == {"epochs", "patch_size", "batch_size", "normalization", "precision", "base_channels"}
+
+
+def test_what_a_person_set_in_the_architecture_is_kept_even_under_a_time_budget() -> None:
+    own = Architecture(depth=2, base_channels=24)
+    plan = make_plan(Recipe(time_s=60), data(), own, chosen={"depth", "base_channels"}, machine=LAPTOP)
+    assert (plan.architecture.depth, plan.architecture.base_channels) == (2, 24)
+
+
+def test_the_network_is_smaller_when_there_is_little_time() -> None:
+    widths = [
+        make_plan(Recipe(time_s=time_s), data(), Architecture(), machine=LAPTOP).architecture.base_channels for time_s in (20, 600, 36_000)
+    ]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1] == 32
+
+
+def test_volumes_get_a_three_dimensional_network_and_thin_stacks_planes() -> None:
+    assert make_plan(Recipe(), data((40, 128, 128)), Architecture(), machine=LAPTOP).architecture.spatial_dims == "3d"
+    assert make_plan(Recipe(), data((4, 128, 128)), Architecture(), machine=LAPTOP).architecture.spatial_dims == "2d"
+
+
+def test_three_dimensions_for_planes_are_refused() -> None:
+    with pytest.raises(UsageError, match="three-dimensional"):
+        make_plan(Recipe(), data(), Architecture(spatial_dims="3d"), chosen={"spatial_dims"}, machine=LAPTOP)
+
+
+def test_channels_other_than_those_of_the_weights_are_refused_with_both_numbers() -> None:
+    with pytest.raises(UsageError, match="takes 1 channels, the images have 3"):
+        make_plan(Recipe(), data(channels=3), Architecture(), is_continued=True, machine=LAPTOP)
+
+
+def test_a_patch_that_does_not_fit_the_depth_is_refused_with_one_that_does() -> None:
+    with pytest.raises(UsageError, match=r"Patch size \(100, 100\)") as caught:
+        make_plan(Recipe(patch_size=(100, 100)), data(), Architecture(), machine=LAPTOP)
+    assert "multiples of 16" in caught.value.way_out
+
+
+def test_a_small_memory_gives_a_small_batch() -> None:
+    tiny = Machine(device="cpu", name="a tiny one", memory_bytes=2**29, has_bf16=False, cores=2)
+    plan = make_plan(Recipe(), data(), Architecture(), machine=tiny)
+    assert plan.batch_size == 1
+    assert plan.precision == "fp32"
+
+
+def test_rare_classes_weigh_more() -> None:
+    three = Architecture(output_mode="multiclass", num_classes=3)
+    plan = make_plan(Recipe(), data(class_pixels={0: 900, 1: 95, 2: 5}), three, machine=LAPTOP)
+    assert plan.class_weights is not None
+    assert plan.class_weights[0] < plan.class_weights[1] < plan.class_weights[2]
+    with pytest.raises(UsageError, match="2 class weights were given for 3 classes"):
+        make_plan(Recipe(class_weights=(1, 2)), data(), three, machine=LAPTOP)
+
+
+def test_a_normalisation_fitted_to_the_dataset_carries_its_ranges() -> None:
+    settings = Normalization(scope="dataset", mode="min_max")
+    facts = data(intensity_percentiles=((50.0, 100.0, 300.0, 1000.0, 2050.0, 400.0, 100.0),))
+    plan = make_plan(Recipe(normalization=settings), facts, Architecture(), machine=LAPTOP)
+    assert plan.normalization.dataset_ranges == (ChannelRange(offset=50, scale=2000),)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    st.integers(1, 7),
+    st.integers(28, 40),
+)
+def test_any_image_gets_a_plan_that_fits_its_network_and_the_memory(shape: tuple[int, int], depth: int, memory: int) -> None:
+    machine = Machine(device="cpu", name="any", memory_bytes=2**memory, has_bf16=False, cores=2)
+    plan = make_plan(Recipe(), data(shape), Architecture(depth=depth), machine=machine)
+    assert all(length % 2**plan.architecture.depth == 0 for length in plan.patch_size)
+    needed = training_memory_bytes(plan.architecture, plan.patch_size, batch=plan.batch_size)
+    assert plan.batch_size == 1 or needed <= machine.memory_bytes
