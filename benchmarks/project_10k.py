@@ -23,8 +23,14 @@ from maskloop.project.store import changed
 
 PAIRS = 10_000
 REPEATS = 10
-OPEN = "import sys, time; start = time.perf_counter(); from maskloop.project.project import ProjectFolder; loaded = time.perf_counter(); \
-project = ProjectFolder.open(sys.argv[1]); status = project.status(); end = time.perf_counter(); print(loaded - start, end - loaded, status.pair_count)"
+OPEN = """
+import sys, time
+start = time.perf_counter()
+from maskloop.project.project import ProjectFolder
+loaded = time.perf_counter()
+ProjectFolder.open(sys.argv[1]).status()
+print(loaded - start, time.perf_counter() - loaded)
+"""
 
 
 def generate(folder: Path) -> ProjectFolder:
@@ -37,7 +43,9 @@ def generate(folder: Path) -> ProjectFolder:
         pair_id = f"pair_{number:04d}_{random.bytes(4).hex()}"
         look, pixels = random.bytes(32).hex(), random.bytes(32).hex()
         paths = {"image_path": f"{layout.IMAGES}/{pair_id}.tif", "mask_path": f"{layout.MASKS}/{pair_id}.tif"}
-        pairs.append(changed(first, pair_id=pair_id, name=f"image {number}", group=pair_id, perceptual_hash=look, pixels_sha256=pixels, **paths))
+        pairs.append(
+            changed(first, pair_id=pair_id, name=f"image {number}", group=pair_id, perceptual_hash=look, pixels_sha256=pixels, **paths)
+        )
     stamp = layout.now()
     project.record(layout.MANIFEST, Manifest).write(Manifest(created_at=stamp, updated_at=stamp, next_pair=PAIRS + 1, pairs=tuple(pairs)))
     return project

@@ -1,7 +1,8 @@
 """2048 x 2048 to labels with tiles of 256 x 256, half overlap and Gaussian weights: our `segment` against MONAI's sliding window.
 
 The same briefly trained standard U-Net (base 32) on all sides, from pixels to labels. MONAI once as it comes (fp32) and once under bf16
-autocast with channels last, each with the quicker of two window batch sizes, which is found first. Needs the environment of requirements.txt.
+autocast with channels last, each with the quicker of two window batch sizes, which is found first. Needs the environment of
+requirements.txt.
 """
 
 from __future__ import annotations

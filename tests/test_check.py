@@ -58,7 +58,7 @@ def test_a_sound_project_has_no_problems(project):
 
 
 def test_missing_and_changed_files_are_found_with_their_way_out(project):
-    first, second, third = project.dataset.pairs
+    first, second, _third = project.dataset.pairs
     (project.folder / first.image_path).unlink()
     with (project.folder / second.mask_path).open("r+b") as file:
         file.seek(200)
@@ -104,7 +104,9 @@ def test_a_check_tells_how_far_it_is_and_can_be_stopped(project):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"version": 2}', None])
-@pytest.mark.parametrize("path", [layout.MANIFEST, layout.CHECKPOINTS, layout.CONFIG, layout.REGISTRY, layout.TRAINING_RUNS, layout.ARCHITECTURE])
+@pytest.mark.parametrize(
+    "path", [layout.MANIFEST, layout.CHECKPOINTS, layout.CONFIG, layout.REGISTRY, layout.TRAINING_RUNS, layout.ARCHITECTURE]
+)
 def test_any_broken_record_is_put_right_and_the_broken_file_kept(project, path, content):
     place = project.folder / path
     if content is None:

@@ -130,7 +130,8 @@ def test_pixels_already_accepted_are_refused_by_the_name_of_their_pair(project):
 def test_the_same_bytes_of_another_type_or_shape_are_other_pixels():
     flat = noise(0, (4, 8))
     hashes = {
-        hash_pixels(Image(pixels, axes)) for pixels, axes in [(flat, "YX"), (flat.reshape(8, 4), "YX"), (flat.view(np.int8), "YX"), (flat, "XY")]
+        hash_pixels(Image(pixels, axes))
+        for pixels, axes in [(flat, "YX"), (flat.reshape(8, 4), "YX"), (flat.view(np.int8), "YX"), (flat, "XY")]
     }
     assert len(hashes) == 4
     assert hash_pixels(Image(flat.astype(">u2"), "YX")) == hash_pixels(Image(flat.astype("<u2"), "YX"))
@@ -237,7 +238,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     for seed, name in enumerate(["a", "b", "empty", "lonely"]):
         write_image(images / f"{name}.tif", Image(noise(seed), "YX"))
         if name != "lonely":
-            write_labels(masks / f"{name}.tif", np.zeros((32, 32), np.uint8) if name == "empty" else (noise(seed) > 99).astype(np.uint8), axes="YX")
+            write_labels(
+                masks / f"{name}.tif", np.zeros((32, 32), np.uint8) if name == "empty" else (noise(seed) > 99).astype(np.uint8), axes="YX"
+            )
     write_image(images / "b_copy.tif", Image(noise(1), "YX"))
     write_labels(masks / "b_copy.tif", (noise(1) > 99).astype(np.uint8), axes="YX")
     (images / "torn.tif").write_bytes(b"II*\0 torn")

@@ -115,6 +115,18 @@ def test_a_child_process_trains_and_is_followed(project: Project) -> None:
     assert record.checkpoint_id == "unet_run_001"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
+    record = project.train(epochs=1, tensorboard=True, **SMALL)
+    assert list((project.history.run_folder(record.run_id) / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_two_processes_train_one_network(project: Project) -> None:
+    record = project.train(epochs=2, devices=2, target="process", **SMALL)
+    assert [found.checkpoint_id for found in project.checkpoints.list()] == [record.checkpoint_id]
+    assert record.number_of_patches == 2 * record.plan["steps_per_epoch"] * 2 * record.plan["batch_size"]
+
+
 def _killed_after(handle: RunHandle, seconds: float) -> None:
     command = [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

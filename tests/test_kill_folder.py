@@ -203,7 +203,10 @@ def kill_again_and_again(scratch: Path, kills: int, seed: int, *, by_lines: bool
             folder, told = scratch / f"p{made}", []
             ProjectFolder.create(folder)
         lines = dice.randrange(1, 6000)
-        with writer(folder, 1000 * (kill + 1), (lambda lines=lines: kill_after_lines(lines)) if by_lines else (lambda: None)) as (process, listen):
+        with writer(folder, 1000 * (kill + 1), (lambda lines=lines: kill_after_lines(lines)) if by_lines else (lambda: None)) as (
+            process,
+            listen,
+        ):
             heard = hear(listen, until=time.monotonic() + (30 if by_lines else dice.uniform(0.01, 0.4)))
             if not by_lines:
                 os.kill(process, signal.SIGKILL)
@@ -239,7 +242,9 @@ def full_disk(scratch: Path) -> None:
     for limit in (100, 2000, manifest - 10):
         in_child(lambda limit=limit: write_beyond(folder, limit))
         after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".last-good")}
-        assert after == {path: content for path, content in before.items() if not path.name.endswith(".last-good")}, sorted(set(after) ^ set(before))
+        assert after == {path: content for path, content in before.items() if not path.name.endswith(".last-good")}, sorted(
+            set(after) ^ set(before)
+        )
     assert check(ProjectFolder.open(folder)).problems == ()
     accept(ProjectFolder.open(folder), 99)
 
@@ -261,7 +266,10 @@ def read_only(scratch: Path) -> None:
     accept(project, 1)
     scratch.chmod(0o755)
     for path in project.folder.rglob("*"):
-        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) | (stat.S_IXOTH | stat.S_IROTH if path.is_dir() else stat.S_IROTH))
+        path.chmod(
+            path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+            | (stat.S_IXOTH | stat.S_IROTH if path.is_dir() else stat.S_IROTH)
+        )
     project.folder.chmod(0o555)
 
     def look_and_try() -> None:

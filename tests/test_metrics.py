@@ -89,7 +89,7 @@ def test_an_image_without_objects_has_no_score_and_an_invented_object_costs_all(
 
 def test_scores_by_name_hold_one_average_precision_per_threshold() -> None:
     values = instance_scores(row(1), row(1)).values()
-    assert list(values) == ["ap50", "ap60", "ap70", "ap80", "ap90", "precision", "recall", "f1", "pq", "matched_iou", "aji"]
+    assert list(values) == ["ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "precision", "recall", "f1", "pq", "matched_iou", "aji"]
     assert set(values.values()) == {1.0}
 
 
@@ -153,7 +153,7 @@ def test_many_objects_on_a_large_image_are_matched_exactly() -> None:
     truth = 1 + grid[:, None] * 32 + grid
     counts = instance_scores(np.roll(truth, 2, 0).astype(np.uint32) * 4_000_000, truth)
     assert (counts.true_objects, counts.predicted_objects) == (1024, 1024)
-    assert counts.true_positives == (1024, 1024, 1024, 1024, 0)  # IoU 30 / 34 but in the wrapped row
+    assert counts.true_positives == (1024, 1024, 1024, 1024, 1024, 0)  # IoU 30 / 34 but in the wrapped row
     assert counts.mean_matched_iou() == pytest.approx(30 / 34)
 
 

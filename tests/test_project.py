@@ -150,7 +150,10 @@ def test_a_second_writer_is_told_who_holds_the_project(project):
     holder.start()
     try:
         assert taken.wait(30)
-        with pytest.raises(ProjectLocked, match=r"process \d+ of .+ on .+ \(train a model, since 2"), project.writing("add", timeout_s=0.05):
+        with (
+            pytest.raises(ProjectLocked, match=r"process \d+ of .+ on .+ \(train a model, since 2"),
+            project.writing("add", timeout_s=0.05),
+        ):
             pass
         assert project.status().pair_count == 0, "a reader is never blocked"
     finally:
@@ -305,7 +308,9 @@ def test_numbers_are_never_used_again(project):
 
 def test_a_registration_that_was_killed_before_its_followers_is_completed_by_the_next_writer(project):
     pair = accept(project)
-    stale = {path: (project.folder / path).read_bytes() for path in (layout.CONFIG, layout.BENCHMARKS, layout.TRAINING_RUNS, layout.MANIFEST)}
+    stale = {
+        path: (project.folder / path).read_bytes() for path in (layout.CONFIG, layout.BENCHMARKS, layout.TRAINING_RUNS, layout.MANIFEST)
+    }
     record = register(project, pair_ids=[pair.pair_id], metrics={"dice": 0.5})
     for path, content in stale.items():
         (project.folder / path).write_bytes(content)
@@ -351,7 +356,9 @@ def test_imported_weights_are_copied_and_registered(project, tmp_path):
 def test_a_prediction_tells_where_it_came_from_and_is_never_overwritten(project):
     checkpoint = register(project)
     labels = Image(np.arange(12, dtype=np.int32).reshape(3, 4), "YX", {"Y": 0.5, "X": 0.5})
-    first = project.predictions.write(labels, checkpoint_id="latest", input_path="plate/a.tif", input_sha256="a" * 64, settings={"mirror": True})
+    first = project.predictions.write(
+        labels, checkpoint_id="latest", input_path="plate/a.tif", input_sha256="a" * 64, settings={"mirror": True}
+    )
     (project.folder / "predictions/prediction_002.tif").write_bytes(b"orphan")
     second = project.predictions.write(labels, checkpoint_id=None)
     assert (first.prediction_id, second.prediction_id) == ("prediction_001", "prediction_003")

@@ -357,7 +357,8 @@ def test_empty_missing_and_foreign_files_are_refused_in_words(tmp_path: Path, na
 
 def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
     size = struct.pack(">4sIIBBBBB", b"IHDR", 60000, 60000, 8, 0, 0, 0, 0)
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size)))
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    (tmp_path / "a.png").write_bytes(header + struct.pack(">I4s", 100, b"IDAT") + bytes(104))
     with pytest.raises(ImageError, match="has more pixels than are read from a PNG or JPEG") as caught:
         open_image(tmp_path / "a.png")
     assert caught.value.way_out == "Save it as TIFF."

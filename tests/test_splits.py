@@ -17,7 +17,13 @@ from maskloop.project.store import changed
 
 def pair(number: int, group: str, *, split: str | None = None, classes: tuple[int, ...] = (1,), objects: int = 10) -> Pair:
     facts = PairFingerprint(
-        axes="YX", shape=(8, 8), channels=1, dtype="uint8", intensity_percentiles=(), class_pixels={0: 40, **dict.fromkeys(classes, 8)}, object_count=objects
+        axes="YX",
+        shape=(8, 8),
+        channels=1,
+        dtype="uint8",
+        intensity_percentiles=(),
+        class_pixels={0: 40, **dict.fromkeys(classes, 8)},
+        object_count=objects,
     )
     name = f"pair_{number:04d}"
     path = {"image_path": f"dataset/images/{name}.tif", "mask_path": f"dataset/masks/{name}.tif"}
@@ -30,7 +36,9 @@ def sides(pairs: list[Pair], share: float = 0.2, seed: int = 0) -> tuple[set[str
     return {groups[name] for name in split.training}, {groups[name] for name in split.validation}
 
 
-groups_of = st.lists(st.integers(0, 12), min_size=1, max_size=40).map(lambda groups: [pair(at, f"g{group}") for at, group in enumerate(groups)])
+groups_of = st.lists(st.integers(0, 12), min_size=1, max_size=40).map(
+    lambda groups: [pair(at, f"g{group}") for at, group in enumerate(groups)]
+)
 
 
 @given(groups_of, st.floats(0, 0.9), st.integers(0, 5))

@@ -43,7 +43,9 @@ def noise(seed: int, shape: tuple[int, ...] = (32, 32)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
 
 
-def old_pair(base: Path, number: int, *, mask_shape: tuple[int, ...] = (32, 32), prefix: str = "", backslashes: bool = False, **more: Any) -> dict[str, Any]:
+def old_pair(
+    base: Path, number: int, *, mask_shape: tuple[int, ...] = (32, 32), prefix: str = "", backslashes: bool = False, **more: Any
+) -> dict[str, Any]:
     pair_id = f"pair_{number:04d}_{number:08x}"
     paths = {name: f"{prefix}dataset/{name}s/{pair_id}.tif" for name in ("image", "mask")}
     for name, pixels in (("image", noise(number)), ("mask", (noise(number, mask_shape) > 200).astype(np.uint8))):
@@ -120,7 +122,12 @@ def old_config(**more: Any) -> dict[str, Any]:
 def old(tmp_path: Path) -> Path:
     """A folder of 0.2: three pairs (one with a mask of another shape, one without its mask), two checkpoints (one without its file)."""
     folder = tmp_path / "nuclei"
-    pairs = [old_pair(folder, 1, backslashes=True, used_in_checkpoints=["unet_run_001"]), old_pair(folder, 2, mask_shape=(16, 16)), old_pair(folder, 3), old_pair(folder, 4)]
+    pairs = [
+        old_pair(folder, 1, backslashes=True, used_in_checkpoints=["unet_run_001"]),
+        old_pair(folder, 2, mask_shape=(16, 16)),
+        old_pair(folder, 3),
+        old_pair(folder, 4),
+    ]
     (folder / "dataset/masks/pair_0003_00000003.tif").unlink()
     write(folder / layout.CONFIG, old_config())
     write(folder / layout.ARCHITECTURE, ARCHITECTURE)
@@ -130,9 +137,17 @@ def old(tmp_path: Path) -> Path:
     write(folder / layout.CHECKPOINTS, {"checkpoints": [old_checkpoint(1, absolute), old_checkpoint(2)]})
     write(folder / "checkpoints/unet_run_001.pt", b"bare state dict")
     write(folder / layout.TRAINING_RUNS, {"runs": [old_checkpoint(1), old_checkpoint(2)]})
-    write(folder / layout.BENCHMARKS, b"timestamp,checkpoint_id,loss,val_loss,dice,iou,summary\n2025-03-02T10:00:00,unet_run_001,0.4,,0.8,0.7,ok\n")
+    write(
+        folder / layout.BENCHMARKS,
+        b"timestamp,checkpoint_id,loss,val_loss,dice,iou,summary\n2025-03-02T10:00:00,unet_run_001,0.4,,0.8,0.7,ok\n",
+    )
     write(folder / "models/imported/w.pt", b"imported")
-    model = {"model_id": "imported_model_001_abcdef01", "model_name": "w", "source_filename": "w.pt", "model_path": "models\\imported\\w.pt"}
+    model = {
+        "model_id": "imported_model_001_abcdef01",
+        "model_name": "w",
+        "source_filename": "w.pt",
+        "model_path": "models\\imported\\w.pt",
+    }
     write(folder / layout.REGISTRY, {"version": 1, "models": [{**model, "architecture": {}, "imported_at": "2025", "format": "pt"}]})
     (folder / "predictions").mkdir()
     tifffile.imwrite(folder / "predictions/prediction_001.tif", noise(5))
@@ -260,7 +275,10 @@ def tasks(tmp_path: Path) -> Path:
     """A folder of 0.3: two tasks, paths with backslashes, a bare best_model.pt that no record names."""
     folder = tmp_path / "plate"
     entries = []
-    for task_id, mode, labels in (("nuclei", "binary", {"0": "background", "1": "nucleus"}), ("axons", "multiclass", {"0": "background", "1": "axon", "2": "myelin"})):
+    for task_id, mode, labels in (
+        ("nuclei", "binary", {"0": "background", "1": "nucleus"}),
+        ("axons", "multiclass", {"0": "background", "1": "axon", "2": "myelin"}),
+    ):
         base = folder / "tasks" / task_id
         number = 1 if task_id == "nuclei" else 2
         pair = old_pair(base, number, prefix=f"tasks/{task_id}/" if number == 1 else "", backslashes=True)
@@ -269,7 +287,14 @@ def tasks(tmp_path: Path) -> Path:
         write(base / "checkpoints/unet_run_001.pt", task_id.encode())
         write(base / "checkpoints/run_7/best_model.pt", b"bare " + task_id.encode())
         write(base / layout.BENCHMARKS, b"timestamp,checkpoint_id,loss,val_loss,dice,iou,summary\n2025,unet_run_001,0.4,,0.8,0.7,ok\n")
-        entry = {"task_id": task_id, "display_name": task_id.title(), "output_mode": mode, "class_labels": labels, "task_path": f"tasks\\{task_id}", "archived": False}
+        entry = {
+            "task_id": task_id,
+            "display_name": task_id.title(),
+            "output_mode": mode,
+            "class_labels": labels,
+            "task_path": f"tasks\\{task_id}",
+            "archived": False,
+        }
         entries.append(entry)
     write(folder / layout.CONFIG, old_config(plugin_version="0.3.0", project_name="plate"))
     write(folder / layout.TASKS, {"version": 1, "active_task_id": "nuclei", "tasks": entries})

@@ -40,6 +40,7 @@ class Verbs(TyperGroup):
         """Run the verb."""
         # Warnings of a run reach the person through its events; without this Python would print them a second time.
         logging.getLogger("maskloop").addHandler(logging.NullHandler())
+        logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
         try:
             return super().invoke(ctx)
         except MaskloopError as error:

@@ -44,7 +44,7 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
     """
     folder = project.history.run_folder(run_id)
     with _only_one(folder, run_id), _stop_on_signal() as is_stopped:
-        tell = _journal(folder / EVENTS, report)
+        tell = silent if _is_helper() else _journal(folder / EVENTS, report)
         tell(Started(process_id=os.getpid(), host=platform.node(), resumed=(folder / EVENTS).exists()))
         try:
             result = _dispatch(project, run_id, folder, tell, lambda: is_stopped() or (folder / CANCEL).exists())
@@ -87,10 +87,15 @@ def _journal(path: Path, report: Report) -> Report:
     return tell
 
 
+def _is_helper() -> bool:
+    """Whether this process only lends its device to a training that another one leads."""
+    return any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 @contextlib.contextmanager
 def _only_one(folder: Path, run_id: str) -> Iterator[None]:
     """Refuse to execute one run twice at a time; helper processes of a training on several devices belong to the first."""
-    if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("SLURM_PROCID", "0") != "0":
+    if _is_helper():
         yield
         return
     (folder / CANCEL).unlink(missing_ok=True)

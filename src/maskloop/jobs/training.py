@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskloop.errors import TrainingFailed, UsageError
-from maskloop.events import Message, Report
+from maskloop.events import Event, Message, Metric, Report
+from maskloop.extras import require
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Architecture, Plan
 from maskloop.models.compatibility import require_compatible
@@ -77,7 +79,8 @@ def run_training(
     inputs = fix_inputs(project, job, folder)
     for text in (inputs.split_reason, f"Training mode: {inputs.training_mode}" + (f" ({inputs.parent})" if inputs.parent else "") + "."):
         report(Message(text=text))
-    trained = _train(project, job, inputs, run_id, report, is_cancelled)
+    with _curves(inputs.plan, folder, report) as tell:
+        trained = _train(project, job, inputs, run_id, tell, is_cancelled)
     return None if trained is None else _register(project, inputs, trained, run_id, folder)
 
 
@@ -189,6 +192,26 @@ def _train(
         is_cancelled=is_cancelled,
         save_every_s=job.recipe.save_every_s,
     )
+
+
+@contextlib.contextmanager
+def _curves(plan: Plan, folder: Path, report: Report) -> Iterator[Report]:
+    """Also write the figures as TensorBoard files, when asked for."""
+    if not plan.tensorboard:
+        yield report
+        return
+    require("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Metric):
+                for name, value in event.values.items():
+                    writer.add_scalar(name, value, event.epoch)
+            report(event)
+
+        yield tell
 
 
 def _versions() -> dict[str, str]:

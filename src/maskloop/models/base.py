@@ -98,7 +98,7 @@ class Recipe(Record):
 
     epochs: int | None = Field(None, ge=1, description="How often every image is seen.")
     time_s: float | None = Field(None, gt=0, description="Stop after this many seconds; network size and schedule are planned for it.")
-    patience: int | None = Field(None, ge=1, description="Stop after this many validations without a better score.")
+    patience: int | None = Field(None, ge=1, description="Stop after this many epochs without a better validation score.")
     patch_size: tuple[int, ...] | None = Field(None, description="Size of the training patches along ZYX or YX.")
     batch_size: int | None = Field(None, ge=1, description="Patches per step.")
     learning_rate: float | None = Field(None, gt=0, description="Peak learning rate of the schedule.")

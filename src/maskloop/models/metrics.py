@@ -19,7 +19,7 @@ from maskloop.records import Record
 
 __all__ = ["THRESHOLDS", "ClassCounts", "InstanceCounts", "class_scores", "instance_scores"]
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
 
 def _ratio(part: float, whole: float) -> float:

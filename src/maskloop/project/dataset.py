@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from maskloop.errors import MaskError, NotFound, ProjectError, UsageError
 from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, default_rule
 from maskloop.project import layout
+from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
 from maskloop.project.layout import Manifest, Pair, PairVersion
-from maskloop.project.splits import Split, derive_group, split_pairs
+from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
 from maskloop.records import jsonable
 
@@ -24,20 +24,7 @@ if TYPE_CHECKING:
     from maskloop.project.imports import ImportReport
     from maskloop.project.project import ProjectFolder
 
-__all__ = ["Dataset", "Offer"]
-
-Side = Literal["training", "validation"]
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A checked pair and what the person said about it, ready to be recorded."""
-
-    candidate: Candidate
-    source: str = "manual_label"
-    group: str | None = None
-    split: Side | None = None
-    metadata: Mapping[str, Any] | None = None
+__all__ = ["Dataset"]
 
 
 class Dataset:
@@ -166,8 +153,8 @@ class Dataset:
         candidate = offer.candidate
         self._refuse_known(manifest, candidate)
         pair_id = f"pair_{manifest.next_pair:04d}_{candidate.pixels_sha256[:8]}"
-        group, merged = _choose_group(manifest, offer, pair_id)
-        split = _side(group, merged, offer)
+        group, merged = choose_group(manifest.pairs, offer, pair_id)
+        split = choose_side(group, merged, offer)
         files = self._write_files(candidate, pair_id, written)
         pair = Pair(
             pair_id=pair_id,
@@ -474,40 +461,3 @@ def _ever_used(pair: Pair) -> list[str]:
 def _sided(pair: Pair, groups: Mapping[str, Side]) -> Pair:
     side = groups.get(pair.group)
     return pair if side is None or pair.split == side else changed(pair, split=side)
-
-
-def _choose_group(manifest: Manifest, offer: Offer, pair_id: str) -> tuple[str, tuple[Pair, ...]]:
-    """The group of a new pair, and the pairs there are, with groups that turn out to be one joined."""
-    from maskloop.images.similarity import find_near_duplicates
-
-    if offer.group:
-        return offer.group, manifest.pairs
-    near = find_near_duplicates(offer.candidate.perceptual_hash, [pair.perceptual_hash for pair in manifest.pairs])
-    groups = [manifest.pairs[at].group for at in near]
-    if derived := derive_group(offer.candidate.name, offer.candidate.folder):
-        groups.append(derived)
-    if not groups:
-        return pair_id, manifest.pairs
-    return groups[0], _join(manifest.pairs, groups[0], set(groups))
-
-
-def _join(pairs: tuple[Pair, ...], group: str, others: set[str]) -> tuple[Pair, ...]:
-    members = [pair for pair in pairs if pair.group in others]
-    # Groups that already lie on different sides stay apart: what was trained on cannot be made unseen.
-    if len({pair.split for pair in members if pair.split}) > 1:
-        return pairs
-    side = next((pair.split for pair in members if pair.split), None)
-    return tuple(
-        changed(pair, group=group, split=side) if pair.group in others and (pair.group, pair.split) != (group, side) else pair
-        for pair in pairs
-    )
-
-
-def _side(group: str, pairs: Sequence[Pair], offer: Offer) -> Side | None:
-    present = next((pair.split for pair in pairs if pair.group == group and pair.split), None)
-    if offer.split and present and offer.split != present:
-        raise UsageError(
-            f"'{offer.candidate.name}' belongs to group '{group}', which is kept for {present}, not {offer.split}.",
-            f"Accept it for {present}, or give it a group of its own if it shows something else.",
-        )
-    return present or offer.split

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from maskloop.errors import MaskError, MaskloopError, ProjectError, UsageError
 from maskloop.images.masks import MaskRule
-from maskloop.project.dataset import Offer
+from maskloop.project.groups import Offer
 from maskloop.records import Record
 
 if TYPE_CHECKING:

@@ -73,7 +73,9 @@ def upgrade(
         raise ProjectError(f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it.")
     if out is None:
         with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
-            done = upgrade_in_place(path, task=task, report=report) if is_legacy(path) else UpgradeReport(folder=str(path), was_needed=False)
+            done = (
+                upgrade_in_place(path, task=task, report=report) if is_legacy(path) else UpgradeReport(folder=str(path), was_needed=False)
+            )
     else:
         done = _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
     if done.was_needed:

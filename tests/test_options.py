@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskloop.errors import UsageError
+from maskloop.images.masks import MaskRule
+from maskloop.models.base import Recipe
+from maskloop.options import field_reader, mask_rule, read_duration, read_label_map, read_names, read_normalization, read_selection
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("10min", 600), ("1h30m", 5400), ("1.5h", 5400), ("1h 2m 3s", 3723), ("2H", 7200)]
+)
+def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
+    assert read_duration(text) == seconds
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(1, 59))
+def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int) -> None:
+    assert read_duration(f"{hours}h{minutes}m{seconds}s") == hours * 3600 + minutes * 60 + seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("90", "'90' has no unit."),
+        ("soon", "'soon' is not a duration."),
+        ("", "'' is not a duration."),
+        ("0s", "'0s' is no time at all."),
+        ("5m1h", "is not a"),
+    ],
+)
+def test_what_is_no_duration_is_refused_with_examples(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match="90s, 10m or 1h30m") as caught:
+        read_duration(text)
+    assert words in caught.value.problem
+
+
+@given(st.dictionaries(st.integers(0, 10**6), st.integers(0, 255), min_size=1))
+def test_a_label_map_is_read_as_it_was_written(label_map: dict[int, int]) -> None:
+    assert read_label_map(",".join(f"{label}={target}" for label, target in label_map.items())) == label_map
+
+
+@pytest.mark.parametrize("text", ["3", "3=", "a=1", "3=1;7=2", "3=1,", "3=1,3=2", "-1=2"])
+def test_a_label_map_that_is_not_clear_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        read_label_map(text)
+
+
+def test_names_are_trimmed_and_an_empty_one_is_refused() -> None:
+    assert read_names("axon, myelin") == ("axon", "myelin")
+    with pytest.raises(UsageError, match="'axon,,myelin' holds an empty name"):
+        read_names("axon,,myelin")
+
+
+def test_a_selection_is_all_new_or_ids() -> None:
+    assert [read_selection(text) for text in ("all", "new", "a,b")] == ["all", "new", ("a", "b")]
+
+
+def test_a_normalisation_has_a_mode_and_may_have_a_scope() -> None:
+    assert read_normalization("z_score/dataset").scope == "dataset"
+    assert read_normalization("none").mode == "none"
+    with pytest.raises(UsageError, match="'sigma' is not a normalisation"):
+        read_normalization("sigma")
+
+
+def test_a_label_map_asks_for_mapping_and_nothing_asked_leaves_the_rule_to_the_project() -> None:
+    assert mask_rule({"label_map": {3: 1}, "allow_empty": True}) == MaskRule(
+        mask_mode="manual_label_map", label_map={3: 1}, allow_empty=True
+    )
+    assert mask_rule({}) is None
+    assert mask_rule({"allow_empty": True}) is None
+
+
+def test_fields_are_read_within_their_limits() -> None:
+    assert field_reader(Recipe, "patch_size")("256, 128") == (256, 128)
+    assert field_reader(Recipe, "learning_rate")("1e-3") == 1e-3
+    with pytest.raises(UsageError, match="'0' does not fit: greater than or equal to 1"):
+        field_reader(Recipe, "epochs")("0")
+    with pytest.raises(UsageError, match="'tpu' does not fit: 'auto', 'cpu' or 'cuda'"):
+        field_reader(Recipe, "device")("tpu")
