@@ -158,7 +158,7 @@ class TimedTraining:
         arguments = planned.network_arch_init_kwargs
         return {
             "patch": [int(length) for length in planned.patch_size],
-            "batch": int(self.trainer.batch_size),
+            "batch": int(planned.batch_size),
             "network": planned.network_arch_class_name.rsplit(".", 1)[-1],
             "features_per_stage": list(arguments["features_per_stage"]),
             "precision": "fp32",

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,10 @@ def test_python_m_maskloop_is_the_command_line() -> None:
     assert "Make a new, empty project." in done.stdout
 
 
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout.startswith("maskloop ")
+
+
 def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path) -> None:
     result = run("train", tmp_path / "nowhere", code=1)
     assert result.stdout == ""
@@ -193,8 +199,8 @@ def test_remove_keeps_restore_brings_back_and_purge_needs_a_yes(project: Path) -
 
 
 def test_status_lists_pairs_when_asked_to(project: Path) -> None:
-    assert "cell_3.tif" in run("status", project, "--pairs").stdout
-    assert "cell_3.tif" not in run("status", project).stdout
+    assert "cell_3 " in run("status", project, "--pairs").stdout
+    assert "cell_3 " not in run("status", project).stdout
     assert len(read("status", project, "--pairs")["pairs"]) == 5
 
 
@@ -240,6 +246,48 @@ def test_train_says_json_alone_and_goes_on_from_the_latest(trained: Path, tmp_pa
     assert [one["checkpoint_id"] for one in read("checkpoints", copy)][-1] == said["checkpoint_id"]
     shown = run("checkpoints", copy).stdout
     assert f"`-{said['checkpoint_id']}" in shown
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "maskloop", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_scores(child: subprocess.Popen[str], count: int) -> None:
+    """Until so many validations were told; the pipe's end means that it never came to that."""
+    assert child.stdout is not None
+    lines = iter(child.stdout.readline, "")
+    assert sum(1 for _ in islice((line for line in lines if line.startswith("epoch ")), count)) == count
+
+
+LONG = ("--epochs", "5000", *SMALL[2:])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_keeps_the_best_so_far(project: Path) -> None:
+    child = start("train", project, *LONG)
+    wait_for_scores(child, 1)
+    child.send_signal(signal.SIGINT)
+    told, problems = child.communicate(timeout=60)
+    assert child.returncode == 0, problems
+    assert "stopped by    cancelled" in told
+    assert read("checkpoints", project)[0]["metrics"]["stopped"] == "cancelled"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_training_goes_on_and_says_so(project: Path) -> None:
+    child = start("train", project, *LONG)
+    wait_for_scores(child, 2)
+    child.kill()
+    child.communicate(timeout=60)
+    assert read("runs", project)[0]["state"] == "interrupted"
+    again = start("train", project, *LONG)
+    assert again.stdout is not None
+    assert again.stdout.readline() == "This run was interrupted before; it goes on where it was.\n"
+    wait_for_scores(again, 1)
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=60)
+    assert [one["state"] for one in read("runs", project)] == ["finished"]
 
 
 def test_train_refuses_a_start_that_does_not_exist(project: Path) -> None:

@@ -262,6 +262,19 @@ def test_one_bad_file_does_not_stop_an_import(project, folders):
     assert "already here" in next(row.problem for row in again.refused if row.image.endswith("/a.tif"))
 
 
+def test_what_another_program_accepted_meanwhile_does_not_cost_the_rest_of_an_import(project, folders):
+    from maskloop.project.groups import Offer
+    from maskloop.project.imports import Imported, _Batch
+
+    batch = _Batch(project.dataset, dry_run=False)
+    for seed in range(3):
+        batch.add(Offer(project.dataset.examine(noise(seed), noise(seed) > 99)), Imported(image=str(seed), mask=str(seed)))
+    ProjectFolder.open(project.folder).dataset.accept(noise(1), noise(1) > 99)
+    batch.flush()
+    assert [row.image for row in batch.accepted] == ["0", "2"]
+    assert "already here" in batch.refused[0].problem
+
+
 def test_a_dry_run_finds_the_same_and_writes_nothing(project, folders):
     report = project.dataset.import_pairs(match_pairs(*folders), dry_run=True)
     assert [Path(row.image).name for row in report.accepted] == ["a.tif", "b.tif"]

@@ -86,6 +86,16 @@ def test_pairs_of_one_image_leave_nothing_to_hold_out(tmp_path: Path) -> None:
         run_demo(tmp_path / "demo", images=images, masks=masks, mode="instances")
 
 
+def test_a_demo_is_not_erased_while_its_images_are_wanted(tmp_path: Path) -> None:
+    place = tmp_path / "demo"
+    pairs = [simulate_nuclei(shape=(64, 64), seed=seed) for seed in range(2)]
+    images, masks = write_pairs(place / "own", pairs)
+    (place / "DEMO.txt").touch()
+    with pytest.raises(ProjectError, match=r"Your images lie in .* which would be erased"):
+        run_demo(place, images=images, masks=masks, mode="instances", overwrite=True)
+    assert len(list(images.iterdir())) == 2
+
+
 def test_choices_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Masks were given without images"):
         run_demo(tmp_path / "demo", masks=tmp_path)

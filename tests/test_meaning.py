@@ -28,7 +28,7 @@ def test_a_few_values_in_many_pieces_each_are_classes() -> None:
 def test_two_values_in_one_piece_each_could_be_either_and_are_asked_for() -> None:
     mask = np.zeros((20, 20), np.uint8)
     mask[2:6, 2:6], mask[10:15, 10:15] = 1, 2
-    with pytest.raises(UsageError, match="2 values besides 0, each in 1.0 separate pieces per image: they could be") as caught:
+    with pytest.raises(UsageError, match=r"2 values besides 0, each in 1\.0 separate pieces per image: they could be") as caught:
         tell_meaning([mask])
     assert "--mode instances" in caught.value.way_out
     assert tell_meaning([mask], mode="multiclass").labels == (1, 2)

@@ -343,3 +343,26 @@ def test_an_unknown_task_is_answered_with_those_there_are(tasks):
 def test_a_folder_without_a_project_is_not_upgraded(tmp_path):
     with pytest.raises(ProjectError, match="holds no project"):
         upgrade(tmp_path)
+
+
+def test_a_reader_of_an_older_folder_notices_that_another_program_upgraded_it(old):
+    reader = ProjectFolder.open(old)
+    assert reader.notes == "plate 7"
+    ProjectFolder.open(old).set_notes("upgraded by another")
+    assert reader.notes == "upgraded by another"
+    reader.set_notes("and written here")
+    assert len(list((old / "history").glob("upgrade_*"))) == 1
+
+
+def test_a_write_goes_nowhere_while_the_upgrade_cannot_be_done(old):
+    project = ProjectFolder.open(old)
+    blocked = old / "architecture/architecture_config.json"
+    blocked.unlink()
+    blocked.mkdir()
+    for _ in range(2):
+        with pytest.raises(ProjectError):
+            project.set_notes("lost")
+    assert is_legacy(old)
+    blocked.rmdir()
+    project.set_notes("kept")
+    assert ProjectFolder.open(old).notes == "kept"

@@ -23,14 +23,13 @@ from maskloop.options import (
     read_selection,
     takes,
 )
-from maskloop.terminal import RunView, Verbs, answer, finish, show_facts, show_table
+from maskloop.terminal import RunView, Verbs, answer, finish, say, show_facts, show_table
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="maskloop",
     cls=Verbs,
-    help="Annotate, train, predict, correct, again: segmentation models of your own for microscopy.\n\nBegin with: maskloop demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -73,6 +72,24 @@ _takes_recipe = takes(
     names={"time_s": "--time", "patch_size": "--patch", "batch_size": "--batch"},
     readers={"time_s": read_duration, "normalization": read_normalization},
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"maskloop {version('maskloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    _version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")] = False,
+) -> None:
+    """Annotate, train, predict, correct, again: segmentation models of your own for microscopy.
+
+    Begin with: maskloop demo
+    """
 
 
 @app.command()

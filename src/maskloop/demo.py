@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +103,8 @@ def run_demo(
     table = None if images is None else match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
     if table is None and masks is not None:
         raise UsageError("Masks were given without images.", "Give both folders: --images DIR --masks DIR.")
-    meaning = _simulated_meaning(mode) if table is None else _meaning(table, mode, report)
-    _make_room(place, overwrite=overwrite)
+    meaning = _simulated_meaning(mode) if table is None else _meaning(table, mode, axes, report)
+    _make_room(place, [path for path in (images, masks) if path is not None], overwrite=overwrite)
     with write_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     write_bytes(place / MARKER, b"Made by 'maskloop demo'; 'maskloop demo --overwrite' erases this folder with all that is in it.\n")
@@ -125,7 +124,7 @@ def _simulated_meaning(mode: str | None) -> MaskMeaning:
     return MaskMeaning("instances", (1,), "They are simulated.")
 
 
-def _make_room(place: Path, *, overwrite: bool) -> None:
+def _make_room(place: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse a folder that holds anything; an earlier demo is erased only when asked for, anything else never."""
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
@@ -135,20 +134,31 @@ def _make_room(place: Path, *, overwrite: bool) -> None:
         raise ProjectError(
             f"'{place}' holds an earlier demo.", "Choose another folder (maskloop demo OTHER_DIR), or erase that demo with --overwrite."
         )
+    if any(source.expanduser().resolve().is_relative_to(place.resolve()) for source in sources):
+        raise ProjectError(
+            f"Your images lie in '{place}', which would be erased.", "Choose another folder for the demo: maskloop demo OTHER_DIR."
+        )
     shutil.rmtree(place)
 
 
-def _meaning(table: PairTable, mode: str | None, report: Report) -> MaskMeaning:
-    meaning = tell_meaning(_readable(table), mode=mode)
+def _meaning(table: PairTable, mode: str | None, axes: str | None, report: Report) -> MaskMeaning:
+    meaning = tell_meaning(_readable(table, axes), mode=mode)
     report(Message(text=f"Mode {meaning.mode}. {meaning.reason}"))
     return meaning
 
 
-def _readable(table: PairTable) -> Iterator[NDArray[Any]]:
-    """Masks that can be read; what is wrong with the others is told when they are refused."""
+def _readable(table: PairTable, axes: str | None) -> Iterator[NDArray[Any]]:
+    """Masks that can be read; what is wrong with the others is told when they are refused, or now where all are wrong."""
+    faults: list[MaskloopError] = []
     for pair in table.matched:
-        with contextlib.suppress(MaskloopError):
-            yield open_labels(pair.mask).read()
+        try:
+            labels = open_labels(pair.mask, axes=None if axes is None else axes.upper().replace("C", ""))
+        except MaskloopError as error:
+            faults.append(error)
+        else:
+            yield labels.read()
+    if len(faults) == len(table.matched):
+        raise faults[0] if faults else UsageError("No image has a mask of the same name.", "Name them alike, or give --mask-suffix.")
 
 
 def _simulate(place: Path, seed: int, report: Report) -> PairTable:
@@ -191,7 +201,7 @@ def _hold_out(place: Path, project: Project, seed: int) -> int:
     for part in ("images", "masks"):
         (place / "unseen" / part).mkdir(parents=True)
     for pair in map(project.dataset.get, unseen):
-        name = stem_of(Path(pair.name)) + ".tif"
+        name = stem_of(Path(str(pair.metadata["image_file"]))) + ".tif"
         copy_file(project.path(pair.image_path), place / "unseen" / "images" / name)
         copy_file(project.path(pair.mask_path), place / "unseen" / "masks" / name)
         project.dataset.remove(pair.pair_id)

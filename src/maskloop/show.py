@@ -57,7 +57,7 @@ def _pair_row(pair: Pair) -> tuple[Any, ...]:
 
 def show_plan(plan: Plan) -> None:
     """What a training would do, and why."""
-    rows = [(decision.name, decision.value, decision.reason, decision.source) for decision in plan.decisions]
+    rows = [(one.name.replace("_", " "), one.value, one.reason, one.source) for one in plan.decisions]
     show_table("Plan", ("name", "value", "reason", "source"), rows)
 
 

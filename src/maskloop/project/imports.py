@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from maskloop.errors import MaskError, MaskloopError, ProjectError, UsageError
 from maskloop.images.masks import MaskRule
 from maskloop.project.groups import Offer
+from maskloop.project.store import changed
 from maskloop.records import Record
 
 if TYPE_CHECKING:
@@ -86,7 +87,6 @@ def import_pairs(
         If the folder cannot be written (disk full, locked): then going on makes no sense. What was recorded stays.
     """
     naming = _naming(group_by)
-    accepted: list[Imported] = []
     refused = [Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED) for entry in table.problems]
     batch = _Batch(dataset, dry_run=dry_run)
     for entry in table.matched:
@@ -95,13 +95,18 @@ def import_pairs(
             candidate = dataset.examine(entry.image, entry.mask, axes=entry.axes or axes, rule=rule, allow_empty=allow_empty)
             group = entry.group or _group(entry.image, naming)
             batch.add(Offer(candidate, "imported_pair", group, metadata={"image_file": row.image, "mask_file": row.mask}), row)
-            accepted += batch.flush_if_due()
         except ProjectError:
             raise
         except MaskloopError as error:
-            refused.append(Refused(image=row.image, mask=row.mask, problem=error.problem, way_out=error.way_out))
-    accepted += batch.flush()
-    return ImportReport(dry_run=dry_run, accepted=tuple(accepted), refused=tuple(refused))
+            refused.append(_refused(row, error))
+        if batch.is_due():
+            batch.flush()
+    batch.flush()
+    return ImportReport(dry_run=dry_run, accepted=tuple(batch.accepted), refused=(*refused, *batch.refused))
+
+
+def _refused(row: Imported, error: MaskloopError) -> Refused:
+    return Refused(image=row.image, mask=row.mask, problem=error.problem, way_out=error.way_out)
 
 
 class _Batch:
@@ -110,6 +115,8 @@ class _Batch:
     def __init__(self, dataset: Dataset, *, dry_run: bool) -> None:
         self._dataset = dataset
         self._dry_run = dry_run
+        self.accepted: list[Imported] = []
+        self.refused: list[Refused] = []
         self._waiting: list[tuple[Offer, Imported]] = []
         self._bytes = 0
         self._since = time.monotonic()
@@ -123,15 +130,31 @@ class _Batch:
         self._waiting.append((offer, row))
         self._bytes += 0 if self._dry_run else offer.candidate.image.read().nbytes
 
-    def flush_if_due(self) -> list[Imported]:
-        return self.flush() if time.monotonic() - self._since > BATCH_S or self._bytes > BATCH_BYTES else []
+    def is_due(self) -> bool:
+        return time.monotonic() - self._since > BATCH_S or self._bytes > BATCH_BYTES
 
-    def flush(self) -> list[Imported]:
+    def flush(self) -> None:
         waiting, self._waiting, self._bytes, self._since = self._waiting, [], 0, time.monotonic()
-        if self._dry_run:
-            return [row for _offer, row in waiting]
-        pairs = self._dataset.record([offer for offer, _row in waiting]) if waiting else []
-        return [Imported(image=row.image, mask=row.mask, pair_id=pair.pair_id) for (_offer, row), pair in zip(waiting, pairs, strict=True)]
+        if self._dry_run or not waiting:
+            self.accepted += [row for _offer, row in waiting]
+            return
+        try:
+            self._record(waiting)
+        except ProjectError:
+            raise
+        except MaskloopError:
+            # One of them cannot be accepted, for instance because another program just did: find out which.
+            for offer, row in waiting:
+                try:
+                    self._record([(offer, row)])
+                except ProjectError:
+                    raise
+                except MaskloopError as error:
+                    self.refused.append(_refused(row, error))
+
+    def _record(self, waiting: list[tuple[Offer, Imported]]) -> None:
+        pairs = self._dataset.record([offer for offer, _row in waiting])
+        self.accepted += [changed(row, pair_id=pair.pair_id) for (_offer, row), pair in zip(waiting, pairs, strict=True)]
 
 
 def _naming(group_by: str | None) -> re.Pattern[str] | str | None:

@@ -154,7 +154,7 @@ class ProjectFolder:
             converted = upgrade.convert(self.folder)
             self._is_legacy, self._legacy_warnings = True, converted.warnings
             for path, record in converted.records.items():
-                self.record(path, type(record)).stand_in = record
+                self.record(path, type(record)).stand_in(record)
 
     def close(self) -> None:
         """Forget what was read; there is nothing to save, and the project can be used again."""
@@ -225,8 +225,8 @@ class ProjectFolder:
         """
         with self._lock.hold(verb, timeout_s=self.lock_timeout_s if timeout_s is None else timeout_s) as outermost:
             if outermost and not self._is_settled:
-                self._is_settled = True
                 self._settle()
+                self._is_settled = True
             yield
 
     def _settle(self) -> None:
@@ -237,7 +237,7 @@ class ProjectFolder:
         if self._is_legacy and upgrade.is_legacy(self.folder):
             upgrade.upgrade_in_place(self.folder)
         for record in self._records.values():
-            record.stand_in = None
+            record.stand_in(None)
         self._is_legacy = False
         with contextlib.suppress(ProjectError):
             if not self.checkpoints.is_followed():

@@ -31,8 +31,7 @@ class RecordFile(Generic[AnyRecord]):
         self._kind = kind
         self._seen: tuple[int, int, int] | None = None
         self._record: AnyRecord | None = None
-        self.stand_in: AnyRecord | None = None
-        """What to read while the file is still that of an older program."""
+        self._stand_in: AnyRecord | None = None
 
     def read(self) -> AnyRecord:
         """The record as it is on disk now.
@@ -42,13 +41,13 @@ class RecordFile(Generic[AnyRecord]):
         RecordError
             If it is missing or broken.
         """
-        if self.stand_in is not None:
-            return self.stand_in
         # Looked at before reading: a record written in between is then read again next time.
         seen = self._look()
+        if self._stand_in is not None and seen == self._seen:
+            return self._stand_in
         if self._record is None or seen is None or seen != self._seen:
             self._record = read_record(self.path, self._kind)
-            self._seen = seen
+            self._seen, self._stand_in = seen, None
         return self._record
 
     def write(self, record: AnyRecord) -> None:
@@ -60,11 +59,15 @@ class RecordFile(Generic[AnyRecord]):
             If the disk is full or the folder is not writable.
         """
         write_record(self.path, record)
-        self._record, self._seen, self.stand_in = record, self._look(), None
+        self._record, self._seen, self._stand_in = record, self._look(), None
+
+    def stand_in(self, record: AnyRecord | None) -> None:
+        """Read this record while the file is still that of an older program; None reads the file again."""
+        self._record, self._seen, self._stand_in = None, self._look(), record
 
     def forget(self) -> None:
         """Read the file again next time."""
-        self._record = self._seen = None
+        self._record = None
 
     def _look(self) -> tuple[int, int, int] | None:
         try:
