@@ -103,14 +103,15 @@ def race(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     best_s, best = max(theirs, key=lambda point: point[1])
     ours, base_channels = _race_maskloop(arguments, split, work)
     reached = next((seconds for seconds, dice in ours if dice >= best), None)
-    claims = []
+    our_best = max(dice for _, dice in ours)
+    claims = [side_by_side.claim("best Dice of maskloop in a fifth of the time over nnU-Net's", our_best / best, 1.0)]
     if reached is not None:
         words = "time to nnU-Net's best Dice, maskloop's share of nnU-Net's"
-        claims = [side_by_side.claim(words, reached / best_s, SHARE, at_most=True)]
+        claims.append(side_by_side.claim(words, reached / best_s, SHARE, at_most=True))
     return {
         "settings": {"dataset": arguments.dataset, "minutes": arguments.minutes, "nnunet": planned, "base_channels": base_channels},
         "nnunet": {"curve": theirs, "best": best, "best_s": best_s},
-        "maskloop": {"curve": ours, "best": max(dice for _, dice in ours), "reached_s": reached, "given_s": ours[-1][0]},
+        "maskloop": {"curve": ours, "best": our_best, "reached_s": reached, "given_s": ours[-1][0]},
         "claims": claims,
     }
 

@@ -268,7 +268,7 @@ def test_ctrl_c_keeps_the_best_so_far(project: Path) -> None:
     child = start("train", project, *LONG)
     wait_for_scores(child, 1)
     child.send_signal(signal.SIGINT)
-    told, problems = child.communicate(timeout=60)
+    told, problems = child.communicate(timeout=180)
     assert child.returncode == 0, problems
     assert "stopped by    cancelled" in told
     assert read("checkpoints", project)[0]["metrics"]["stopped"] == "cancelled"
@@ -279,14 +279,14 @@ def test_a_killed_training_goes_on_and_says_so(project: Path) -> None:
     child = start("train", project, *LONG)
     wait_for_scores(child, 2)
     child.kill()
-    child.communicate(timeout=60)
+    child.communicate(timeout=180)
     assert read("runs", project)[0]["state"] == "interrupted"
     again = start("train", project, *LONG)
     assert again.stdout is not None
     assert again.stdout.readline() == "This run was interrupted before; it goes on where it was.\n"
     wait_for_scores(again, 1)
     again.send_signal(signal.SIGINT)
-    again.communicate(timeout=60)
+    again.communicate(timeout=180)
     assert [one["state"] for one in read("runs", project)] == ["finished"]
 
 

@@ -10,10 +10,10 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,6 +33,12 @@ class Record(BaseModel):
     def json_line(self) -> str:
         """This record as one line of JSON; computed once, which keeps large manifests quick to write."""
         return self.model_dump_json()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some values changed, which are not checked again."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("json_line", None)  # the line of the values before
+        return copied
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

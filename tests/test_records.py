@@ -1,0 +1,82 @@
+"""Records reach the disk whole, and what is written is what is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from maskloop.errors import ProjectError, RecordError
+from maskloop.records import Record, last_good, read_record, write_record, write_whole
+
+
+class Leaf(Record):
+    name: str
+    size: float = 0.0
+
+
+class Tree(Record):
+    title: str = ""
+    leaves: tuple[Leaf, ...] = ()
+    notes: dict[str, str] = {}  # noqa: RUF012 (pydantic copies it)
+
+
+trees = st.builds(
+    Tree,
+    title=st.text(),
+    leaves=st.lists(st.builds(Leaf, name=st.text(), size=st.floats(allow_nan=False))).map(tuple),
+    notes=st.dictionaries(st.text(), st.text()),
+)
+
+
+@given(trees)
+def test_a_record_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, tree: Tree) -> None:
+    path = tmp_path_factory.mktemp("tree") / "tree.json"
+    write_record(path, tree)
+    assert read_record(path, Tree) == tree
+
+
+def test_the_copy_before_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "tree.json"
+    for title in ("first", "second", "third"):
+        write_record(path, Tree(title=title))
+    assert read_record(last_good(path), Tree).title == "second"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tree.json", "tree.json.last-good"]
+
+
+def test_a_broken_record_is_named_with_the_copy_that_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "tree.json"
+    write_record(path, Tree(title="first"))
+    write_record(path, Tree(title="second"))
+    path.write_text('{"title": 3}')
+    with pytest.raises(RecordError, match=r"broken at title.*\n.*tree\.json\.last-good"):
+        read_record(path, Tree)
+
+
+def test_unknown_keys_are_refused() -> None:
+    with pytest.raises(ValidationError, match="colour"):
+        Tree.model_validate({"colour": "green"})
+
+
+def test_a_copy_writes_its_own_values() -> None:
+    leaf = Leaf(name="oak")
+    assert "oak" in leaf.json_line
+    assert "elm" in leaf.model_copy(update={"name": "elm"}).json_line
+
+
+def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def fail() -> None:
+        with write_whole(path) as file:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(ProjectError, match="No space left on device"):
+        fail()
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
