@@ -79,9 +79,12 @@ def turn_nnunet(arguments: argparse.Namespace, work: Path) -> float:
     # What the augmenting processes have prepared by now would be a gift: use it up first.
     for _ in range(1 if arguments.quick else 2):
         training.step(0.0)
-    taken = side_by_side.seconds(lambda: [training.step(0.0) for _ in range(arguments.steps)])
+    begin = time.perf_counter()
+    for _ in range(arguments.steps):
+        training.step(0.0)
+    taken = time.perf_counter() - begin
     training.end()
-    return training.settings["batch"] * arguments.steps / taken
+    return float(training.settings["batch"] * arguments.steps / taken)
 
 
 def turn_maskloop(arguments: argparse.Namespace, _work: Path) -> float:

@@ -59,7 +59,7 @@ def main() -> None:
     side = 640 if arguments.quick else 2048
     pixels = mosaic(pairs, side)
     image, half = Image(pixels, "YX"), Tiling(tile_shape=(TILE, TILE), overlap=0.5)
-    plain, last = copy.deepcopy(module), copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain, last = copy.deepcopy(module), copy.deepcopy(module).to(memory_format=torch.channels_last)
     ours = UNetSegmenter(module, plan, device="cpu", owns=True)
     windows = {"fp32": quicker(plain, pixels, is_bf16=False), "bf16": quicker(last, pixels, is_bf16=True)}
     labels: dict[str, Callable[[], NDArray[np.generic]]] = {

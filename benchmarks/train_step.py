@@ -79,7 +79,7 @@ def plain_pytorch(plan: Any, samples: Sequence[Any], steps: int) -> Callable[[],
             optimizer.step()
             loss.item()
             ticks.append(time.perf_counter())
-        return batch * steps / (ticks[-1] - ticks[WARM_UP])
+        return float(batch * steps / (ticks[-1] - ticks[WARM_UP]))
 
     return measure
 
@@ -98,7 +98,7 @@ def our_loop(plan: Any, samples: Sequence[Any], steps: int) -> Callable[[], floa
 
         with tempfile.TemporaryDirectory() as folder:
             train(short, samples, folder=Path(folder), is_cancelled=is_cancelled)
-        return plan.batch_size * steps / (ticks[-1] - ticks[WARM_UP])
+        return float(plan.batch_size * steps / (ticks[-1] - ticks[WARM_UP]))
 
     return measure
 

@@ -101,8 +101,8 @@ def demo(
     mode: ModeName = None,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of your images where the files do not tell, such as ZYX.")] = None,
     time: Annotated[
-        Any, typer.Option(metavar="DURATION", parser=parser(read_duration), help="How long to train, such as 75s or 10m.")
-    ] = "75s",
+        Any, typer.Option(metavar="DURATION", parser=parser(read_duration), help="How long to train, such as 100s or 10m.")
+    ] = "100s",
     device: Annotated[
         Any, typer.Option(metavar="auto|cpu|cuda", parser=parser(field_reader(Recipe, "device")), help="Where to train.")
     ] = "auto",

@@ -62,7 +62,7 @@ def run_demo(
     mask_suffix: str = "",
     mode: str | None = None,
     axes: str | None = None,
-    time_s: float = 75.0,
+    time_s: float = 100.0,
     device: str = "auto",
     seed: int = 0,
     overwrite: bool = False,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -34,6 +34,7 @@ __all__ = ["Trained", "train"]
 AVERAGE_DECAY = 0.99
 VALIDATION_COST = 0.15
 """Whole-image validation may take this share of the training's arithmetic."""
+T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
@@ -124,6 +125,7 @@ class _Training:
         self.state = TrainingState(batch_size=plan.batch_size)
         self.clock = time.monotonic()
         self.saved = self.told = 0.0
+        self.validated = time.monotonic()
 
     def run(self, start: dict[str, Tensor] | None) -> Trained | None:
         """Train until epochs, time or patience end, or somebody cancels."""
@@ -132,12 +134,11 @@ class _Training:
         stopped = "epochs"
         try:
             while self.state.epoch < self.plan.epochs:
-                self._epoch()
-                is_last = self.state.epoch == self.plan.epochs or self._time_left() <= 0
-                if is_last or self.state.epoch % self.validation_every == 0:
+                is_time_up = self._epoch()
+                if is_time_up or self.state.epoch == self.plan.epochs or self._is_validation_due():
                     self._validate()
                 self._save()
-                if self._time_left() <= 0:
+                if is_time_up:
                     stopped = "time"
                     break
                 if self.validation.samples and self.state.epoch - self.state.best_epoch >= self.plan.patience:
@@ -167,22 +168,35 @@ class _Training:
         costs = self.validation.pixels * 1.3, plan.steps_per_epoch * plan.batch_size * math.prod(plan.patch_size) * 3
         self.validation_every = min(max(1, plan.epochs // 10), math.ceil(costs[0] / (VALIDATION_COST * costs[1])) or 1)
 
-    def _epoch(self) -> None:
-        """Train on about as many pixels as the training images have."""
+    def _agreed(self, word: T) -> T:
+        """What the first of several devices says: clocks differ, and all must do the same."""
+        return word if self.fabric.world_size == 1 else self.fabric.broadcast(word)
+
+    def _is_validation_due(self) -> bool:
+        """By count, so that a run can be repeated; under a time budget by the clock, so that scoring never eats it."""
+        if self.plan.time_s is None:
+            return self.state.epoch % self.validation_every == 0
+        return self._agreed(time.monotonic() - self.validated >= self.validation.last_s / VALIDATION_COST)
+
+    def _epoch(self) -> bool:
+        """Train on about as many pixels as the training images have; true when the time is up."""
         self.model.train()
         losses = []
         end = (self.state.epoch + 1) * self.plan.steps_per_epoch
         while self.state.step < end:
-            if self.is_cancelled():
+            word = self._agreed("cancelled" if self.is_cancelled() else "time" if self._time_left() <= 0 else "")
+            if word == "cancelled":
                 raise Cancelled("The training was cancelled.", "The best weights so far are kept.")
+            if word == "time":
+                break
             losses.append(self._step())
             self._tell_progress(end)
-            if self._time_left() <= 0:
-                self.state.step = end
+        is_time_up, self.state.step = self.state.step < end, end
         self.state.epoch += 1
         self.epoch_loss = sum(losses) / max(1, len(losses))
         if not self.validation.samples:
             self.report(Metric(epoch=self.state.epoch, values={"loss": self.epoch_loss}))
+        return is_time_up
 
     def _step(self) -> float:
         """One batch; one that does not fit into memory is halved, said aloud, and tried again."""
@@ -209,7 +223,7 @@ class _Training:
             self.fabric.device, memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d
         )
         loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
-        value = float(loss.detach())
+        value = float(self._mean(loss.detach()))
         if not math.isfinite(value):
             where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
             raise _NotFinite(f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}.")
@@ -219,6 +233,9 @@ class _Training:
         self.optimizer.step()
         self.average.update_parameters(self.module)
         return value
+
+    def _mean(self, value: Tensor) -> Tensor:
+        return value if self.fabric.world_size == 1 else self.fabric.all_reduce(value, reduce_op="mean")
 
     def _rate(self) -> float:
         """Share of the peak learning rate: a short rise, then a cosine down to 1 %."""
@@ -249,6 +266,7 @@ class _Training:
             name = f"previews/epoch_{self.state.epoch:04d}.png"
             draw_preview(self.folder / name, scores)
             self.report(Preview(epoch=self.state.epoch, path=name))
+        self.validated = time.monotonic()
         if self.state.best_score is None or scores.score > self.state.best_score:
             self.state.best_score = scores.score
             self._keep(metrics)
