@@ -40,7 +40,7 @@ def speed(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     from nnunet_side import TimedTraining, configuration_for, prepare
 
     configuration = configuration_for(arguments.dataset)
-    prepare(work, arguments.dataset, the_split(arguments), as_foreground=True, batch=arguments.batch)
+    prepare(work, arguments.dataset, the_split(arguments), as_foreground=True)
     planned = TimedTraining(work, configuration).settings
     turns = {"nnU-Net": "turn-nnunet", "maskloop": "turn-maskloop"}
     values = side_by_side.in_turn(
@@ -77,7 +77,7 @@ def turn_nnunet(arguments: argparse.Namespace, work: Path) -> float:
     training = TimedTraining(work, configuration_for(arguments.dataset))
     training.start()
     # What the augmenting processes have prepared by now would be a gift: use it up first.
-    for _ in range(1 if arguments.quick else 2):
+    for _ in range(1 if arguments.quick else 6):
         training.step(0.0)
     begin = time.perf_counter()
     for _ in range(arguments.steps):
@@ -95,8 +95,7 @@ def turn_maskloop(arguments: argparse.Namespace, _work: Path) -> float:
     split = the_split(arguments)
     pairs = [(read_picture(arguments.dataset, picture).read(), read_truth(picture)) for picture in split.training]
     plan = plan_for(pairs, quick=False, base_channels=32, patch_size=(arguments.patch, arguments.patch))
-    # Its steps hold fewer images, so it takes more of them.
-    return our_loop(plan, samples_for(pairs, plan), 1 if arguments.quick else max(12, arguments.steps))()
+    return our_loop(plan, samples_for(pairs, plan), arguments.steps)()
 
 
 def race(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def race(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
 def _race_nnunet(arguments: argparse.Namespace, work: Path, split: Split) -> tuple[list[tuple[float, float]], dict[str, Any]]:
     from nnunet_side import TimedTraining, configuration_for, prepare
 
-    prepare(work, arguments.dataset, split, as_foreground=True, batch=arguments.batch)
+    prepare(work, arguments.dataset, split, as_foreground=True)
     training = TimedTraining(work, configuration_for(arguments.dataset))
     training.start()
     truths = [read_truth(picture) > 0 for picture in split.test]
@@ -169,7 +168,7 @@ def accuracy(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     from nnunet_side import TimedTraining, configuration_for, labels_of, prepare
 
     name, split = arguments.dataset, the_split(arguments)
-    prepare(work, name, split, batch=arguments.batch)
+    prepare(work, name, split)
     training = TimedTraining(work, configuration_for(name))
     training.start()
     trained_s = max(training.train(60 * arguments.minutes))
@@ -201,8 +200,7 @@ def main() -> None:
     parser.add_argument("--what", choices=[*WHATS, *TURNS], default="accuracy")
     parser.add_argument("--dataset", choices=list(DATASETS), default="dsb2018")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--steps", type=int, default=4, help="steps per measurement of the speed")
-    parser.add_argument("--batch", type=int, help="patches per step in place of what nnU-Net plans for a GPU with 8 GB")
+    parser.add_argument("--steps", type=int, default=12, help="steps per measurement of the speed")
     parser.add_argument("--patch", type=int, default=256, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -212,8 +210,7 @@ def main() -> None:
     on = side_by_side.machine()
     with tempfile.TemporaryDirectory() as work:
         result = WHATS[arguments.what](arguments, Path(work))
-    kind = f"_batch{arguments.batch}" if arguments.batch else ""
-    side_by_side.write(f"nnunet_{arguments.what}_{arguments.dataset}{kind}", arguments, result, started_on=on)
+    side_by_side.write(f"nnunet_{arguments.what}_{arguments.dataset}", arguments, result, started_on=on)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ DATASET = "Dataset001_benchmark"
 VARIABLES = ("raw", "preprocessed", "results")
 
 
-def prepare(work: Path, name: str, split: Split, *, as_foreground: bool = False, batch: int | None = None) -> None:
+def prepare(work: Path, name: str, split: Split, *, as_foreground: bool = False) -> None:
     """Write the training images as nnU-Net wants them and let it plan and preprocess.
 
     Parameters
@@ -37,8 +37,6 @@ def prepare(work: Path, name: str, split: Split, *, as_foreground: bool = False,
         The data set; held-out images are not given to nnU-Net.
     as_foreground
         Learn foreground and background only.
-    batch
-        Patches per step in place of what nnU-Net plans (for a GPU with 8 GB).
     """
     for variable in VARIABLES:
         os.environ[f"nnUNet_{variable}"] = str(work / variable)
@@ -57,10 +55,10 @@ def prepare(work: Path, name: str, split: Split, *, as_foreground: bool = False,
         "overwrite_image_reader_writer": "Tiff3DIO" if "Z" in image.axes else "NaturalImage2DIO",
     }
     (raw / "dataset.json").write_text(json.dumps(facts))
-    _plan(work, configuration_for(name), batch)
+    _plan(configuration_for(name))
 
 
-def _plan(work: Path, configuration: str, batch: int | None) -> None:
+def _plan(configuration: str) -> None:
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprint_dataset,
         plan_experiment_dataset,
@@ -69,11 +67,6 @@ def _plan(work: Path, configuration: str, batch: int | None) -> None:
 
     extract_fingerprint_dataset(1, num_processes=1, verbose=False, show_progress_bar=False)
     plan_experiment_dataset(1)
-    path = work / "preprocessed" / DATASET / "nnUNetPlans.json"
-    plans = json.loads(path.read_text())
-    if batch is not None:
-        plans["configurations"][configuration]["batch_size"] = batch
-        path.write_text(json.dumps(plans))
     preprocess_dataset(1, configurations=(configuration,), num_processes=(1,), show_progress_bar=False)
 
 

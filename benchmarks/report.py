@@ -83,23 +83,14 @@ def accuracy(results: dict[str, Result]) -> str:
     """Scores on the held-out images, beside nnU-Net and the published figures."""
     rows = []
     for name, kind in DATASETS.items():
-        ours, theirs = results.get(f"accuracy_{name}"), _nnunet(results, name)
+        ours, theirs = results.get(f"accuracy_{name}"), results.get(f"nnunet_accuracy_{name}")
         if ours is not None:
-            shown = "<br>".join(f"batch {_batch(result)}: {scores(result)}" for result in theirs) or "not measured"
-            rows.append((name, scores(ours), shown, minutes(ours, *theirs), kind.published))
+            both = [ours] if theirs is None else [ours, theirs]
+            rows.append((name, scores(ours), "not measured" if theirs is None else scores(theirs), minutes(*both), kind.published))
     if not rows:
         return NOT_YET
     first = next(result for name, result in results.items() if name.startswith("accuracy_"))
     return table(("data set", "maskloop", "nnU-Net v2", "minutes", "published"), rows) + "\n" + machine_line(first)
-
-
-def _nnunet(results: dict[str, Result], name: str) -> list[Result]:
-    """As nnU-Net plans, and with smaller batches."""
-    return [result for key, result in results.items() if re.fullmatch(rf"nnunet_accuracy_{name}(_batch\d+)?", key)]
-
-
-def _batch(result: Result) -> int:
-    return int(result["settings"]["nnunet"]["batch"])
 
 
 def scores(result: Result) -> str:

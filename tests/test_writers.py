@@ -214,9 +214,9 @@ def test_an_overlay_shows_labels_over_truth(tmp_path: Path) -> None:
     labels[5:15, 5:15], truth[18:28, 20:38] = 1, 1
     overlay_png(tmp_path / "overlay.png", image, labels, truth)
     picture = open_image(tmp_path / "overlay.png").read()
-    assert picture.shape == (30, 40, 3)
-    assert tuple(picture[5, 5]) == (255, 220, 0)
-    assert tuple(picture[18, 20]) == (70, 150, 255)
+    assert picture.shape == (90, 120, 3)  # small images are drawn threefold
+    assert tuple(picture[15, 15]) == (255, 220, 0)
+    assert tuple(picture[54, 60]) == (70, 150, 255)
     assert tuple(picture[0, 0]) == (0, 0, 0)
     assert tuple(picture[0, -1]) == (255, 255, 255)
 
@@ -224,7 +224,7 @@ def test_an_overlay_shows_labels_over_truth(tmp_path: Path) -> None:
 @pytest.mark.parametrize("image", [np.full((9, 9), 7.0), np.full((9, 9), np.nan), np.zeros((9, 9, 3), np.uint8)])
 def test_an_overlay_is_drawn_on_any_image(tmp_path: Path, image: Any) -> None:
     overlay_png(tmp_path / "overlay.png", image, np.eye(9, dtype=int))
-    assert open_image(tmp_path / "overlay.png").shape == (9, 9, 3)
+    assert open_image(tmp_path / "overlay.png").shape == (27, 27, 3)
 
 
 def test_an_overlay_of_another_shape_is_refused(tmp_path: Path) -> None:

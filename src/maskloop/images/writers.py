@@ -32,6 +32,9 @@ LARGEST_CLASSIC_BYTES = 4_000_000_000
 OME_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 
+PICTURE_PX = 768
+"""Pictures to look at are enlarged to about this size, at most threefold."""
+
 
 def smallest_dtype(maximum: int) -> np.dtype[Any]:
     """The smallest unsigned integer type that holds 0..maximum."""
@@ -300,7 +303,7 @@ def overlay_png(path: str | Path, image: NDArray[Any], labels: NDArray[Any], tru
     path
         The PNG file to write.
     image
-        (Y, X) or (Y, X, 3), any type; stretched from its 1st to its 99.8th percentile.
+        (Y, X) or (Y, X, 3), any type; stretched from its 1st to its 99.8th percentile, and enlarged by a whole factor when it is small.
     labels
         (Y, X) integers; outlined in yellow.
     truth
@@ -316,11 +319,17 @@ def overlay_png(path: str | Path, image: NDArray[Any], labels: NDArray[Any], tru
     for mask in (labels, truth):
         if mask is not None and mask.shape != image.shape[:2]:
             raise ImageError(f"The image is {image.shape[:2]}, its labels are {mask.shape}.", "Draw labels over the image they belong to.")
-    picture = _stretch(image)
+    # Outlines are a pixel wide: small images are drawn larger, so that an outline hides less of its object.
+    zoom = min(3, max(1, PICTURE_PX // max(image.shape[:2])))
+    picture = _enlarged(_stretch(image), zoom)
     for mask, colour in ((truth, (70, 150, 255)), (labels, (255, 220, 0))):
         if mask is not None:
-            picture[find_boundaries(mask, mode="inner")] = colour
+            picture[find_boundaries(_enlarged(mask, zoom), mode="inner")] = colour
     _write_png(Path(path), Image(picture, "YXC"), picture.dtype)
+
+
+def _enlarged(pixels: NDArray[Any], zoom: int) -> NDArray[Any]:
+    return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _stretch(image: NDArray[Any]) -> NDArray[np.uint8]:
