@@ -28,7 +28,7 @@ class Tiling(Record):
         None,
         ge=0,
         lt=1,
-        description="Share of a tile that the next one covers again; 0.5 is slow and smooth. Open: 0.25, or more if the model needs it.",
+        description="Share of a tile that the next one covers again; 0.5 is slow and smooth. Open: twice the border that the model does not trust.",
     )
     weighting: Weighting = Field(
         "gaussian",
@@ -135,7 +135,7 @@ def plan_tiles(
         )
     if min((*shape, *tile), default=1) < 1:
         raise UsageError(f"A tile {tuple(tile)} over an image of {tuple(shape)} is not possible.", "Lengths must be 1 or more.")
-    share = overlap if overlap is not None else 0.25
+    share = overlap if overlap is not None else 0.0 if halo is not None else 0.25
     halos = halo if halo is not None and overlap is None else (0,) * len(shape)
     axes = [_plan_axis(*each, share) for each in zip(shape, tile, halos, multiple, strict=True)]
     lengths = tuple(length for length, _ in axes)

@@ -21,10 +21,11 @@ from maskloop.predict.base import OutputSpec
 
 __all__ = ["UNetSegmenter", "load_segmenter"]
 
-TILE_2D = {"cpu": 512, "cuda": 1024}
-TILE_3D = {"cpu": 64, "cuda": 128}
-HALO_LIMIT = {2: 48, 3: 16}
-"""The reach in theory is wider than what moves a score: beyond this the largest change measured is below 1 %."""
+TILE_2D = {"cpu": 640, "cuda": 1024}
+"""On a CPU larger tiles fall out of its caches: 640 px cost as much per pixel as 256 px, 1024 px a fifth more."""
+TILE_3D = {"cpu": 112, "cuda": 160}
+HALO_LIMIT = {2: 64, 3: 24}
+"""The reach in theory is wider than what moves a score: with 64 px no score of a nuclei model moved by 0.01, and no object changed."""
 
 
 class UNetSegmenter:
