@@ -20,10 +20,12 @@ from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.models.data import PatchSampler, Sample, samples_of
 from maskloop.models.loop import Trained, train
 from maskloop.models.plan import make_plan
-from maskloop.models.segmenter import load_segmenter
+from maskloop.models.segmenter import UNetSegmenter, load_segmenter
 from maskloop.models.unet import build_unet
 from maskloop.models.weights_file import load_checkpoint
+from maskloop.predict.base import Segmenter
 from maskloop.predict.segment import segment
+from maskloop.testing import SegmenterContract
 
 
 def discs(
@@ -60,6 +62,18 @@ def small_plan(mode: str, *, classes: int = 2, dims: str = "2d", images: int = 4
         for sample in samples_of(f"pair_{number}", Image(image, axes), Image(labels, axes), plan)
     ]
     return plan, samples
+
+
+class TestUNetSegmenter(SegmenterContract):
+    def make_segmenter(self) -> Segmenter:
+        plan, _ = small_plan("instances")
+        return UNetSegmenter(build_unet(plan.architecture), plan, device="cpu", owns=True)
+
+
+class TestUNetSegmenterInVolumes(SegmenterContract):
+    def make_segmenter(self) -> Segmenter:
+        plan, _ = small_plan("multiclass", classes=3, dims="3d")
+        return UNetSegmenter(build_unet(plan.architecture), plan, device="cpu", owns=True)
 
 
 class Listener:

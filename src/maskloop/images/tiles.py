@@ -28,7 +28,7 @@ class Tiling(Record):
         None,
         ge=0,
         lt=1,
-        description="Share of a tile that the next one covers again; 0.5 is slow and smooth. Open: twice the border that the model does not trust.",
+        description="Share of a tile that the next one covers again. Open: twice the border that the model does not trust.",
     )
     weighting: Weighting = Field(
         "gaussian",

@@ -126,6 +126,7 @@ class _Training:
         self.clock = time.monotonic()
         self.saved = self.told = 0.0
         self.validated = time.monotonic()
+        self.epoch_loss = math.nan
 
     def run(self, start: dict[str, Tensor] | None) -> Trained | None:
         """Train until epochs, time or patience end, or somebody cancels."""
@@ -193,7 +194,8 @@ class _Training:
             self._tell_progress(end)
         is_time_up, self.state.step = self.state.step < end, end
         self.state.epoch += 1
-        self.epoch_loss = sum(losses) / max(1, len(losses))
+        if losses:
+            self.epoch_loss = sum(losses) / len(losses)
         if not self.validation.samples:
             self.report(Metric(epoch=self.state.epoch, values={"loss": self.epoch_loss}))
         return is_time_up

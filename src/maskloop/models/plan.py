@@ -273,7 +273,11 @@ def _schedule(
         reason = f"More than fit into {recipe.time_s:.0f} s; the clock ends the training."
     planned = max(30, math.ceil(wanted / (steps * batch)))
     epochs = say.take("epochs", recipe.epochs, planned, reason)
-    patience = say.take("patience", recipe.patience, max(20, epochs // 3), "A third of the epochs without a better validation score.")
+    if recipe.time_s is None:
+        waits, why = max(20, epochs // 3), "A third of the epochs without a better validation score."
+    else:
+        waits, why = epochs, "The clock ends the training: the learning rate falls until then, and the best often comes last."
+    patience = say.take("patience", recipe.patience, waits, why)
     return epochs, steps, patience
 
 
