@@ -100,6 +100,13 @@ def test_channels_other_than_those_of_the_weights_are_refused_with_both_numbers(
         make_plan(Recipe(), data(channels=3), Architecture(), is_continued=True, machine=LAPTOP)
 
 
+def test_going_on_from_weights_keeps_their_network_and_says_so() -> None:
+    plan = make_plan(Recipe(time_s=60), data(), Architecture(depth=2, base_channels=12), is_continued=True, machine=LAPTOP)
+    assert (plan.architecture.depth, plan.architecture.base_channels) == (2, 12)
+    reasons = {decision.name: (decision.source, decision.reason) for decision in plan.decisions}
+    assert reasons["depth"] == reasons["base_channels"] == ("planned", "That of the weights it goes on from.")
+
+
 def test_a_patch_that_does_not_fit_the_depth_is_refused_with_one_that_does() -> None:
     with pytest.raises(UsageError, match=r"Patch size \(100, 100\)") as caught:
         make_plan(Recipe(patch_size=(100, 100)), data(), Architecture(), machine=LAPTOP)

@@ -27,14 +27,22 @@ PATCHES_BY_DEFAULT = 8_000
 class _Decisions:
     """Collects values with their reasons; a value that a person set wins."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_weights: Collection[str]) -> None:
         self.all: list[Decision] = []
+        self._of_weights = of_weights
 
     def take(self, name: str, chosen: Any, planned: Any, reason: str) -> Any:
+        """The value that a person chose, or else the planned one."""
         value, source = (planned, "planned") if chosen is None else (chosen, "person")
         shown = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         self.all.append(Decision(name=name, value=shown, reason=reason if chosen is None else "Set by a person.", source=source))
         return value
+
+    def take_of_network(self, name: str, chosen: Any, planned: Any, reason: str) -> Any:
+        """The same for a value of the network, which starting weights fix when there are some."""
+        if name in self._of_weights:
+            return self.take(name, None, planned if chosen is None else chosen, "That of the weights it goes on from.")
+        return self.take(name, chosen, planned, reason)
 
 
 def make_plan(
@@ -69,7 +77,7 @@ def make_plan(
         If the data cannot be used with the choices made.
     """
     machine = machine or find_machine(recipe.device)
-    say = _Decisions()
+    say = _Decisions(of_weights=set(Architecture.model_fields) - set(chosen) if is_continued else ())
     fixed = set(Architecture.model_fields) if is_continued else set(chosen)
     precision = say.take("precision", recipe.precision, "bf16" if machine.has_bf16 else "fp32", _precision_reason(machine))
     architecture = _dimensions(architecture, fingerprint, fixed, say)
@@ -127,7 +135,7 @@ def _dimensions(architecture: Architecture, data: Fingerprint, fixed: set[str], 
     volumes = data.spatial_dims == (3,) and data.smallest_shape[0] >= 8
     planned = "3d" if volumes else "2d"
     own = architecture.spatial_dims if "spatial_dims" in fixed else None
-    dims = say.take(
+    dims = say.take_of_network(
         "spatial_dims",
         own,
         planned,
@@ -163,7 +171,9 @@ def _depth(architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed:
         raise UsageError(
             f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.", "Train from scratch to change the network."
         )
-    depth = say.take("depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see 4 px or more.")
+    depth = say.take_of_network(
+        "depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see 4 px or more."
+    )
     return _changed(architecture, depth=depth)
 
 
@@ -224,7 +234,7 @@ def _width(
         seen = speed * recipe.time_s
         planned = 32 if seen >= PATCHES_FOR_32 else 24 if seen >= PATCHES_FOR_32 / 2 else 16 if seen >= PATCHES_FOR_32 / 30 else 8
         reason = f"In {recipe.time_s:.0f} s this machine trains about {seen:.0f} patches at 32 channels; {planned} see enough of them."
-    return _changed(architecture, base_channels=say.take("base_channels", own, planned, reason))
+    return _changed(architecture, base_channels=say.take_of_network("base_channels", own, planned, reason))
 
 
 def _batch(

@@ -109,9 +109,9 @@ def _class_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]],
 
 def _instance_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]) -> tuple[float, dict[str, float]]:
     counts = [instance_scores(ours, truth) for ours, truth in zip(found, truths, strict=True)]
-    total = sum(counts[1:], counts[0])
-    values = total.values()
-    return total.mean_average_precision, values
+    pixels = [class_scores(ours > 0, truth > 0, 2) for ours, truth in zip(found, truths, strict=True)]
+    total, covered = sum(counts[1:], counts[0]), sum(pixels[1:], pixels[0])
+    return total.mean_average_precision, {"dice": covered.mean_dice, "iou": covered.mean_iou, **total.values()}
 
 
 def draw_preview(path: Path, scores: Scores) -> None:

@@ -347,7 +347,7 @@ class Dataset:
             If a pair was removed.
         """
         if isinstance(what, str) and what in ("all", "new"):
-            return [pair for pair in self.pairs if what == "all" or not pair.used_in_checkpoints]
+            return [pair for pair in self.pairs if what == "all" or pair.is_new]
         chosen = [self.get(pair_id.strip()) for pair_id in ([*what.split(",")] if isinstance(what, str) else what)]
         for pair in chosen:
             if pair.state != "active":

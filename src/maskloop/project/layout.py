@@ -206,6 +206,11 @@ class Pair(Record):
     fingerprint: PairFingerprint | None = None
     history: tuple[PairVersion, ...] = ()
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no checkpoint was trained on it yet; one that is kept for validation never is."""
+        return not self.used_in_checkpoints and self.split != "validation"
+
 
 class Manifest(Record):
     """All pairs ever accepted, removed ones included."""

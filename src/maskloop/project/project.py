@@ -39,7 +39,7 @@ class Status(Record):
     mode: str
     classes: tuple[str, ...]
     pair_count: int
-    new_pair_count: int = Field(description="Pairs that no checkpoint has seen.")
+    new_pair_count: int = Field(description="Pairs that no checkpoint was trained on, those kept for validation left out.")
     validation_pair_count: int
     removed_pair_count: int
     group_count: int

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["status_of"]
 
 Value = TypeVar("Value")
+SHOWN = ("loss", "val_loss", "dice", "iou", "ap50", "ap75")
 
 
 def status_of(project: ProjectFolder) -> Status:
@@ -36,18 +37,23 @@ def status_of(project: ProjectFolder) -> Status:
         mode=str(architecture.get("output_mode", config.binary_or_multiclass if config else "binary")),
         classes=tuple(str(name) for name in labels.values()) if isinstance(labels, dict) else (),
         pair_count=len(pairs),
-        new_pair_count=sum(not pair.used_in_checkpoints for pair in pairs),
+        new_pair_count=sum(pair.is_new for pair in pairs),
         validation_pair_count=sum(pair.split == "validation" for pair in pairs),
         removed_pair_count=len(every) - len(pairs),
         group_count=len({pair.group for pair in pairs}),
         checkpoint_count=len(checkpoints),
         latest_checkpoint=latest.checkpoint_id if latest else None,
-        latest_benchmark={**latest.loss_metrics, **latest.dice_iou_metrics} if latest else {},
+        latest_benchmark=_benchmark(latest) if latest else {},
         prediction_count=len(predictions),
         imported_model_count=len(models),
         notes=config.notes if config else "",
         warnings=warnings,
     )
+
+
+def _benchmark(record: CheckpointRecord) -> dict[str, float | None]:
+    every = {**record.loss_metrics, **record.dice_iou_metrics, **record.metrics}
+    return {name: every[name] for name in SHOWN if every.get(name) is not None}
 
 
 def _or(read: Callable[[], Value], otherwise: Value) -> Value:
