@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from maskloop import Project
 from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
 from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, UsageError
 from maskloop.events import Event, Failed, Finished, Message, read_events
+from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
 from maskloop.jobs.base import PredictJob, TrainJob
 from maskloop.models.base import Recipe
@@ -135,6 +137,44 @@ def _killed_after(handle: RunHandle, seconds: float) -> None:
     except subprocess.TimeoutExpired:
         child.send_signal(signal.SIGKILL)
         child.wait()
+
+
+def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: int) -> None:
+    """Kill predictions at random; what lies there is whole at any moment, and the last one completes it."""
+    images = tmp_path / f"images_{seed}"
+    images.mkdir()
+    for number in range(5):
+        write_labels(images / f"field_{number}.tif", simulate_nuclei(shape=(96, 80), count=4, seed=50 + number)[0], axes="YX")
+    undisturbed = tmp_path / f"undisturbed_{seed}"
+    project.predict(images, out=str(undisturbed), device="cpu")
+    out = tmp_path / f"out_{seed}"
+    command = [sys.executable, "-m", "maskloop", "predict", str(project.folder), str(images), "--out", str(out), "--device", "cpu"]
+    random = np.random.default_rng(seed)
+    for _ in range(kills):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(float(random.uniform(1.0, 5.0)))
+        child.kill()
+        child.wait()
+        for path in out.glob("*_labels.tif"):
+            assert np.array_equal(open_labels(path).read(), open_labels(undisturbed / path.name).read())
+    result = project.predict(images, out=str(out), device="cpu")
+    assert result["failed"] == []
+    names = sorted(path.name for path in undisturbed.glob("*.tif"))
+    assert sorted(path.name for path in out.glob("*.tif")) == names
+    assert all(np.array_equal(open_labels(out / name).read(), open_labels(undisturbed / name).read()) for name in names)
+
+
+def test_a_prediction_killed_at_random_is_taken_up(project: Project, tmp_path: Path) -> None:
+    project.train(epochs=1, **SMALL)
+    _predict_through_kills(project, tmp_path, 3, seed=int(time.time()))
+
+
+@pytest.mark.slow
+def test_a_prediction_killed_many_times_is_taken_up(project: Project, tmp_path: Path) -> None:
+    project.train(epochs=1, **SMALL)
+    for seed in range(10):
+        _predict_through_kills(project, tmp_path, 10, seed=seed)
 
 
 def _kill_until_done(project: Project, rounds: int, seed: int) -> int:
