@@ -129,6 +129,21 @@ def test_two_processes_train_one_network(project: Project) -> None:
     assert record.number_of_patches == 2 * record.plan["steps_per_epoch"] * 2 * record.plan["batch_size"]
 
 
+@pytest.mark.parametrize("blocks", [2, 40, 120, 400])
+def test_a_full_disk_ends_a_training_in_words_and_it_can_be_taken_up(project: Project, blocks: int) -> None:
+    words = "--epochs 2 --base-channels 8 --depth 2 --patch 32,32 --device cpu"
+    # A limit on the size of a file stands in for a full disk; SIGXFSZ is ignored, so that writes fail.
+    command = f"trap '' XFSZ; ulimit -f {blocks}; exec '{sys.executable}' -m maskloop train '{project.folder}' {words}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        assert "could not be written: File too large" in ended.stderr
+        assert "Traceback" not in ended.stderr
+    assert blocks > 2 or ended.returncode == 1
+    record = project.train(epochs=2, base_channels=8, depth=2, patch_size=(32, 32), device="cpu")
+    assert record.checkpoint_id in {found.checkpoint_id for found in project.checkpoints.list()}
+    assert len(project.dataset.pairs) == 4
+
+
 def _killed_after(handle: RunHandle, seconds: float) -> None:
     command = [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from maskloop.records import Record
+from maskloop.records import Record, write_errors
 
 __all__ = [
     "Event",
@@ -106,8 +106,14 @@ def silent(_event: Event) -> None:
 
 
 def append_event(path: Path, event: Event) -> None:
-    """Add one event as one line to a journal."""
-    with path.open("ab") as file:
+    """Add one event as one line to a journal.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full or the folder is not writable.
+    """
+    with write_errors(path), path.open("ab") as file:
         # A line torn by a kill must not swallow the next one: begin on a line of our own.
         if file.tell() and _last_byte(path) != b"\n":
             file.write(b"\n")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskloop.errors import ProjectError, RecordError
 
-__all__ = ["Record", "last_good", "read_record", "sync_folder", "write_bytes", "write_record", "write_whole"]
+__all__ = ["Record", "last_good", "read_record", "sync_folder", "write_bytes", "write_errors", "write_record", "write_whole"]
 
 LAST_GOOD = ".last-good"
 
@@ -123,7 +123,7 @@ def _plain(record: Record, name: str) -> str:
     return json.dumps(record.model_dump(mode="json", include={name})[name], ensure_ascii=False)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole: temporary file beside it, flush, fsync, rename, fsync of the folder."""
     with write_whole(path) as file:
         file.write(content)

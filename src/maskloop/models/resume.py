@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from maskloop.records import write_whole
+from maskloop.records import write_bytes
 
 __all__ = ["TrainingState", "load_state", "save_state"]
 
@@ -30,8 +31,9 @@ class TrainingState:
 
 def save_state(path: Path, state: TrainingState, tensors: dict[str, Any]) -> None:
     """Write the state whole: a kill leaves the one before."""
-    with write_whole(path) as file:
-        torch.save({"state": json.dumps(asdict(state)), **tensors}, file)
+    content = io.BytesIO()  # torch tells of a full disk in words of its own; write_bytes tells it in ours
+    torch.save({"state": json.dumps(asdict(state)), **tensors}, content)
+    write_bytes(path, content.getbuffer())
 
 
 def load_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
