@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,37 @@ def test_a_full_disk_ends_a_training_in_words_and_it_can_be_taken_up(project: Pr
     record = project.train(epochs=2, base_channels=8, depth=2, patch_size=(32, 32), device="cpu")
     assert record.checkpoint_id in {found.checkpoint_id for found in project.checkpoints.list()}
     assert len(project.dataset.pairs) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_project_that_may_only_be_read_predicts_into_another_folder(tmp_path: Path) -> None:
+    # Not under pytest's folders: those only root can enter, and root can write anywhere.
+    with tempfile.TemporaryDirectory() as place:
+        project = Project.create(Path(place) / "p", mode="instances")
+        image, labels = simulate_nuclei(shape=(64, 64), count=4, seed=1)
+        project.dataset.accept(image, labels)
+        project.train(epochs=1, **SMALL)
+        write_labels(Path(place) / "new.tif", image, axes="YX")
+        subprocess.run(["chmod", "-R", "a+rX,a-w", place], check=True)
+        out = Path(place) / "out"
+        Path(place).chmod(0o755)
+        out.mkdir(mode=0o777)
+        out.chmod(0o777)
+        before = sorted(path for path in project.folder.rglob("*"))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if os.getuid() == 0:
+                    os.setuid(65534)
+                result = Project.open(project.folder).predict(Path(place) / "new.tif", out=str(out), device="cpu")
+                code = 0 if result["failed"] == [] and not os.access(project.folder, os.W_OK) else 2
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        assert open_labels(out / "new_labels.tif").shape == (64, 64)
+        assert sorted(path for path in project.folder.rglob("*")) == before
+        subprocess.run(["chmod", "-R", "u+w", place], check=True)
 
 
 def _killed_after(handle: RunHandle, seconds: float) -> None:

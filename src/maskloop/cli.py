@@ -315,13 +315,14 @@ def evaluate(
     predictions: Annotated[Path, typer.Option(help="Folder of predicted labels.")],
     masks: Annotated[Path, typer.Option(help="Folder of true masks, called like the images.")],
     mode: ModeName = None,
+    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files where they do not tell, such as ZYX.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="TABLE.CSV", help="Also write the scores as a table (.csv) or as .json.")] = None,
     json: Json = False,
 ) -> None:
     """Compare predictions with the truth: Dice and IoU, and for instances AP, F1, PQ and AJI."""
     from maskloop.jobs.evaluate import evaluate_folders
 
-    found = evaluate_folders(predictions, masks, mode=mode)
+    found = evaluate_folders(predictions, masks, mode=mode, axes=axes)
     if out is not None:
         (found.write_json if out.suffix.lower() == ".json" else found.write_csv)(out)
     answer(found.summary() if json else found, json, show.show_evaluation)

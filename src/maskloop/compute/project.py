@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from maskloop.compute.base import find_interrupted, last_word, start, submit
 from maskloop.events import Report, silent
 from maskloop.jobs.base import PredictJob, TrainJob
+from maskloop.jobs.prediction import ProjectSegmenter, run_prediction
 from maskloop.models.base import Plan, Recipe
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
-
-if TYPE_CHECKING:
-    from maskloop.jobs.prediction import ProjectSegmenter
 
 __all__ = ["Project"]
 
@@ -86,12 +85,13 @@ class Project(ProjectFolder):
             ``written``: paths; ``failed``: path and reason of each file that could not be predicted.
         """
         job = PredictJob(inputs=tuple(str(path) for path in inputs), **choices)
+        if job.out is not None and not os.access(self.folder / "history", os.W_OK):
+            # A project that may only be read (of a facility, say) predicts too: the notes beside the labels are the only record.
+            return run_prediction(self, job, "", report=report, is_cancelled=lambda: False)
         return last_word(_started(find_interrupted(self, job) or submit(self, job), target, report)).result
 
     def segmenter(self, checkpoint: str = "latest", *, device: Literal["auto", "cpu", "cuda"] = "auto") -> ProjectSegmenter:
         """A checkpoint in memory: ``project.segmenter().segment(image)`` gives labels."""
-        from maskloop.jobs.prediction import ProjectSegmenter
-
         return ProjectSegmenter.load(self, checkpoint, device=device)
 
 

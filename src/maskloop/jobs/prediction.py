@@ -50,11 +50,11 @@ def run_prediction(
 
     record = choose_checkpoint(project, job.checkpoint)
     segmenter = load_segmenter(project.checkpoints.path(record.checkpoint_id), device=job.device)
-    waiting = project.history.run_folder(run_id) / "labels"
+    out = project.history.run_folder(run_id) / "labels" if job.out is None else Path(job.out)
     outcome = predict_files(
         list(job.inputs),
         segmenter,
-        out=waiting if job.out is None else Path(job.out),
+        out=out,
         model_id=record.sha256,
         axes=job.axes,
         mirror=job.mirror,
@@ -63,13 +63,11 @@ def run_prediction(
         is_cancelled=is_cancelled,
     )
     done = [(Path(file.source), Path(str(file.output))) for file in outcome.files if file.status != "failed"]
-    written = (
-        [_keep(project, record, run_id, source, labels) for source, labels in done]
-        if job.out is None
-        else [str(labels) for _, labels in done]
-    )
-    # Only now: a run that is killed before goes on with what it had predicted.
-    shutil.rmtree(waiting, ignore_errors=True)
+    written = [str(labels) for _, labels in done]
+    if job.out is None:
+        written = [_keep(project, record, run_id, source, labels) for source, labels in done]
+        # Only now: a run that is killed before goes on with what it had predicted.
+        shutil.rmtree(out, ignore_errors=True)
     failed = [{"source": file.source, "problem": file.problem, "way_out": file.way_out} for file in outcome.failed]
     return {"checkpoint_id": record.checkpoint_id, "written": written, "failed": failed}
 
