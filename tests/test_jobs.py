@@ -17,7 +17,7 @@ import pytest
 
 from maskloop import Project
 from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
-from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, UsageError
+from maskloop.errors import Cancelled, IncompatibleWeights, MaskloopError, NotFound, UsageError
 from maskloop.events import Event, Failed, Finished, Message, read_events
 from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
@@ -101,6 +101,16 @@ def test_a_failed_run_says_why_in_its_journal(project: Project) -> None:
     events, _ = read_events(handle.folder / "events.jsonl")
     assert isinstance(events[-1], Failed)
     assert run_state(project, handle.run_id) == "failed"
+
+
+def test_a_run_that_was_cancelled_early_is_taken_up_again(project: Project) -> None:
+    job = TrainJob(recipe=Recipe(epochs=3, **SMALL))
+    handle = submit(project, job)
+    with pytest.raises(Cancelled, match="before its first validation"):
+        start(handle, report=lambda event: handle.cancel() if isinstance(event, Message) else None)
+    found = find_interrupted(project, job)
+    assert found is not None
+    assert project.train(epochs=3, **SMALL).run_id == handle.run_id
 
 
 def test_one_group_means_no_validation_score(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from maskloop.records import write_record
 
 __all__ = ["RunHandle", "RunState", "find_interrupted", "run_state", "start", "submit"]
 
+FROM_OUTSIDE = ("Cancelled", "ProjectError", "ProjectLocked")
+"""Ends that came from outside (somebody stopped it, a full disk): the same job started again goes on where it was."""
 RunState = Literal["submitted", "running", "finished", "failed", "interrupted"]
 
 
@@ -95,7 +97,7 @@ def run_state(project: ProjectFolder, run_id: str) -> RunState:
     if isinstance(events[-1], Finished):
         return "finished"
     if isinstance(events[-1], Failed):
-        return "failed"
+        return "interrupted" if events[-1].error in FROM_OUTSIDE else "failed"
     return "running" if _is_locked(project.history.run_folder(run_id)) else "interrupted"
 
 
