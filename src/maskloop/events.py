@@ -144,9 +144,8 @@ def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
     return events, start + len(whole) + len(newline)
 
 
-def follow_events(path: Path, is_alive: Callable[[], bool], *, poll_s: float = 0.1) -> Iterator[Event]:
-    """Yield events as they come, until the last word or until the run is gone without one."""
-    position = 0
+def follow_events(path: Path, is_alive: Callable[[], bool], *, position: int = 0, poll_s: float = 0.1) -> Iterator[Event]:
+    """Yield events from byte `position` on as they come, until the last word or until the run is gone without one."""
     while True:
         alive = is_alive()
         events, position = read_events(path, position)

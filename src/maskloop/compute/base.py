@@ -31,6 +31,8 @@ class RunHandle:
     run_id: str
     child: subprocess.Popen[bytes] | None = None
     """The process that executes it, when this one started it."""
+    position: int = 0
+    """Byte of the journal to follow from: a run that is taken up again keeps what it said before, its last word included."""
 
     @property
     def folder(self) -> Path:
@@ -44,7 +46,7 @@ class RunHandle:
     def follow(self) -> Iterator[Event]:
         """Events as they come, until the run's last word; one that ends without is reported as failed."""
         last: Event | None = None
-        for last in follow_events(self.folder / EVENTS, self.is_alive):
+        for last in follow_events(self.folder / EVENTS, self.is_alive, position=self.position):
             if isinstance(last, Finished | Failed) and self.child is not None:
                 self.child.wait()
             yield last
@@ -75,6 +77,8 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
     MaskloopError
         What went wrong, when it runs in this thread.
     """
+    journal = handle.folder / EVENTS
+    handle.position = journal.stat().st_size if journal.exists() else 0
     if target == "inline":
         execute(handle.project, handle.run_id, report=report)
         return handle
