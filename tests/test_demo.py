@@ -33,7 +33,7 @@ def test_the_demo_goes_the_whole_way_and_tells_what_it_measured(tmp_path: Path) 
         rows = list(csv.DictReader(table))
     assert len(rows) == 5
     assert float(rows[-1]["dice"]) == pytest.approx(result.scores["dice"])
-    assert open_image(result.files["picture"]).shape == (256, 256, 3)
+    assert open_image(result.files["picture"]).shape == (768, 768, 3)  # drawn threefold
     assert {"dice", "ap50"} <= set(result.scores)
     project = ProjectFolder.open(result.files["project"])
     unseen = {path.name for path in (tmp_path / "demo" / "unseen" / "images").iterdir()}
