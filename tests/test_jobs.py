@@ -113,6 +113,18 @@ def test_a_run_that_was_cancelled_early_is_taken_up_again(project: Project) -> N
     assert project.train(epochs=3, **SMALL).run_id == handle.run_id
 
 
+def test_the_projects_settings_are_followed_where_a_training_leaves_them_open(project: Project) -> None:
+    switches = {"horizontal_flip": False, "intensity_jitter": False}
+    project.update_config(patch_size=48, batch_size=3, normalization_mode="z_score", augmentation_settings=switches)
+    plan = project.plan(epochs=1, depth=2)
+    assert (plan.patch_size, plan.batch_size, plan.normalization.mode) == ((48, 48), 3, "z_score")
+    assert (plan.augmentation.horizontal_flip, plan.augmentation.intensity_jitter, plan.augmentation.vertical_flip) == (False, 0, True)
+    assert project.plan(epochs=1, depth=2, batch_size=5).batch_size == 5
+    project.update_config(normalization_mode="by eye")
+    with pytest.raises(UsageError, match=r"setting for normalization\.mode does not fit"):
+        project.plan(epochs=1)
+
+
 def test_one_group_means_no_validation_score(tmp_path: Path) -> None:
     single = Project.create(tmp_path / "one", mode="instances")
     image, labels = simulate_nuclei(shape=(64, 64), count=4, seed=1)

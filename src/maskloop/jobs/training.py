@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from maskloop.errors import TrainingFailed, UsageError
 from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
+from maskloop.images.normalize import Normalization
 from maskloop.jobs.base import TrainJob
-from maskloop.models.base import Architecture, Plan
+from maskloop.models.base import Architecture, Augmentation, Plan, Recipe
 from maskloop.models.compatibility import require_compatible
 from maskloop.models.plan import make_plan
 from maskloop.project.layout import CheckpointRecord
@@ -49,12 +52,48 @@ def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     """The plan that this job would train by; changes nothing."""
     architecture, start = _architecture(project, job)
     return make_plan(
-        job.recipe,
+        _recipe(project, job.recipe),
         project.dataset.fingerprint(),
         architecture,
         chosen=_chosen(project),
         is_continued=start["training_mode"] != "train_from_scratch",
     )
+
+
+def _recipe(project: ProjectFolder, recipe: Recipe) -> Recipe:
+    """The choices of the job; those it leaves open are taken from the project's settings, as far as somebody set them there."""
+    config = project.config
+    kept: dict[str, Any] = {
+        "epochs": config.epochs if recipe.time_s is None else None,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "patch_size": None if config.patch_size is None else (config.patch_size,),
+        "validation_share": config.validation_split,
+    }
+    if config.normalization_mode != Normalization().mode:
+        kept["normalization"] = {"mode": config.normalization_mode}
+    if config.augmentation_settings:
+        kept["augmentation"] = _switches(config.augmentation_settings)
+    chosen = {name: getattr(recipe, name) for name in Recipe.model_fields if getattr(recipe, name) is not None}
+    try:
+        return Recipe.model_validate({name: value for name, value in kept.items() if value is not None} | chosen)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        problem = f"The project's setting for {name} does not fit: {first['msg']}."
+        raise UsageError(problem, "Choose a value for this training, or change the setting.") from None
+
+
+def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Augmentation as the settings keep it: a number, or a switch that turns the usual strength on or off."""
+    usual = Augmentation()
+    values = {
+        name: (getattr(usual, name) if value else 0) if isinstance(value, bool) and isinstance(getattr(usual, name, None), float) else value
+        for name, value in settings.items()
+    }
+    if 90 not in list(settings.get("rotation_degrees", (90,))):
+        values.setdefault("free_rotation", False)
+    return values
 
 
 def run_training(
@@ -92,7 +131,8 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     if not project.dataset.pairs:
         raise UsageError("There is no pair to train on.", "Add some: maskloop add DIR --images FOLDER --masks FOLDER.")
     # Over all pairs, not the selected ones: scores of one training can then be compared with those of the next.
-    split = project.dataset.split(project.dataset.pairs, share=job.recipe.validation_share, seed=job.recipe.seed)
+    share = _recipe(project, job.recipe).validation_share
+    split = project.dataset.split(project.dataset.pairs, share=0.2 if share is None else share, seed=job.recipe.seed)
     training = tuple(pair.pair_id for pair in selected if pair.pair_id not in split.validation)
     if not training and job.pairs == "new":
         raise UsageError("No pair is new since the last checkpoint.", "Accept new pairs, or train on all: --pairs all.")

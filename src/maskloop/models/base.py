@@ -109,7 +109,9 @@ class Recipe(Record):
     base_channels: int | None = Field(None, ge=1, description="Feature channels of the first level.")
     depth: int | None = Field(None, ge=1, le=7, description="How often the resolution is halved.")
     precision: Precision | None = Field(None, description="Arithmetic of the network.")
-    validation_share: float = Field(0.2, ge=0, le=0.9, description="Share of the pairs kept for validation, by group.")
+    validation_share: float | None = Field(
+        None, ge=0, le=0.9, description="Share of the pairs kept for validation, by group; left open, that of the project's settings."
+    )
     seed: int = Field(0, ge=0, description="Start of all random numbers.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     devices: int = Field(1, ge=1, description="GPUs (or processes) to train on.")
