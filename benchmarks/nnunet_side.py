@@ -165,7 +165,7 @@ class TimedTraining:
         self.trainer.train_step(next(self.trainer.dataloader_train))
         self.iterations += 1
 
-    def train(self, seconds: float, *, stops: Sequence[float] = (1.0,)) -> Iterator[float]:
+    def train(self, seconds: float, *, stops: Sequence[float] = (1.0,), clock: Callable[[], float] = time.perf_counter) -> Iterator[float]:
         """Train for so many seconds; the clock stands still while the caller looks at a stop.
 
         Yields
@@ -175,9 +175,9 @@ class TimedTraining:
         """
         spent, waiting = 0.0, list(stops)
         while waiting:
-            begin = time.perf_counter()
+            begin = clock()
             self.step(min(spent / seconds, 0.999))
-            spent += time.perf_counter() - begin
+            spent += clock() - begin
             if spent >= waiting[0] * seconds:
                 while waiting and spent >= waiting[0] * seconds:
                     waiting.pop(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -17,6 +18,7 @@ from typing import Any
 BENCHMARKS = Path(__file__).parent
 RESULTS = BENCHMARKS / "results"
 DATA = Path(os.environ.get("MASKLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 LIBRARIES = ("torch", "numpy", "lightning-fabric", "monai", "nnunetv2")
 
 
@@ -35,7 +37,7 @@ def machine() -> dict[str, Any]:
     names = set(_cpu_facts("model name")) or {platform.processor() or "unknown"}
     return {
         "cpu": ", ".join(sorted(names)),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": CORES,
         "bf16": any("avx512_bf16" in flags or "amx_bf16" in flags for flags in _cpu_facts("flags")),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -72,6 +74,19 @@ def seconds(call: Callable[[], object]) -> float:
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
+
+
+def core_s() -> float:
+    """Seconds for which all cores of this machine have worked for this process and those it started (Linux).
+
+    A clock for "ten minutes of two cores each" that stands still while another program has the cores.
+    """
+    ticks = 0
+    for child in multiprocessing.active_children():
+        # Fields 14 and 15 of stat(5): user and system time; the name before them may hold spaces.
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return (time.process_time() + ticks / os.sysconf("SC_CLK_TCK")) / CORES
 
 
 def sides(values: Mapping[str, Sequence[float]], unit: str) -> dict[str, Any]:
