@@ -132,11 +132,26 @@ def _race(result: Result) -> str:
     return "\n".join([words, claims(result), table(("side", "trained", "Dice"), rows), machine_line(result), settings_line(result)])
 
 
+def window(results: dict[str, Result]) -> str:
+    """The longest stall of each phase, with the dock and without it."""
+    if "window" not in results:
+        return NOT_YET
+    result = results["window"]
+    alone, dock = result["phases"]["napari"], result["phases"]["maskloop"]
+    rows = [
+        (phase, f"{found['longest_ms']:.0f}", f"{found['worked_ms']:.0f}", f"{alone[phase]['longest_ms']:.0f}" if phase in alone else "")
+        for phase, found in dock.items()
+    ]
+    head = ("phase", "longest stall with the dock (ms)", "of it at most worked (ms)", "napari alone (ms)")
+    return "\n".join([table(head, rows), claims(result), machine_line(result), settings_line(result)])
+
+
 SECTIONS: dict[str, Callable[[dict[str, Result]], str]] = {
     "accuracy": accuracy,
     "splits": splits,
     "nnunet_speed": nnunet_speed,
     "nnunet_race": nnunet_race,
+    "window": window,
 }
 
 

@@ -39,6 +39,38 @@ def test_a_record_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFac
     assert read_record(path, Tree) == tree
 
 
+@given(trees, st.lists(st.builds(Leaf, name=st.text()), max_size=3))
+def test_entries_that_did_not_change_are_taken_over(tmp_path_factory: pytest.TempPathFactory, tree: Tree, more: list[Leaf]) -> None:
+    path = tmp_path_factory.mktemp("tree") / "tree.json"
+    write_record(path, tree)
+    before = read_record(path, Tree)
+    write_record(path, Tree(title="another", leaves=(*more, *tree.leaves)))
+    after = read_record(path, Tree, before=before)
+    assert after == Tree(title="another", leaves=(*more, *tree.leaves))
+    assert {id(leaf) for leaf in after.leaves[len(more) :]} <= {id(leaf) for leaf in before.leaves}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"title": "in one line", "leaves": [{"name": "a"}]}',
+        '{\n"title": "in one line",\n"leaves": [\n{"name":\n"a"}\n]\n}',
+        '{\r\n"title": "in one line",\r\n"leaves": [\r\n{"name": "a"}\r\n]\r\n}',
+    ],
+)
+def test_a_record_that_a_person_laid_out_is_read_too(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tree.json"
+    path.write_bytes(text.encode())
+    assert read_record(path, Tree) == Tree(title="in one line", leaves=(Leaf(name="a"),))
+
+
+def test_a_broken_entry_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tree.json"
+    path.write_text('{\n"leaves": [\n{"name":"a"},\n{"nam":"b"}\n]\n}\n')
+    with pytest.raises(RecordError, match=r"is broken at leaves\.1\.name"):
+        read_record(path, Tree)
+
+
 def test_the_copy_before_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "tree.json"
     for title in ("first", "second", "third"):

@@ -333,14 +333,19 @@ def evaluate(
 def execute(
     folder: Folder,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run; 'maskloop runs DIR' lists them.")],
+    runs: Annotated[Path | None, typer.Option(help="Folder the run lies in instead, for a project that may only be read.")] = None,
     json: Json = False,
 ) -> None:
     """Execute a run that was submitted, or go on with one that was interrupted (for queues and scripts)."""
     from maskloop.compute.project import Project
     from maskloop.jobs.execute import execute as work
+    from maskloop.project.history import History
 
+    project = Project.open(folder)
+    if runs is not None:
+        project.history = History(project, runs_folder=runs)
     with RunView(to_stderr=json) as view:
-        result = work(Project.open(folder), run, report=view)
+        result = work(project, run, report=view)
     answer(result, json, partial(show_facts, f"Run {run} is done"))
 
 

@@ -6,6 +6,8 @@
     |-- AxesError        (ValueError)  axes are missing, ambiguous or do not fit the array
     |-- ImageError       (ValueError)  an image cannot be read or used
     |-- MaskError        (ValueError)  a mask cannot be accepted as it is
+    |   |-- EmptyMask                  nothing is drawn on it, and nobody said that this is meant
+    |   `-- KnownPixels                the image is in the project already
     |-- UsageError       (ValueError)  the choice made does not exist or does not fit
     |-- ProjectError     (OSError)     the project folder is missing, broken or not writable
     |   |-- RecordError                a record of the folder is broken or missing
@@ -23,8 +25,10 @@ from __future__ import annotations
 __all__ = [
     "AxesError",
     "Cancelled",
+    "EmptyMask",
     "ImageError",
     "IncompatibleWeights",
+    "KnownPixels",
     "MaskError",
     "MaskloopError",
     "MissingExtra",
@@ -68,6 +72,26 @@ class ImageError(MaskloopError, ValueError):
 
 class MaskError(MaskloopError, ValueError):
     """A mask cannot be accepted as it is."""
+
+
+class EmptyMask(MaskError):
+    """Nothing is drawn on the mask (or its rule leaves nothing of it), and nobody said that this is meant."""
+
+
+class KnownPixels(MaskError):
+    """The image is in the project already.
+
+    Parameters
+    ----------
+    problem, way_out
+        As for any error.
+    pair_id
+        Of the pair that has these pixels.
+    """
+
+    def __init__(self, problem: str, way_out: str, pair_id: str = "") -> None:
+        super().__init__(problem, way_out)
+        self.pair_id = pair_id
 
 
 class UsageError(MaskloopError, ValueError):

@@ -126,13 +126,13 @@ def _last_byte(path: Path) -> bytes:
         return file.read(1)
 
 
-def read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
-    """Events from byte `start` on, and the byte to go on from; only lines ended by a newline are read."""
+def read_events(path: Path, start: int = 0, *, end: int | None = None) -> tuple[list[Event], int]:
+    """Events from byte `start` on (and before byte `end`), and the byte to go on from; only lines ended by a newline are read."""
     if not path.exists():
         return [], start
     with path.open("rb") as file:
         file.seek(start)
-        content = file.read()
+        content = file.read(-1 if end is None else end - start)
     whole, newline, _torn = content.rpartition(b"\n")
     events: list[Event] = []
     for line in whole.split(b"\n") if newline else ():

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,6 +23,8 @@ from maskloop.errors import ProjectError, RecordError
 __all__ = ["Record", "last_good", "read_record", "sync_folder", "write_bytes", "write_errors", "write_record", "write_whole"]
 
 LAST_GOOD = ".last-good"
+_LIST = re.compile(rb'"(\w+)": \[')
+"""How the list of a record begins, on a line of its own."""
 
 
 class Record(BaseModel):
@@ -49,8 +52,17 @@ def last_good(path: Path) -> Path:
     return path.with_name(path.name + LAST_GOOD)
 
 
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None = None) -> AnyRecord:
     """Read a record file.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    kind
+        The record it holds.
+    before
+        What was read last time: of its entries those whose lines are the same are taken over, not read again.
 
     Raises
     ------
@@ -64,12 +76,53 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
         raise RecordError(f"Record '{path}' is missing.", _way_out(path)) from None
     except OSError as error:
         raise RecordError(f"Record '{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+    record = _read_lines(content, kind, before)
+    if record is not None:
+        return record
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RecordError(f"Record '{path}' is broken at {where}: {first['msg']}.", _way_out(path)) from None
+
+
+def _read_lines(content: bytes, kind: type[AnyRecord], before: AnyRecord | None) -> AnyRecord | None:
+    """A record of the layout that `write_record` gives it, read entry by entry; None for any other.
+
+    One call for ten thousand pairs would hold all threads of the process, a window among them, until it is done.
+    """
+    rest: list[bytes] = []
+    lists: dict[str, list[bytes]] = {}
+    entries: list[bytes] | None = None
+    for line in content.split(b"\n"):
+        if entries is not None and not line.startswith(b"]"):
+            entries.append(line.removesuffix(b","))
+            continue
+        rest.append(line)
+        opened = _LIST.fullmatch(line)
+        entries = lists.setdefault(opened[1].decode(), []) if opened else None
+    try:
+        record = kind.model_validate_json(b"\n".join(rest))
+        found = {name: tuple(_read_entries(lines, _entry_kind(kind, name), getattr(before, name, ()))) for name, lines in lists.items()}
+    except (ValidationError, LookupError):
+        return None
+    return record.model_copy(update=found)
+
+
+def _entry_kind(kind: type[Record], name: str) -> type[Record]:
+    entry: type[Record] = get_args(kind.model_fields[name].annotation)[0]
+    return entry
+
+
+def _read_entries(lines: list[bytes], kind: type[Record], before: tuple[Record, ...]) -> Iterator[Record]:
+    known = {entry.json_line.encode(): entry for entry in before}
+    for line in lines:
+        entry = known.get(line)
+        if entry is None:
+            entry = kind.model_validate_json(line)
+            entry.__dict__["json_line"] = line.decode()
+        yield entry
 
 
 def _way_out(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,8 @@ __all__ = ["RunHandle", "RunState", "find_interrupted", "run_state", "start", "s
 
 FROM_OUTSIDE = ("Cancelled", "ProjectError", "ProjectLocked")
 """Ends that came from outside (somebody stopped it, a full disk): the same job started again goes on where it was."""
+_CHILDREN: list[subprocess.Popen[bytes]] = []
+"""Runs outlive the handle that started them, and whoever started them should still collect what is left of them."""
 RunState = Literal["submitted", "running", "finished", "failed", "interrupted"]
 
 
@@ -40,17 +42,23 @@ class RunHandle:
         return self.project.history.run_folder(self.run_id)
 
     def is_alive(self) -> bool:
-        """Whether the process that executes it still lives, as far as this process knows."""
-        return self.child is not None and self.child.poll() is None
+        """Whether a process executes it: the child that was started here, or any that holds the run's lock."""
+        return _is_locked(self.folder) if self.child is None else self.child.poll() is None
 
-    def follow(self) -> Iterator[Event]:
-        """Events as they come, until the run's last word; one that ends without is reported as failed."""
+    def follow(self, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Events as they come, until the run's last word; one that ends without is reported as failed.
+
+        Parameters
+        ----------
+        is_stopped
+            Asked between events: whether to leave off; the run goes on.
+        """
         last: Event | None = None
-        for last in follow_events(self.folder / EVENTS, self.is_alive, position=self.position):
+        for last in follow_events(self.folder / EVENTS, lambda: not is_stopped() and self.is_alive(), position=self.position):
             if isinstance(last, Finished | Failed) and self.child is not None:
                 self.child.wait()
             yield last
-        if not isinstance(last, Finished | Failed):
+        if not is_stopped() and not isinstance(last, Finished | Failed):
             log = self.folder / "stderr.txt"
             tail = log.read_text(encoding="utf-8", errors="replace")[-500:].strip() if log.exists() else ""
             problem = f"The run {self.run_id} ended without a last word" + (f": {tail}" if tail else ".")
@@ -82,14 +90,18 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
     if target == "inline":
         execute(handle.project, handle.run_id, report=report)
         return handle
+    history = handle.project.history
+    elsewhere = ["--runs", str(history.runs_folder)] if history.is_elsewhere else []
     with (handle.folder / "stderr.txt").open("ab") as errors:
         handle.child = subprocess.Popen(
-            [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id],
+            [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id, *elsewhere],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
+    _CHILDREN.append(handle.child)
+    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
     return handle
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from maskloop.errors import MaskError, UsageError
+from maskloop.errors import EmptyMask, MaskError, UsageError
 from maskloop.images.image import Image
 from maskloop.records import Record
 
-__all__ = ["LabelSummary", "MaskPreparation", "MaskRule", "PreparedMask", "check_pair", "default_rule", "prepare_mask"]
+__all__ = ["LabelSummary", "MaskPreparation", "MaskRule", "PreparedMask", "check_pair", "default_rule", "foresee_mask", "prepare_mask"]
 
 MaskMode = Literal["merge_nonzero_to_foreground", "keep_labels_as_multiclass", "manual_label_map", "keep_instances"]
 LabelTransform = Literal["nonzero_to_foreground", "keep_labels", "manual_label_map", "keep_instances"]
@@ -168,6 +168,29 @@ def prepare_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, na
     return PreparedMask(labels, _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes))
 
 
+def foresee_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, name: str = "mask") -> dict[int, int]:
+    """What `prepare_mask` would save for each label, without making the new mask.
+
+    Parameters
+    ----------
+    mask, rule, num_classes, name
+        As for `prepare_mask`.
+
+    Returns
+    -------
+    saved
+        Each label of the mask, background 0 included where it occurs, to the label that is saved; ascending.
+
+    Raises
+    ------
+    MaskError
+        As `prepare_mask`, but an empty mask is foreseen like any other.
+    """
+    found = _labels_in(_as_labels(mask, name), name)
+    saved, _ = _saved_labels(found, rule, num_classes, name)
+    return dict(zip(found.tolist(), saved.tolist(), strict=True))
+
+
 def _as_labels(mask: NDArray[Any], name: str) -> NDArray[Any]:
     if mask.ndim < 2 or mask.size == 0:
         raise MaskError(f"Mask '{name}' has no image plane: its shape is {mask.shape}.", "Choose a mask with at least rows and columns.")
@@ -269,12 +292,12 @@ def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: st
         )
 
 
-def _empty(found: NDArray[np.int64], size: int, name: str) -> MaskError:
+def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
     if found.any():
         problem = f"Mask '{name}' is empty after the label map: it sends all of its {_listed(found.tolist())} to background."
     else:
         problem = f"Mask '{name}' is empty: all {_pixels(size)} are 0 (background)."
-    return MaskError(problem, "Draw what should be found; or, if there is truly nothing here, accept it with allow_empty.")
+    return EmptyMask(problem, "Draw what should be found; or, if there is truly nothing here, accept it with allow_empty.")
 
 
 def _translate(source: NDArray[Any], found: NDArray[np.int64], saved: NDArray[np.int64]) -> NDArray[Any]:

@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 
-__all__ = ["MAX_DISTANCE", "MIN_SHARED", "count_shared_landmarks", "find_near_duplicates", "hash_distances", "perceptual_hash"]
+__all__ = [
+    "MAX_DISTANCE",
+    "MIN_SHARED",
+    "count_shared_landmarks",
+    "find_near_duplicates",
+    "find_near_duplicates_among",
+    "hash_distances",
+    "perceptual_hash",
+]
 
 SIDE = 16
 HASH_DIGITS = SIDE * SIDE // 4
@@ -36,6 +44,9 @@ LANDMARKS = 32
 LANDMARK_DIGITS = 8
 MIN_SHARED = 3
 """Images with so many landmarks in common overlap. One in a hundred pairs of dsb2018 shares one by chance, none shares two."""
+BLOCK = 256
+"""So many hashes are compared with all others at a time: a matter of memory."""
+MAX_SHARERS = 64
 REACH = 20
 APART = 10
 MAX_SIDE = 2048
@@ -85,12 +96,75 @@ def find_near_duplicates(new: str, known: Sequence[str], *, max_distance: int = 
     return [int(at) for at in near[np.argsort(distances[near], kind="stable")]]
 
 
+def find_near_duplicates_among(hashes: Sequence[str], *, since: int = 0) -> dict[int, list[int]]:
+    """For many hashes at once, what `find_near_duplicates` finds for each among the others.
+
+    Parameters
+    ----------
+    hashes
+        Hashes; an empty one matches nothing.
+    since
+        Only pairs of hashes of which one stands here or later: the others were compared before.
+
+    Returns
+    -------
+    near
+        Places of the near-duplicates of each place that has any, ascending, both ways.
+    """
+    usable = np.array([at for at, text in enumerate(hashes) if len(text) >= HASH_DIGITS], dtype=np.int64)
+    found: set[tuple[int, int]] = set()
+    if len(usable):
+        signs = _signs([hashes[at] for at in usable])
+        flat = np.ascontiguousarray(signs.reshape(len(usable), -1).T)
+        first = int(np.searchsorted(usable, since))
+        for start in range(first, len(usable), BLOCK):
+            for ours, theirs in _alike(signs[start : start + BLOCK], flat[:, : start + BLOCK]):
+                found.add((int(usable[start + ours]), int(usable[theirs])))
+    found |= _overlapping(hashes, since)
+    near: dict[int, list[int]] = {}
+    both_ways = {*found, *((other, one) for one, other in found)}
+    for one, other in sorted(both_ways):
+        if one != other:
+            near.setdefault(one, []).append(other)
+    return near
+
+
+def _alike(signs: NDArray[np.float32], known: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
+    """Rows of `signs` and columns of `known` whose wholes are near each other in any orientation."""
+    is_near = np.zeros((len(signs), known.shape[1]), bool)
+    for view in _orientations(signs):
+        is_near |= np.abs(view.reshape(len(signs), -1) @ known) >= SIDE * SIDE - 1 - 2 * MAX_DISTANCE
+    for ours, theirs in np.argwhere(is_near):
+        yield int(ours), int(theirs)
+
+
+def _overlapping(hashes: Sequence[str], since: int) -> set[tuple[int, int]]:
+    """Places of hashes that share enough landmarks; of one that very many share, only those next to each other are compared."""
+    landmarks, owners = _landmarks_of(hashes), _owners(hashes)
+    order = np.lexsort((owners, landmarks))
+    landmarks, owners = landmarks[order], owners[order]
+    shared = []
+    for step in range(1, MAX_SHARERS):
+        is_same = landmarks[step:] == landmarks[:-step]
+        if not is_same.any():
+            break
+        one, other = owners[:-step][is_same], owners[step:][is_same]
+        is_new = (other >= since) & (one != other)
+        shared.append(one[is_new] * len(hashes) + other[is_new])
+    pairs, counts = np.unique(np.concatenate([*shared, np.empty(0, np.int64)]), return_counts=True)
+    return {divmod(int(pair), len(hashes)) for pair in pairs[counts >= MIN_SHARED]}
+
+
+def _owners(hashes: Sequence[str]) -> NDArray[np.int64]:
+    """Which hash each landmark is of."""
+    return np.repeat(np.arange(len(hashes)), [max(0, len(text) - HASH_DIGITS) // LANDMARK_DIGITS for text in hashes])
+
+
 def count_shared_landmarks(new: str, known: Sequence[str]) -> NDArray[np.int64]:
     """Number of landmarks in common with each known hash, int64 of shape ``(len(known),)``."""
     ours = _landmarks_of([new])
     theirs = _landmarks_of(known)
-    owners = np.repeat(np.arange(len(known)), [max(0, len(text) - HASH_DIGITS) // LANDMARK_DIGITS for text in known])
-    return np.bincount(owners[np.isin(theirs, ours)], minlength=len(known)).astype(np.int64)
+    return np.bincount(_owners(known)[np.isin(theirs, ours)], minlength=len(known)).astype(np.int64)
 
 
 def _landmarks_of(hashes: Sequence[str]) -> NDArray[np.uint32]:
@@ -127,7 +201,7 @@ def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
 def _orientations(signs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     straight = np.ones(SIDE, np.float32)
     mirrored = np.where(np.arange(SIDE) % 2, -1, 1).astype(np.float32)
-    for view in (signs, signs.T):
+    for view in (signs, np.swapaxes(signs, -1, -2)):
         for rows in (straight, mirrored):
             for columns in (straight, mirrored):
                 yield view * rows[:, None] * columns

@@ -28,6 +28,9 @@ class PredictJob(Record):
 
     kind: Literal["predict"] = "predict"
     inputs: tuple[str, ...] = Field(description="Files, folders and patterns.")
+    origins: tuple[str, ...] = Field(
+        (), description="Where each input came from, when it is a copy made for this job (the pixels of a layer); kept as its source."
+    )
     out: str | None = Field(None, description="Folder to write to; the project's predictions when left out.")
     checkpoint: str = Field("latest", description="A checkpoint id, or latest.")
     axes: str | None = Field(None, description="Axes of the inputs, where the files do not tell.")

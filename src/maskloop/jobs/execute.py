@@ -101,7 +101,8 @@ def _only_one(folder: Path, run_id: str) -> Iterator[None]:
     (folder / CANCEL).unlink(missing_ok=True)
     lock = FileLock(folder / ".run.lock")
     try:
-        lock.acquire(timeout=0)
+        # Not at once: whoever asks whether the run lives holds the lock for a moment.
+        lock.acquire(timeout=1)
     except Timeout:
         raise UsageError(f"The run {run_id} is already being executed.", "Follow it, or cancel it first.") from None
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from maskloop.errors import IncompatibleWeights, UsageError
+from maskloop.events import Report, silent
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import PairTable, match_pairs, read_pair_table
 from maskloop.models.base import Architecture
@@ -56,8 +57,12 @@ def add_pairs(
     dry_run: bool = False,
     rule: MaskRule | None = None,
     allow_empty: bool = False,
+    report: Report = silent,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
     """Accept the pairs that `find_pairs` finds, or put a corrected file in the place of one pair's.
+
+    The parameters are those of `find_pairs` and of `maskloop.project.imports.import_pairs`; `replace` is the pair to correct.
 
     Raises
     ------
@@ -68,7 +73,16 @@ def add_pairs(
     """
     if replace is None:
         found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table)
-        return project.dataset.import_pairs(found, dry_run=dry_run, axes=axes, rule=rule, group_by=group_by, allow_empty=allow_empty)
+        return project.dataset.import_pairs(
+            found,
+            dry_run=dry_run,
+            axes=axes,
+            rule=rule,
+            group_by=group_by,
+            allow_empty=allow_empty,
+            report=report,
+            is_cancelled=is_cancelled,
+        )
     if dry_run or table is not None or group_by is not None:
         raise UsageError(
             "--replace takes one file in the place of another.", "Give it with --masks FILE alone (and --images FILE, --axes)."

@@ -65,26 +65,27 @@ def run_prediction(
     done = [(Path(file.source), Path(str(file.output))) for file in outcome.files if file.status != "failed"]
     written = [str(labels) for _, labels in done]
     if job.out is None:
-        written = [_keep(project, record, run_id, source, labels) for source, labels in done]
+        origins = dict(zip(job.inputs, job.origins, strict=False))
+        written = [_keep(project, record, run_id, origins.get(str(source), str(source)), labels) for source, labels in done]
         # Only now: a run that is killed before goes on with what it had predicted.
         shutil.rmtree(out, ignore_errors=True)
     failed = [{"source": file.source, "problem": file.problem, "way_out": file.way_out} for file in outcome.failed]
     return {"checkpoint_id": record.checkpoint_id, "written": written, "failed": failed}
 
 
-def _keep(project: ProjectFolder, record: CheckpointRecord, run_id: str, source: Path, labels: Path) -> str:
+def _keep(project: ProjectFolder, record: CheckpointRecord, run_id: str, source: str, labels: Path) -> str:
     """Bring labels into the project's predictions, once."""
     from maskloop.predict.batch import read_provenance
 
     for known in project.predictions.list():
-        if known.settings.get("run_id") == run_id and known.input_path == str(source):
+        if known.settings.get("run_id") == run_id and known.input_path == source:
             return str(project.predictions.path(known.prediction_id))
     facts = read_provenance(labels)
     settings = {"run_id": run_id, **(facts.settings.model_dump(mode="json") if facts else {})}
     scores = labels.with_name(labels.name.replace("_labels.tif", "_probabilities.tif"))
     common: dict[str, Any] = {
         "checkpoint_id": record.checkpoint_id,
-        "input_path": str(source),
+        "input_path": source,
         "input_sha256": facts.source_sha256 if facts else "",
     }
     if scores.exists():

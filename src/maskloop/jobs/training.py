@@ -22,6 +22,7 @@ from maskloop.models.compatibility import require_compatible
 from maskloop.models.plan import make_plan
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
+from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from maskloop.models.data import Sample
     from maskloop.models.loop import Trained
 
-__all__ = ["TrainingInputs", "fix_inputs", "plan_training", "run_training"]
+__all__ = ["TrainingInputs", "fix_inputs", "plan_split", "plan_training", "run_training"]
 
 INPUTS = "inputs.json"
 
@@ -58,6 +59,37 @@ def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
         chosen=_chosen(project),
         is_continued=start["training_mode"] != "train_from_scratch",
     )
+
+
+def plan_split(project: ProjectFolder, job: TrainJob) -> Split:
+    """Which pairs this job would learn from, and which it would be scored on; changes nothing.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to learn from.
+    """
+    return _narrowed(project, job, split_pairs(project.dataset.pairs, share=_share(project, job), seed=job.recipe.seed))
+
+
+def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
+    """A split of all pairs with the selected ones to learn from.
+
+    It is of all pairs, not the selected ones: scores of one training can then be compared with those of the next.
+    """
+    if not project.dataset.pairs:
+        raise UsageError("There is no pair to train on.", "Add some: maskloop add DIR --images FOLDER --masks FOLDER.")
+    training = tuple(pair.pair_id for pair in project.dataset.select(job.pairs) if pair.pair_id not in split.validation)
+    if not training and job.pairs == "new":
+        raise UsageError("No pair is new since the last checkpoint.", "Accept new pairs, or train on all: --pairs all.")
+    if not training:
+        raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all: --pairs all.")
+    return split.model_copy(update={"training": training})
+
+
+def _share(project: ProjectFolder, job: TrainJob) -> float:
+    share = _recipe(project, job.recipe).validation_share
+    return 0.2 if share is None else share
 
 
 def _recipe(project: ProjectFolder, recipe: Recipe) -> Recipe:
@@ -127,20 +159,17 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     """Decide on plan, pairs and starting weights, or read what was decided when the run first started."""
     if (folder / INPUTS).exists():
         return read_record(folder / INPUTS, TrainingInputs)
-    selected = project.dataset.select(job.pairs)
-    if not project.dataset.pairs:
-        raise UsageError("There is no pair to train on.", "Add some: maskloop add DIR --images FOLDER --masks FOLDER.")
-    # Over all pairs, not the selected ones: scores of one training can then be compared with those of the next.
-    share = _recipe(project, job.recipe).validation_share
-    split = project.dataset.split(project.dataset.pairs, share=0.2 if share is None else share, seed=job.recipe.seed)
-    training = tuple(pair.pair_id for pair in selected if pair.pair_id not in split.validation)
-    if not training and job.pairs == "new":
-        raise UsageError("No pair is new since the last checkpoint.", "Accept new pairs, or train on all: --pairs all.")
-    if not training:
-        raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all: --pairs all.")
+    plan_split(project, job)
     plan, start = plan_training(project, job), _architecture(project, job)[1]
+    # Only now each pair's side is recorded: a job that is refused changes nothing.
+    split = _narrowed(project, job, project.dataset.split(project.dataset.pairs, share=_share(project, job), seed=job.recipe.seed))
     inputs = TrainingInputs(
-        plan=plan, training_ids=training, validation_ids=split.validation, split_reason=split.reason, started=time.time(), **start
+        plan=plan,
+        training_ids=split.training,
+        validation_ids=split.validation,
+        split_reason=split.reason,
+        started=time.time(),
+        **start,
     )
     write_record(folder / INPUTS, inputs)
     project.set_architecture(plan.architecture.model_dump(mode="json"))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskloop.errors import MaskError, NotFound, ProjectError, UsageError
+from maskloop.errors import KnownPixels, NotFound, ProjectError, UsageError
+from maskloop.events import Report, silent
 from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, default_rule
@@ -189,7 +190,8 @@ class Dataset:
                 way_out = f"To correct its mask, replace it: dataset.replace('{pair.pair_id}', mask=...), or 'maskloop add --replace'."
             else:
                 way_out = f"It was removed; bring it back with dataset.restore('{pair.pair_id}')."
-            raise MaskError(f"The pixels of '{candidate.name}' are already here, as pair '{pair.pair_id}' ({pair.name}).", way_out)
+            problem = f"The pixels of '{candidate.name}' are already here, as pair '{pair.pair_id}' ({pair.name})."
+            raise KnownPixels(problem, way_out, pair.pair_id)
 
     def _save(self, manifest: Manifest) -> None:
         self._file.write(changed(manifest, updated_at=layout.now()))
@@ -394,11 +396,23 @@ class Dataset:
         rule: MaskRule | None = None,
         group_by: str | None = None,
         allow_empty: bool = False,
+        report: Report = silent,
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> ImportReport:
         """Accept all pairs of a table; one bad file does not stop the rest. See `maskloop.project.imports`."""
         from maskloop.project.imports import import_pairs
 
-        return import_pairs(self, table, dry_run=dry_run, axes=axes, rule=rule, group_by=group_by, allow_empty=allow_empty)
+        return import_pairs(
+            self,
+            table,
+            dry_run=dry_run,
+            axes=axes,
+            rule=rule,
+            group_by=group_by,
+            allow_empty=allow_empty,
+            report=report,
+            is_cancelled=is_cancelled,
+        )
 
     def examine(
         self,

@@ -24,10 +24,20 @@ COLUMNS = ("timestamp", "checkpoint_id", "loss", "val_loss", "dice", "iou", "sum
 
 
 class History:
-    """Gives runs their ids and folders, and keeps the tables that people read."""
+    """Gives runs their ids and folders, and keeps the tables that people read.
 
-    def __init__(self, project: ProjectFolder) -> None:
+    Parameters
+    ----------
+    project
+        Whose history it is.
+    runs_folder
+        Where runs have their folders instead, for a project that may only be read; nothing is then written into it.
+    """
+
+    def __init__(self, project: ProjectFolder, *, runs_folder: Path | None = None) -> None:
         self._project = project
+        self.runs_folder = project.path(layout.RUNS) if runs_folder is None else runs_folder
+        self.is_elsewhere = runs_folder is not None
         self._file: RecordFile[TrainingRuns] = project.record(layout.TRAINING_RUNS, TrainingRuns)
 
     def new_run(self, kind: str) -> str:
@@ -38,6 +48,8 @@ class History:
         ProjectError
             If the folder cannot be written.
         """
+        if self.is_elsewhere:
+            return self._new_run_elsewhere(kind)
         with self._project.writing("begin a run"):
             record = self._file.read()
             number = record.next_run
@@ -51,6 +63,14 @@ class History:
                 sync_folder(folder.parent)
             return run_id
 
+    def _new_run_elsewhere(self, kind: str) -> str:
+        number = 1
+        while self.run_folder(f"{kind}_{number:03d}").exists():
+            number += 1
+        with write_errors(self.runs_folder):
+            self.run_folder(f"{kind}_{number:03d}").mkdir(parents=True)
+        return f"{kind}_{number:03d}"
+
     def run_folder(self, run_id: str) -> Path:
         """Where a run keeps its job, journal, log and resume state.
 
@@ -61,11 +81,11 @@ class History:
         """
         if not run_id or "/" in run_id or "\\" in run_id or run_id.startswith("."):
             raise NotFound(f"'{run_id}' is not the id of a run.", "Choose one of 'maskloop runs'.")
-        return self._project.path(f"{layout.RUNS}/{run_id}")
+        return self.runs_folder / run_id
 
     def runs(self) -> list[str]:
         """Ids of all runs that have a folder, in the order of their numbers."""
-        folder = self._project.path(layout.RUNS)
+        folder = self.runs_folder
         found = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
         return sorted(found, key=lambda run_id: (int(run_id.rpartition("_")[2]) if run_id.rpartition("_")[2].isdigit() else 0, run_id))
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from maskloop.errors import MaskError, MaskloopError, ProjectError, UsageError
+from maskloop.events import Progress, Report, silent
 from maskloop.images.masks import MaskRule
 from maskloop.project.groups import Offer
 from maskloop.project.store import changed
@@ -49,6 +53,7 @@ class ImportReport(Record):
     dry_run: bool
     accepted: tuple[Imported, ...]
     refused: tuple[Refused, ...]
+    cancelled: bool = Field(False, description="It was stopped before all files were seen; what was accepted stays.")
 
 
 def import_pairs(
@@ -60,6 +65,8 @@ def import_pairs(
     rule: MaskRule | None = None,
     group_by: str | None = None,
     allow_empty: bool = False,
+    report: Report = silent,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
     """Accept all pairs of a table.
 
@@ -78,6 +85,12 @@ def import_pairs(
     group_by
         What belongs together: None (near-duplicates, and stacks and films by their names), ``"folder"`` (the images of one
         folder), ``"file"`` (each file by itself), or a regular expression whose first bracket finds the group in the name.
+    allow_empty
+        Images without anything to segment are meant.
+    report
+        Told of each file before it is read.
+    is_cancelled
+        Asked before each file; what was accepted until then stays.
 
     Raises
     ------
@@ -89,7 +102,11 @@ def import_pairs(
     naming = _naming(group_by)
     refused = [Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED) for entry in table.problems]
     batch = _Batch(dataset, dry_run=dry_run)
-    for entry in table.matched:
+    cancelled = False
+    for number, entry in enumerate(table.matched):
+        if cancelled := is_cancelled():
+            break
+        report(Progress(stage=entry.image.name, done=number, total=len(table.matched), unit="pairs"))
         row = Imported(image=str(entry.image), mask=str(entry.mask))
         try:
             candidate = dataset.examine(entry.image, entry.mask, axes=entry.axes or axes, rule=rule, allow_empty=allow_empty)
@@ -102,7 +119,7 @@ def import_pairs(
         if batch.is_due():
             batch.flush()
     batch.flush()
-    return ImportReport(dry_run=dry_run, accepted=tuple(batch.accepted), refused=(*refused, *batch.refused))
+    return ImportReport(dry_run=dry_run, accepted=tuple(batch.accepted), refused=(*refused, *batch.refused), cancelled=cancelled)
 
 
 def _refused(row: Imported, error: MaskloopError) -> Refused:

@@ -117,6 +117,9 @@ class ProjectConfig(Record):
     validation_split: float = Field(0.2, ge=0, le=0.9, description="Share of the pairs kept for validation, by group.")
     normalization_mode: str = "percentile"
     augmentation_settings: dict[str, Any] = Field(default_factory=dict)
+    training_choices: dict[str, Any] = Field(
+        default_factory=dict, description="What a person chose in the window for the next training: fields of a recipe."
+    )
     default_architecture_config_path: InsidePath = ARCHITECTURE
     default_starting_weights_config_path: InsidePath = STARTING_WEIGHTS
     default_sam3_config_path: InsidePath = SAM3

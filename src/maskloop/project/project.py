@@ -233,12 +233,13 @@ class ProjectFolder:
         """Before the first change: bring an older folder up to date, and finish what a killed writer began."""
         from maskloop.project import upgrade
 
-        # Another process may have upgraded it since it was opened.
-        if self._is_legacy and upgrade.is_legacy(self.folder):
-            upgrade.upgrade_in_place(self.folder)
-        for record in self._records.values():
-            record.stand_in(None)
-        self._is_legacy = False
+        if self._is_legacy:
+            # Another process may have upgraded it since it was opened.
+            if upgrade.is_legacy(self.folder):
+                upgrade.upgrade_in_place(self.folder)
+            for record in self._records.values():
+                record.stand_in(None)
+            self._is_legacy = False
         with contextlib.suppress(ProjectError):
             if not self.checkpoints.is_followed():
                 self.checkpoints.follow()
@@ -307,7 +308,8 @@ class ProjectFolder:
         Raises
         ------
         UsageError
-            If pairs were accepted and the output mode or the number of classes would no longer fit their masks.
+            If pairs were accepted and the output mode or the classes would no longer fit their masks. A class more does: it
+            comes last, and the masks of before hold none of it.
         """
         with self.writing("change the architecture"):
             values = {name: value for name, value in jsonable(dict(architecture)).items() if name != "version"}
@@ -318,8 +320,11 @@ class ProjectFolder:
 
     def _refuse_other_masks(self, architecture: Mapping[str, Any]) -> None:
         present = self.architecture
+        is_extended = present.get("output_mode") == "multiclass" and architecture.get("num_classes", 0) > present.get("num_classes", 0)
         for name in ("output_mode", "num_classes"):
             count = len(self.dataset.pairs)
+            if name == "num_classes" and is_extended:
+                continue
             if count and architecture.get(name, present.get(name)) != present.get(name):
                 raise UsageError(
                     f"{name} is {present.get(name)}, and the masks of {count} pairs were made for it, not for {architecture.get(name)}.",

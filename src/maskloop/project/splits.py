@@ -8,9 +8,12 @@ dataset grows: scores of checkpoints that descend from each other stay honest.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from maskloop.project.layout import Pair
 from maskloop.records import Record
@@ -63,12 +66,24 @@ def derive_group(name: str, folder: str = "") -> str | None:
     return "_".join(kept) or f"stack in {folder or 'one folder'}"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Group:
     """Pairs that stay together, and what they hold."""
 
     name: str
     pairs: list[Pair] = field(default_factory=list)
+
+    @cached_property
+    def held(self) -> dict[str, float]:
+        """Sums over its pairs: how many there are, their objects, and the share that each class has of them."""
+        prints = [pair.fingerprint for pair in self.pairs if pair.fingerprint]
+        held: dict[str, float] = {"pairs": len(prints), "objects": sum(found.object_count for found in prints)}
+        for found in prints:
+            pixels = max(1, sum(found.class_pixels.values()))
+            for label, count in found.class_pixels.items():
+                if label:
+                    held[f"class {label}"] = held.get(f"class {label}", 0.0) + count / pixels
+        return held
 
     @property
     def split(self) -> str | None:
@@ -76,7 +91,7 @@ class _Group:
         # A pair that was trained on outweighs: nothing that shares its pixels may measure.
         return "training" if "training" in splits else "validation" if "validation" in splits else None
 
-    @property
+    @cached_property
     def classes(self) -> set[int]:
         return {
             label for pair in self.pairs if pair.fingerprint for label, pixels in pair.fingerprint.class_pixels.items() if label and pixels
@@ -108,9 +123,9 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
     chosen = [group for group in groups if group.split == "validation"]
     free = sorted((group for group in groups if group.split is None), key=lambda group: _draw(group.name, seed))
     wanted = round(share * len(pairs)) if share <= 0 or len(groups) < 2 else max(1, round(share * len(pairs)))
-    while (taken := _next(chosen, free, groups, wanted)) is not None:
+    draw = _Draw(chosen, free, groups)
+    while (taken := draw.next(wanted)) is not None:
         chosen.append(taken)
-        free.remove(taken)
     validation = {pair.pair_id for group in chosen for pair in group.pairs}
     return Split(
         training=tuple(pair.pair_id for pair in pairs if pair.pair_id not in validation),
@@ -131,36 +146,55 @@ def _draw(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _next(chosen: list[_Group], free: list[_Group], groups: list[_Group], wanted: int) -> _Group | None:
-    have = sum(len(group.pairs) for group in chosen)
-    if have >= wanted:
-        return None
-    fits = [group for group in free if abs(have + len(group.pairs) - wanted) <= wanted - have]
-    if not fits and not chosen and free:
-        # Better a large validation set than none: the smallest group that is free.
-        fits = [min(free, key=lambda group: len(group.pairs))]
-    allowed = [group for group in fits if _may_leave(group, chosen, groups)][:CANDIDATES]
-    if not allowed:
-        return None
-    typical = _profile(groups)
-    return min(allowed, key=lambda group: _distance(_profile([*chosen, group]), typical))
+class _Draw:
+    """Takes groups for validation one by one; what they hold is counted on, since a project may have 10,000 of them."""
+
+    def __init__(self, chosen: Sequence[_Group], free: list[_Group], groups: Sequence[_Group]) -> None:
+        self._free = free
+        self._have = sum(len(group.pairs) for group in chosen)
+        self._held = _sum(group.held for group in chosen)
+        self._typical = _profile(_sum(group.held for group in groups))
+        self._left = len(groups) - len(chosen)
+        self._holders = Counter(label for group in groups if group not in chosen for label in group.classes)
+
+    def next(self, wanted: int) -> _Group | None:
+        """The most typical of a few groups that validation has room for, or None."""
+        have, free = self._have, self._free
+        if have >= wanted:
+            return None
+        fits = (group for group in free if abs(have + len(group.pairs) - wanted) <= wanted - have)
+        allowed = list(itertools.islice(filter(self._may_leave, fits), CANDIDATES))
+        if not allowed and not have and free and not any(len(group.pairs) <= 2 * wanted for group in free):
+            # Better a large validation set than none: the smallest group that is free.
+            allowed = [group for group in [min(free, key=lambda group: len(group.pairs))] if self._may_leave(group)]
+        if not allowed:
+            return None
+        taken = min(allowed, key=lambda group: _distance(_profile(_sum([self._held, group.held])), self._typical))
+        self._take(taken)
+        return taken
+
+    def _may_leave(self, group: _Group) -> bool:
+        return self._left > 1 and all(self._holders[label] > 1 for label in group.classes)
+
+    def _take(self, group: _Group) -> None:
+        self._free.remove(group)
+        self._have += len(group.pairs)
+        self._held = _sum([self._held, group.held])
+        self._left -= 1
+        self._holders.subtract(group.classes)
 
 
-def _may_leave(group: _Group, chosen: list[_Group], groups: list[_Group]) -> bool:
-    left = [other for other in groups if other is not group and other not in chosen]
-    return bool(left) and group.classes <= set().union(*(other.classes for other in left))
+def _sum(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
 
 
-def _profile(groups: Sequence[_Group]) -> dict[str, float]:
+def _profile(held: Mapping[str, float]) -> dict[str, float]:
     """Mean number of objects and share of each class over the pairs of some groups."""
-    prints = [pair.fingerprint for group in groups for pair in group.pairs if pair.fingerprint]
-    if not prints:
-        return {}
-    profile = {"objects": sum(found.object_count for found in prints) / len(prints)}
-    for label in {label for found in prints for label in found.class_pixels if label}:
-        shares = (found.class_pixels.get(label, 0) / max(1, sum(found.class_pixels.values())) for found in prints)
-        profile[f"class {label}"] = sum(shares) / len(prints)
-    return profile
+    return {name: value / held["pairs"] for name, value in held.items() if name != "pairs"} if held.get("pairs") else {}
 
 
 def _distance(ours: dict[str, float], typical: dict[str, float]) -> float:

@@ -46,7 +46,7 @@ class RecordFile(Generic[AnyRecord]):
         if self._stand_in is not None and seen == self._seen:
             return self._stand_in
         if self._record is None or seen is None or seen != self._seen:
-            self._record = read_record(self.path, self._kind)
+            self._record = read_record(self.path, self._kind, before=self._record)
             self._seen, self._stand_in = seen, None
         return self._record
 

@@ -1,0 +1,1 @@
+"""The window in napari: the whole loop in one dock."""

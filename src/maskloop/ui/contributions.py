@@ -1,0 +1,81 @@
+"""What napari finds in the manifest besides the dock: a reader of project folders, sample data, a menu entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskloop.project.layout import CONFIG, is_project
+from maskloop.samples import simulate_nuclei, simulate_tissue
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+__all__ = ["add_mask", "get_reader", "sample_nuclei", "sample_nuclei_3d", "sample_tissue"]
+
+LayerData = tuple[Any, ...]
+NOTHING: list[LayerData] = [(None,)]
+"""napari's word for: read, and there is no layer to show."""
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | None:
+    """The reader of a project folder (or of its ``project_config.json``); None for any other path."""
+    if not isinstance(path, str) or not is_project(_folder(path)):
+        return None
+    return _open_in_dock
+
+
+def _folder(path: str) -> Path:
+    chosen = Path(path)
+    return chosen.parent if chosen.name == CONFIG else chosen
+
+
+def _open_in_dock(path: str) -> list[LayerData]:
+    import napari
+
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        _, dock = viewer.window.add_plugin_dock_widget("maskloop")
+        dock.open_project(_folder(path))
+    return NOTHING
+
+
+def add_mask(viewer: Viewer) -> None:
+    """Add an empty mask exactly on the selected image, ready to paint."""
+    from napari.layers import Image
+    from napari.utils.notifications import show_warning
+
+    from maskloop.errors import MaskloopError
+    from maskloop.ui.layers import new_mask
+
+    chosen = viewer.layers.selection.active
+    if not isinstance(chosen, Image):
+        show_warning("No image layer is selected.\nSelect the image to draw on in the layer list.")
+        return
+    try:
+        new_mask(viewer, chosen)
+    except MaskloopError as error:
+        show_warning(f"{error.problem}\n{error.way_out}")
+
+
+def sample_nuclei() -> list[LayerData]:
+    """A field of touching nuclei (YX, uint16) with exact instance labels."""
+    return _layers("nuclei", "YX", *simulate_nuclei(shape=(512, 512), seed=1))
+
+
+def sample_nuclei_3d() -> list[LayerData]:
+    """A volume of nuclei (ZYX, uint16) with exact instance labels."""
+    return _layers("nuclei 3D", "ZYX", *simulate_nuclei(shape=(24, 192, 192), seed=1))
+
+
+def sample_tissue() -> list[LayerData]:
+    """Cells (YX, uint16) and the class of each pixel: 0 background, 1 cytoplasm, 2 nucleus."""
+    return _layers("tissue", "YX", *simulate_tissue(shape=(512, 512), seed=1))
+
+
+def _layers(name: str, axes: str, image: Any, truth: Any) -> list[LayerData]:
+    return [
+        (image, {"name": name, "metadata": {"axes": axes}}, "image"),
+        (truth, {"name": f"{name} truth", "metadata": {"axes": axes}, "opacity": 0.5}, "labels"),
+    ]

@@ -1,0 +1,67 @@
+"""Follow a run from a thread, wherever it runs: its events reach the thread of the window in batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from maskloop.compute.base import RunHandle
+from maskloop.events import Event, Failed, Finished, read_events
+from maskloop.jobs.execute import EVENTS
+from maskloop.ui.background import Deliver
+
+__all__ = ["Follower"]
+
+
+class Follower:
+    """Reads a run's journal until its last word, which is made up where the run was killed.
+
+    Parameters
+    ----------
+    handle
+        The run.
+    deliver
+        How events reach the thread of the window.
+    tell
+        Called there with all events since it was called last; a journal of hours is one batch.
+    """
+
+    def __init__(self, handle: RunHandle, deliver: Deliver, tell: Callable[[list[Event]], None]) -> None:
+        self.handle = handle
+        self._deliver, self._tell = deliver, tell
+        self._waiting: list[Event] = []
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name=f"maskloop follows {handle.run_id}", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        # What a run said before it was taken up again is told first, without the last words of then.
+        was_started_here = self.handle.child is not None
+        events, end = read_events(self.handle.folder / EVENTS, end=self.handle.position if was_started_here else None)
+        is_over = not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)
+        self._take([event for event in events if not isinstance(event, Finished | Failed)])
+        if is_over:
+            self._take(events[-1:])
+            return
+        self.handle.position = end
+        for event in self.handle.follow(self._stopped.is_set):
+            self._take([event])
+
+    def _take(self, events: list[Event]) -> None:
+        with self._lock:
+            is_first = not self._waiting and bool(events)
+            self._waiting += events
+        if is_first and not self._stopped.is_set():
+            self._deliver(self._hand_over)
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            events, self._waiting = self._waiting, []
+        if events and not self._stopped.is_set():
+            self._tell(events)
+
+    def close(self) -> None:
+        """Stop following; the run itself goes on."""
+        self._stopped.set()
+        self._thread.join()

@@ -1,0 +1,127 @@
+"""What the dimensions of a layer mean: as far as the layer or the viewer tells; the rest is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Layer
+
+from maskloop.errors import AxesError
+from maskloop.images.axes import parse_axes
+
+__all__ = ["AxesKnown", "guess_axes", "layer_axes", "possible_axes"]
+
+_WORDS = {
+    "T": ("t", "time", "times", "timepoint", "timepoints", "frame", "frames"),
+    "C": ("c", "channel", "channels", "wavelength"),
+    "Z": ("z", "plane", "planes", "depth", "slice", "slices", "section", "sections"),
+    "Y": ("y", "row", "rows", "height"),
+    "X": ("x", "column", "columns", "col", "width"),
+}
+_LETTERS = {word: letter for letter, words in _WORDS.items() for word in words}
+_USUAL = ("ZYX", "TYX", "CYX", "TZYX", "CZYX", "ZCYX", "TCYX", "CTYX", "ZTYX", "TCZYX", "TZCYX", "CTZYX")
+"""What microscopes write, the most frequent first."""
+
+
+@dataclass(frozen=True)
+class AxesKnown:
+    """What is known of the axes of a layer.
+
+    Parameters
+    ----------
+    axes
+        One letter of TCZYX per dimension of the pixels (colours are C); None when a person must choose among `choices`.
+    told_by
+        Who says so, in words; empty when nobody does.
+    choices
+        The axes that fit the number of dimensions, the likeliest first.
+    """
+
+    axes: str | None
+    told_by: str
+    choices: tuple[str, ...]
+
+
+def possible_axes(ndim: int, rgb: bool = False) -> tuple[str, ...]:
+    """The axes that fit a number of dimensions.
+
+    Parameters
+    ----------
+    ndim
+        Dimensions as napari counts them, ``layer.ndim``: without the colours of an RGB image.
+    rgb
+        Whether a last dimension with colours follows.
+
+    Returns
+    -------
+    axes
+        Such as ``("ZYX", "TYX", "CYX")`` for three, the most frequent first; empty where nothing fits.
+    """
+    if ndim < 2:
+        return ()
+    before = ("".join(letters) for letters in permutations("TZ" if rgb else "TCZ", ndim - 2))
+    found = [letters + "YX" for letters in before]
+    found.sort(key=lambda axes: _USUAL.index(axes) if axes in _USUAL else len(_USUAL))
+    return tuple(axes + "C" * rgb for axes in found)
+
+
+def guess_axes(layer: Layer, viewer: ViewerModel) -> AxesKnown:
+    """What the layer or the viewer tells of the axes; nothing is ever derived from a length.
+
+    In this order: ``layer.metadata["axes"]``, the names of the layer's dimensions, two dimensions are YX, and the names a person
+    gave to the sliders. Names that the viewer merely took over from another layer only make a choice the first one.
+    """
+    rgb = bool(getattr(layer, "rgb", False))
+    choices = possible_axes(layer.ndim, rgb)
+    metadata = layer.metadata.get("axes")
+    if isinstance(metadata, str) and (axes := _complete(metadata, layer)):
+        return AxesKnown(axes, "the metadata of the layer", choices)
+    if axes := _from_names(layer.axis_labels, layer):
+        return AxesKnown(axes, "the names of the layer's dimensions", choices)
+    if layer.ndim == 2:
+        return AxesKnown(choices[0], "the layer has rows and columns only", choices)
+    names = tuple(viewer.dims.axis_labels[-layer.ndim :])
+    axes = _from_names(names, layer)
+    if axes and names != tuple(viewer.layers.axis_labels[-layer.ndim :]):
+        return AxesKnown(axes, "the names of the sliders", choices)
+    return AxesKnown(None, "", tuple(sorted(choices, key=lambda choice: choice != axes)))
+
+
+def layer_axes(layer: Layer, axes: str) -> str:
+    """Check the axes of a layer; colours get their C.
+
+    Raises
+    ------
+    AxesError
+        If they do not fit the layer.
+    """
+    rgb = bool(getattr(layer, "rgb", False))
+    axes = parse_axes(axes)
+    if rgb and len(axes) == layer.ndim and "C" not in axes:
+        axes += "C"
+    if len(axes) != layer.ndim + rgb or (rgb and not axes.endswith("C")):
+        colours = " and colours" if rgb else ""
+        raise AxesError(
+            f"Axes {axes} do not fit layer '{layer.name}', which has {layer.ndim} dimensions{colours}.",
+            f"Choose one of {', '.join(possible_axes(layer.ndim, rgb))}." if layer.ndim < 6 else "Cut the layer down to five dimensions.",
+        )
+    return axes
+
+
+def _complete(axes: str, layer: Layer) -> str | None:
+    try:
+        return layer_axes(layer, axes)
+    except AxesError:  # the metadata of a stranger, or of the layer before its dimensions were changed
+        return None
+
+
+def _from_names(names: Any, layer: Layer) -> str | None:
+    """Letters for names; the last two may be nameless, because napari shows rows and columns last."""
+    letters = [_LETTERS.get(str(name).strip().lower(), "") for name in names]
+    for place, letter in ((-2, "Y"), (-1, "X")):
+        if len(letters) > 2 and not letters[place] and str(names[place]).lstrip("-").isdigit():
+            letters[place] = letter
+    return _complete("".join(letters), layer) if all(letters) else None

@@ -1,0 +1,184 @@
+"""Which layer is chosen: it stays chosen while layers come, go, move and are renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer, Shapes
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QPaintEvent, QWheelEvent
+from qtpy.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePainter, QWidget
+
+__all__ = ["LayerChoice", "LayerCombo", "LayerKind"]
+
+LayerKind = Literal["image", "labels", "shapes"]
+_TYPES: dict[LayerKind, type[Any]] = {"image": Image, "labels": Labels, "shapes": Shapes}
+_WAYS_OUT: dict[LayerKind, str] = {
+    "image": "Open an image first: drag a file onto the window.",
+    "labels": 'Open a mask, or make one with "New mask".',
+    "shapes": "Add a Shapes layer and draw a rectangle on the image.",
+}
+_LIST_EVENTS = ("inserted", "removed", "changed", "renamed", "reordered")
+
+
+class LayerChoice:
+    """The chosen layer of one viewer. Has no widget and changes nothing in the viewer.
+
+    Parameters
+    ----------
+    viewer
+        Whose layers are followed.
+    kind
+        Which layers may be chosen.
+    allow
+        Says of a layer of this kind whether it may be chosen; all may by default.
+    """
+
+    changed = Signal(object)
+    """Another layer is chosen; None when there is none to choose."""
+    choices_changed = Signal(list)
+    """Layers came, went, moved or have another name: the layers to choose from, the topmost first."""
+
+    def __init__(self, viewer: ViewerModel, *, kind: LayerKind = "image", allow: Callable[[Layer], bool] | None = None) -> None:
+        self.viewer, self.kind = viewer, kind
+        self._allow = allow
+        self._awaited: str | None = None
+        self._choices = self._find()
+        self._names = [layer.name for layer in self._choices]
+        self._layer = self._fall_back([])
+        for name in _LIST_EVENTS:
+            getattr(viewer.layers.events, name).connect(self._follow)
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        return self._layer
+
+    @property
+    def choices(self) -> list[Layer]:
+        """The layers to choose from, in the order of the layer list as it is seen: the topmost first."""
+        return list(self._choices)
+
+    def choose(self, layer: Layer | None) -> None:
+        """Choose a layer; one that is not among the choices is left alone."""
+        if layer is None or any(layer is other for other in self._choices):
+            self._awaited = None
+            self._take(layer)
+
+    def choose_by_name(self, name: str) -> bool:
+        """Choose the layer of this name; one that is missing is chosen as soon as it comes, unless another is chosen meanwhile.
+
+        Returns
+        -------
+        found
+            Whether the layer is there.
+        """
+        for layer in self._choices:
+            if layer.name == name:
+                self.choose(layer)
+                return True
+        self._awaited = name
+        return False
+
+    def close(self) -> None:
+        """Follow the viewer no longer and say nothing any more."""
+        for name in _LIST_EVENTS:
+            getattr(self.viewer.layers.events, name).disconnect(self._follow)
+        self.changed.disconnect()
+        self.choices_changed.disconnect()
+
+    def _find(self) -> list[Layer]:
+        found = [layer for layer in reversed(self.viewer.layers) if isinstance(layer, _TYPES[self.kind])]
+        return [layer for layer in found if self._allow is None or self._allow(layer)]
+
+    def _follow(self, event: Any = None) -> None:
+        before, self._choices = self._choices, self._find()
+        names, self._names = self._names, [layer.name for layer in self._choices]
+        chosen = self._layer
+        awaited = next((layer for layer in self._choices if layer.name == self._awaited), None)
+        if awaited is not None:
+            self._awaited, chosen = None, awaited
+        elif not any(chosen is layer for layer in self._choices):
+            chosen = self._fall_back(before)
+        previous, self._layer = self._layer, chosen
+        # Listeners may look at the choice while they hear of the choices, so it is settled before either is told.
+        if names != self._names or [id(layer) for layer in before] != [id(layer) for layer in self._choices]:
+            self.choices_changed.emit(self.choices)
+        if previous is not chosen and self._layer is chosen:
+            self.changed.emit(chosen)
+
+    def _fall_back(self, before: list[Layer]) -> Layer | None:
+        """The active layer where it fits, else what came after the lost one in the list, else what came before it."""
+        active = self.viewer.layers.selection.active
+        if any(active is layer for layer in self._choices):
+            return active
+        at = next((place for place, layer in enumerate(before) if layer is self._layer), 0)
+        return self._choices[min(at, len(self._choices) - 1)] if self._choices else None
+
+    def _take(self, layer: Layer | None) -> None:
+        if layer is not self._layer:
+            self._layer = layer
+            self.changed.emit(layer)
+
+
+class LayerCombo(QComboBox):
+    """Shows the choices of a `LayerChoice` and chooses among them. Close the choice before the combo goes.
+
+    Parameters
+    ----------
+    choice
+        What is shown.
+    parent
+        The widget that owns this one.
+    """
+
+    def __init__(self, choice: LayerChoice, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._choice = choice
+        # A file's name may be longer than the dock is wide.
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(10)
+        self.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.activated.connect(self._choose)
+        choice.choices_changed.connect(self._fill)
+        choice.changed.connect(self._show)
+        self._fill(choice.choices)
+
+    def _fill(self, layers: list[Layer]) -> None:
+        self.blockSignals(True)
+        self.clear()
+        for place, layer in enumerate(layers):
+            self.addItem(layer.name)
+            self.setItemData(place, layer.name, Qt.ItemDataRole.ToolTipRole)
+        if not layers:
+            self.addItem(f"No {self._choice.kind} layer")
+        self.blockSignals(False)
+        self.setEnabled(bool(layers))
+        self._show(self._choice.layer)
+
+    def _show(self, chosen: Layer | None) -> None:
+        places = [place for place, layer in enumerate(self._choice.choices) if layer is chosen]
+        if self.isEnabled():
+            self.setCurrentIndex(places[0] if places else -1)
+        self.setToolTip(chosen.name if chosen is not None else _WAYS_OUT[self._choice.kind])
+
+    def _choose(self, place: int) -> None:
+        self._choice.choose(self._choice.choices[place])
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the name with its middle left out where it is too long (Qt would cut off its end)."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self)
+        option.currentText = self.fontMetrics().elidedText(self.currentText(), Qt.TextElideMode.ElideMiddle, field.width() - 4)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Leave the wheel to the dock that is being scrolled: a layer is not to be exchanged by accident."""
+        event.ignore()

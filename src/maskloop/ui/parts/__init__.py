@@ -1,0 +1,1 @@
+"""What the window knows and can do, one part per tab, without Qt."""

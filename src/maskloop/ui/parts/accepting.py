@@ -1,0 +1,88 @@
+"""What is accepted: the labels as they were at the click, and how they are saved."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskloop.compute.project import Project
+from maskloop.errors import MaskloopError
+from maskloop.images.image import Image
+from maskloop.images.masks import MaskRule
+from maskloop.project.layout import Pair
+
+__all__ = ["Offer", "freeze", "is_quick_to_copy"]
+
+QUICK_BYTES = 64 * 2**20
+"""So much is copied in a few hundredths of a second: at once, in the thread of the window."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An image and its mask, and what the person said about them."""
+
+    image: Image
+    labels: Image
+    rule: MaskRule | None = None
+    source: str = "manual_label"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    allow_empty: bool = False
+    replace: str | None = None
+
+    def frozen(self) -> Offer:
+        """The same with labels that nobody paints on any more."""
+        return replace(self, labels=freeze(self.labels))
+
+    def save(self, project: Project) -> Pair:
+        """Accept it, or put the mask in the place of another one; for a thread.
+
+        Raises
+        ------
+        MaskloopError
+            As `Dataset.accept` and `Dataset.replace`.
+        """
+        if self.replace is not None:
+            pair = project.dataset.replace(self.replace, mask=self.labels, rule=self.rule, allow_empty=self.allow_empty)
+        else:
+            pair = project.dataset.accept(
+                self.image, self.labels, rule=self.rule, source=self.source, metadata=self.metadata, allow_empty=self.allow_empty
+            )
+        with contextlib.suppress(MaskloopError):
+            # The pair is safe; a choice that is not remembered is no failure.
+            self._remember(project)
+        return pair
+
+    def _remember(self, project: Project) -> None:
+        config = project.config
+        names = self.metadata.get("image_layers") or [None]
+        wanted: dict[str, Any] = {
+            "last_selected_image_layer": names[0] or config.last_selected_image_layer,
+            "last_selected_mask_layer": self.metadata.get("labels_layer") or config.last_selected_mask_layer,
+        }
+        if self.rule is not None:
+            wanted["mask_preparation"] = self.rule.model_dump(mode="json", include={"mask_mode", "label_map"})
+        if any(getattr(config, name) != value for name, value in wanted.items()):
+            project.update_config(**wanted)
+
+
+def is_quick_to_copy(labels: Image) -> bool:
+    """Whether labels may be copied in the thread of the window; what is not in memory has to be read."""
+    data = labels.data
+    return isinstance(data, np.ndarray) and not isinstance(_owner(data), np.memmap) and data.nbytes < QUICK_BYTES
+
+
+def freeze(labels: Image) -> Image:
+    """Labels of their own: napari goes on painting into the old ones."""
+    return replace(labels, data=np.array(labels.data[...]))
+
+
+def _owner(data: NDArray[Any]) -> Any:
+    base: Any = data
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None:
+        base = base.base
+    return base

@@ -1,0 +1,150 @@
+"""What a mask will be saved as, in words, before it is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maskloop.errors import MaskError
+from maskloop.images.image import Image
+from maskloop.images.masks import MaskMode, MaskRule, foresee_mask
+
+__all__ = ["Classes", "Description", "RuleOption", "describe", "rule_options"]
+
+MOST = 4
+"""So many labels or classes are named one by one."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a project segments."""
+
+    mode: str = "binary"
+    names: tuple[str, ...] = ("background", "foreground")
+    """By class id."""
+
+    @classmethod
+    def of(cls, architecture: Mapping[str, Any]) -> Classes:
+        """The classes of a project's architecture."""
+        count = int(architecture.get("num_classes", 2))
+        labels = architecture.get("class_labels") or {}
+        names = [str(labels.get(str(number), f"class {number}" if number else "background")) for number in range(count)]
+        return cls(str(architecture.get("output_mode", "binary")), tuple(names))
+
+    def name(self, class_id: int) -> str:
+        """What a class is called."""
+        return self.names[class_id] if 0 <= class_id < len(self.names) else f"class {class_id}"
+
+
+@dataclass(frozen=True)
+class RuleOption:
+    """A way of reading what was drawn."""
+
+    mode: MaskMode
+    title: str
+    tooltip: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What would be saved."""
+
+    words: str
+    is_fine: bool = True
+    """Whether it would be accepted without a question."""
+    labels: tuple[int, ...] = ()
+    """Labels that were drawn, background left out."""
+
+
+def rule_options(classes: Classes) -> list[RuleOption]:
+    """The ways that fit what a project segments, the usual one first."""
+    mapped = RuleOption("manual_label_map", "Choose for each label", "Say below what each label becomes")
+    if classes.mode == "instances":
+        return [RuleOption("keep_instances", "Each label is one object", "Labels are numbered anew: 1, 2, 3 ...")]
+    if classes.mode == "multiclass":
+        return [RuleOption("keep_labels_as_multiclass", "Labels are the classes", "Label 1 is class 1, label 2 is class 2 ..."), mapped]
+    title = f"Everything drawn is {classes.name(1)}"
+    return [RuleOption("merge_nonzero_to_foreground", title, "All labels but 0 become one class"), mapped]
+
+
+def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
+    """Say what accepting a mask would save.
+
+    Parameters
+    ----------
+    labels
+        As drawn; read plane by plane, so that a stack on the disk is never whole in memory.
+    rule
+        What the labels mean.
+    classes
+        Of the project.
+    """
+    drawn: tuple[int, ...] = ()
+    try:
+        found = _find_labels(labels)
+        drawn = tuple(label for label in found if label)
+        if not drawn:
+            return Description("Nothing is drawn yet.", is_fine=False)
+        # The labels stand for the mask: each occurs once.
+        saved = foresee_mask(np.array([found]), rule, num_classes=len(classes.names), name=labels.name)
+    except MaskError as error:
+        return Description(f"{error.problem} {error.way_out}", is_fine=False, labels=drawn)
+    return Description(_sentence(saved, rule, classes), any(saved.values()), drawn)
+
+
+def _find_labels(labels: Image) -> list[int]:
+    every = MaskRule(mask_mode="keep_instances")
+    if len(labels.shape) < 3:
+        return list(foresee_mask(labels.read(), every, name=labels.name))
+    found: set[int] = set()
+    for place in range(labels.shape[0]):
+        found.update(foresee_mask(np.asarray(labels.data[place]), every, name=labels.name))
+    return sorted(found)
+
+
+def _sentence(saved: Mapping[int, int], rule: MaskRule, classes: Classes) -> str:
+    drawn = [label for label in saved if label]
+    if rule.mask_mode == "keep_instances":
+        return f"{_upper(_name_labels(drawn))} {_become(drawn)} {_count(len(drawn), 'object')}."
+    if rule.mask_mode == "keep_labels_as_multiclass":
+        names = [f"{classes.name(label)} ({label})" for label in drawn]
+        return f"{_upper(_name_labels(drawn))} {'is' if len(drawn) == 1 else 'are'} saved as {_listed(names)}."
+    if rule.mask_mode == "merge_nonzero_to_foreground":
+        return f"{_upper(_name_labels(drawn))} {_become(drawn)} {classes.name(1)}."
+    parts = []
+    for target in sorted({saved[label] for label in drawn}):
+        sources = [label for label in drawn if saved[label] == target]
+        parts.append(f"{_name_labels(sources)} {_become(sources)} {classes.name(target)}")
+    return f"{_upper('; '.join(parts))}."
+
+
+def _name_labels(labels: Sequence[int]) -> str:
+    """Such as ``labels 1..37``."""
+    if len(labels) == 1:
+        return f"label {labels[0]}"
+    if labels[-1] - labels[0] + 1 == len(labels):
+        return f"labels {labels[0]}..{labels[-1]}"
+    if len(labels) <= MOST:
+        return f"labels {_listed([str(label) for label in labels])}"
+    return f"{len(labels)} labels ({labels[0]}..{labels[-1]})"
+
+
+def _become(labels: Sequence[int]) -> str:
+    return "becomes" if len(labels) == 1 else "become"
+
+
+def _listed(words: Sequence[str]) -> str:
+    if len(words) > MOST:
+        return f"{', '.join(words[:MOST])} and {len(words) - MOST} more"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,206 @@
+"""What a training would do and why, as rows that a person can change; planned in a child process, as it loads torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
+from maskloop.jobs.base import TrainJob
+from maskloop.models.base import Architecture, Plan, Recipe
+from maskloop.models.compatibility import compare_architectures
+
+if TYPE_CHECKING:
+    from maskloop.compute.project import Project
+
+__all__ = ["LABELS", "Proposal", "Row", "parse_choice", "propose", "rows_of", "value_in_words"]
+
+Source = Literal["planned", "yours", "settings", "network"]
+LABELS = {
+    "epochs": "Epochs",
+    "patience": "Patience",
+    "patch_size": "Patch size",
+    "batch_size": "Batch size",
+    "learning_rate": "Learning rate",
+    "normalization": "Intensities",
+    "augmentation": "Augmentation",
+    "foreground_share": "On foreground",
+    "class_weights": "Class weights",
+    "validation_share": "For the score",
+    "base_channels": "Width",
+    "depth": "Depth",
+    "precision": "Precision",
+    "spatial_dims": "Dimensions",
+    "input_channels": "Channels",
+}
+"""Decisions in the order of interest, and what people call them."""
+SHARES = ("foreground_share", "validation_share")
+IN_FORM = ("normalization", "augmentation")
+"""These have too many values for a cell of a table."""
+NO_NETWORK = "It does not say which network it was made for."
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The plan for a job, which pairs it would learn from, and whether the weights that it starts from fit."""
+
+    plan: Plan | None = None
+    compatibility: str = ""
+    training_count: int = 0
+    validation_count: int = 0
+    split_reason: str = ""
+    problem: str = ""
+    """Why it cannot be trained like this; empty when it can."""
+    way_out: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of the plan."""
+
+    name: str
+    label: str
+    words: str
+    reason: str
+    source: Source
+    tooltip: str
+
+    @property
+    def is_editable(self) -> bool:
+        """Whether a person can type another value."""
+        return self.name in Recipe.model_fields and self.name not in IN_FORM
+
+    @property
+    def can_be_given_back(self) -> bool:
+        """Whether it can be left to the plan again."""
+        return self.source in ("yours", "settings")
+
+
+def propose(folder: str, job: TrainJob) -> Proposal:
+    """Plan a job; what does not fit is told in words. Called in a child process; changes nothing."""
+    from maskloop.jobs.training import plan_split, plan_training
+
+    project, compatibility = _project(folder), ""
+    try:
+        compatibility = _compatibility(project, job)
+        split = plan_split(project, job)
+        return Proposal(plan_training(project, job), compatibility, len(split.training), len(split.validation), split.reason)
+    except IncompatibleWeights as error:
+        return Proposal(compatibility=f"Does not fit: {error.problem}", problem=error.problem, way_out=error.way_out)
+    except MaskloopError as error:
+        return Proposal(compatibility=compatibility, problem=error.problem, way_out=error.way_out)
+
+
+@lru_cache(maxsize=1)
+def _project(folder: str) -> Project:
+    # Kept, so that ten thousand pairs are not read anew with each choice.
+    from maskloop.compute.project import Project
+
+    return Project.open(Path(folder))
+
+
+def _compatibility(project: Project, job: TrainJob) -> str:
+    """In words, for weights that fit; whether they do is for the plan to say."""
+    if job.start == "scratch":
+        return "A new network, fitted to your images."
+    imported = {model.model_id: model.architecture for model in project.weights.list()}
+    values = imported.get(job.start)
+    if values is None:
+        latest = project.checkpoints.latest
+        record = latest if job.start == "latest" and latest is not None else project.checkpoints.get(job.start)
+        values = record.architecture
+    try:
+        found = Architecture.model_validate(values)
+    except ValidationError:
+        raise IncompatibleWeights(NO_NETWORK, "Choose other weights, or start from scratch.") from None
+    others = compare_architectures(Architecture.model_validate(project.architecture), found)
+    if not others:
+        return "Fits: it has the network of this project."
+    differences = ", ".join(f"{one.name} {one.found} (the project's: {one.wanted})" for one in others)
+    return f"Fits. The training keeps its network: {differences}."
+
+
+def rows_of(
+    plan: Plan | None, choices: Mapping[str, Any], planned: Mapping[str, str], *, share: tuple[float, str] | None = None
+) -> list[Row]:
+    """The plan as rows, the most interesting first; choices that no plan could be made of stay, to be given back.
+
+    Parameters
+    ----------
+    plan
+        The last one that could be made.
+    choices
+        Fields of `Recipe` that a person set.
+    planned
+        In words, what was planned for a value before a person set it.
+    share
+        Of the pairs that are kept for the score, and why so many; None where nothing is planned.
+    """
+    decisions = {} if plan is None else {one.name: one for one in plan.decisions}
+    rows = []
+    for name, label in LABELS.items():
+        decision = decisions.get(name)
+        if name in choices:
+            before = f" Planned was {planned[name]}." if name in planned else ""
+            rows.append(_row(name, label, choices[name], f"Set by you.{before}", "yours"))
+        elif decision is not None and decision.source == "planned":
+            rows.append(_row(name, label, decision.value, decision.reason, "planned"))
+        elif decision is not None and name in ("depth", "base_channels", "spatial_dims"):
+            rows.append(_row(name, label, decision.value, "Set in Advanced: Network.", "network"))
+        elif decision is not None:
+            rows.append(_row(name, label, decision.value, "From the settings of the project.", "settings"))
+        elif name == "validation_share" and share is not None:
+            rows.append(_row(name, label, share[0], share[1], "planned"))
+    return rows
+
+
+def _row(name: str, label: str, value: Any, reason: str, source: Source) -> Row:
+    owner = Recipe if name in Recipe.model_fields else Architecture
+    return Row(name, label, value_in_words(name, value), reason, source, owner.model_fields[name].description or "")
+
+
+def value_in_words(name: str, value: Any) -> str:
+    """A value as it is shown, and as it can be typed."""
+    value = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    if name in SHARES:
+        return f"{value:.0%}"
+    if name == "normalization":
+        spread = f" {value['low']:g}-{value['high']:g}" if value["mode"] == "percentile" else ""
+        return f"{value['mode'].replace('_', '-')}{spread}, by {value['scope']}"
+    if name == "augmentation":
+        used = [part.replace("_", " ") for part, strength in value.items() if strength and part != "rotation_degrees"]
+        return ", ".join(used) or "none"
+    if isinstance(value, tuple | list):
+        return (" x " if name == "patch_size" else ", ").join(f"{one:g}" for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def parse_choice(name: str, text: str) -> Any:
+    """What a person typed, as a value of a field of `Recipe`.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be one.
+    """
+    numbers = re.findall(r"-?\d+(?:[.,]\d+)?(?:[eE]-?\d+)?" if name != "class_weights" else r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?", text)
+    value: Any = text.strip()
+    if name in ("patch_size", "class_weights"):
+        value = tuple(numbers)
+    elif name in SHARES and numbers:
+        share = float(numbers[0].replace(",", "."))
+        value = share / 100 if "%" in text or share > 1 else share
+    try:
+        return getattr(Recipe.model_validate({name: value or None}), name)
+    except ValidationError as error:
+        words = error.errors(include_url=False)[0]["msg"].replace("Input should be", "it must be")
+        label = LABELS.get(name, name.replace("_", " ").capitalize())
+        raise UsageError(
+            f"'{text.strip()}' cannot be the {label.lower()}: {words}.", "Type another value, or leave it to the plan."
+        ) from None

@@ -1,0 +1,140 @@
+"""What a person chose for the next training, and how it is kept in the project."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from maskloop.errors import MaskloopError
+from maskloop.models.base import Recipe
+
+if TYPE_CHECKING:
+    from maskloop.compute.project import Project
+    from maskloop.ui.snapshot import Snapshot
+
+__all__ = ["ALL", "NEW", "SettingsKeeper", "TrainSettings", "kept_settings"]
+
+ALL: Literal["all"] = "all"
+NEW: Literal["new"] = "new"
+SOURCES = {ALL: "all_accepted_pairs", NEW: "new_accepted_pairs"}
+"""What the project's settings call the pairs that are learned from."""
+MODES = {
+    "scratch": "train_from_scratch",
+    "latest_project_checkpoint": "continue_from_latest",
+    "selected_project_checkpoint": "continue_from_selected",
+    "imported_pretrained_unet": "continue_from_imported",
+}
+"""Training mode for each kind of starting weights."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Start, pairs and choices as they are remembered. Pairs selected in a table are of the moment, so they are not."""
+
+    start: str = "latest"
+    """scratch, latest, or the id of a checkpoint or of imported weights."""
+    pairs: Literal["all", "new"] = ALL
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Recipe`, as values."""
+
+    def with_(self, **changes: Any) -> TrainSettings:
+        """The same with something changed."""
+        return replace(self, **changes)
+
+    def changed(self, values: Mapping[str, Any]) -> TrainSettings:
+        """The same with other values of the recipe; what is None or a recipe's default is no choice."""
+        usual = Recipe()
+        wanted = {name: value for name, value in {**self.choices, **values}.items() if value is not None}
+        recipe = Recipe.model_validate(wanted)
+        return self.with_(choices={name: found for name in wanted if (found := getattr(recipe, name)) != getattr(usual, name)})
+
+    def merged(self, before: TrainSettings, now: TrainSettings) -> TrainSettings:
+        """What is kept now, but for what was changed here since it was kept before."""
+        return TrainSettings(
+            start=now.start if self.start == before.start else self.start,
+            pairs=now.pairs if self.pairs == before.pairs else self.pairs,
+            choices=now.choices if self.choices == before.choices else self.choices,
+        )
+
+
+def kept_settings(snapshot: Snapshot) -> TrainSettings:
+    """What the project remembers; values that no recipe can have are left out."""
+    start, config = snapshot.start, snapshot.config
+    chosen = {"selected_project_checkpoint": start.checkpoint_id, "imported_pretrained_unet": start.imported_model_id, "scratch": "scratch"}
+    settings = TrainSettings(start=chosen.get(start.mode) or "latest")
+    if config is None:
+        return settings
+    pairs = NEW if config.default_dataset_source == SOURCES[NEW] else ALL
+    return settings.with_(pairs=pairs, choices=_readable(config.training_choices))
+
+
+def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            found[name] = getattr(Recipe.model_validate({name: value}), name)
+        except ValidationError:
+            continue
+    return found
+
+
+class SettingsKeeper:
+    """Writes the newest settings into one project: of two that are written at a time, the older never wins.
+
+    Parameters
+    ----------
+    project
+        Where they are remembered.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.newest = TrainSettings()
+        self._lock = threading.Lock()
+
+    def keep(self) -> None:
+        """Remember the newest settings; may be called in any thread."""
+        with self._lock:
+            _write(self.project, self.newest)
+
+    def keep_for_good(self) -> None:
+        """The same when nobody can be told any more that it went wrong."""
+        try:
+            self.keep()
+        except MaskloopError:
+            # The folder may be gone or read-only.
+            log.warning("The training settings of %s could not be kept.", self.project.folder, exc_info=True)
+
+
+def _write(project: Project, settings: TrainSettings) -> None:
+    start: dict[str, Any] = {
+        "mode": "latest_project_checkpoint",
+        "checkpoint_id": None,
+        "imported_model_id": None,
+        "imported_model_path": None,
+    }
+    if settings.start == "scratch":
+        start["mode"] = "scratch"
+    elif settings.start in {model.model_id for model in project.weights.list()}:
+        path = project.weights.get(settings.start).model_path
+        start |= {"mode": "imported_pretrained_unet", "imported_model_id": settings.start, "imported_model_path": path}
+    elif settings.start != "latest":
+        start |= {"mode": "selected_project_checkpoint", "checkpoint_id": settings.start}
+    values = {
+        "default_training_mode": MODES[start["mode"]],
+        "default_dataset_source": SOURCES[settings.pairs],
+        "training_choices": Recipe.model_validate(dict(settings.choices)).model_dump(mode="json", include=set(settings.choices)),
+    }
+    present = project.config
+    with project.writing("keep the training settings"):
+        if project.weights.start.model_copy(update=start) != project.weights.start:
+            project.weights.set_start(**start)
+        if any(getattr(present, name) != value for name, value in values.items()):
+            project.update_config(**values)

@@ -1,0 +1,44 @@
+"""Reading much at once without holding up the window."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["forget_quietly", "read_quietly"]
+
+MANY = 20_000
+"""Objects (of a few thousand pairs) that are worth being set aside."""
+_lock = threading.Lock()
+_readers = 0
+
+
+@contextmanager
+def read_quietly() -> Iterator[None]:
+    """Put off Python's collection of garbage within the block, where much is read that stays.
+
+    A full collection looks at every object of the process in one go and holds all its threads: 110 ms in an empty napari,
+    200 to 300 ms while ten thousand pairs are read. What was read is set aside, so that later ones do not look at it either.
+    """
+    global _readers
+    with _lock:
+        _readers += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                # While nothing is collected this counts what was made and still lives. Seldom: garbage that lies about
+                # at this moment is set aside, too.
+                if gc.get_count()[0] > MANY:
+                    gc.freeze()
+                gc.enable()
+
+
+def forget_quietly() -> None:
+    """Let what was set aside be collected again, when a project is left."""
+    gc.unfreeze()

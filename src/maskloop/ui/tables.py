@@ -1,0 +1,268 @@
+"""Tables of many rows that can be sorted and filtered at once, because both work on keys that are computed once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, QRect, QSize, Qt, Signal
+from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTreeView, QVBoxLayout, QWidget
+
+__all__ = ["Column", "RowModel", "Table", "Thumbnails"]
+
+Row = TypeVar("Row")
+Load = Callable[[str, Callable[[NDArray[np.uint8]], None]], None]
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """One column: what it shows of a row."""
+
+    title: str
+    value: Callable[[Row], Any]
+    """Shown, sorted by and searched; None is shown as nothing and sorted last."""
+    tooltip: Callable[[Row], str] | None = None
+    """By default the whole text."""
+    picture: Callable[[Row], QPixmap | None] | None = None
+
+
+class RowModel(QAbstractTableModel, Generic[Row]):
+    """Rows of records, sorted and filtered here: asking Python for each comparison would be slow for ten thousand rows.
+
+    Parameters
+    ----------
+    columns
+        What is shown of a row.
+    key
+        What a row is known by, so that its selection survives new rows; the row itself by default.
+    """
+
+    def __init__(self, columns: Sequence[Column[Row]], *, key: Callable[[Row], Any] = lambda row: row) -> None:
+        super().__init__()
+        self.columns = list(columns)
+        self.key = key
+        self._rows: list[Row] = []
+        self._texts: dict[int, tuple[Row, list[Any], str]] = {}
+        self._shown: list[Row] = []
+        self._words: list[str] = []
+        self._order: tuple[int, bool] | None = None
+
+    @property
+    def shown(self) -> list[Row]:
+        """The rows that pass the filter, in the order shown."""
+        return self._shown
+
+    def set_rows(self, rows: Sequence[Row]) -> None:
+        """Show other rows; those that are the same objects as before are not looked at again."""
+        self._rows = list(rows)
+        known = self._texts
+        # Kept with the row itself, so that its identity cannot pass to another.
+        self._texts = {id(row): known.get(id(row)) or self._read(row) for row in self._rows}
+        self._arrange()
+
+    def _read(self, row: Row) -> tuple[Row, list[Any], str]:
+        values = [column.value(row) for column in self.columns]
+        return row, values, " ".join(str(value) for value in values if value is not None).casefold()
+
+    def filter(self, text: str) -> None:
+        """Show only rows that hold all these words, in any column."""
+        self._words = text.casefold().split()
+        self._arrange()
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; a negative one means as the rows came."""
+        self._order = None if column < 0 else (column, order == Qt.SortOrder.DescendingOrder)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        texts = self._texts
+        found = [row for row in self._rows if all(word in texts[id(row)][2] for word in self._words)] if self._words else list(self._rows)
+        if self._order is not None:
+            column, is_descending = self._order
+            filled = [row for row in found if texts[id(row)][1][column] is not None]
+            filled.sort(key=lambda row: _sort_key(texts[id(row)][1][column]), reverse=is_descending)
+            found = filled + [row for row in found if texts[id(row)][1][column] is None]
+        self.layoutAboutToBeChanged.emit()
+        before = self.persistentIndexList()
+        kept = [self.key(self._shown[index.row()]) for index in before]
+        self._shown = found
+        if before:
+            places = {self.key(row): number for number, row in enumerate(found)}
+            after = [
+                self.index(places[key], index.column()) if key in places else QModelIndex() for key, index in zip(kept, before, strict=True)
+            ]
+            self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Rows shown."""
+        return 0 if parent is not None and parent.isValid() else len(self._shown)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Columns."""
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Titles."""
+        is_title = orientation == Qt.Orientation.Horizontal and role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
+        return self.columns[section].title if is_title else None
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """What a cell shows."""
+        row, column = self._shown[index.row()], self.columns[index.column()]
+        value = self._texts[id(row)][1][index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return _text(value)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return column.tooltip(row) if column.tooltip is not None else _text(value)
+        if role == Qt.ItemDataRole.DecorationRole and column.picture is not None:
+            return column.picture(row)
+        if role == Qt.ItemDataRole.TextAlignmentRole and isinstance(value, int | float):
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _sort_key(value: Any) -> tuple[int, Any]:
+    return (0, value) if isinstance(value, int | float) else (1, str(value).casefold())
+
+
+class _View(QTreeView):
+    """A list of rows with words in its middle when there are none."""
+
+    def __init__(self, empty: str) -> None:
+        super().__init__()
+        self._empty = empty
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if self.model() is not None and self.model().rowCount() == 0 and self._empty:
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().color(self.palette().ColorRole.PlaceholderText))
+            painter.drawText(QRect(self.viewport().rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self._empty)
+            painter.end()
+
+
+class Table(QWidget):
+    """A table with a line to filter it; a click on a title sorts.
+
+    Parameters
+    ----------
+    model
+        The rows.
+    empty
+        Said in the middle while there is no row.
+    """
+
+    selection_changed = Signal()
+    activated = Signal(object)
+    """The row that was double-clicked, or chosen with Return."""
+
+    def __init__(self, model: RowModel[Any], *, empty: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.model = model
+        self.filter = QLineEdit(placeholderText="Filter", clearButtonEnabled=True, accessibleName="Filter")
+        self.view = _View(empty)
+        self.view.setModel(model)
+        self.view.setRootIsDecorated(False)
+        # All rows are of one height: otherwise Qt would ask for that of each.
+        self.view.setUniformRowHeights(True)
+        self.view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.view.setSortingEnabled(True)
+        header = self.view.header()
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.setSortIndicatorClearable(True)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setMinimumSectionSize(24)
+        header.setDefaultSectionSize(84)
+        self.view.setMinimumHeight(6 * self.fontMetrics().lineSpacing())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.filter)
+        layout.addWidget(self.view, 1)
+        self.filter.textChanged.connect(model.filter)
+        self.view.selectionModel().selectionChanged.connect(self.selection_changed)
+        self.view.activated.connect(lambda index: self.activated.emit(model.shown[index.row()]))
+
+    def set_widths(self, *widths: int) -> None:
+        """Widths of the columns in letters."""
+        letter = self.fontMetrics().averageCharWidth()
+        for column, letters in enumerate(widths):
+            self.view.setColumnWidth(column, letters * letter)
+
+    def selected(self) -> list[Any]:
+        """The rows that are marked, in the order shown."""
+        return [self.model.shown[index.row()] for index in sorted(self.view.selectionModel().selectedRows(), key=QModelIndex.row)]
+
+    def select(self, key: Any) -> None:
+        """Mark the row with this key and bring it into view."""
+        for number, row in enumerate(self.model.shown):
+            if self.model.key(row) == key:
+                index = self.model.index(number, 0)
+                flags = QItemSelectionModel.SelectionFlag
+                self.view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+                self.view.scrollTo(index)
+
+
+class Thumbnails:
+    """Small pictures by key: at once from memory, else asked for; only what is seen is ever asked for.
+
+    Parameters
+    ----------
+    load
+        Called with a key and a function to hand the picture to, later, in the thread of the window: an array of uint8, YX or YXC.
+    changed
+        Called when a picture has come, so that it is drawn.
+    size_px
+        Of the pictures.
+    """
+
+    def __init__(
+        self, load: Callable[[str, Callable[[NDArray[np.uint8]], None]], None], changed: Callable[[], None], *, size_px: int = 32
+    ) -> None:
+        self._load, self._changed = load, changed
+        self.size = QSize(size_px, size_px)
+        self._kept: OrderedDict[str, QPixmap] = OrderedDict()
+        self._asked: set[str] = set()
+
+    def get(self, key: str) -> QPixmap | None:
+        """The picture, or None while it is being made."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if key not in self._asked:
+            self._asked.add(key)
+            self._load(key, lambda pixels: self._take(key, pixels))
+        return None
+
+    def _take(self, key: str, pixels: NDArray[np.uint8]) -> None:
+        self._asked.discard(key)
+        self._kept[key] = to_pixmap(pixels)
+        while len(self._kept) > 500:
+            self._kept.popitem(last=False)
+        self._changed()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._kept.clear()
+        self._asked.clear()
+
+
+def to_pixmap(pixels: NDArray[np.uint8]) -> QPixmap:
+    """A picture of an array of uint8, YX (grey) or YXC (red, green, blue)."""
+    whole = np.ascontiguousarray(pixels)
+    kind = QImage.Format.Format_Grayscale8 if whole.ndim == 2 else QImage.Format.Format_RGB888
+    # The image only looks at the array's memory; the pixmap is a copy.
+    return QPixmap.fromImage(QImage(whole.data, whole.shape[1], whole.shape[0], whole.strides[0], kind))

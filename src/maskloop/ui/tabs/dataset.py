@@ -1,0 +1,491 @@
+"""Dataset: draw, accept, go on to the next image; the pairs and their classes. Wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Labels, Layer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from maskloop.errors import MaskloopError
+from maskloop.images.readers import ENDINGS
+from maskloop.project.layout import Pair
+from maskloop.ui.chosen import Chosen
+from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
+from maskloop.ui.parts.dataset import DatasetPart, OpenedPair
+from maskloop.ui.parts.pair_rows import short_id
+from maskloop.ui.parts.queue import OpenedFile
+from maskloop.ui.parts.shown import IMAGE, PAIR, PROJECT, SOURCE
+from maskloop.ui.picker import NAMED, ImagePicker, Watch
+from maskloop.ui.session import Session
+from maskloop.ui.steady_drawing import steady
+from maskloop.ui.tabs.dataset_classes import ClassesSection
+from maskloop.ui.tabs.dataset_import import ImportSection
+from maskloop.ui.tabs.dataset_layers import Shelf
+from maskloop.ui.tabs.dataset_table import PairsSection
+from maskloop.ui.widgets import Line, Notice, ReasonButton, Section, ask
+
+__all__ = ["DatasetTab"]
+
+DESCRIBE_AFTER_MS = 300
+"""So long nothing is painted or chosen before the mask is counted anew."""
+EXTENTS: tuple[tuple[str, Extent, str], ...] = (
+    ("Whole image", "whole", "Everything the layer holds"),
+    ("Visible slice", "slice", "The plane that the sliders show"),
+    ("Rectangle", "rectangle", "The part of the visible slice inside a rectangle drawn in a Shapes layer"),
+)
+RECTANGLE = "Area to accept"
+
+
+class DatasetTab(QWidget):
+    """Takes masks into the project and shows what was taken.
+
+    Parameters
+    ----------
+    session
+        Whose project it is.
+    chosen
+        The layers that the person works on.
+    parent
+        As for any widget.
+    """
+
+    def __init__(self, session: Session, chosen: Chosen, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session, self._chosen = session, chosen
+        self.part: DatasetPart = session.dataset
+        self.shelf = Shelf(chosen.viewer)
+        self._steady = steady(chosen.viewer)
+        self.shapes = LayerChoice(chosen.viewer, kind="shapes")
+        self._frozen: Layer | None = None
+        self._accepting: tuple[Layer, int] | None = None
+        self._had_colours = False
+        self._seen_place: tuple[Any, ...] = ()
+        self._make_widgets()
+        self._lay_out()
+        self._timer = QTimer(self, singleShot=True, interval=DESCRIBE_AFTER_MS)
+        self._painted = Watch(self._describe_soon)
+        self._moved = Watch(self._notice_refresh)
+        self._connect()
+        self._show_rule()
+        self._show_queue()
+        self._follow()
+
+    def _make_widgets(self) -> None:
+        self.picker = ImagePicker(self._chosen)
+        self.mask = LayerCombo(self._chosen.labels)
+        self.mask.setAccessibleName("Mask")
+        self.new_mask_button = QPushButton("New mask", toolTip="Put an empty mask on the image and paint")
+        self.extent = _combo("Take")
+        self.draw_button = QPushButton("Draw", toolTip="Draw a rectangle on the image")
+        self.rule = _combo("Labels mean")
+        self.label_map = QTableWidget(0, 2, accessibleName="What each label becomes")
+        self.label_map.setHorizontalHeaderLabels(["Label", "becomes"])
+        self.label_map.verticalHeader().hide()
+        self.label_map.horizontalHeader().setStretchLastSection(True)
+        self.label_map.setMaximumHeight(8 * self.fontMetrics().lineSpacing())
+        self.description = Notice()
+        self.accept_button = ReasonButton("Accept")
+        self.accept_button.setToolTip("Take this image and its mask into the project")
+        self.queue_words = Line()
+        self.previous_button = ReasonButton("◀ Previous")
+        self.next_button = ReasonButton("Next ▶")
+        self.folder_button = QPushButton("Folder...", toolTip="Choose a folder of images to go through")
+        self.files_button = QPushButton("Files...", toolTip="Choose image files to go through")
+        self.pairs = PairsSection(self._session)
+        self.importing = ImportSection(self._session)
+        self.classes = ClassesSection(self._session, self._chosen)
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._choices())
+        self.classes_box = Section("Classes", self.classes, expanded=False)
+        for box in (
+            self.classes_box,
+            Section("Images to go through", self._going_through()),
+            Section("Pairs", self.pairs),
+            Section("Import pairs from folders", self.importing, expanded=False),
+        ):
+            column.addWidget(box)
+        column.addStretch(1)
+        self.area = QScrollArea(widgetResizable=True)
+        self.area.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area.setWidget(inside)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(4, 4, 4, 4)
+        whole.addWidget(self.area, 1)
+        # Always seen, however far the rest is scrolled.
+        whole.addWidget(self.description)
+        whole.addWidget(self.accept_button)
+
+    def _choices(self) -> QWidget:
+        form = QFormLayout(choices := QWidget())
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Image", self.picker)
+        form.addRow("Mask", _row(self.mask, self.new_mask_button))
+        form.addRow("Take", _row(self.extent, self.draw_button))
+        form.addRow("Labels", self.rule)
+        form.addRow(self.label_map)
+        return choices
+
+    def _going_through(self) -> QWidget:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.queue_words)
+        column.addWidget(_row(self.previous_button, self.next_button))
+        column.addWidget(_row(self.folder_button, self.files_button))
+        return content
+
+    def _connect(self) -> None:
+        for title, extent, tooltip in EXTENTS:
+            self.extent.addItem(title, extent)
+            self.extent.setItemData(self.extent.count() - 1, tooltip, Qt.ItemDataRole.ToolTipRole)
+        clicks: tuple[tuple[QPushButton, Callable[[], object]], ...] = (
+            (self.accept_button, self.accept),
+            (self.new_mask_button, self.make_mask),
+            (self.draw_button, self._draw_rectangle),
+            (self.previous_button, self.previous_image),
+            (self.next_button, self.next_image),
+            (self.folder_button, self._choose_folder),
+            (self.files_button, self._choose_files),
+        )
+        for button, verb in clicks:
+            button.clicked.connect(verb)
+        self.extent.activated.connect(self._follow)
+        self.rule.activated.connect(lambda place: self.part.choose_rule(self.rule.itemData(place)))
+        self.pairs.wanted.connect(self.show_pair)
+        self.picker.changed.connect(self._follow)
+        self._chosen.labels.changed.connect(self._follow)
+        self.shapes.changed.connect(self._follow)
+        self._timer.timeout.connect(self._describe)
+        for watch in (self._painted.stop, self._moved.stop, self._steady.stop, self.shelf.close, _Closer(self.shapes)):
+            self.destroyed.connect(watch)
+        self._listen()
+
+    def _listen(self) -> None:
+        events = self.part.events
+        events.accepting_changed.connect(self._show_accepting)
+        events.accepted.connect(self._take_accepted)
+        events.empty_asked.connect(self._ask_empty)
+        events.known_asked.connect(self._ask_known)
+        events.rule_changed.connect(self._show_rule)
+        events.described.connect(self._show_description)
+        events.restored.connect(self._restore)
+        events.rows_changed.connect(self._enable)
+        self.part.queue.events.changed.connect(self._show_queue)
+        self.part.queue.events.opened.connect(self._show_file)
+        self.part.classes.events.changed.connect(self._show_classes)
+        self._session.events.snapshot_changed.connect(self._enable)
+
+    # What is chosen.
+
+    def _extent(self) -> Extent:
+        extent: Extent = self.extent.currentData()
+        return extent
+
+    def _follow(self, _layer: object = None) -> None:
+        """Listen to what changes the mask that would be accepted."""
+        labels, shapes = self._chosen.labels.layer, self.shapes.layer
+        painted = [] if labels is None else [labels.events.paint, labels.events.data, labels.events.metadata]
+        if shapes is not None and self._extent() == "rectangle":
+            painted += [shapes.events.data, shapes.events.set_data, shapes.events.highlight]
+        self._painted.follow(painted)
+        self._moved.follow([] if labels is None else [labels.events.set_data])
+        self.draw_button.setVisible(self._extent() == "rectangle")
+        if self.description.text():
+            # What is said there is of another mask.
+            self.description.show_message("Counting...")
+        self._describe_soon()
+
+    def _notice_refresh(self) -> None:
+        """A layer is refreshed by undo and by the sliders; only where a slice is taken do the sliders matter."""
+        dims = self._chosen.viewer.dims
+        place = (dims.current_step, dims.ndisplay, dims.order)
+        if place == self._seen_place or self._extent() != "whole":
+            self._describe_soon()
+        self._seen_place = place
+
+    def _describe_soon(self) -> None:
+        self._enable()
+        if self.isVisible():
+            self._timer.start()
+
+    def _why_not(self) -> str | None:
+        labels = self._chosen.labels.layer
+        missing = None if labels is not None else 'There is no mask layer. Press "New mask" and paint.'
+        return self.part.why_not_accept or self.picker.problem() or missing
+
+    def _taken(self) -> dict[str, Any]:
+        """The chosen layers as `take` wants them."""
+        return {
+            "image_layers": self.picker.layers(),
+            "labels_layer": self._chosen.labels.layer,
+            "axes": self.picker.axes(),
+            "extent": self._extent(),
+            "viewer": self._chosen.viewer,
+            "shapes_layer": self.shapes.layer,
+        }
+
+    def _describe(self) -> None:
+        if self.picker.problem() is not None or self._chosen.labels.layer is None:
+            self.part.describe(None)
+            return
+        try:
+            _, labels = take(**self._taken())
+        except MaskloopError as error:
+            self.part.describe(None)
+            self.description.show_message(f"{error.problem} {error.way_out}", level="warning")
+            return
+        self.part.describe(labels)
+
+    def _show_description(self) -> None:
+        found = self.part.description
+        self.description.show_message(found.words, level="info" if found.is_fine else "warning")
+
+    def _replaced(self) -> str | None:
+        """The pair whose mask is shown and corrected."""
+        image, labels = self._chosen.image.layer, self._chosen.labels.layer
+        if image is None or labels is None or self._extent() != "whole":
+            return None
+        return self.part.shown_pair(image.metadata, labels.metadata)
+
+    def _enable(self, _news: object = None) -> None:
+        self.accept_button.setText(self.part.title(self._replaced()))
+        self.accept_button.set_reason(self._why_not())
+        image = self._chosen.image.layer
+        self.new_mask_button.setEnabled(image is not None and self.picker.axes() is not None)
+
+    # Accepting.
+
+    def accept(self) -> None:
+        """Accept the chosen mask as it is now; what is missing is told."""
+        why_not = self._why_not()
+        if why_not is not None:
+            self._session.fail(MaskloopError("Nothing was accepted.", why_not))
+            return
+        try:
+            image, labels = take(**self._taken())
+            metadata = crop_metadata(**self._taken())
+        except MaskloopError as error:
+            self._session.fail(error)
+            return
+        layer, first = self._chosen.labels.layer, self._chosen.image.layer
+        assert layer is not None
+        assert first is not None
+        metadata["source_path"] = first.metadata.get(SOURCE) or metadata["source_path"]
+        self._accepting = (layer, self.shelf.strokes(layer))
+        is_whole, folder = self._extent() == "whole", str(self._session.project and self._session.project.folder)
+
+        def mark(pair: Pair) -> None:
+            if is_whole:
+                # What is painted from now on corrects this pair.
+                for other in (layer, first):
+                    other.metadata = {**other.metadata, PAIR: pair.pair_id, PROJECT: folder}
+
+        self.part.accept(image, labels, rule=self.part.rule, metadata=metadata, replace=self._replaced(), then=mark)
+
+    def _take_accepted(self, _pair: Pair) -> None:
+        if self._accepting is not None:
+            self.shelf.accept(*self._accepting)
+            self._accepting = None
+
+    def _show_accepting(self) -> None:
+        """Nobody paints into labels that are still being copied."""
+        if self.part.is_copying and self._frozen is None and self._chosen.labels.layer is not None:
+            self._frozen = self._chosen.labels.layer
+            self._frozen.editable = False
+        elif not self.part.is_copying and self._frozen is not None:
+            self._frozen.editable = True
+            self._frozen = None
+        self._enable()
+
+    def _ask_empty(self, retry: Callable[[], None]) -> None:
+        detail = "Nothing is drawn on this mask. An image without objects teaches too."
+        if ask(self, "Is there truly nothing here?", detail, yes="Yes, nothing"):
+            retry()
+
+    def _ask_known(self, pair_id: str, retry: Callable[[], None]) -> None:
+        short = short_id(pair_id)
+        if ask(self, f"Replace the mask of {short}?", f"This image is in the project already, as {short}.", yes="Replace"):
+            retry()
+
+    def make_mask(self) -> None:
+        """Put an empty mask on the chosen image and choose it."""
+        image = self._chosen.image.layer
+        if image is None or self.picker.axes() is None:
+            return
+        try:
+            layer = new_mask(self._chosen.viewer, image, axes=self.picker.axes())
+        except MaskloopError as error:
+            self._session.fail(error)
+            return
+        layer.metadata = {**layer.metadata, IMAGE: image.unique_id}
+        self._chosen.labels.choose(layer)
+
+    def _draw_rectangle(self) -> None:
+        viewer, shapes = self._chosen.viewer, self.shapes.layer
+        if shapes is None:
+            shapes = viewer.add_shapes(name=RECTANGLE, ndim=2, face_color="transparent", edge_color="yellow", edge_width=2)
+            self.shapes.choose(shapes)
+        viewer.layers.selection.active = shapes
+        shapes.mode = "add_rectangle"
+
+    # What the labels mean.
+
+    def _show_rule(self) -> None:
+        options, present = self.part.rule_options, self.part.rule.mask_mode
+        self.rule.clear()
+        for option in options:
+            self.rule.addItem(option.title, option.mode)
+            self.rule.setItemData(self.rule.count() - 1, option.tooltip, Qt.ItemDataRole.ToolTipRole)
+        self.rule.setCurrentIndex([option.mode for option in options].index(present))
+        self._show_label_map()
+        self._describe_soon()
+
+    def _show_label_map(self) -> None:
+        rows, names = self.part.label_rows, self.part.classes.classes.names
+        self.label_map.setVisible(bool(rows))
+        self.label_map.setRowCount(len(rows))
+        for place, (label, target) in enumerate(rows):
+            item = QTableWidgetItem(str(label))
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            self.label_map.setItem(place, 0, item)
+            combo = _combo(f"Label {label} becomes")
+            for number, name in ((-1, "choose..."), *enumerate(names)):
+                combo.addItem(name, number)
+            combo.setCurrentIndex(combo.findData(target))
+            combo.activated.connect(lambda _, label=label, combo=combo: self.part.map_label(label, combo.currentData()))
+            self.label_map.setCellWidget(place, 1, combo)
+
+    def _show_classes(self) -> None:
+        has_colours = self.part.classes.has_colours
+        if has_colours and not self._had_colours:
+            self.classes_box.expand()
+        self._had_colours = has_colours
+
+    # Pairs and files.
+
+    def show_pair(self, pair_id: str) -> None:
+        """Show a pair in the viewer, to be looked at or corrected."""
+        project = self._session.project
+        if project is None:
+            return
+        shown = self.shelf.find(pair_id, str(project.folder))
+        if shown is not None:
+            self._choose(*shown)
+        else:
+            self.part.read(pair_id, self._show_opened)
+
+    def _show_opened(self, opened: OpenedPair) -> None:
+        if self._session.project is not None:
+            self._tell_kept()
+            self._choose(*self.shelf.show_pair(opened, str(self._session.project.folder)))
+            self._chosen.viewer.reset_view()
+
+    def _show_file(self, opened: OpenedFile) -> None:
+        self._tell_kept()
+        layer = self.shelf.show_file(opened)
+        self._chosen.image.choose(layer)
+        self._chosen.viewer.reset_view()
+
+    def _choose(self, image: Layer, labels: Labels) -> None:
+        self._chosen.image.choose(image)
+        self._chosen.labels.choose(labels)
+        self._chosen.viewer.layers.selection.active = labels
+
+    def _tell_kept(self) -> None:
+        names = ", ".join(f"'{layer.name}'" for layer in self.shelf.unsaved)
+        if names:
+            self._session.say(f"Kept {names} and its image: what was painted is not accepted yet.")
+
+    def next_image(self) -> None:
+        """Open the next image of the list."""
+        self._remember_axes()
+        self.part.queue.next()
+
+    def previous_image(self) -> None:
+        """Open the image before in the list."""
+        self._remember_axes()
+        self.part.queue.previous()
+
+    def _remember_axes(self) -> None:
+        image = self._chosen.image.layer
+        if image is not None and image.metadata.get(NAMED) and image.metadata.get(SOURCE):
+            self.part.queue.name_axes(str(image.metadata["axes"]))
+
+    def _choose_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of images to go through")
+        if folder:
+            self.part.queue.choose([folder])
+
+    def _choose_files(self) -> None:
+        kinds = " ".join(f"*{ending}" for ending in ENDINGS)
+        files, _ = QFileDialog.getOpenFileNames(self, "Images to go through", "", f"Images ({kinds})")
+        if files:
+            self.part.queue.choose([Path(file) for file in files])
+
+    def _show_queue(self) -> None:
+        queue = self.part.queue
+        self.queue_words.setText(queue.words)
+        self.next_button.set_reason(queue.why_not_next)
+        self.previous_button.set_reason(queue.why_not_previous)
+
+    def _restore(self, image: str | None, mask: str | None) -> None:
+        for choice, name in ((self._chosen.image, image), (self._chosen.labels, mask)):
+            if name is not None:
+                choice.choose_by_name(name)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Count what would be accepted while somebody looks."""
+        super().showEvent(event)
+        self._describe_soon()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Let the counting be."""
+        super().hideEvent(event)
+        self._timer.stop()
+
+
+class _Closer:
+    """Closes the choice of the rectangle when the tab is gone."""
+
+    def __init__(self, choice: LayerChoice) -> None:
+        self._choice = choice
+
+    def __call__(self, *_gone: object) -> None:
+        self._choice.close()
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    row = QHBoxLayout(whole := QWidget())
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget, 1 if isinstance(widget, QComboBox) else 0)
+    return whole
+
+
+def _combo(name: str) -> QComboBox:
+    combo = QComboBox(accessibleName=name)
+    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return combo

@@ -1,0 +1,131 @@
+"""The dock in a real napari window: the bar, the tabs, the shortcuts, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction, QKeySequence
+
+from maskloop import Project
+from maskloop.samples import simulate_pairs
+from maskloop.ui.dock import SHORTCUTS, MaskloopDock
+from maskloop.ui.new_project import NewProjectDialog
+
+DEADLINE_MS = 60_000
+
+
+def add_dock(viewer: Any) -> MaskloopDock:
+    _, dock = viewer.window.add_plugin_dock_widget("maskloop")
+    assert isinstance(dock, MaskloopDock)
+    return dock
+
+
+def make_project(folder: Path) -> Path:
+    project = Project.create(folder, mode="instances")
+    for image, labels in simulate_pairs(2, shape=(64, 64), seed=3):
+        project.dataset.accept(image, labels)
+    return folder
+
+
+def test_without_a_project_the_tabs_are_disabled_and_say_why(viewer: Any) -> None:
+    dock = add_dock(viewer)
+    assert [dock.tabs.tabText(index) for index in range(5)] == ["Dataset", "Train", "Checkpoints", "Predict", "Advanced"]
+    assert not any(dock.tabs.isTabEnabled(index) for index in range(5))
+    assert all("choose or create" in dock.tabs.tabToolTip(index) for index in range(5))
+
+
+def test_a_project_is_created_with_the_mouse(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    dock = add_dock(viewer)
+    qtbot.mouseClick(dock.bar.new, Qt.MouseButton.LeftButton)
+    dialog = dock.findChild(NewProjectDialog)
+    assert not dialog.create.isEnabled()
+    qtbot.keyClicks(dialog.folder, str(tmp_path / "axons"))
+    qtbot.mouseClick(dialog.modes.button(1), Qt.MouseButton.LeftButton)
+    assert dialog.create.toolTip() == "Name the classes, separated by commas."
+    qtbot.keyClicks(dialog.classes, "axon, myelin")
+    assert not (tmp_path / "axons").exists()
+    qtbot.mouseClick(dialog.create, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    assert Project.open(tmp_path / "axons").status().classes == ("background", "axon", "myelin")
+    assert all(dock.tabs.isTabEnabled(index) for index in range(5))
+    assert "0 pairs" in dock.bar.facts.text()
+
+
+def test_a_project_of_before_is_chosen_in_the_bar(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    dock = add_dock(viewer)
+    dock.open_project(folder)
+    qtbot.waitUntil(lambda: "2 pairs" in dock.bar.facts.text(), timeout=DEADLINE_MS)
+    assert dock.bar.selector.currentText() == "cells"
+    assert dock.bar.path.toolTip() == str(folder)
+    other = make_project(tmp_path / "nuclei")
+    dock.open_project(other)
+    qtbot.waitUntil(lambda: dock.bar.selector.currentText() == "nuclei" and dock.bar.selector.count() > 1, timeout=DEADLINE_MS)
+    index = dock.bar.selector.findText("cells")
+    dock.bar.selector.activated.emit(index)
+    qtbot.waitUntil(lambda: dock.session.project is not None and dock.session.project.folder == folder, timeout=DEADLINE_MS)
+
+
+def test_a_folder_that_vanished_is_told_in_the_bar(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    dock = add_dock(viewer)
+    dock.open_project(folder)
+    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    folder.rename(tmp_path / "elsewhere")
+    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "missing", timeout=DEADLINE_MS)
+    assert not dock.tabs.isTabEnabled(0)
+    assert "put it back" in dock.bar.notice.text()
+
+
+def test_the_shortcuts_are_listed_and_belong_to_nobody_else(viewer: Any) -> None:
+    dock = add_dock(viewer)
+    taken = {action.shortcut().toString() for action in viewer.window._qt_window.findChildren(QAction)}
+    taken |= {QKeySequence(str(key).replace("Control", "Ctrl").replace("-", "+")).toString() for key in type(viewer).class_keymap}
+    for keys in SHORTCUTS:
+        assert QKeySequence(keys).toString() not in taken
+        assert QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText) in dock.help.text()
+
+
+def test_labels_are_hidden_and_shown_by_their_shortcut(viewer: Any, qtbot: Any) -> None:
+    add_dock(viewer)
+    layer = viewer.add_labels(np.eye(8, dtype=np.uint8))
+    window = viewer.window._qt_window
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow, timeout=DEADLINE_MS)
+    keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(window, Qt.Key.Key_L, keys)
+    assert not layer.visible
+    qtbot.keyClick(window, Qt.Key.Key_L, keys)
+    assert layer.visible
+
+
+def test_a_closed_dock_leaves_no_threads_behind(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    dock = add_dock(viewer)
+    dock.open_project(make_project(tmp_path / "cells"))
+    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    ended = dock._end
+    viewer.window.remove_dock_widget(dock)
+    assert ended._application is None
+    assert {thread for thread in threading.enumerate() if thread.name.startswith("maskloop")} <= before
+
+
+def test_two_viewers_have_a_session_each(make_viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    docks = [add_dock(make_viewer()), add_dock(make_viewer())]
+    for dock in docks:
+        dock.open_project(folder)
+    for dock in docks:
+        qtbot.waitUntil(lambda dock=dock: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    image, labels = simulate_pairs(1, shape=(64, 64), seed=9)[0]
+    docks[0].session.do(lambda project: project.dataset.accept(image, labels))
+    for dock in docks:
+        qtbot.waitUntil(lambda dock=dock: len(dock.session.snapshot.active_pairs) == 3, timeout=DEADLINE_MS)

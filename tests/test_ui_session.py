@@ -1,0 +1,190 @@
+"""The session of the window, without a window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("psygnal")
+
+from ui_session import open_session
+
+from maskloop import Project
+from maskloop.events import Event, Failed, Finished, Metric, Started
+from maskloop.jobs.base import TrainJob
+from maskloop.models.base import Recipe
+from maskloop.samples import simulate_pairs
+from maskloop.ui.parts.running import Running
+
+
+def make_project(folder: Path, count: int = 2) -> Path:
+    project = Project.create(folder, mode="binary")
+    for image, labels in simulate_pairs(count, shape=(64, 64), seed=1):
+        project.dataset.accept(image, labels)
+    return folder
+
+
+def test_a_new_session_has_no_project_and_says_what_to_do(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, _, _):
+        assert session.snapshot.condition == "none"
+        assert "choose or create" in str(session.snapshot.why_not_write)
+
+
+def test_a_project_is_created_only_when_asked_for_and_remembered(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, pump, failures):
+        assert list(tmp_path.iterdir()) == []
+        session.create(tmp_path / "cells", mode="multiclass", classes=["axon", "myelin"])
+        pump.until(lambda: session.snapshot.condition == "valid")
+        pump.settle(session)
+        assert session.recent.list() == [tmp_path / "cells"]
+        assert session.snapshot.status is not None
+        assert session.snapshot.status.classes == ("background", "axon", "myelin")
+        assert not failures
+
+
+def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    with open_session(tmp_path) as (session, pump, _):
+        session.open(folder)
+        pump.until(lambda: len(session.snapshot.active_pairs) == 2)
+        Project.open(folder).dataset.accept(np.eye(64, dtype=np.uint8), np.eye(64, dtype=np.uint8))
+        pump.until(lambda: len(session.snapshot.active_pairs) == 3)
+
+
+def test_a_folder_that_vanishes_is_missing_and_comes_back(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    with open_session(tmp_path) as (session, pump, failures):
+        session.open(folder)
+        pump.until(lambda: session.snapshot.condition == "valid")
+        shutil.move(folder, tmp_path / "elsewhere")
+        pump.until(lambda: session.snapshot.condition == "missing")
+        assert "put it back" in str(session.snapshot.why_not_write)
+        shutil.move(tmp_path / "elsewhere", folder)
+        pump.until(lambda: session.snapshot.condition == "valid")
+        assert len(session.snapshot.active_pairs) == 2
+        assert not failures
+
+
+def test_a_broken_record_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    (folder / "checkpoints/checkpoints.json").write_text("{")
+    with open_session(tmp_path) as (session, pump, _):
+        session.open(folder)
+        pump.until(lambda: session.snapshot.condition == "incomplete")
+        assert "checkpoints.json" in session.snapshot.words
+        assert session.snapshot.way_out
+        assert len(session.snapshot.active_pairs) == 2
+
+
+def test_no_project_there_is_told_in_words(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, pump, failures):
+        session.open(tmp_path / "nothing")
+        pump.until(lambda: failures)
+        assert "There is no folder" in failures[0][0]
+        assert session.project is None
+
+
+def test_a_long_writer_is_named(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    with open_session(tmp_path) as (session, pump, _):
+        session.open(folder)
+        pump.until(lambda: session.snapshot.condition == "valid")
+        with Project.open(folder).writing("test writing"):
+            pump.until(lambda: session.snapshot.condition == "locked")
+            assert "Locked by process" in session.snapshot.words
+            assert session.snapshot.why_not_write is None
+        pump.until(lambda: session.snapshot.condition == "valid")
+
+
+def test_only_the_newest_work_of_a_key_counts(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, pump, _):
+        got: list[int] = []
+        for number in range(20):
+            session.background.run(lambda number=number: number, got.append, key="count")
+        pump.until(lambda: got)
+        pump.settle(session)
+        assert got == [19]
+
+
+def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Path) -> None:
+    import os
+    import signal
+
+    with open_session(tmp_path) as (session, pump, failures):
+        got: list[int] = []
+        session.background.run_apart(os.getpid, then=got.append)
+        pump.until(lambda: got)
+        assert got[0] != os.getpid()
+        os.kill(got[0], signal.SIGKILL)
+        session.background.run_apart(os.getpid, then=got.append)
+        pump.until(lambda: failures or len(got) == 2)
+        session.background.run_apart(os.getpid, then=got.append)
+        pump.until(lambda: len(got) >= 2)
+        assert got[-1] not in (got[0], os.getpid())
+
+
+def test_an_unexpected_error_is_told_without_a_traceback(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, pump, failures):
+        session.background.run(lambda: 1 / 0)
+        pump.until(lambda: failures)
+        assert failures[0][0] == "This should not have happened: ZeroDivisionError: division by zero"
+        assert "Traceback" not in "".join(failures[0])
+
+
+def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    with open_session(tmp_path) as (first, pump, failures):
+        first.open(folder)
+        pump.until(lambda: first.snapshot.condition == "valid")
+        run = Running(first, "train")
+        run.start(lambda _project: TrainJob(recipe=Recipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))))
+        seen: list[Event] = []
+        run.events.told.connect(seen.extend)
+        pump.until(lambda: any(isinstance(event, Metric) for event in seen), 120)
+        run_id = run.run_id
+        run.close()
+    # The window is closed; the training goes on.
+    with open_session(tmp_path) as (second, pump, failures):
+        second.open(folder)
+        pump.until(lambda: second.snapshot.runs)
+        assert second.snapshot.runs[-1].state == "running"
+        run, seen, last = Running(second, "train"), [], []
+        run.events.told.connect(seen.extend)
+        run.events.ended.connect(last.append)
+        run.take_up(str(run_id))
+        pump.until(lambda: seen, 120)
+        assert isinstance(seen[0], Started)
+        assert run.is_active
+        run.cancel()
+        pump.until(lambda: last, 120)
+        assert isinstance(last[0], Finished)
+        pump.until(lambda: second.snapshot.checkpoints)
+        run.close()
+        assert not failures
+
+
+def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells")
+    with open_session(tmp_path) as (session, pump, _):
+        session.open(folder)
+        pump.until(lambda: session.snapshot.condition == "valid")
+        run, seen, last = Running(session, "train"), [], []
+        run.events.told.connect(seen.extend)
+        run.events.ended.connect(last.append)
+        run.start(lambda _project: TrainJob(recipe=Recipe(epochs=30, base_channels=2, depth=1, patch_size=(32, 32), save_every_s=0)))
+        pump.until(lambda: any(isinstance(event, Metric) for event in seen), 120)
+        os.kill(next(event.process_id for event in seen if isinstance(event, Started)), signal.SIGKILL)
+        pump.until(lambda: last, 120)
+        assert isinstance(last[0], Failed)
+        assert "goes on from its last saved state" in last[0].way_out
+        pump.until(lambda: session.snapshot.runs and session.snapshot.runs[-1].state == "interrupted")
+        run.resume(str(run.run_id))
+        pump.until(lambda: len(last) == 2, 120)
+        assert isinstance(last[1], Finished)
+        assert len([event for event in seen if isinstance(event, Started) and event.resumed]) == 1
+        run.close()

@@ -1,0 +1,220 @@
+"""Tables, forms and small widgets, with the mouse and the keyboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("qtpy")
+
+import numpy as np
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QMessageBox, QPushButton
+
+from maskloop.models.base import Architecture
+from maskloop.ui.forms import RecordForm, title_of
+from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
+from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, ReasonButton, Section, ask, human_bytes, human_time
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+@dataclass(frozen=True)
+class Cell:
+    name: str
+    area: float | None
+
+
+def make_table(cells: list[Cell]) -> tuple[RowModel[Cell], Table]:
+    model: RowModel[Cell] = RowModel([Column("Name", lambda row: row.name), Column("Area", lambda row: row.area)], key=lambda row: row.name)
+    model.set_rows(cells)
+    return model, Table(model, empty="No cells yet")
+
+
+CELLS = [Cell("b", 10.0), Cell("a", 9.0), Cell("c", None)]
+
+
+def shown(model: RowModel[Cell]) -> list[str]:
+    return [row.name for row in model.shown]
+
+
+def test_a_click_on_a_title_sorts_numbers_as_numbers_and_nothing_last(qtbot: Any) -> None:
+    model, table = make_table(CELLS)
+    qtbot.addWidget(table)
+    table.resize(350, 200)
+    table.show()
+    header = table.view.header()
+    area = QPoint(header.sectionPosition(1) + 10, 5)
+    qtbot.mouseClick(header.viewport(), LEFT, pos=area)
+    assert shown(model) == ["a", "b", "c"]
+    qtbot.mouseClick(header.viewport(), LEFT, pos=area)
+    assert shown(model) == ["b", "a", "c"]
+    qtbot.mouseClick(header.viewport(), LEFT, pos=area)
+    assert shown(model) == ["b", "a", "c"]
+    assert not header.isSortIndicatorShown() or header.sortIndicatorSection() in (-1, 1)
+
+
+def test_typing_into_the_filter_keeps_rows_with_all_words(qtbot: Any) -> None:
+    model, table = make_table([Cell("nucleus big", 10.0), Cell("nucleus small", 1.0), Cell("axon big", 3.0)])
+    qtbot.addWidget(table)
+    qtbot.keyClicks(table.filter, "NUC big")
+    assert shown(model) == ["nucleus big"]
+    table.filter.clear()
+    assert len(model.shown) == 3
+
+
+def test_the_selection_stays_with_its_row(qtbot: Any) -> None:
+    model, table = make_table(CELLS)
+    qtbot.addWidget(table)
+    table.select("a")
+    assert [row.name for row in table.selected()] == ["a"]
+    model.set_rows([Cell("new", 1.0), Cell("a", 5.0), *CELLS[2:]])
+    assert table.selected() == [Cell("a", 5.0)]
+    table.view.sortByColumn(0, Qt.SortOrder.DescendingOrder)
+    assert [row.name for row in table.selected()] == ["a"]
+    model.set_rows([Cell("new", 1.0)])
+    assert table.selected() == []
+
+
+def test_a_double_click_activates_the_row(qtbot: Any) -> None:
+    model, table = make_table(CELLS)
+    qtbot.addWidget(table)
+    table.show()
+    seen: list[Cell] = []
+    table.activated.connect(seen.append)
+    where = table.view.visualRect(model.index(1, 0)).center()
+    qtbot.mouseClick(table.view.viewport(), LEFT, pos=where)
+    qtbot.mouseDClick(table.view.viewport(), LEFT, pos=where)
+    assert seen == [CELLS[1]]
+
+
+@given(
+    st.lists(st.tuples(st.text("ab ", max_size=3), st.none() | st.floats(-5, 5)), max_size=12), st.text("ab ", max_size=3), st.booleans()
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_sorting_and_filtering_are_those_of_python(qapp: Any, cells: list[tuple[str, float | None]], words: str, is_down: bool) -> None:
+    rows = [Cell(name, area) for name, area in cells]
+    model: RowModel[Cell] = RowModel([Column("Name", lambda row: row.name), Column("Area", lambda row: row.area)])
+    model.set_rows(rows)
+    model.filter(words)
+    model.sort(1, Qt.SortOrder.DescendingOrder if is_down else Qt.SortOrder.AscendingOrder)
+    kept = [row for row in rows if all(word in f"{row.name} {row.area}" for word in words.split())]
+    numbers = sorted((row.area for row in kept if row.area is not None), reverse=is_down)
+    assert [row.area for row in model.shown] == numbers + [None] * (len(kept) - len(numbers))
+
+
+def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
+    form = RecordForm(Architecture, fields=("preset", "depth", "threshold"))
+    qtbot.addWidget(form)
+    form.show()
+    told: list[dict[str, Any]] = []
+    form.changed.connect(told.append)
+    form.set_values({"preset": "resunet", "depth": 3, "threshold": 0.25})
+    assert told == []
+    assert form.values() == {"preset": "resunet", "depth": 3, "threshold": 0.25}
+    depth: Any = form.editors["depth"]
+    assert (depth.minimum(), depth.maximum()) == (1, 7)
+    assert "halved" in depth.toolTip()
+    depth.selectAll()
+    qtbot.keyClicks(depth, "5")
+    qtbot.keyClick(depth, Qt.Key.Key_Return)
+    assert told[-1]["depth"] == 5
+    assert title_of("base_channels") == "Base channels"
+
+
+def test_a_disabled_button_says_why_and_then_what_it_does(qtbot: Any) -> None:
+    button = ReasonButton("Train")
+    qtbot.addWidget(button)
+    button.setToolTip("Train a model")
+    button.set_reason("There is no pair yet.")
+    assert (button.isEnabled(), button.toolTip()) == (False, "There is no pair yet.")
+    button.set_reason(None)
+    assert (button.isEnabled(), button.toolTip()) == (True, "Train a model")
+
+
+def test_a_long_line_elides_and_keeps_its_words_in_the_tooltip(qtbot: Any) -> None:
+    line = Line("a very long path " * 20)
+    qtbot.addWidget(line)
+    line.resize(100, 20)
+    assert line.toolTip() == line.text()
+    assert line.minimumSizeHint().width() < 100 or line.sizePolicy().horizontalPolicy().name == "Ignored"
+
+
+def test_progress_is_told_in_words_and_can_be_cancelled(qtbot: Any) -> None:
+    progress = ProgressLine()
+    qtbot.addWidget(progress)
+    progress.show()
+    progress.show_progress(12, 40, "12 of 40 tiles, 3 s left")
+    assert progress.bar.value() == 300
+    assert progress.words.text() == "12 of 40 tiles, 3 s left"
+    with qtbot.waitSignal(progress.cancelled):
+        qtbot.mouseClick(progress.cancel, LEFT)
+
+
+def test_a_notice_is_hidden_while_there_is_nothing_to_say(qtbot: Any) -> None:
+    notice = Notice()
+    qtbot.addWidget(notice)
+    notice.show_message("The folder is gone.", level="error")
+    assert not notice.isHidden()
+    notice.show_message("")
+    assert notice.isHidden()
+
+
+def test_curves_come_and_go(qtbot: Any) -> None:
+    curves = Curves("Loss")
+    qtbot.addWidget(curves)
+    curves.show_curves({"training": ([1.0], [0.5]), "validation": ([1.0, 2.0], [0.6, 0.4])})
+    assert {item.name() for item in curves.listDataItems()} == {"training", "validation"}
+    curves.show_curves({})
+    assert curves.listDataItems() == []
+
+
+def test_thumbnails_are_asked_for_once(qtbot: Any) -> None:
+    asked: list[str] = []
+    deliveries: list[Any] = []
+
+    def load(key: str, deliver: Any) -> None:
+        asked.append(key)
+        deliveries.append(deliver)
+
+    redrawn: list[bool] = []
+    thumbnails = Thumbnails(load, lambda: redrawn.append(True))
+    assert thumbnails.get("a") is None
+    assert thumbnails.get("a") is None
+    deliveries[0](np.full((4, 6, 3), 200, np.uint8))
+    picture = thumbnails.get("a")
+    assert picture is not None
+    assert (picture.width(), picture.height()) == (6, 4)
+    assert (asked, redrawn) == (["a"], [True])
+
+
+def test_a_question_is_answered_with_the_mouse(qtbot: Any) -> None:
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QApplication
+
+    parent = Section("About", QPushButton("x"))
+    qtbot.addWidget(parent)
+    for words, expected in (("Erase", True), ("No", False)):
+
+        def answer(words: str = words) -> None:
+            box = QApplication.activeModalWidget()
+            assert isinstance(box, QMessageBox)
+            button = next(button for button in box.buttons() if button.text() == words)
+            qtbot.mouseClick(button, LEFT)
+
+        QTimer.singleShot(0, answer)
+        assert ask(parent, "Erase it?", "This cannot be undone.", yes="Erase") is expected
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (11400, "3 h 10 min")])
+def test_times_read_as_people_say_them(seconds: float, words: str) -> None:
+    assert human_time(seconds) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(12, "12 bytes"), (1500, "1.5 kB"), (2.3e9, "2.3 GB"), (45e6, "45 MB")])
+def test_sizes_read_as_people_say_them(count: float, words: str) -> None:
+    assert human_bytes(count) == words
