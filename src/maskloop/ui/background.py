@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from maskloop.errors import MaskloopError
@@ -34,6 +35,7 @@ class Background:
         self._deliver, self._fail = deliver, fail
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="maskloop")
         self._apart: ProcessPoolExecutor | None = None
+        self._helpers: list[BaseProcess] = []
         self._tickets = itertools.count()
         self._newest: dict[str, int] = {}
         self._open: dict[Future[Any], str | None] = {}
@@ -88,7 +90,9 @@ class Background:
         if self._apart is None:
             # Spawned: a fork of a process with threads and a window may hang.
             self._apart = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+        others = multiprocessing.active_children()
         self._watch(self._apart.submit, function, arguments, then, key, otherwise)
+        self._helpers += [child for child in multiprocessing.active_children() if child not in others]
 
     def _watch(
         self,
@@ -147,6 +151,9 @@ class Background:
         self._is_closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         if self._apart is not None:
+            # It writes nothing, and may be loading torch for seconds.
+            for helper in self._helpers:
+                helper.terminate()
             self._apart.shutdown(wait=True, cancel_futures=True)
 
 

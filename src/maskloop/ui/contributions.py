@@ -20,10 +20,21 @@ NOTHING: list[LayerData] = [(None,)]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | None:
-    """The reader of a project folder (or of its ``project_config.json``); None for any other path."""
-    if not isinstance(path, str) or not is_project(_folder(path)):
+    """The reader of a project folder (or of its ``project_config.json``), of any other folder that of napari; None for other files.
+
+    napari offers every reader of folders for every folder that is dropped, so a folder of images may be sent here.
+    """
+    if not isinstance(path, str):
         return None
-    return _open_in_dock
+    if is_project(_folder(path)):
+        return _open_in_dock
+    return _read_as_napari if Path(path).is_dir() else None
+
+
+def _read_as_napari(path: str) -> list[LayerData]:
+    from npe2 import io_utils
+
+    return [tuple(layer) for layer in io_utils.read([path], stack=False, plugin_name="napari")]
 
 
 def _folder(path: str) -> Path:

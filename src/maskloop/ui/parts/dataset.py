@@ -78,7 +78,8 @@ class DatasetPart:
         self.events = DatasetEvents()
         self.is_accepting = False
         self.is_copying = False
-        """Whether the labels are still being copied: what is painted now would be accepted too."""
+        """Whether the labels are still being copied; who knows that they are painted on says so with `disturb`."""
+        self._is_torn = False
         self.rows: tuple[PairRow, ...] = ()
         self.description = Description("", is_fine=False)
         self._session = session
@@ -198,7 +199,7 @@ class DatasetPart:
         ----------
         image, labels
             As `layers.take` gives them. Labels of up to 64 MB in memory are copied at once; larger ones in a thread, while
-            `is_copying` says that nobody should paint.
+            `is_copying`; when they are painted on meanwhile, nothing is accepted.
         rule
             What the labels mean; by default what fits the project.
         source
@@ -221,9 +222,20 @@ class DatasetPart:
         if is_quick_to_copy(labels):
             self._save(offer.frozen(), then, project)
             return
-        self.is_copying = True
+        self.is_copying, self._is_torn = True, False
         self.events.accepting_changed.emit()
-        self._session.background.run(offer.frozen, lambda frozen: self._save(frozen, then, project), otherwise=self._end)
+
+        def copied(frozen: Offer) -> None:
+            if self._is_torn:
+                self._end(MaskloopError("The mask was changed while it was being copied, so nothing was accepted.", "Accept it once more."))
+            else:
+                self._save(frozen, then, project)
+
+        self._session.background.run(offer.frozen, copied, otherwise=self._end)
+
+    def disturb(self) -> None:
+        """The labels that are being copied were painted on: the copy is neither what was seen nor what is there."""
+        self._is_torn = True
 
     def _save(self, offer: Offer, then: Callable[[Pair], None] | None, project: Project | None) -> None:
         if self._session.project is not project:

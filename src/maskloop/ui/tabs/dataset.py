@@ -73,7 +73,6 @@ class DatasetTab(QWidget):
         self.shelf = Shelf(chosen.viewer)
         self._steady = steady(chosen.viewer)
         self.shapes = LayerChoice(chosen.viewer, kind="shapes")
-        self._frozen: Layer | None = None
         self._accepting: tuple[Layer, int] | None = None
         self._had_colours = False
         self._seen_place: tuple[Any, ...] = ()
@@ -82,6 +81,7 @@ class DatasetTab(QWidget):
         self._timer = QTimer(self, singleShot=True, interval=DESCRIBE_AFTER_MS)
         self._painted = Watch(self._describe_soon)
         self._moved = Watch(self._notice_refresh)
+        self._disturbed = Watch(self.part.disturb)
         self._connect()
         self._show_rule()
         self._show_queue()
@@ -179,7 +179,14 @@ class DatasetTab(QWidget):
         self._chosen.labels.changed.connect(self._follow)
         self.shapes.changed.connect(self._follow)
         self._timer.timeout.connect(self._describe)
-        for watch in (self._painted.stop, self._moved.stop, self._steady.stop, self.shelf.close, _Closer(self.shapes)):
+        for watch in (
+            self._painted.stop,
+            self._moved.stop,
+            self._disturbed.stop,
+            self._steady.stop,
+            self.shelf.close,
+            _Closer(self.shapes),
+        ):
             self.destroyed.connect(watch)
         self._listen()
 
@@ -311,13 +318,12 @@ class DatasetTab(QWidget):
             self._accepting = None
 
     def _show_accepting(self) -> None:
-        """Nobody paints into labels that are still being copied."""
-        if self.part.is_copying and self._frozen is None and self._chosen.labels.layer is not None:
-            self._frozen = self._chosen.labels.layer
-            self._frozen.editable = False
-        elif not self.part.is_copying and self._frozen is not None:
-            self._frozen.editable = True
-            self._frozen = None
+        """While labels are being copied, whoever paints on them is told."""
+        layer = self._chosen.labels.layer
+        if self.part.is_copying and layer is not None:
+            self._disturbed.follow([layer.events.paint, layer.events.labels_update, layer.events.data])
+        else:
+            self._disturbed.stop()
         self._enable()
 
     def _ask_empty(self, retry: Callable[[], None]) -> None:

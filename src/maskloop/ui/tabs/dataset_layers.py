@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
+from numpy.typing import NDArray
 
 from maskloop.errors import MaskloopError
 from maskloop.images.image import ArrayLike, Image
@@ -69,14 +70,20 @@ class Shelf:
     def show_pair(self, opened: OpenedPair, folder: str) -> tuple[Layer, Labels]:
         """Put a pair into the viewer, in place of what was shown before where nothing was painted."""
         before = self._begin()
-        image, pair = opened.image, opened.pair
-        kept = {PAIR: pair.pair_id, PROJECT: folder}
+        pair = opened.pair
         name = f"{pair.name or 'pair'} ({short_id(pair.pair_id)})"
-        self._image, axes = _add_image(self._viewer, image, image.axes, opened.limits, name, kept)
-        drawn = _arrange(opened.labels, pair.mask_axes, axes)
-        labels = add_labels(self._viewer, drawn, self._image, name=f"{name} mask", metadata=kept, axes=axes)
-        self._take_out(before)
-        return self._image, labels
+        shown = _Shown(opened.image, opened.image.axes, opened.limits, name, {PAIR: pair.pair_id, PROJECT: folder})
+        drawn, kept = _arrange(opened.labels, pair.mask_axes, shown.axes), {PAIR: pair.pair_id, PROJECT: folder}
+        image = self._put_image(shown, before)
+        masks = [layer for layer in before if isinstance(layer, Labels)]
+        if any(image is layer for layer in before) and len(masks) == 1 and "C" not in shown.axes and masks[0].ndim == drawn.ndim:
+            labels = masks[0]
+            _exchange_labels(labels, drawn, image, name=f"{name} mask", metadata={**kept, "axes": shown.axes})
+            self.accept(labels, self.strokes(labels))
+        else:
+            labels = add_labels(self._viewer, drawn, image, name=f"{name} mask", metadata=kept, axes=shown.axes)
+        self._take_out([layer for layer in before if layer is not image and layer is not labels])
+        return image, labels
 
     def show_file(self, opened: OpenedFile) -> Layer:
         """Put an image of the list into the viewer, in place of the one before where nothing was painted."""
@@ -84,9 +91,19 @@ class Shelf:
         kept: dict[str, Any] = {SOURCE: str(opened.path)}
         if opened.is_named:
             kept[NAMED] = True
-        self._image, _ = _add_image(self._viewer, opened.image, opened.axes, opened.limits, opened.path.name, kept)
-        self._take_out(before)
-        self._viewer.layers.selection.active = self._image
+        image = self._put_image(_Shown(opened.image, opened.axes, opened.limits, opened.path.name, kept), before)
+        self._take_out([layer for layer in before if layer is not image])
+        self._viewer.layers.selection.active = image
+        return image
+
+    def _put_image(self, shown: _Shown, before: list[Layer]) -> Layer:
+        """The image in the layer of the one before where that can be: napari takes much longer to make a layer and to take one out."""
+        old = next((layer for layer in before if not isinstance(layer, Labels)), None)
+        if old is not None and not shown.is_rgb and not old.rgb and old.ndim == len(shown.axes):
+            shown.exchange(old)
+            self._image = old
+        else:
+            self._image = shown.add(self._viewer)
         return self._image
 
     def _begin(self) -> list[Layer]:
@@ -147,29 +164,52 @@ def _lies_on(labels: Labels, image: Layer, axes: str | None) -> bool:
     return True
 
 
-def _add_image(
-    viewer: ViewerModel, image: Image, axes: str | None, limits: tuple[float, float] | None, name: str, metadata: Mapping[str, Any]
-) -> tuple[Layer, str]:
-    """Add an image layer; colours that napari cannot show as such become a slider."""
-    data, letters = image.data, image.axes
-    is_rgb = letters.endswith("C") and image.channels == 3 and image.data.dtype == np.uint8
-    if not is_rgb and not letters.endswith("YX"):
-        letters = "".join(letter for letter in "TCZYX" if letter in letters)
-        data = image.read(letters)
-    own = letters[:-1] if is_rgb else letters
-    kept = {**metadata, "channel_names": list(image.channel_names)}
-    if axes is not None:
-        kept["axes"] = letters
-    layer = viewer.add_image(
-        _showable(data),
-        name=name,
-        rgb=is_rgb,
-        metadata=kept,
-        contrast_limits=None if is_rgb else limits,
-        scale=[image.pixel_size_um.get(letter, 1.0) for letter in own],
-        units=["um" if letter in image.pixel_size_um else "pixel" for letter in own],
-    )
-    return layer, letters
+class _Shown:
+    """An image as a layer shows it; colours that napari cannot show as such become a slider."""
+
+    def __init__(self, image: Image, axes: str | None, limits: tuple[float, float] | None, name: str, metadata: Mapping[str, Any]) -> None:
+        data, letters = image.data, image.axes
+        self.is_rgb = letters.endswith("C") and image.channels == 3 and image.data.dtype == np.uint8
+        if not self.is_rgb and not letters.endswith("YX"):
+            letters = "".join(letter for letter in "TCZYX" if letter in letters)
+            data = image.read(letters)
+        own = letters[:-1] if self.is_rgb else letters
+        self.axes, self.data, self.limits, self.name = letters, _showable(data), None if self.is_rgb else limits, name
+        self.metadata = {**metadata, "channel_names": list(image.channel_names)} | ({} if axes is None else {"axes": letters})
+        self.scale = [image.pixel_size_um.get(letter, 1.0) for letter in own]
+        self.units = ["um" if letter in image.pixel_size_um else "pixel" for letter in own]
+
+    def add(self, viewer: ViewerModel) -> Layer:
+        """Put it into a layer of its own."""
+        return viewer.add_image(
+            self.data,
+            name=self.name,
+            rgb=self.is_rgb,
+            metadata=self.metadata,
+            contrast_limits=self.limits,
+            scale=self.scale,
+            units=self.units,
+        )
+
+    def exchange(self, layer: Layer) -> None:
+        """Put it into a layer that showed another image."""
+        layer.data, layer.name, layer.scale, layer.units = self.data, self.name, self.scale, self.units
+        layer.reset_contrast_limits_range()
+        if self.limits is not None:
+            layer.contrast_limits = self.limits
+        else:
+            layer.reset_contrast_limits()
+        layer.metadata = dict(self.metadata)
+
+
+def _exchange_labels(layer: Labels, labels: NDArray[Any], image: Layer, *, name: str, metadata: Mapping[str, Any]) -> None:
+    """Put labels into a layer that showed others; what was undone there must not be undone here."""
+    layer.data, layer.name, layer.scale, layer.units = labels, name, image.scale, image.units
+    mode = layer.mode
+    layer.editable = False  # this is napari's way to forget the history
+    layer.editable = True
+    layer.mode = mode
+    layer.metadata = dict(metadata)
 
 
 def _showable(data: ArrayLike) -> Any:
@@ -183,7 +223,7 @@ def _showable(data: ArrayLike) -> Any:
     return from_array(data, chunks=chunks, meta=np.empty((0,) * len(shape), data.dtype), name=False)
 
 
-def _arrange(labels: np.ndarray[Any, Any], mask_axes: str, axes: str) -> np.ndarray[Any, Any]:
+def _arrange(labels: NDArray[Any], mask_axes: str, axes: str) -> NDArray[Any]:
     """Labels in the order of the image's axes."""
     wanted = axes.replace("C", "")
     return np.ascontiguousarray(labels.transpose([mask_axes.index(letter) for letter in wanted])) if mask_axes != wanted else labels
