@@ -161,6 +161,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         # Neither the person's settings of napari nor the list of recent projects.
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "napari.yaml")
-        os.environ["XDG_CONFIG_HOME"] = folder
+        os.environ["XDG_CONFIG_HOME"] = os.environ["HOME"] = folder
         QSettings.setPath(QSettings.Format.NativeFormat, QSettings.Scope.UserScope, folder)
         walk(Path(folder), parser.parse_args().out)

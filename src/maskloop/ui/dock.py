@@ -108,7 +108,7 @@ class MaskloopDock(QWidget):
             self.tabs.setTabEnabled(index, reason is None)
             self.tabs.setTabToolTip(index, reason or "")
             self.tabs.widget(index).setEnabled(reason is None)
-        if reason is None and not was_open:
+        if reason is not None or not was_open:
             # Qt leaves a disabled tab for its neighbour, and so ends at the last one.
             self.tabs.setCurrentIndex(0)
 

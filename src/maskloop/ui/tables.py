@@ -9,13 +9,14 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, QRect, QSize, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QEvent, QItemSelectionModel, QModelIndex, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTreeView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QVBoxLayout, QWidget
 
 __all__ = ["Column", "RowModel", "Table", "Thumbnails"]
 
 Row = TypeVar("Row")
+ROW_MARGIN_PX = 4
 Load = Callable[[str, Callable[[NDArray[np.uint8]], None]], None]
 
 
@@ -137,12 +138,36 @@ def _sort_key(value: Any) -> tuple[int, Any]:
     return (0, value) if isinstance(value, int | float) else (1, str(value).casefold())
 
 
-class _View(QTreeView):
-    """A list of rows with words in its middle when there are none."""
+class _View(QTableView):
+    """A list of rows with words in its middle when there are none.
+
+    Not a QTreeView: that asks the model for each of ten thousand rows whenever they are sorted, filtered or changed.
+    """
 
     def __init__(self, empty: str) -> None:
-        super().__init__()
+        super().__init__(showGrid=False, cornerButtonEnabled=False, tabKeyNavigation=False, wordWrap=False)
         self._empty = empty
+        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self._fit_rows()
+
+    def header(self) -> QHeaderView:
+        """The titles of the columns."""
+        return self.horizontalHeader()
+
+    def setIconSize(self, size: QSize) -> None:
+        """Show pictures of this size; rows are as high as they."""
+        super().setIconSize(size)
+        self._fit_rows()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit_rows()
+
+    def _fit_rows(self) -> None:
+        picture = self.iconSize().height() if self.iconSize().isValid() else 0
+        self.verticalHeader().setDefaultSectionSize(max(self.fontMetrics().height(), picture) + ROW_MARGIN_PX)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
@@ -174,14 +199,13 @@ class Table(QWidget):
         self.filter = QLineEdit(placeholderText="Filter", clearButtonEnabled=True, accessibleName="Filter")
         self.view = _View(empty)
         self.view.setModel(model)
-        self.view.setRootIsDecorated(False)
-        # All rows are of one height: otherwise Qt would ask for that of each.
-        self.view.setUniformRowHeights(True)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.view.setSortingEnabled(True)
         header = self.view.header()
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setHighlightSections(False)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSortIndicatorClearable(True)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)

@@ -67,6 +67,7 @@ class Notice(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("notice")
+        self._shown = "", ""
         self._label = QLabel(wordWrap=True)
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._label.setMinimumWidth(40)
@@ -77,6 +78,11 @@ class Notice(QFrame):
 
     def show_message(self, text: str, *, level: str = "info") -> None:
         """Show a message with the colour of its level (info, warning, error) on its left; an empty one hides the frame."""
+        if (text, level) == self._shown:
+            # A style sheet would be worked out anew, even when it is the same.
+            self.setVisible(bool(text))
+            return
+        self._shown = text, level
         tint = QColor(TINTS.get(level, TINTS["info"]))
         # A tint of the colour over whatever the theme has below it reads on dark and on light.
         self.setStyleSheet(

@@ -80,6 +80,8 @@ class NetworkPart:
     @property
     def decided(self) -> str:
         """What is decided elsewhere, in words."""
+        if not self.values:
+            return ""
         names = ", ".join(str(name) for number, name in self.values.get("class_labels", {}).items() if number != "0")
         return f"Output: {self.values.get('output_mode', '?')} ({names}). It was chosen with the project; classes are named in Dataset."
 

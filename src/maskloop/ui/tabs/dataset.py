@@ -179,15 +179,9 @@ class DatasetTab(QWidget):
         self._chosen.labels.changed.connect(self._follow)
         self.shapes.changed.connect(self._follow)
         self._timer.timeout.connect(self._describe)
-        for watch in (
-            self._painted.stop,
-            self._moved.stop,
-            self._disturbed.stop,
-            self._steady.stop,
-            self.shelf.close,
-            _Closer(self.shapes),
-        ):
-            self.destroyed.connect(watch)
+        watches = (self._painted, self._moved, self._disturbed, self._steady)
+        for stop in (*(watch.stop for watch in watches), self.shelf.close, _Closer(self.shapes)):
+            self.destroyed.connect(stop)
         self._listen()
 
     def _listen(self) -> None:
@@ -406,14 +400,24 @@ class DatasetTab(QWidget):
     def _show_opened(self, opened: OpenedPair) -> None:
         if self._session.project is not None:
             self._tell_kept()
+            seen = self._extent_seen()
             self._choose(*self.shelf.show_pair(opened, str(self._session.project.folder)))
-            self._chosen.viewer.reset_view()
+            self._fit_view(seen)
 
     def _show_file(self, opened: OpenedFile) -> None:
         self._tell_kept()
-        layer = self.shelf.show_file(opened)
-        self._chosen.image.choose(layer)
-        self._chosen.viewer.reset_view()
+        seen = self._extent_seen()
+        self._chosen.image.choose(self.shelf.show_file(opened))
+        self._fit_view(seen)
+
+    def _extent_seen(self) -> list[list[float]]:
+        corners: list[list[float]] = self._chosen.viewer.layers.extent.world.tolist()
+        return corners
+
+    def _fit_view(self, before: list[list[float]]) -> None:
+        """Images of one size are compared at one place; another size is shown whole."""
+        if self._extent_seen() != before:
+            self._chosen.viewer.reset_view()
 
     def _choose(self, image: Layer, labels: Labels) -> None:
         self._chosen.image.choose(image)

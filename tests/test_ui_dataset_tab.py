@@ -1,0 +1,385 @@
+"""The Dataset tab in a real napari window: draw, accept, correct, go on; pairs, classes, import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from maskloop import Image, Project
+from maskloop.images.writers import write_image, write_labels
+from maskloop.samples import simulate_pairs
+from maskloop.ui.chosen import Chosen
+from maskloop.ui.deliver import QtDeliver
+from maskloop.ui.picker import NO_IMAGE, ImagePicker
+from maskloop.ui.recent import RecentProjects
+from maskloop.ui.session import Session
+from maskloop.ui.tabs.dataset import DatasetTab
+from maskloop.ui.tabs.dataset_table import PORTION
+
+DEADLINE_MS = 60_000
+
+
+class Window:
+    """A viewer with the tab in a dock, and what the session told."""
+
+    def __init__(self, viewer: Any, qtbot: Any, folder: Path) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        self.session = Session(QtDeliver(), recent=RecentProjects(folder / "recent.json"))
+        self.chosen = Chosen.of(viewer)
+        self.tab = DatasetTab(self.session, self.chosen)
+        self.part = self.session.dataset
+        self.told: list[str] = []
+        self.session.events.failed.connect(lambda problem, way_out: self.told.append(f"{problem} {way_out}"))
+        self.session.events.said.connect(self.told.append)
+        viewer.window.add_dock_widget(self.tab, name="Dataset")
+
+    def until(self, is_true: Callable[[], Any]) -> None:
+        self.qtbot.waitUntil(lambda: bool(is_true()), timeout=DEADLINE_MS)
+
+    def open(self, folder: Path) -> Project:
+        self.session.open(folder)
+        self.until(lambda: self.session.snapshot.condition == "valid" and not self.session.background.is_busy)
+        assert self.session.project is not None
+        return self.session.project
+
+    def click(self, button: Any) -> None:
+        self.until(button.isEnabled)
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def click_row(self, number: int) -> None:
+        view = self.tab.pairs.table.view
+        self.tab.area.ensureWidgetVisible(view)
+        place = view.visualRect(self.tab.pairs.model.index(number, 1)).center()
+        self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+    def answer(self, words: str) -> list[str]:
+        """Press the button with these words in the question that comes."""
+        asked: list[str] = []
+
+        def press() -> None:
+            box = QApplication.activeModalWidget()
+            if isinstance(box, QMessageBox):
+                asked.append(box.text())
+                next(button for button in box.buttons() if words in button.text()).click()
+            else:
+                QTimer.singleShot(50, press)
+
+        QTimer.singleShot(0, press)
+        return asked
+
+    def paint(self, label: int = 1, at: int = 10) -> None:
+        """One stroke on the chosen mask."""
+        layer = self.chosen.labels.layer
+        with layer.block_history():
+            rows, columns = np.mgrid[at : at + 8, at : at + 8]
+            layer.data_setitem((rows.ravel(), columns.ravel()), label)
+
+    def close(self) -> None:
+        self.session.close()
+        self.chosen.close()
+
+
+@pytest.fixture
+def window(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Window]:
+    made = Window(viewer, qtbot, tmp_path)
+    yield made
+    made.close()
+
+
+def new_project(folder: Path, mode: Any = "instances", classes: list[str] | None = None, count: int = 0) -> Path:
+    project = Project.create(folder, mode=mode, classes=classes)
+    for number, (image, labels) in enumerate(simulate_pairs(count, shape=(64, 64), seed=1)):
+        project.dataset.accept(image, labels, name=f"cells {number}")
+    return folder
+
+
+def write_images(folder: Path, count: int = 3) -> Path:
+    folder.mkdir()
+    for number, (image, _) in enumerate(simulate_pairs(count, shape=(64, 64), seed=9)):
+        write_image(folder / f"cell_{number}.tif", Image(image, "YX"))
+    return folder
+
+
+def test_a_mask_is_drawn_described_accepted_and_corrected(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells"))
+    tab = window.tab
+    assert tab.accept_button.toolTip() == NO_IMAGE
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    assert tab.accept_button.toolTip() == 'There is no mask layer. Press "New mask" and paint.'
+    window.click(tab.new_mask_button)
+    window.until(lambda: tab.description.text() == "Nothing is drawn yet.")
+    window.paint(1)
+    window.until(lambda: tab.description.text() == "Label 1 becomes 1 object.")
+    window.paint(2, at=30)
+    window.until(lambda: tab.description.text() == "Labels 1..2 become 2 objects.")
+    window.chosen.labels.layer.undo()
+    window.until(lambda: tab.description.text() == "Label 1 becomes 1 object.")
+    window.click(tab.accept_button)
+    window.until(lambda: len(window.part.rows) == 1)
+    assert window.told == ["Accepted pair_0001: 1 object"]
+    window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
+    window.paint(2, at=30)
+    window.click(tab.accept_button)
+    window.until(lambda: window.told[-1] == "Replaced the mask of pair_0001: 2 objects")
+    assert project.config.last_selected_image_layer == "field"
+    assert project.config.last_selected_mask_layer == "field mask"
+    assert len(project.dataset.all_pairs) == 1
+
+
+def test_an_empty_mask_is_asked_about(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    window.tab.make_mask()
+    asked = window.answer("Yes, nothing")
+    window.tab.accept()
+    window.until(lambda: window.part.rows)
+    assert asked == ["Is there truly nothing here?"]
+
+
+def test_an_image_that_is_here_already_is_offered_to_be_replaced(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells", count=1))
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="the same")
+    window.tab.make_mask()
+    window.paint(1)
+    asked = window.answer("Replace")
+    window.tab.accept()
+    window.until(lambda: window.told)
+    assert asked == ["Replace the mask of pair_0001?"]
+    assert window.told == ["Replaced the mask of pair_0001: 1 object"]
+
+
+def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells"))
+    tab = window.tab
+    stack = np.random.default_rng(0).integers(0, 999, (5, 64, 64)).astype(np.uint16)
+    window.viewer.add_image(stack, name="stack")
+    assert "what its 3 dimensions are" in tab.accept_button.toolTip()
+    assert not tab.new_mask_button.isEnabled()
+    assert tab.picker.axes_combo.isVisible()
+    tab.picker.axes_combo.setCurrentIndex(1)
+    tab.picker.axes_combo.activated.emit(1)
+    assert tab.picker.axes() == "ZYX"
+    window.click(tab.new_mask_button)
+    labels = window.chosen.labels.layer
+    labels.data[2, 10:20, 10:20] = 4
+    labels.data[3, 30:40, 30:40] = 5
+    labels.refresh()
+    window.viewer.dims.set_current_step(0, 2)
+    tab.extent.setCurrentIndex(1)
+    tab.extent.activated.emit(1)
+    window.until(lambda: tab.description.text() == "Label 4 becomes 1 object.")
+    window.viewer.dims.set_current_step(0, 3)
+    window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
+    window.click(tab.accept_button)
+    window.until(lambda: len(window.part.rows) == 1)
+    pair = project.dataset.pairs[0]
+    assert (pair.axes, pair.shape) == ("YX", (64, 64))
+    assert pair.metadata["index"] == {"Z": 3}
+    tab.extent.setCurrentIndex(2)
+    tab.extent.activated.emit(2)
+    window.until(lambda: "There is no rectangle" in tab.description.text())
+    window.click(tab.draw_button)
+    window.viewer.layers["Area to accept"].add_rectangles(np.array([[24, 24], [24, 47], [47, 47], [47, 24]]))
+    window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
+    window.click(tab.accept_button)
+    window.until(lambda: len(window.part.rows) == 2)
+    assert project.dataset.pairs[1].shape == (24, 24)
+    assert not [words for words in window.told if "Accepted" not in words]
+
+
+def test_a_click_shows_a_pair_and_the_next_click_takes_its_place(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells", count=3))
+    window.until(lambda: len(window.tab.pairs.model.shown) == 3)
+    window.click_row(0)
+    window.until(lambda: window.chosen.labels.layer is not None)
+    first = window.chosen.image.layer
+    assert [layer.name for layer in window.viewer.layers] == ["cells 0 (pair_0001)", "cells 0 (pair_0001) mask"]
+    window.click_row(1)
+    window.until(lambda: window.chosen.image.layer.metadata["maskloop_pair"].startswith("pair_0002"))
+    assert [layer.name for layer in window.viewer.layers] == ["cells 1 (pair_0002)", "cells 1 (pair_0002) mask"]
+    assert window.chosen.image.layer is first
+    assert (window.chosen.image.layer.data == project.dataset.read_image(project.dataset.pairs[1]).read()).all()
+    assert window.tab.accept_button.text() == "Replace the mask of pair_0002"
+    window.paint(9)
+    window.click_row(2)
+    window.until(lambda: len(window.viewer.layers) == 4)
+    assert window.told == ["Kept 'cells 1 (pair_0002) mask' and its image: what was painted is not accepted yet."]
+    window.chosen.labels.layer.undo()  # nothing was painted here: what was undone must not be that of another pair
+    assert (window.chosen.labels.layer.data == project.dataset.read_mask(project.dataset.pairs[2]).read()).all()
+
+
+def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells", count=2))
+    tab = window.tab.pairs
+    window.until(lambda: len(tab.model.shown) == 2)
+    assert tab.remove_button.toolTip() == "Mark pairs in the table first."
+    window.click_row(1)
+    window.click(tab.remove_button)
+    window.until(lambda: len(tab.model.shown) == 1)
+    tab.removed_too.setChecked(True)
+    window.until(lambda: len(tab.model.shown) == 2)
+    window.click_row(1)
+    window.click(tab.restore_button)
+    window.until(lambda: window.told[-1] == "Brought back pair_0002")
+    window.until(lambda: window.part.words == "2 pairs")
+
+
+def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(window: Window, tmp_path: Path) -> None:
+    from maskloop.project import layout
+    from maskloop.project.layout import Manifest
+    from maskloop.project.store import changed
+
+    project = Project.open(new_project(tmp_path / "cells", count=1))
+    first, count = project.dataset.pairs[0], 2 * PORTION + 7
+    pairs = [changed(first, pair_id=f"pair_{number:04d}_{number:08x}", perceptual_hash="") for number in range(count)]
+    stamp = layout.now()
+    project.record(layout.MANIFEST, Manifest).write(Manifest(created_at=stamp, updated_at=stamp, pairs=tuple(pairs)))
+    window.open(project.folder)
+    window.until(lambda: len(window.tab.pairs.model.shown) == count)
+    assert window.tab.pairs.words.text() == f"{count} pairs"
+    window.tab.pairs.table.filter.setText("pair_2006")
+    assert [row.short for row in window.tab.pairs.model.shown] == ["pair_2006"]
+
+
+def test_thumbnails_come(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells", count=1))
+    pairs = window.tab.pairs
+    window.until(lambda: pairs.model.shown and pairs.thumbnails.get(pairs.model.shown[0].picture_key) is not None)
+
+
+def test_images_are_gone_through_without_losing_what_was_painted(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    images, tab = write_images(tmp_path / "images"), window.tab
+    assert tab.next_button.toolTip() == "Choose a folder or files to go through first."
+    window.part.queue.choose([images])
+    window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_0.tif"])
+    window.tab.make_mask()
+    window.paint(1)
+    window.click(tab.accept_button)
+    window.until(lambda: window.part.rows)
+    window.until(lambda: tab.queue_words.text() == "1 of 3: cell_0.tif (accepted), 1 accepted")
+    window.click(tab.next_button)
+    window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif"])
+    assert window.chosen.image.layer.name == "cell_1.tif"
+    assert window.tab.accept_button.text() == "Accept"
+    window.tab.make_mask()
+    window.paint(1)
+    window.click(tab.next_button)
+    window.until(lambda: window.part.queue.index == 2 and not window.part.queue.is_opening)
+    window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_2.tif"])
+    assert "Kept 'cell_1.tif mask' and its image: what was painted is not accepted yet." in window.told
+    window.click(tab.previous_button)
+    window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_1.tif [1]"])
+    assert tab.next_button.isEnabled()
+
+
+def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"]))
+    tab = window.tab.classes
+    window.viewer.add_image(np.random.default_rng(0).random((64, 64)), name="field")
+    window.tab.make_mask()
+    layer = window.chosen.labels.layer
+    assert np.allclose(layer.get_color(1), [230 / 255, 159 / 255, 0, 1], atol=0.01)
+    window.tab.area.ensureWidgetVisible(tab)
+    window.click(tab.rows[1][2])
+    assert (layer.selected_label, layer.mode) == (2, "paint")
+    name = tab.rows[0][1]
+    name.setFocus()
+    name.selectAll()
+    window.qtbot.keyClicks(name, "nuclei")
+    window.qtbot.keyClick(name, Qt.Key.Key_Return)
+    window.until(lambda: project.architecture["class_labels"]["1"] == "nuclei")
+    window.qtbot.keyClicks(tab.new_name, "membrane")
+    window.qtbot.keyClick(tab.new_name, Qt.Key.Key_Return)
+    window.until(lambda: len(tab.rows) == 3)
+    assert project.architecture["num_classes"] == 4
+    assert not [words for words in window.told if "Added" not in words and "called" not in words]
+
+
+def test_pairs_are_imported_from_folders(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    images, masks, tab = write_images(tmp_path / "images"), tmp_path / "masks", window.tab.importing
+    masks.mkdir()
+    for number in range(2):
+        write_labels(masks / f"cell_{number}.tif", np.eye(64, dtype=np.uint8), axes="YX")
+    tab.images.line.setText(str(images))
+    assert "Choose the folder of the masks" in tab.look_button.toolTip()
+    tab.masks.line.setText(str(masks))
+    tab.look_button.click()
+    window.until(lambda: tab.import_button.text() == "Import 2 pairs")
+    assert [row.state for row in tab.model.shown] == ["refused", "fits", "fits"]
+    tab.import_button.click()
+    window.until(lambda: len(window.part.rows) == 2)
+    window.until(lambda: window.told == ["2 pairs imported, 1 refused."])
+
+
+def test_labels_are_mapped_to_classes_in_a_small_table(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"]))
+    tab = window.tab
+    window.viewer.add_image(np.random.default_rng(0).random((64, 64)), name="field")
+    tab.make_mask()
+    window.paint(7)
+    window.until(lambda: "holds label 7, but the project has 3 classes" in tab.description.text())
+    tab.rule.setCurrentIndex(1)
+    tab.rule.activated.emit(1)
+    window.until(lambda: tab.label_map.rowCount() == 1)
+    combo = tab.label_map.cellWidget(0, 1)
+    assert combo.currentText() == "choose..."
+    combo.setCurrentIndex(2)
+    combo.activated.emit(2)
+    window.until(lambda: tab.description.text() == "Label 7 becomes nucleus.")
+
+
+def test_the_layers_accepted_from_last_are_chosen_again(window: Window, tmp_path: Path) -> None:
+    folder = new_project(tmp_path / "cells")
+    Project.open(folder).update_config(last_selected_image_layer="b", last_selected_mask_layer="b mask")
+    for name in ("a", "b", "c"):
+        window.viewer.add_image(np.zeros((16, 16)), name=name)
+    window.viewer.add_labels(np.zeros((16, 16), np.uint8), name="b mask")
+    window.viewer.add_labels(np.zeros((16, 16), np.uint8), name="c mask")
+    window.open(folder)
+    window.until(lambda: window.chosen.image.layer.name == "b")
+    assert window.chosen.labels.layer.name == "b mask"
+
+
+def test_further_channels_are_chosen_and_dropped_with_their_layer(viewer: Any, qtbot: Any) -> None:
+    chosen = Chosen.of(viewer)
+    picker = ImagePicker(chosen)
+    qtbot.addWidget(picker)
+    assert picker.problem() == NO_IMAGE
+    for name in ("green", "red"):
+        viewer.add_image(np.zeros((16, 16)), name=name)
+    viewer.add_image(np.zeros((8, 8)), name="small")
+    chosen.image.choose(viewer.layers["red"])
+    (action,) = picker.channels.menu().actions()
+    action.trigger()
+    assert [layer.name for layer in picker.layers()] == ["red", "green"]
+    viewer.layers["green"].translate = (3, 3)
+    assert "'green' lies up to 3 pixels away" in str(picker.problem())
+    viewer.layers.remove("green")
+    assert [layer.name for layer in picker.layers()] == ["red"]
+    assert picker.problem() is None
+    chosen.close()
+
+
+def test_a_picker_that_is_gone_hears_nothing_more(viewer: Any) -> None:
+    chosen = Chosen.of(viewer)
+    picker = ImagePicker(chosen)
+    layer = viewer.add_image(np.zeros((4, 16, 16)), name="stack")
+    heard: list[int] = []
+    picker.changed.connect(lambda: heard.append(1))
+    picker.deleteLater()
+    QApplication.sendPostedEvents(picker, QEvent.Type.DeferredDelete)
+    layer.metadata = {"axes": "ZYX"}
+    viewer.dims.axis_labels = ("z", "y", "x")
+    assert not heard
+    chosen.close()
