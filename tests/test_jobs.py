@@ -22,6 +22,7 @@ from maskloop.events import Event, Failed, Finished, Message, read_events
 from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
 from maskloop.jobs.base import PredictJob, TrainJob
+from maskloop.jobs.training import plan_training
 from maskloop.models.base import Recipe
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.samples import simulate_nuclei
@@ -279,3 +280,20 @@ def test_a_training_killed_at_random_ends_with_the_very_same_weights(project: Pr
 @pytest.mark.slow
 def test_a_training_killed_many_times_ends_with_the_very_same_weights(project: Project) -> None:
     assert sum(_kill_until_done(project, 40, seed=seed) for seed in range(4)) > 20
+
+
+def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
+    handle = submit(project, TrainJob(recipe=Recipe(epochs=100_000, **SMALL)))
+    start(handle, "process")
+    handle.cancel()
+    last = list(handle.follow())[-1]
+    # Nothing was trained yet, so there is nothing to keep.
+    assert isinstance(last, Failed)
+    assert last.error == "Cancelled"
+    assert project.checkpoints.latest is None
+
+
+def test_an_epoch_is_planned_for_the_pairs_that_are_learnt_from(project: Project) -> None:
+    ids = [pair.pair_id for pair in project.dataset.pairs]
+    whole, one = (plan_training(project, TrainJob(recipe=Recipe(**SMALL), pairs=pairs)) for pairs in ("all", (ids[0],)))
+    assert one.steps_per_epoch < whole.steps_per_epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Literal
 from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished, Report, follow_events, read_events, silent
 from maskloop.jobs.base import PredictJob, TrainJob, read_job
-from maskloop.jobs.execute import CANCEL, EVENTS, JOB, execute
+from maskloop.jobs.execute import CANCEL, EVENTS, JOB, STARTED, execute
 from maskloop.project.project import ProjectFolder
 from maskloop.records import write_record
 
@@ -87,6 +88,7 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
     """
     journal = handle.folder / EVENTS
     handle.position = journal.stat().st_size if journal.exists() else 0
+    (handle.folder / CANCEL).unlink(missing_ok=True)
     if target == "inline":
         execute(handle.project, handle.run_id, report=report)
         return handle
@@ -95,6 +97,7 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
     with (handle.folder / "stderr.txt").open("ab") as errors:
         handle.child = subprocess.Popen(
             [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id, *elsewhere],
+            env={**os.environ, STARTED: handle.run_id},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

@@ -21,12 +21,14 @@ from maskloop.events import Event, Failed, Finished, Message, Report, Started, a
 from maskloop.jobs.base import TrainJob, read_job
 from maskloop.project.project import ProjectFolder
 
-__all__ = ["CANCEL", "EVENTS", "JOB", "execute"]
+__all__ = ["CANCEL", "EVENTS", "JOB", "STARTED", "execute"]
 
 JOB = "job.json"
 EVENTS = "events.jsonl"
 CANCEL = "cancel"
 LOG = "log.txt"
+STARTED = "MASKLOOP_STARTED_RUN"
+"""Environment variable: the run that this process was started for."""
 
 
 def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> dict[str, Any]:
@@ -98,7 +100,9 @@ def _only_one(folder: Path, run_id: str) -> Iterator[None]:
     if _is_helper():
         yield
         return
-    (folder / CANCEL).unlink(missing_ok=True)
+    # A wish to stop may have come since a window started this process; `start` has erased those of before.
+    if os.environ.get(STARTED) != run_id:
+        (folder / CANCEL).unlink(missing_ok=True)
     lock = FileLock(folder / ".run.lock")
     try:
         # Not at once: whoever asks whether the run lives holds the lock for a moment.

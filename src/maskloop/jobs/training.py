@@ -52,9 +52,11 @@ class TrainingInputs(Record):
 def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     """The plan that this job would train by; changes nothing."""
     architecture, start = _architecture(project, job)
+    # Of the pairs it learns from: an epoch of sixteen new ones is not that of thousands.
+    selected = project.dataset.select(job.pairs)
     return make_plan(
         _recipe(project, job.recipe),
-        project.dataset.fingerprint(),
+        project.dataset.fingerprint(selected or None),
         architecture,
         chosen=_chosen(project),
         is_continued=start["training_mode"] != "train_from_scratch",

@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from maskloop.errors import MaskloopError
+from maskloop.ui.quiet import read_quietly
 
 __all__ = ["Background", "Deliver"]
 
@@ -64,7 +65,7 @@ class Background:
             Called with the error instead of the common place for errors.
         """
         if not self._is_closed:
-            self._watch(self._threads.submit, work, (), then, key, otherwise)
+            self._watch(self._threads.submit, _quietly, (work,), then, key, otherwise)
 
     def run_apart(
         self,
@@ -155,6 +156,11 @@ class Background:
             for helper in self._helpers:
                 helper.terminate()
             self._apart.shutdown(wait=True, cancel_futures=True)
+
+
+def _quietly(work: Callable[[], Result]) -> Result:
+    with read_quietly():
+        return work()
 
 
 def _gone(error: BrokenProcessPool) -> MaskloopError:

@@ -18,6 +18,7 @@ from maskloop.ui.parts.checkpoints import CheckpointsPart
 from maskloop.ui.parts.dataset import DatasetPart
 from maskloop.ui.parts.prediction import PredictionPart
 from maskloop.ui.parts.training import TrainingPart
+from maskloop.ui.quiet import forget_quietly
 from maskloop.ui.recent import RecentProjects
 from maskloop.ui.snapshot import Snapshot, look, take_snapshot
 
@@ -93,6 +94,7 @@ class Session:
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
+            forget_quietly()
 
     def refresh(self) -> None:
         """Read how the project stands, in the background."""

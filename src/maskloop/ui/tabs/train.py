@@ -210,6 +210,8 @@ class TrainTab(QWidget):
         _fill(self.time, part.time_options, part.time_s)
 
     def _show_plan(self) -> None:
+        if not self.isVisible():
+            return  # drawn when the tab is opened: a large project tells often
         part = self.part
         self.table.show_rows(part.rows)
         self.compatibility.setText(part.compatibility)
@@ -269,6 +271,7 @@ class TrainTab(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         """Plan while the tab is seen."""
         super().showEvent(event)
+        self._show_plan()
         self.part.watch(True)
 
     def hideEvent(self, event: QHideEvent) -> None:
