@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskloop.errors import AxesError, MaskError, MaskloopError, NotFound, ProjectError, UsageError
+from maskloop.errors import AxesError, KnownPixels, MaskError, MaskloopError, NotFound, ProjectError, UsageError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import match_pairs
@@ -280,6 +280,22 @@ def test_a_dry_run_finds_the_same_and_writes_nothing(project, folders):
     assert [Path(row.image).name for row in report.accepted] == ["a.tif", "b.tif"]
     assert len(report.refused) == 4
     assert files(project) == set()
+
+
+def test_an_import_tells_of_each_file_and_keeps_what_was_accepted_before_it_is_cancelled(project, folders):
+    told = []
+    report = project.dataset.import_pairs(match_pairs(*folders), report=told.append, is_cancelled=lambda: len(told) == 2)
+    assert report.cancelled
+    assert [(event.stage, event.done, event.total) for event in told] == [("a.tif", 0, 5), ("b.tif", 1, 5)]
+    assert [pair.name for pair in project.dataset.pairs] == ["a", "b"]
+    assert not project.dataset.import_pairs(match_pairs(*folders), dry_run=True).cancelled
+
+
+def test_the_pair_that_has_the_pixels_already_is_named(project):
+    pair = project.dataset.accept(noise(), noise() > 99)
+    with pytest.raises(KnownPixels) as refused:
+        project.dataset.accept(noise(), noise() > 99)
+    assert refused.value.pair_id == pair.pair_id
 
 
 @pytest.mark.parametrize(("group_by", "groups"), [("folder", {"images"}), ("file", {"a.tif", "b.tif"}), ("^(.)", {"a", "b"})])

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from maskloop.errors import MaskError, UsageError
+from maskloop.errors import EmptyMask, MaskError, UsageError
 from maskloop.images.image import Image
-from maskloop.images.masks import MaskPreparation, MaskRule, check_pair, default_rule, prepare_mask
+from maskloop.images.masks import MaskPreparation, MaskRule, check_pair, default_rule, foresee_mask, prepare_mask
 
 INSTANCES = default_rule("instances")
 CLASSES = default_rule("multiclass")
@@ -192,3 +192,18 @@ def test_a_mask_of_another_shape_or_other_axes_is_refused(
     with pytest.raises(MaskError, match=re.escape(problem)) as refused:
         check_pair(Image(np.zeros(shape), axes, name="well_B3"), mask_shape, mask_axes, mask_name="preview")
     assert way_out in refused.value.way_out
+
+
+@given(masks(), st.sampled_from(["merge_nonzero_to_foreground", "keep_instances", "manual_label_map"]))
+def test_what_is_foreseen_is_what_is_saved(mask: np.ndarray, mode: str) -> None:
+    rule = MaskRule(mask_mode=mode, label_map={label: label % 3 for label in range(101)}, allow_empty=True)  # type: ignore[arg-type]
+    saved = foresee_mask(mask, rule, num_classes=3)
+    labels = prepare_mask(mask, rule, num_classes=3).labels
+    assert {int(drawn): int(label) for drawn, label in zip(mask.flat, labels.flat, strict=True)} == saved
+    assert list(saved) == sorted(saved)
+
+
+def test_an_empty_mask_is_foreseen_and_has_an_error_of_its_own() -> None:
+    assert foresee_mask(plane(0, 0), MaskRule()) == {0: 0}
+    with pytest.raises(EmptyMask, match="is empty"):
+        prepare_mask(plane(0, 0), MaskRule())

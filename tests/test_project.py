@@ -385,6 +385,20 @@ def test_the_architecture_cannot_leave_the_accepted_masks_behind(project):
         project.set_architecture({**project.architecture, "output_mode": "instances"})
 
 
+def test_a_class_can_be_added_to_accepted_masks_and_none_taken_away(tmp_path):
+    project = ProjectFolder.create(tmp_path / "p", mode="multiclass", classes=["axon", "myelin"])
+    accept(project)
+    labels = {**project.architecture["class_labels"], "3": "glia"}
+    project.set_architecture({**project.architecture, "num_classes": 4, "output_channels": 4, "class_labels": labels})
+    assert project.architecture["class_labels"]["3"] == "glia"
+    with pytest.raises(UsageError, match="num_classes is 4, and the masks of 1 pairs were made for it, not for 3"):
+        project.set_architecture({**project.architecture, "num_classes": 3})
+    with pytest.raises(UsageError, match="num_classes is 4"):
+        project.set_architecture(
+            {name: value for name, value in project.architecture.items() if name != "num_classes"} | {"num_classes": 2}
+        )
+
+
 def test_decisions_of_a_plan_are_kept(project):
     project.set_auto_configuration_decisions([{"name": "patch_size", "value": 256, "reason": "objects of 30 px"}])
     assert ProjectFolder.open(project.folder).auto_configuration_decisions[0]["reason"] == "objects of 30 px"

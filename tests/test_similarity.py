@@ -17,6 +17,7 @@ from maskloop.images.similarity import (
     MIN_SHARED,
     count_shared_landmarks,
     find_near_duplicates,
+    find_near_duplicates_among,
     hash_distances,
     perceptual_hash,
 )
@@ -179,3 +180,13 @@ def test_of_a_long_stack_only_some_planes_are_read() -> None:
     stack = Counting()
     perceptual_hash(Image(stack, "ZYX"))
     assert stack.reads == 8
+
+
+@given(st.lists(HASHES | st.just(""), max_size=12), st.integers(0, 12))
+def test_many_hashes_at_once_find_what_each_finds_by_itself(hashes: list[str], since: int) -> None:
+    expected: dict[int, list[int]] = {}
+    for place, one in enumerate(hashes):
+        others = {other for other in find_near_duplicates(one, hashes) if other != place and max(place, other) >= since}
+        if others:
+            expected[place] = sorted(others)
+    assert find_near_duplicates_among(hashes, since=since) == expected

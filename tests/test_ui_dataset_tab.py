@@ -58,7 +58,9 @@ class Window:
     def click_row(self, number: int) -> None:
         view = self.tab.pairs.table.view
         self.tab.area.ensureWidgetVisible(view)
-        place = view.visualRect(self.tab.pairs.model.index(number, 1)).center()
+        index = self.tab.pairs.model.index(number, 1)
+        view.scrollTo(index)
+        place = view.visualRect(index).center()
         self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
     def answer(self, words: str) -> list[str]:
@@ -84,8 +86,11 @@ class Window:
             layer.data_setitem((rows.ravel(), columns.ravel()), label)
 
     def close(self) -> None:
+        self.viewer.window.remove_dock_widget(self.tab)
         self.session.close()
         self.chosen.close()
+        self.tab.deleteLater()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
@@ -192,7 +197,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
     window.click(tab.accept_button)
     window.until(lambda: len(window.part.rows) == 2)
-    assert project.dataset.pairs[1].shape == (24, 24)
+    assert project.dataset.pairs[1].shape == (23, 23)
     assert not [words for words in window.told if "Accepted" not in words]
 
 

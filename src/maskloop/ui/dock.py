@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QApplication, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from maskloop.ui.bar import ProjectBar
 from maskloop.ui.chosen import Chosen
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MaskloopDock"]
 
+MINIMUM_PX = 330
 SHORTCUTS = {
     "Ctrl+Return": "Accept",
     "Ctrl+Shift+Right": "Next image",
@@ -69,13 +70,27 @@ class MaskloopDock(QWidget):
             self.tabs.addTab(tab, title)
         self.tabs.setUsesScrollButtons(True)
         self.help = Line("Shortcuts: " + ", ".join(f"{_native(keys)} {words.lower()}" for keys, words in SHORTCUTS.items()))
-        layout = QVBoxLayout(self)
+        self._lay_out()
+        self._bind()
+        self._listen()
+
+    def _lay_out(self) -> None:
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.bar)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.help)
-        self._bind()
-        self._listen()
+        # Whatever changes in here is laid out in here: without the area between, each new word in a label
+        # would lay out and draw napari's whole window, which takes a tenth of a second.
+        area = QScrollArea(widgetResizable=True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inside)
+        area.setMinimumWidth(MINIMUM_PX)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(area)
 
     def _bind(self) -> None:
         verbs: tuple[Callable[[], object], ...] = (

@@ -39,8 +39,10 @@ class Line(QElidingLabel):
 
     def setText(self, text: str) -> None:
         """Show another text."""
-        super().setText(text)
-        self.setToolTip(text)
+        # What is said again and again must cost nothing: eliding takes milliseconds.
+        if text != self.text() or text != self.toolTip():
+            super().setText(text)
+            self.setToolTip(text)
 
 
 class ReasonButton(QPushButton):

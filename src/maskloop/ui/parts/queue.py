@@ -168,13 +168,14 @@ class QueuePart:
     def _take(self, snapshot: Snapshot) -> None:
         if snapshot.pairs is self._pairs:
             return
-        self._pairs = snapshot.pairs
-        self._accepted = {}
-        for pair in snapshot.active_pairs:
-            for name in ("source_path", "image_file"):
-                if pair.metadata.get(name):
-                    self._accepted[str(pair.metadata[name])] = pair.pair_id
-        self.events.changed.emit()
+        pairs = self._pairs = snapshot.pairs
+
+        def mark(found: dict[str, str]) -> None:
+            if self._pairs is pairs:
+                self._accepted = found
+                self.events.changed.emit()
+
+        self._session.background.run(lambda: _sources(pairs), mark, key="accepted files")
 
     def _change_project(self, _project: Project | None) -> None:
         self._pairs, self._accepted = (), {}
@@ -182,6 +183,12 @@ class QueuePart:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+def _sources(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Pair ids by the files that their images came from."""
+    told = ((pair, pair.metadata.get(name)) for pair in pairs if pair.state == "active" for name in ("source_path", "image_file"))
+    return {str(source): pair.pair_id for pair, source in told if source}
 
 
 def _open(path: Path, named: dict[int, str], known: dict[str, str]) -> OpenedFile:

@@ -213,6 +213,7 @@ class DatasetTab(QWidget):
             painted += [shapes.events.data, shapes.events.set_data, shapes.events.highlight]
         self._painted.follow(painted)
         self._moved.follow([] if labels is None else [labels.events.set_data])
+        self._seen_place = self._place()
         self.draw_button.setVisible(self._extent() == "rectangle")
         if self.description.text():
             # What is said there is of another mask.
@@ -221,11 +222,13 @@ class DatasetTab(QWidget):
 
     def _notice_refresh(self) -> None:
         """A layer is refreshed by undo and by the sliders; only where a slice is taken do the sliders matter."""
-        dims = self._chosen.viewer.dims
-        place = (dims.current_step, dims.ndisplay, dims.order)
-        if place == self._seen_place or self._extent() != "whole":
+        before, self._seen_place = self._seen_place, self._place()
+        if before == self._seen_place or self._extent() != "whole":
             self._describe_soon()
-        self._seen_place = place
+
+    def _place(self) -> tuple[Any, ...]:
+        dims = self._chosen.viewer.dims
+        return dims.current_step, dims.ndisplay, dims.order
 
     def _describe_soon(self) -> None:
         self._enable()

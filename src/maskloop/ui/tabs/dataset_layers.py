@@ -109,10 +109,10 @@ class Shelf:
     def _begin(self) -> list[Layer]:
         """What is shown and can go: nothing where something was painted that was not accepted."""
         masks, image = self._masks(), self._image
-        self._older = set(self._viewer.layers)
-        if image is None or image not in self._viewer.layers or any(self.is_unsaved(layer) for layer in masks):
-            return []
-        return [*masks, image]
+        is_there = image is not None and image in self._viewer.layers
+        gone = [*masks, image] if is_there and not any(self.is_unsaved(layer) for layer in masks) else []
+        self._older = set(self._viewer.layers) - set(gone)
+        return gone
 
     def _take_out(self, layers: list[Layer]) -> None:
         for layer in layers:
