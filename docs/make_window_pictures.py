@@ -161,6 +161,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         # Neither the person's settings of napari nor the list of recent projects.
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "napari.yaml")
-        os.environ["XDG_CONFIG_HOME"] = os.environ["HOME"] = folder
+        os.environ["XDG_CONFIG_HOME"] = folder
         QSettings.setPath(QSettings.Format.NativeFormat, QSettings.Scope.UserScope, folder)
+        # The bar writes paths from the person's home, and no other place of this machine belongs into a picture.
+        Path.home = classmethod(lambda _cls: Path(folder))  # type: ignore[method-assign, assignment]
         walk(Path(folder), parser.parse_args().out)

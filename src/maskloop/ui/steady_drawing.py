@@ -8,6 +8,7 @@ ones that are gone, and some graphics drivers (Mesa's software renderer, some on
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from napari.components import ViewerModel
@@ -32,6 +33,8 @@ def _make_current(viewer: ViewerModel) -> None:
 
 
 def _canvas(viewer: ViewerModel) -> Any:
-    """What the viewer is drawn on; napari has no public name for it."""
-    shown = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
-    return getattr(getattr(shown, "canvas", None), "_scene_canvas", None) or get_current_canvas()
+    """What the viewer is drawn on; napari has no public name for it, and says so to whoever asks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        shown = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+        return getattr(getattr(shown, "canvas", None), "_scene_canvas", None) or get_current_canvas()
