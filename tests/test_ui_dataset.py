@@ -299,6 +299,19 @@ def test_pairs_are_removed_brought_back_and_kept_for_validation(desk: Desk, tmp_
     assert not desk.failures
 
 
+def test_a_training_learns_from_the_marked_pairs_that_may_be_learnt_from(desk: Desk, tmp_path: Path) -> None:
+    desk.open(new_project(tmp_path / "cells", count=3))
+    desk.part.mark_validation([desk.part.rows[1].pair_id])
+    desk.settle()
+    first, measuring, third = desk.part.rows
+    assert "never learned from" in str(desk.part.why_not_train_on([measuring]))
+    assert desk.part.why_not_train_on([first, measuring]) is None
+    desk.part.train_on([row.pair_id for row in (first, measuring, third)])
+    assert desk.session.training.job.pairs == (first.pair_id, third.pair_id)
+    assert ("selected", "Selected in the table (2)") in desk.session.training.pairs_options
+    assert desk.said[-1] == "The next training learns from 2 pairs: see Train."
+
+
 def test_near_duplicates_are_flagged_both_ways(desk: Desk, tmp_path: Path) -> None:
     folder = new_project(tmp_path / "cells")
     project = Project.open(folder)

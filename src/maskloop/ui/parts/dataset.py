@@ -306,6 +306,12 @@ class DatasetPart:
 
         self._session.do(work, said=lambda _: f"Kept for validation: {_pairs(pair_ids)}")
 
+    def train_on(self, pair_ids: Sequence[str]) -> None:
+        """Let the next training learn from these pairs only; those kept for validation measure as ever."""
+        chosen = tuple(row.pair_id for row in map(self.row, pair_ids) if row is not None and row.is_active and row.split != "validation")
+        self._session.training.set_pairs(chosen)
+        self._session.say(f"The next training learns from {_pairs(chosen)}: see Train.")
+
     def thumbnail(self, row: PairRow, then: Callable[[NDArray[np.uint8]], None]) -> None:
         """A small picture of a pair, soon; none where its files are missing."""
         project = self._session.project
@@ -349,6 +355,12 @@ class DatasetPart:
         """Why these pairs cannot be kept for validation, or None."""
         if rows and all(row.split == "validation" for row in rows):
             return "They are kept for validation already."
+        return self._why_not(rows, "Bring these pairs back first.", is_active=True)
+
+    def why_not_train_on(self, rows: Sequence[PairRow]) -> str | None:
+        """Why a training cannot learn from these pairs, or None."""
+        if rows and all(row.split == "validation" for row in rows):
+            return "They are kept for validation, and a pair that measures is never learned from."
         return self._why_not(rows, "Bring these pairs back first.", is_active=True)
 
     def _why_not(self, rows: Sequence[PairRow], none: str, *, is_active: bool) -> str | None:

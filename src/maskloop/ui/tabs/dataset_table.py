@@ -60,6 +60,8 @@ class PairsSection(QWidget):
         self.restore_button.setToolTip("Train on these pairs again")
         self.validation_button = ReasonButton("For validation")
         self.validation_button.setToolTip("Never train on these pairs: measure with them")
+        self.train_button = ReasonButton("Train on these")
+        self.train_button.setToolTip("The next training learns from the marked pairs only")
         self._lay_out()
         self._connect()
         self._show_rows()
@@ -80,7 +82,9 @@ class PairsSection(QWidget):
 
     def _lay_out(self) -> None:
         buttons = QGridLayout()
-        for place, button in enumerate((self.show_button, self.validation_button, self.remove_button, self.restore_button)):
+        for place, button in enumerate(
+            (self.show_button, self.train_button, self.validation_button, self.remove_button, self.restore_button)
+        ):
             buttons.addWidget(button, place // 2, place % 2)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -97,6 +101,7 @@ class PairsSection(QWidget):
         self.remove_button.clicked.connect(self._remove)
         self.restore_button.clicked.connect(lambda: self.part.restore(self._ids()))
         self.validation_button.clicked.connect(lambda: self.part.mark_validation(self._ids()))
+        self.train_button.clicked.connect(lambda: self.part.train_on(self._ids()))
         self.part.events.rows_changed.connect(self._show_rows)
         self._session.events.snapshot_changed.connect(self._enable)
 
@@ -141,6 +146,7 @@ class PairsSection(QWidget):
         self.remove_button.set_reason(self.part.why_not_remove(rows))
         self.restore_button.set_reason(self.part.why_not_restore(rows))
         self.validation_button.set_reason(self.part.why_not_validate(rows))
+        self.train_button.set_reason(self.part.why_not_train_on(rows))
 
     def _picture(self, row: PairRow) -> QPixmap | None:
         return self.thumbnails.get(row.picture_key)
