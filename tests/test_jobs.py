@@ -25,6 +25,7 @@ from maskloop.jobs.base import PredictJob, TrainJob
 from maskloop.jobs.training import plan_training
 from maskloop.models.base import Recipe
 from maskloop.models.weights_file import load_checkpoint
+from maskloop.priority import NICE
 from maskloop.samples import simulate_nuclei
 
 SMALL: dict[str, Any] = {"base_channels": 4, "depth": 2, "patch_size": (32, 32), "batch_size": 4, "device": "cpu", "precision": "fp32"}
@@ -140,6 +141,27 @@ def test_one_group_means_no_validation_score(tmp_path: Path) -> None:
 def test_a_child_process_trains_and_is_followed(project: Project) -> None:
     record = project.train(epochs=2, target="process", **SMALL)
     assert record.checkpoint_id == "unet_run_001"
+
+
+def autogroup(process_id: int) -> str:
+    """What Linux tells of the group that a process is weighed in; nothing where there are no such groups."""
+    path = Path(f"/proc/{process_id}/autogroup")
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="Windows sets the priority where a process is started")
+def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project) -> None:
+    before = autogroup(os.getpid())
+    handle = start(submit(project, TrainJob(recipe=Recipe(epochs=10_000, **SMALL))), "process")
+    first = next(event for event in handle.follow() if event.kind == "started")
+    try:
+        assert os.getpriority(os.PRIO_PROCESS, first.process_id) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+        group = autogroup(first.process_id)
+        assert group == "" or group.endswith(f"nice {NICE}\n")
+        assert autogroup(os.getpid()) == before
+    finally:
+        handle.cancel()
+        assert isinstance(list(handle.follow())[-1], Finished | Failed)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

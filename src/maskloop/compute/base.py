@@ -102,6 +102,8 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
+            # Elsewhere the process itself gives way.
+            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
         )
     _CHILDREN.append(handle.child)
     _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]

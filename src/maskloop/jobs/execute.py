@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from maskloop.errors import Cancelled, MaskloopError, UsageError
 from maskloop.events import Event, Failed, Finished, Message, Report, Started, append_event, silent
 from maskloop.jobs.base import TrainJob, read_job
+from maskloop.priority import give_way
 from maskloop.project.project import ProjectFolder
 
 __all__ = ["CANCEL", "EVENTS", "JOB", "STARTED", "execute"]
@@ -45,6 +46,8 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
         What went wrong; the journal's last word `Failed` says the same.
     """
     folder = project.history.run_folder(run_id)
+    if os.environ.get(STARTED) == run_id:
+        give_way()
     with _only_one(folder, run_id), _stop_on_signal() as is_stopped:
         tell = silent if _is_helper() else _journal(folder / EVENTS, report)
         tell(Started(process_id=os.getpid(), host=platform.node(), resumed=(folder / EVENTS).exists()))

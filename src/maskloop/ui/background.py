@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from maskloop.errors import MaskloopError
+from maskloop.priority import give_way
 from maskloop.ui.quiet import read_quietly
 
 __all__ = ["Background", "Deliver"]
@@ -90,7 +91,7 @@ class Background:
             return
         if self._apart is None:
             # Spawned: a fork of a process with threads and a window may hang.
-            self._apart = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+            self._apart = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"), initializer=give_way)
         others = multiprocessing.active_children()
         self._watch(self._apart.submit, function, arguments, then, key, otherwise)
         self._helpers += [child for child in multiprocessing.active_children() if child not in others]
