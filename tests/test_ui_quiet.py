@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,13 @@ def test_the_collector_comes_back_after_the_last_reader() -> None:
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_the_window_waits_less_for_the_interpreter_while_something_is_read() -> None:
+    before = sys.getswitchinterval()
+    with read_quietly(), read_quietly():
+        assert sys.getswitchinterval() < before / 10
+    assert sys.getswitchinterval() == before
 
 
 def test_the_collector_comes_back_after_an_error() -> None:

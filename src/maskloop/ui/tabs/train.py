@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ PLAN_AFTER_MS = 300
 """So long nothing is typed or chosen before it is planned anew."""
 DRAW_AFTER_MS = 100
 """A training on small images tells of hundreds of epochs a second; they are drawn together."""
+BETWEEN_DRAWINGS_MS = 20
+"""Two plots and a picture drawn in one go would hold the window for a tenth of a second."""
 MACHINE = ("device", "devices", "seed", "save_every_s", "tensorboard")
 """Fields of a recipe that nobody plans."""
 AUGMENTATION = tuple(name for name in Augmentation.model_fields if name != "rotation_degrees")
@@ -53,6 +55,8 @@ class TrainTab(QWidget):
         self._lay_out()
         self._plan_timer = QTimer(self, singleShot=True, interval=PLAN_AFTER_MS)
         self._draw_timer = QTimer(self, singleShot=True, interval=DRAW_AFTER_MS)
+        self._next_timer = QTimer(self, singleShot=True, interval=BETWEEN_DRAWINGS_MS)
+        self._to_draw: list[Callable[[], None]] = []
         self._drawn: tuple[str, int, int] | None = None
         self._pictured: tuple[int, Path] | None = None
         self._connect()
@@ -172,6 +176,7 @@ class TrainTab(QWidget):
         self.go_on_button.clicked.connect(self._go_on)
         self._plan_timer.timeout.connect(part.catch_up)
         self._draw_timer.timeout.connect(self._show_run)
+        self._next_timer.timeout.connect(self._draw_next)
         part.events.stale.connect(self._plan_soon)
         part.events.settings_changed.connect(self._show_settings)
         part.events.plan_changed.connect(self._show_plan)
@@ -237,18 +242,21 @@ class TrainTab(QWidget):
         self.progress.setVisible(part.is_active)
         self.progress.show_progress(story.done, story.total, part.words)
         self.run.setVisible(part.has_run)
-        self._show_curves()
-        self._show_picture()
+        self._to_draw = [*self._new_curves(), self._show_picture]
+        self._draw_next()
 
-    def _show_curves(self) -> None:
+    def _draw_next(self) -> None:
+        if self._to_draw:
+            self._to_draw.pop(0)()
+            self._next_timer.start()
+
+    def _new_curves(self) -> list[Callable[[], None]]:
         story = self.part.story
         newest = (story.run_id, len(story.history), story.epoch)
         if newest == self._drawn:
-            return
+            return []
         self._drawn = newest
-        for widget, curves in ((self.loss, story.curves("loss")), (self.score, story.curves("score"))):
-            widget.setVisible(bool(curves))
-            widget.show_curves(curves)
+        return [lambda: _plot(self.loss, story.curves("loss")), lambda: _plot(self.score, story.curves("score"))]
 
     def _show_picture(self) -> None:
         """Read the newest picture in a thread; the one before stays until it is read."""
@@ -295,6 +303,11 @@ def _tell(notice: Notice, words: str, level: str) -> None:
     # A style sheet takes long to apply.
     if words != notice.text():
         notice.show_message(words, level=level)
+
+
+def _plot(widget: Curves, curves: dict[str, tuple[list[float], list[float]]]) -> None:
+    widget.setVisible(bool(curves))
+    widget.show_curves(curves)
 
 
 def _combo(name: str) -> QComboBox:
