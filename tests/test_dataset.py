@@ -155,6 +155,17 @@ def test_replacing_a_mask_keeps_the_old_one_and_makes_the_pair_new(project):
     assert len(project.dataset.replace(pair.pair_id, mask=noise() > 40).history) == 2
 
 
+def test_a_replaced_mask_says_where_it_and_the_one_before_come_from(project):
+    pair = project.dataset.accept(noise(), noise() > 99, source="imported_pair", metadata={"source_path": "a.tif", "note": 1})
+    facts = {"prediction_id": "prediction_007", "note": np.int64(2)}
+    new = project.dataset.replace(pair.pair_id, mask=noise() > 50, source="corrected_prediction", metadata=facts)
+    assert (new.source, new.metadata) == ("corrected_prediction", {"source_path": "a.tif", "note": 2, "prediction_id": "prediction_007"})
+    assert (new.history[0].source, new.history[0].metadata) == ("imported_pair", {"source_path": "a.tif", "note": 1})
+    assert project.dataset.get(pair.pair_id) == new
+    again = project.dataset.replace(pair.pair_id, mask=noise() > 40)
+    assert (again.source, again.metadata) == (new.source, new.metadata)
+
+
 def test_a_refused_replacement_changes_nothing(project):
     pair = project.dataset.accept(noise(), noise() > 99)
     before = files(project)

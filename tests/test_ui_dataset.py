@@ -207,12 +207,14 @@ def test_pixels_that_are_here_already_lead_to_the_question_whether_to_replace(de
     image, labels = field()
     desk.part.accept(image, Image(labels, "YX"))
     desk.settle()
-    desk.part.accept(image, Image(labels == 1, "YX"))
+    desk.part.accept(image, Image(labels == 1, "YX"), source="corrected_prediction", metadata={"prediction_id": "prediction_007"})
     desk.settle()
     assert asked[0][0] == project.dataset.pairs[0].pair_id
     asked[0][1]()
     desk.settle()
     assert desk.said[-1] == "Replaced the mask of pair_0001: 1 object"
+    assert project.dataset.pairs[0].source == "corrected_prediction"
+    assert project.dataset.pairs[0].metadata["prediction_id"] == "prediction_007"
     assert len(project.dataset.all_pairs) == 1
     assert len(project.dataset.pairs[0].history) == 1
 

@@ -241,4 +241,5 @@ def sync_folder(folder: Path) -> None:
 
 def jsonable(value: Any) -> Any:
     """A plain JSON value of numbers, strings, lists and dicts, for records that hold free-form facts."""
-    return json.loads(json.dumps(value, default=str))
+    # NumPy's numbers and arrays give plain ones by themselves; whatever else is told in words.
+    return json.loads(json.dumps(value, default=lambda one: one.tolist() if hasattr(one, "tolist") else str(one)))

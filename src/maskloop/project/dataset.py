@@ -219,10 +219,23 @@ class Dataset:
         axes: str | None = None,
         rule: MaskRule | None = None,
         allow_empty: bool = False,
+        source: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
         """Put a corrected mask (or image) in the place of the old one, which stays in the folder and in the pair's history.
 
         The pair counts as new since the last checkpoint, and stays on its side of the split.
+
+        Parameters
+        ----------
+        pair_id
+            Of the pair to correct.
+        mask, image, axes, rule, allow_empty
+            As for `accept`; what is not given stays as it is.
+        source
+            Where the new one comes from; by default as before.
+        metadata
+            Facts to keep with the pair, added to those it has.
 
         Raises
         ------
@@ -249,6 +262,7 @@ class Dataset:
             facts = _facts(candidate)
             if mask is None:
                 facts["mask_preparation"] = old.mask_preparation
+            facts |= {"source": source or old.source, "metadata": {**old.metadata, **jsonable(dict(metadata or {}))}}
             return self._change_one(
                 "replace a pair", pair_id, **files, **facts, state="active", used_in_checkpoints=(), history=(*old.history, _version(old))
             )
@@ -464,6 +478,8 @@ def _version(pair: Pair) -> PairVersion:
         "mask_preparation",
         "fingerprint",
         "used_in_checkpoints",
+        "source",
+        "metadata",
     )
     return PairVersion(replaced_at=layout.now(), **{name: getattr(pair, name) for name in kept})
 

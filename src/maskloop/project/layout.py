@@ -179,6 +179,8 @@ class PairVersion(Record):
     mask_preparation: dict[str, Any] = Field(default_factory=dict)
     fingerprint: PairFingerprint | None = None
     used_in_checkpoints: tuple[str, ...] = ()
+    source: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class Pair(Record):

@@ -47,7 +47,11 @@ class Offer:
             As `Dataset.accept` and `Dataset.replace`.
         """
         if self.replace is not None:
-            pair = project.dataset.replace(self.replace, mask=self.labels, rule=self.rule, allow_empty=self.allow_empty)
+            # What this time is not known (a pair that is shown again has no file) stays as it was.
+            known = {name: value for name, value in self.metadata.items() if value is not None}
+            pair = project.dataset.replace(
+                self.replace, mask=self.labels, rule=self.rule, allow_empty=self.allow_empty, source=self.source, metadata=known
+            )
         else:
             pair = project.dataset.accept(
                 self.image, self.labels, rule=self.rule, source=self.source, metadata=self.metadata, allow_empty=self.allow_empty
