@@ -38,7 +38,8 @@ class Desk:
 
     def open(self, folder: Path) -> Project:
         self.session.open(folder)
-        self.pump.until(lambda: self.session.snapshot.condition != "none" and self.session.project is not None)
+        self.pump.until(lambda: self.session.project is not None and self.session.project.folder == folder)
+        self.pump.until(lambda: self.session.snapshot.condition != "none")
         self.pump.settle(self.session)
         assert self.session.project is not None
         return self.session.project
@@ -460,6 +461,34 @@ def test_images_are_gone_through_and_those_accepted_are_marked(desk: Desk, tmp_p
     desk.settle()
     assert "torn.tif" in desk.failures[0][0]
     assert queue.why_not_next == "This is the last image."
+
+
+def test_the_list_of_images_is_remembered_and_goes_on_at_the_first_that_is_not_accepted(
+    desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
+    desk.open(new_project(tmp_path / "cells"))
+    queue = desk.part.queue
+    shown: list[Any] = []
+    queue.events.opened.connect(shown.append)
+    queue.choose([folders[0]])
+    desk.settle()
+    labels = Image(np.eye(64, dtype=np.uint8), "YX")
+    desk.part.accept(shown[0].image, labels, metadata={"source_path": str(shown[0].path)})
+    desk.settle()
+    desk.open(new_project(tmp_path / "others"))
+    assert queue.words == "No images are listed."
+    desk.open(tmp_path / "cells")
+    assert queue.words == "4 images, 1 accepted"
+    assert len(shown) == 1, "nothing is put into the viewer that nobody asked for"
+    assert queue.why_not_previous == "No image of the list is shown yet."
+    queue.next()
+    desk.settle()
+    assert shown[-1].path.name == "cell_1.tif"
+    folders[0].rename(tmp_path / "moved")
+    desk.open(tmp_path / "others")
+    desk.open(tmp_path / "cells")
+    assert queue.words == "No images are listed."
+    assert not desk.failures
 
 
 def test_an_image_is_known_by_its_pixels_wherever_it_lies(desk: Desk, tmp_path: Path, folders: tuple[Path, Path]) -> None:

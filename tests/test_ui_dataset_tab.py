@@ -368,11 +368,21 @@ def test_further_channels_are_chosen_and_dropped_with_their_layer(viewer: Any, q
     (action,) = picker.channels.menu().actions()
     action.trigger()
     assert [layer.name for layer in picker.layers()] == ["red", "green"]
+    elsewhere = ImagePicker(chosen)
+    qtbot.addWidget(elsewhere)
+    assert [layer.name for layer in elsewhere.layers()] == ["red", "green"], "an image is chosen once, for all tabs"
+    assert elsewhere.channels.text() == "+1 channels"
     viewer.layers["green"].translate = (3, 3)
     assert "'green' lies up to 3 pixels away" in str(picker.problem())
     viewer.layers.remove("green")
     assert [layer.name for layer in picker.layers()] == ["red"]
     assert picker.problem() is None
+    assert not picker.channels.menu().actions()
+    viewer.add_image(np.zeros((16, 16)), name="blue")
+    elsewhere.channels.menu().actions()[0].trigger()
+    assert [layer.name for layer in picker.layers()] == ["red", "blue"]
+    chosen.image.choose(viewer.layers["small"])
+    assert [layer.name for layer in picker.layers()] == ["small"]
     chosen.close()
 
 

@@ -20,6 +20,7 @@ from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.parts.running import Running
+from maskloop.ui.recent import RecentProjects
 
 
 def make_project(folder: Path, count: int = 2) -> Path:
@@ -45,6 +46,22 @@ def test_a_project_is_created_only_when_asked_for_and_remembered(tmp_path: Path)
         assert session.snapshot.status is not None
         assert session.snapshot.status.classes == ("background", "axon", "myelin")
         assert not failures
+
+
+def test_the_list_of_projects_is_short_and_survives_a_file_that_is_torn(tmp_path: Path) -> None:
+    recent = RecentProjects(tmp_path / "settings" / "recent.json")
+    for number in range(12):
+        recent.add(tmp_path / str(number))
+    recent.set_images(tmp_path / "11", ["a", "b/*.tif"])
+    recent.add(tmp_path / "5")
+    recent.add(tmp_path / "11")
+    assert recent.list() == [tmp_path / name for name in ("11", "5", "10", "9", "8", "7", "6", "4", "3", "2")]
+    assert recent.images(tmp_path / "11") == ("a", "b/*.tif")
+    assert recent.images(tmp_path / "0") == ()
+    (tmp_path / "settings" / "recent.json").write_text('{"projects": {"')
+    assert recent.list() == []
+    (tmp_path / "settings" / "recent.json").write_text('["of another version"]')
+    assert recent.list() == []
 
 
 def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:

@@ -53,12 +53,12 @@ class Watch:
 
 
 class ImagePicker(QWidget):
-    """Chooses an image among the layers and asks for its axes where nothing tells them.
+    """Chooses an image among the layers, for all tabs, and asks for its axes where nothing tells them.
 
     Parameters
     ----------
     chosen
-        The image layer is chosen here for all tabs; axes that are named are kept in ``layer.metadata["axes"]``.
+        Where the choice is kept; axes that are named are kept in ``layer.metadata["axes"]``.
     parent
         As for any widget.
     """
@@ -69,7 +69,6 @@ class ImagePicker(QWidget):
     def __init__(self, chosen: Chosen, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._chosen = chosen
-        self._further: list[Layer] = []
         self.combo = LayerCombo(chosen.image)
         self.combo.setAccessibleName("Image")
         self.channels = QToolButton(text="+ channels", popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -87,13 +86,14 @@ class ImagePicker(QWidget):
         self.destroyed.connect(self._watch.stop)
         self.axes_combo.activated.connect(self._name_axes)
         chosen.image.changed.connect(self._take)
-        chosen.image.choices_changed.connect(self._drop_lost)
+        chosen.image.choices_changed.connect(self._show_lost)
+        chosen.channels.changed.connect(self._show)
         self._take()
 
     def layers(self) -> list[Layer]:
         """The layers of the image, one per channel where there are several; empty when there is none."""
         first = self._chosen.image.layer
-        return [] if first is None else [first, *self._further]
+        return [] if first is None else [first, *self._chosen.channels.layers]
 
     def axes(self) -> str | None:
         """The axes of the first layer, None while nobody knows them."""
@@ -114,25 +114,19 @@ class ImagePicker(QWidget):
         return None
 
     def _take(self, _layer: Layer | None = None) -> None:
-        """Another image is chosen: its axes are its own, and channels are never carried over in silence."""
-        self._further = []
+        """Another image is chosen: its axes are its own."""
         layer = self._chosen.image.layer
         dims = [self._chosen.viewer.dims.events.axis_labels]
         self._watch.follow(dims if layer is None else [*dims, layer.events.metadata, layer.events.axis_labels])
         self._show()
 
-    def _drop_lost(self, layers: list[Layer]) -> None:
-        self._further = [layer for layer in self._further if any(layer is other for other in layers)]
+    def _show_lost(self, _layers: list[Layer]) -> None:
         self._show()
 
     def _name_axes(self, place: int) -> None:
         layer, axes = self._chosen.image.layer, self.axes_combo.itemData(place)
         if layer is not None and axes:
             layer.metadata = {**layer.metadata, "axes": axes, NAMED: True}
-
-    def _add_channel(self, layer: Layer, is_wanted: bool) -> None:
-        self._further = [other for other in self._further if other is not layer] + [layer] * is_wanted
-        self._show()
 
     def _show(self) -> None:
         self._show_axes()
@@ -155,16 +149,16 @@ class ImagePicker(QWidget):
         self.axes_combo.setCurrentIndex(max(0, self.axes_combo.findData(known.axes)) if known.axes else 0)
 
     def _show_channels(self) -> None:
-        menu = self.channels.menu()
+        menu, further = self.channels.menu(), self._chosen.channels.layers
         menu.clear()
         for layer in self._possible_channels():
             action = menu.addAction(layer.name)
             action.setCheckable(True)
-            action.setChecked(any(layer is other for other in self._further))
-            action.toggled.connect(lambda is_wanted, layer=layer: self._add_channel(layer, is_wanted))
+            action.setChecked(any(layer is other for other in further))
+            action.toggled.connect(lambda is_wanted, layer=layer: self._chosen.channels.choose(layer, is_wanted))
         self.channels.setVisible(not menu.isEmpty())
-        self.channels.setText(f"+{len(self._further)} channels" if self._further else "+ channels")
-        names = ", ".join(layer.name for layer in self._further)
+        self.channels.setText(f"+{len(further)} channels" if further else "+ channels")
+        names = ", ".join(layer.name for layer in further)
         self.channels.setToolTip(f"Further channels: {names}" if names else "Take other layers as further channels of this image")
 
     def _possible_channels(self) -> list[Layer]:

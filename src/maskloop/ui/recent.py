@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from maskloop.errors import ProjectError
-from maskloop.records import write_bytes
+from maskloop.records import Record, write_bytes
 
 __all__ = ["RecentProjects"]
 
 KEPT = 10
 
 
+class _Kept(Record):
+    projects: dict[str, list[str]]
+    """Images gone through by folder of the project; the last opened comes first."""
+
+
 class RecentProjects:
-    """Remembers folders, the last one first.
+    """Remembers folders, the last one first, and of each the images that were gone through: they lie where they lie on this computer.
 
     Parameters
     ----------
@@ -31,17 +36,31 @@ class RecentProjects:
 
     def list(self) -> list[Path]:
         """The folders, the last opened first; a file that cannot be read counts as empty."""
-        try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return []
-        return [Path(entry) for entry in found if isinstance(entry, str)] if isinstance(found, list) else []
+        return [Path(folder) for folder in self._read()]
 
     def add(self, folder: Path) -> None:
         """Put a folder first. It is a convenience: where it cannot be written, nothing is said."""
-        kept = [folder, *(one for one in self.list() if one != folder)][:KEPT]
+        known = self._read()
+        self._write({str(folder): known.get(str(folder), ()), **{name: known[name] for name in known if name != str(folder)}})
+
+    def images(self, folder: Path) -> tuple[str, ...]:
+        """The folders, files and patterns that were last gone through in a project."""
+        return tuple(self._read().get(str(folder), ()))
+
+    def set_images(self, folder: Path, inputs: Sequence[str]) -> None:
+        """Remember what is gone through in a project that was added."""
+        self._write({**self._read(), str(folder): [*inputs]})
+
+    def _read(self) -> Mapping[str, Sequence[str]]:
+        try:
+            return _Kept.model_validate_json(self._file.read_bytes()).projects
+        except (OSError, ValueError):
+            return {}
+
+    def _write(self, projects: Mapping[str, Sequence[str]]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self._file, json.dumps([str(one) for one in kept], indent=1).encode())
+            kept = _Kept(projects={name: list(projects[name]) for name in list(projects)[:KEPT]})
+            write_bytes(self._file, kept.model_dump_json(indent=1).encode())
         except (ProjectError, OSError):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal, SignalGroup
 
-from maskloop.errors import AxesError
+from maskloop.errors import AxesError, MaskloopError
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image
 from maskloop.images.sources import find_images
@@ -104,9 +104,9 @@ class QueuePart:
     @property
     def why_not_previous(self) -> str | None:
         """Why there is no image before, or None."""
-        if not self.files:
-            return "Choose a folder or files to go through first."
-        return "This is the first image." if self.index <= 0 else self._why_busy
+        if self.current is None:
+            return "No image of the list is shown yet." if self.files else "Choose a folder or files to go through first."
+        return "This is the first image." if self.index == 0 else self._why_busy
 
     @property
     def _why_busy(self) -> str | None:
@@ -117,23 +117,39 @@ class QueuePart:
         return str(path) in self._accepted
 
     def choose(self, inputs: Sequence[str | Path]) -> None:
-        """List the images of folders, files and patterns, and show the first that was not accepted yet."""
+        """List the images of folders, files and patterns, and show the first that was not accepted yet.
 
+        They are remembered for the next time that the project is opened on this computer.
+        """
+        project, recent = self._session.project, self._session.recent
+        places = [str(Path(one).expanduser().absolute()) for one in inputs]
+
+        def find() -> list[Path]:
+            found = find_images(places)
+            if project is not None:
+                recent.set_images(project.folder, places)
+            return found
+
+        self._list(find, lambda: self.go(self._first_new()))
+
+    def _list(self, find: Callable[[], list[Path]], then: Callable[[], None]) -> None:
         def take(files: list[Path]) -> None:
             self.files, self.index = tuple(files), -1
-            first = next((number for number, path in enumerate(files) if not self.is_accepted(path)), 0)
-            self.go(first)
+            then()
 
-        self._session.background.run(lambda: [path.absolute() for path in find_images(inputs)], take, key="images to go through")
+        self._session.background.run(find, take, key="images to go through")
+
+    def _first_new(self) -> int:
+        return next((number for number, path in enumerate(self.files) if not self.is_accepted(path)), 0)
 
     def name_axes(self, axes: str) -> None:
         """A person said what the dimensions of the image shown are: the next ones with as many are shown as that."""
         self.named_axes[len(axes)] = axes
 
     def next(self) -> None:
-        """Open the next image."""
+        """Open the next image; of a list that was remembered, the first that was not accepted yet."""
         if self.why_not_next is None:
-            self.go(self.index + 1)
+            self.go(self._first_new() if self.current is None else self.index + 1)
         else:
             self._session.say(self.why_not_next)
 
@@ -177,9 +193,19 @@ class QueuePart:
 
         self._session.background.run(lambda: _sources(pairs), mark, key="accepted files")
 
-    def _change_project(self, _project: Project | None) -> None:
+    def _change_project(self, project: Project | None) -> None:
         self._pairs, self._accepted = (), {}
+        self.files, self.index = (), -1
         self.events.changed.emit()
+        if project is not None:
+            self._list(lambda: self._remembered(project.folder), self.events.changed.emit)
+
+    def _remembered(self, folder: Path) -> list[Path]:
+        places = self._session.recent.images(folder)
+        try:
+            return find_images(places) if places else []
+        except MaskloopError:
+            return []  # they were moved, or the disk is not there today
 
     def close(self) -> None:
         """Nothing is left open."""
