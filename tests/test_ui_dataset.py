@@ -331,6 +331,17 @@ def test_near_duplicates_are_flagged_both_ways(desk: Desk, tmp_path: Path) -> No
     assert [row.like for row in desk.part.rows] == ["", "", ""]
 
 
+def test_a_thumbnail_of_a_large_image_is_small(desk: Desk, tmp_path: Path) -> None:
+    folder = new_project(tmp_path / "cells")
+    Project.open(folder).dataset.accept(np.arange(300 * 200, dtype=np.uint16).reshape(300, 200), np.ones((300, 200), np.uint8))
+    desk.open(folder)
+    got: list[Any] = []
+    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.settle()
+    assert got[0].shape == (100, 67, 3)
+    assert max(got[0].shape) <= SIZE_PX
+
+
 def test_a_thumbnail_is_kept_in_the_cache_and_made_anew_when_the_cache_is_gone(desk: Desk, tmp_path: Path) -> None:
     project = desk.open(new_project(tmp_path / "cells", count=1))
     got: list[Any] = []
@@ -338,7 +349,7 @@ def test_a_thumbnail_is_kept_in_the_cache_and_made_anew_when_the_cache_is_gone(d
     desk.settle()
     cached = list((project.folder / "cache/thumbnails").iterdir())
     assert len(cached) == 1
-    assert got[0].shape == (SIZE_PX // 2 + 4, SIZE_PX // 2 + 4, 3)
+    assert got[0].shape == (64, 64, 3), "a small image is not blown up"
     desk.part.thumbnail(desk.part.rows[0], got.append)
     desk.settle()
     assert (got[0] == got[1]).all()

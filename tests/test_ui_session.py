@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +148,52 @@ def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Pat
         session.background.run_apart(os.getpid, then=got.append)
         pump.until(lambda: len(got) >= 2)
         assert got[-1] not in (got[0], os.getpid())
+
+
+def test_errors_of_work_apart_come_back(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, pump, failures):
+        session.background.run_apart(Project.open, tmp_path / "nowhere", then=lambda _: None)
+        pump.until(lambda: failures)
+        assert "nowhere" in failures[0][0]
+        session.background.run_apart(divmod, 1, 0, then=lambda _: None)
+        pump.until(lambda: len(failures) == 2)
+        assert "ZeroDivisionError" in failures[1][0]
+        got: list[str] = []
+        session.background.run_apart(print, "what libraries print", then=lambda _: got.append("printed"))
+        session.background.run_apart(str.upper, "still in step", then=got.append)
+        pump.until(lambda: len(got) == 2)
+        assert got == ["printed", "STILL IN STEP"]
+
+
+def test_work_apart_does_not_run_the_script_again_that_opened_the_window(tmp_path: Path) -> None:
+    script = tmp_path / "open_napari.py"
+    script.write_text(
+        "import os, threading\n"
+        "print('a window is opened', flush=True)\n"
+        "from maskloop.ui.background import Background\n"
+        "done = threading.Event()\n"
+        "background = Background(lambda function: function(), print)\n"
+        "background.run_apart(os.getpid, then=lambda found: (print('apart' if found != os.getpid() else 'here'), done.set()))\n"
+        "assert done.wait(60)\n"
+        "background.close()\n"
+    )
+    (tmp_path / "random.py").write_text("raise SystemExit('a stray file of the person')\n")
+    ran = subprocess.run([sys.executable, "-P", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.stdout.split("\n") == ["a window is opened", "apart", ""], ran.stderr
+
+
+def test_a_session_closes_at_once_while_something_is_done_apart(tmp_path: Path) -> None:
+    with open_session(tmp_path) as (session, pump, failures):
+        got: list[int] = []
+        session.background.run_apart(os.getpid, then=got.append)
+        pump.until(lambda: got)
+        session.background.run_apart(time.sleep, 600, then=lambda _: None)
+        begin = time.monotonic()
+        session.close()
+        assert time.monotonic() - begin < 30
+        with pytest.raises(ProcessLookupError):
+            os.kill(got[0], 0)
+        assert not failures
 
 
 def test_an_unexpected_error_is_told_without_a_traceback(tmp_path: Path) -> None:

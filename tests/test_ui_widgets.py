@@ -192,6 +192,16 @@ def test_thumbnails_are_asked_for_once(qtbot: Any) -> None:
     assert (asked, redrawn) == (["a"], [True])
 
 
+def test_a_thumbnail_is_shown_small_with_all_its_pixels(qtbot: Any) -> None:
+    deliveries: list[Any] = []
+    thumbnails = Thumbnails(lambda _key, deliver: deliveries.append(deliver), lambda: None, size_px=50)
+    thumbnails.get("a")
+    deliveries[0](np.zeros((60, 100, 3), np.uint8))
+    picture = thumbnails.get("a")
+    assert (picture.width(), picture.height()) == (100, 60)
+    assert picture.deviceIndependentSize().toTuple() == (50, 30)
+
+
 def test_a_question_is_answered_with_the_mouse(qtbot: Any) -> None:
     from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QApplication

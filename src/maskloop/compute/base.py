@@ -96,14 +96,15 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
     elsewhere = ["--runs", str(history.runs_folder)] if history.is_elsewhere else []
     with (handle.folder / "stderr.txt").open("ab") as errors:
         handle.child = subprocess.Popen(
-            [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id, *elsewhere],
+            # -P: whatever scripts lie in the present folder are not taken for libraries.
+            [sys.executable, "-P", "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id, *elsewhere],
             env={**os.environ, STARTED: handle.run_id},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
-            # Elsewhere the process itself gives way.
-            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+            # Of Windows; elsewhere the process itself gives way, and no window is opened for it.
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
         )
     _CHILDREN.append(handle.child)
     _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from maskloop.errors import MaskloopError
-from maskloop.priority import give_way
+from maskloop.ui.helper import Helper
 from maskloop.ui.quiet import read_quietly
 
 __all__ = ["Background", "Deliver"]
@@ -36,8 +32,8 @@ class Background:
     def __init__(self, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
         self._deliver, self._fail = deliver, fail
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="maskloop")
-        self._apart: ProcessPoolExecutor | None = None
-        self._helpers: list[BaseProcess] = []
+        self._waiting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskloop waits for the helper")
+        self._helper = Helper()
         self._tickets = itertools.count()
         self._newest: dict[str, int] = {}
         self._open: dict[Future[Any], str | None] = {}
@@ -66,7 +62,7 @@ class Background:
             Called with the error instead of the common place for errors.
         """
         if not self._is_closed:
-            self._watch(self._threads.submit, _quietly, (work,), then, key, otherwise)
+            self._watch(self._threads.submit(_quietly, work), then, key, otherwise)
 
     def run_apart(
         self,
@@ -87,20 +83,12 @@ class Background:
         then, key, otherwise
             As for `run`.
         """
-        if self._is_closed:
-            return
-        if self._apart is None:
-            # Spawned: a fork of a process with threads and a window may hang.
-            self._apart = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"), initializer=give_way)
-        others = multiprocessing.active_children()
-        self._watch(self._apart.submit, function, arguments, then, key, otherwise)
-        self._helpers += [child for child in multiprocessing.active_children() if child not in others]
+        if not self._is_closed:
+            self._watch(self._waiting.submit(self._helper.call, function, *arguments), then, key, otherwise)
 
     def _watch(
         self,
-        submit: Callable[..., Future[Any]],
-        work: Callable[..., Any],
-        arguments: tuple[Any, ...],
+        future: Future[Any],
         then: Callable[[Any], None] | None,
         key: str | None,
         otherwise: Callable[[Exception], None] | None,
@@ -108,12 +96,6 @@ class Background:
         ticket = next(self._tickets)
         if key is not None:
             self._newest[key] = ticket
-        try:
-            future = submit(work, *arguments)
-        except BrokenProcessPool as error:  # its process was killed while it had nothing to do
-            self._apart = None
-            self._fail(_gone(error))
-            return
         with self._lock:
             older = [other for other, its_key in self._open.items() if key is not None and its_key == key]
             self._open[future] = key
@@ -136,8 +118,6 @@ class Background:
         error = future.exception()
         if isinstance(error, CancelledError):
             return
-        if isinstance(error, BrokenProcessPool):
-            self._apart, error = None, _gone(error)
         if isinstance(error, Exception):
             (otherwise or self._fail)(error)
         elif then is not None:
@@ -152,19 +132,11 @@ class Background:
         """End in good order: what is being written is finished, what has not begun is left out, nothing is handed over any more."""
         self._is_closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
-        if self._apart is not None:
-            # It writes nothing, and may be loading torch for seconds.
-            for helper in self._helpers:
-                helper.terminate()
-            self._apart.shutdown(wait=True, cancel_futures=True)
+        self._helper.kill()
+        self._waiting.shutdown(wait=True, cancel_futures=True)
+        self._helper.close()
 
 
 def _quietly(work: Callable[[], Result]) -> Result:
     with read_quietly():
         return work()
-
-
-def _gone(error: BrokenProcessPool) -> MaskloopError:
-    gone = MaskloopError("The helper process that plans and counts was ended from outside.", "Do it again: a new one is started.")
-    gone.__cause__ = error
-    return gone

@@ -250,7 +250,7 @@ class Thumbnails:
     changed
         Called when a picture has come, so that it is drawn.
     size_px
-        Of the pictures.
+        Of the pictures as they are shown, in pixels of a usual screen.
     """
 
     def __init__(
@@ -273,7 +273,10 @@ class Thumbnails:
 
     def _take(self, key: str, pixels: NDArray[np.uint8]) -> None:
         self._asked.discard(key)
-        self._kept[key] = to_pixmap(pixels)
+        picture = to_pixmap(pixels)
+        # What has more pixels than that is as large, and sharp on a screen of high resolution.
+        picture.setDevicePixelRatio(max(1.0, max(picture.width(), picture.height()) / self.size.width()))
+        self._kept[key] = picture
         while len(self._kept) > 500:
             self._kept.popitem(last=False)
         self._changed()

@@ -18,7 +18,8 @@ from maskloop.records import write_bytes
 
 __all__ = ["SIZE_PX", "thumbnail"]
 
-SIZE_PX = 56
+SIZE_PX = 112
+"""Twice of what is shown on a usual screen, all of it on one of high resolution."""
 FOLDER = "cache/thumbnails"
 TINT = (255, 196, 0)
 STRENGTH = 0.6

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
 
 from maskloop.ui.parts.dataset import DatasetPart
 from maskloop.ui.parts.pair_rows import PairRow
-from maskloop.ui.parts.thumbnails import SIZE_PX
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import Line, ReasonButton, ask
@@ -20,6 +19,7 @@ from maskloop.ui.widgets import Line, ReasonButton, ask
 __all__ = ["PairsSection"]
 
 PORTION = 1000
+THUMBNAIL_PX = 56
 WIDTHS = (22, 9, 14, 15, 10, 13, 14, 11, 15, 10)
 
 
@@ -39,7 +39,7 @@ class PairsSection(QWidget):
         super().__init__()
         self._session = session
         self.part: DatasetPart = session.dataset
-        self.thumbnails = Thumbnails(self._load, self._draw, size_px=SIZE_PX)
+        self.thumbnails = Thumbnails(self._load, self._draw, size_px=THUMBNAIL_PX)
         self.model: RowModel[PairRow] = RowModel(self._columns(), key=lambda row: row.pair_id)
         self.table = Table(self.model, empty="No pairs yet: draw a mask and accept it, or import pairs.")
         self.table.view.setAccessibleName("Pairs")
