@@ -15,7 +15,7 @@ import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
-from maskloop.models.base import Architecture
+from maskloop.models.base import Architecture, Augmentation
 from maskloop.ui.forms import RecordForm, title_of
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, ReasonButton, Section, ask, human_bytes, human_time
@@ -124,6 +124,24 @@ def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
     qtbot.keyClick(depth, Qt.Key.Key_Return)
     assert told[-1]["depth"] == 5
     assert title_of("base_channels") == "Base channels"
+
+
+def test_numbers_in_a_row_are_typed_with_commas_and_nonsense_is_taken_back(qtbot: Any) -> None:
+    form = RecordForm(Augmentation, fields=("rotation_degrees",))
+    qtbot.addWidget(form)
+    form.show()
+    told: list[dict[str, Any]] = []
+    form.changed.connect(told.append)
+    form.set_values({"rotation_degrees": (0.0, 90.0, 180.0, 270.0)})
+    line: Any = form.editors["rotation_degrees"]
+    assert line.text() == "0, 90, 180, 270"
+    for typed, shown in (("0 180", "0, 180"), ("0, ninety", "0, 180"), ("0,180", "0, 180"), ("", "")):
+        line.selectAll()
+        qtbot.keyClick(line, Qt.Key.Key_Delete)
+        qtbot.keyClicks(line, typed)
+        qtbot.keyClick(line, Qt.Key.Key_Return)
+        assert line.text() == shown
+    assert told == [{"rotation_degrees": (0.0, 180.0)}, {"rotation_degrees": ()}]
 
 
 def test_a_disabled_button_says_why_and_then_what_it_does(qtbot: Any) -> None:

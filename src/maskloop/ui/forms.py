@@ -35,7 +35,7 @@ class RecordForm(QWidget):
     Parameters
     ----------
     kind
-        The record whose fields are drawn: choices (`Literal`), numbers with limits, switches, words.
+        The record whose fields are drawn: choices (`Literal`), numbers with limits, switches, words, numbers in a row.
     fields
         Which ones, in which order; all by default.
     """
@@ -85,6 +85,8 @@ class RecordForm(QWidget):
             return self._keep(name, box, box.isChecked, box.setChecked)
         if kind is int or kind is float:
             return self._number(name, field)
+        if kind == tuple[float, ...]:
+            return self._numbers(name)
         if kind is not str:
             raise TypeError(f"no editor for {name}: {kind}")
         line = QLineEdit()
@@ -117,6 +119,27 @@ class RecordForm(QWidget):
         box.installEventFilter(_CalmWheel(box))
         box.valueChanged.connect(self._tell)
         return self._keep(name, box, box.value, box.setValue)
+
+
+    def _numbers(self, name: str) -> QWidget:
+        line = QLineEdit()
+        kept: list[tuple[float, ...]] = [()]
+
+        def write(numbers: Sequence[float]) -> None:
+            kept[0] = tuple(numbers)
+            line.setText(", ".join(f"{number:g}" for number in numbers))
+
+        def take() -> None:
+            before = kept[0]
+            try:
+                write([float(word) for word in line.text().replace(",", " ").replace(";", " ").split()])
+            except ValueError:
+                write(before)  # what is no number was not meant
+            if kept[0] != before:
+                self._tell()
+
+        line.editingFinished.connect(take)
+        return self._keep(name, line, lambda: kept[0], write)
 
 
 class _CalmWheel(QObject):

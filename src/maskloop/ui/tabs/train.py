@@ -30,7 +30,6 @@ BETWEEN_DRAWINGS_MS = 20
 """Two plots and a picture drawn in one go would hold the window for a tenth of a second."""
 MACHINE = ("device", "devices", "seed", "save_every_s", "tensorboard")
 """Fields of a recipe that nobody plans."""
-AUGMENTATION = tuple(name for name in Augmentation.model_fields if name != "rotation_degrees")
 LOSS_TIP = "How far the network is from the masks: falls as it learns. When only the one of the training falls, it learns by heart."
 SCORE_TIP = "Of images it never learned from; 1 is perfect. Dice: how well the areas agree. AP50: how many of the objects are found."
 LEVELS = {"good": "info", "stopped": "info", "bad": "warning", "": "info"}
@@ -88,7 +87,7 @@ class TrainTab(QWidget):
         self.score.setToolTip(SCORE_TIP)
         self.machine = RecordForm(Recipe, fields=MACHINE)
         self.normalization = RecordForm(Normalization, fields=("mode", "scope", "low", "high"))
-        self.augmentation = RecordForm(Augmentation, fields=AUGMENTATION)
+        self.augmentation = RecordForm(Augmentation)
         self.picture = Picture()
         self.caption = Line()
 
