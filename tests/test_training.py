@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
 from maskloop.images.image import Image
 from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.models.data import PatchSampler, Sample, samples_of
-from maskloop.models.loop import Trained, train
+from maskloop.models.loop import PREVIEW_S, Trained, train
 from maskloop.models.plan import make_plan
 from maskloop.models.segmenter import UNetSegmenter, load_segmenter
 from maskloop.models.unet import build_unet
@@ -110,7 +111,9 @@ def test_it_learns_and_the_file_predicts_what_was_scored(
     torch.manual_seed(0)
     plan, samples = small_plan(mode, classes=classes, dims=dims, epochs=30 if dims == "2d" else 12, learning_rate=5e-3)
     listener = Listener()
+    begin = time.monotonic()
     result = trained(plan, samples, tmp_path, report=listener)
+    assert 1 <= len(listener.of(Preview)) <= 1 + (time.monotonic() - begin) / PREVIEW_S
     assert result.metrics[figure] > least
     assert result.stopped == "epochs"
     assert listener.of(Metric)
@@ -164,7 +167,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
 
 def test_a_batch_that_does_not_fit_is_halved_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from maskloop.models.data import Batch
-    from maskloop.models.loop import _Training
+    from maskloop.models.loop import PREVIEW_S, _Training
 
     plan, samples = small_plan("binary", epochs=1)
     learn = _Training._learn

@@ -33,6 +33,8 @@ __all__ = ["Trained", "train"]
 
 AVERAGE_DECAY = 0.99
 VALIDATION_COST = 0.15
+PREVIEW_S = 2.0
+"""Small images are validated many times a second: nobody looks at thousands of pictures, and all of them are kept."""
 """Whole-image validation may take this share of the training's arithmetic."""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -125,6 +127,7 @@ class _Training:
         self.state = TrainingState(batch_size=plan.batch_size)
         self.clock = time.monotonic()
         self.saved = self.told = 0.0
+        self.drawn = -math.inf
         self.validated = time.monotonic()
         self.epoch_loss = math.nan
 
@@ -264,10 +267,11 @@ class _Training:
         scores = self.validation.score(self.average.module, self.loss, self.fabric.device)
         metrics = {"loss": self.epoch_loss, **scores.values}
         self.report(Metric(epoch=self.state.epoch, values=metrics))
-        if self.fabric.is_global_zero:
+        if self.fabric.is_global_zero and time.monotonic() - self.drawn >= PREVIEW_S:
             name = f"previews/epoch_{self.state.epoch:04d}.png"
             draw_preview(self.folder / name, scores)
             self.report(Preview(epoch=self.state.epoch, path=name))
+            self.drawn = time.monotonic()
         self.validated = time.monotonic()
         if self.state.best_score is None or scores.score > self.state.best_score:
             self.state.best_score = scores.score
