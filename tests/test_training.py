@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
 
 def test_a_batch_that_does_not_fit_is_halved_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from maskloop.models.data import Batch
-    from maskloop.models.loop import PREVIEW_S, _Training
+    from maskloop.models.loop import _Training
 
     plan, samples = small_plan("binary", epochs=1)
     learn = _Training._learn
