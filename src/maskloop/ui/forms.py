@@ -120,7 +120,6 @@ class RecordForm(QWidget):
         box.valueChanged.connect(self._tell)
         return self._keep(name, box, box.value, box.setValue)
 
-
     def _numbers(self, name: str) -> QWidget:
         line = QLineEdit()
         kept: list[tuple[float, ...]] = [()]
