@@ -103,7 +103,8 @@ def _of_qt() -> set[Any]:
     for one in Shiboken.getAllValidWrappers():
         if (isinstance(one, QTimer) and one.isActive()) or (isinstance(one, QThread) and one.isRunning()):
             found.add(one)
-    return found
+    # The thread that looks is seen as soon as anybody has asked for it.
+    return found - {QThread.currentThread()}
 
 
 def _python_threads(before: set[threading.Thread]) -> list[threading.Thread]:
