@@ -194,8 +194,12 @@ def test_a_cancelled_training_keeps_the_best_so_far(tmp_path: Path) -> None:
 
 def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
     plan, samples = small_plan("binary", time_s=1.5)
-    result = trained(plan, samples, tmp_path)
+    listener = Listener()
+    result = trained(plan, samples, tmp_path, report=listener)
     assert result.stopped == "time"
+    last = listener.of(Progress)[-1]
+    assert last.total < plan.epochs
+    assert last.done / last.total > 0.5, "the bar tells of the time, not of epochs that there is no time for"
     assert result.metrics["dice"] >= 0
 
 

@@ -322,7 +322,9 @@ class _Training:
             left = min(left, max(0.0, self.plan.time_s - elapsed))
         rate = self.state.patches / elapsed
         done = self.state.step / self.plan.steps_per_epoch
-        self.report(Progress(stage="training", done=done, total=self.plan.epochs, unit="epochs", rate=rate, seconds_left=left))
+        # Of a time budget, the epochs that it will have been enough for.
+        total = self.plan.epochs if self.plan.time_s is None else min(self.plan.epochs, math.ceil(done * (1 + left / elapsed)))
+        self.report(Progress(stage="training", done=done, total=total, unit="epochs", rate=rate, seconds_left=left))
 
 
 class _NotFinite(Exception):
