@@ -52,6 +52,7 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         self._shown: list[Row] = []
         self._words: list[str] = []
         self._order: tuple[int, bool] | None = None
+        self._sorted: dict[int, list[Row]] = {}
 
     @property
     def shown(self) -> list[Row]:
@@ -64,6 +65,7 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         known = self._texts
         # Kept with the row itself, so that its identity cannot pass to another.
         self._texts = {id(row): known.get(id(row)) or self._read(row) for row in self._rows}
+        self._sorted.clear()
         self._arrange()
 
     def _read(self, row: Row) -> tuple[Row, list[Any], str]:
@@ -81,13 +83,9 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         self._arrange()
 
     def _arrange(self) -> None:
-        texts = self._texts
-        found = [row for row in self._rows if all(word in texts[id(row)][2] for word in self._words)] if self._words else list(self._rows)
-        if self._order is not None:
-            column, is_descending = self._order
-            filled = [row for row in found if texts[id(row)][1][column] is not None]
-            filled.sort(key=lambda row: _sort_key(texts[id(row)][1][column]), reverse=is_descending)
-            found = filled + [row for row in found if texts[id(row)][1][column] is None]
+        texts, found = self._texts, self._in_order()
+        if self._words:
+            found = [row for row in found if all(word in texts[id(row)][2] for word in self._words)]
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         kept = [self.key(self._shown[index.row()]) for index in before]
@@ -99,6 +97,21 @@ class RowModel(QAbstractTableModel, Generic[Row]):
             ]
             self.changePersistentIndexList(before, after)
         self.layoutChanged.emit()
+
+    def _in_order(self) -> list[Row]:
+        """All rows as they are sorted; each column is sorted once, until other rows come."""
+        if self._order is None:
+            return self._rows
+        column, is_descending = self._order
+        if column not in self._sorted:
+            values = [self._texts[id(row)][1][column] for row in self._rows]
+            keys = [None if value is None else _sort_key(value) for value in values]
+            places = [place for place, key in enumerate(keys) if key is not None]
+            places.sort(key=keys.__getitem__)  # type: ignore[arg-type]
+            self._sorted[column] = [self._rows[place] for place in places]
+        filled = self._sorted[column]
+        empty = [row for row in self._rows if self._texts[id(row)][1][column] is None] if len(filled) < len(self._rows) else []
+        return (filled[::-1] if is_descending else filled) + empty
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Rows shown."""
