@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,55 +11,29 @@ import pytest
 pytest.importorskip("napari")
 
 from napari.layers import Labels
-from qtpy.QtCore import QCoreApplication, QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 from ui_trained import copy_trained, field
+from ui_window import TabWindow
 
 from maskloop import Project
-from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
-from maskloop.ui.recent import RecentProjects
-from maskloop.ui.session import Session
 from maskloop.ui.tabs.checkpoints import CheckpointsTab
 
-DEADLINE_MS = 120_000
 
-
-class Window:
-    """A viewer with the tab in a dock, and what the session told."""
+class Window(TabWindow):
+    """A project with two trainings is open."""
 
     def __init__(self, viewer: Any, qtbot: Any, folder: Path) -> None:
-        self.viewer, self.qtbot, self.folder = viewer, qtbot, folder
-        self.session = Session(QtDeliver(), recent=RecentProjects(folder.parent / "recent.json"))
-        self.chosen = Chosen.of(viewer)
-        self.tab = CheckpointsTab(self.session, self.chosen)
-        self.told: list[str] = []
-        self.session.events.failed.connect(lambda problem, way_out: self.told.append(f"{problem} {way_out}"))
-        self.session.events.said.connect(self.told.append)
-        viewer.window.add_dock_widget(self.tab, name="Checkpoints")
-        self.session.open(folder)
+        super().__init__(viewer, qtbot, CheckpointsTab, folder.parent)
+        self.folder = folder
+        self.open(folder)
         self.until(lambda: len(self.tab.model.shown) == 2)
-
-    def until(self, is_true: Callable[[], object]) -> None:
-        self.qtbot.waitUntil(lambda: bool(is_true()), timeout=DEADLINE_MS)
-
-    def click(self, widget: Any) -> None:
-        self.until(widget.isEnabled)
-        self.tab.area.ensureWidgetVisible(widget)
-        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
 
     def choose(self, row: int, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
         view = self.tab.table.view
         self.tab.area.ensureWidgetVisible(view)
         place = view.visualRect(self.tab.model.index(row, 0)).center()
         self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, modifier, place)
-
-    def close(self) -> None:
-        self.viewer.window.remove_dock_widget(self.tab)
-        self.session.close()
-        self.chosen.close()
-        self.tab.deleteLater()
-        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +13,19 @@ pytest.importorskip("napari")
 
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox
+from ui_window import TabWindow
 
 from maskloop import Image, Project
 from maskloop.images.writers import write_image, write_labels
 from maskloop.samples import simulate_pairs
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
 from maskloop.ui.picker import NO_IMAGE, ImagePicker
-from maskloop.ui.recent import RecentProjects
-from maskloop.ui.session import Session
 from maskloop.ui.tabs.dataset import DatasetTab
 from maskloop.ui.tabs.dataset_table import PORTION
 
-DEADLINE_MS = 60_000
 
-
-class Window:
-    """A viewer with the tab in a dock, and what the session told."""
-
-    def __init__(self, viewer: Any, qtbot: Any, folder: Path) -> None:
-        self.viewer, self.qtbot = viewer, qtbot
-        self.session = Session(QtDeliver(), recent=RecentProjects(folder / "recent.json"))
-        self.chosen = Chosen.of(viewer)
-        self.tab = DatasetTab(self.session, self.chosen)
-        self.part = self.session.dataset
-        self.told: list[str] = []
-        self.session.events.failed.connect(lambda problem, way_out: self.told.append(f"{problem} {way_out}"))
-        self.session.events.said.connect(self.told.append)
-        viewer.window.add_dock_widget(self.tab, name="Dataset")
-
-    def until(self, is_true: Callable[[], Any]) -> None:
-        self.qtbot.waitUntil(lambda: bool(is_true()), timeout=DEADLINE_MS)
-
-    def open(self, folder: Path) -> Project:
-        self.session.open(folder)
-        self.until(lambda: self.session.snapshot.condition == "valid" and not self.session.background.is_busy)
-        assert self.session.project is not None
-        return self.session.project
-
-    def click(self, button: Any) -> None:
-        self.until(button.isEnabled)
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+class Window(TabWindow):
+    """What a person does in this tab."""
 
     def click_row(self, number: int) -> None:
         view = self.tab.pairs.table.view
@@ -85,17 +57,10 @@ class Window:
             rows, columns = np.mgrid[at : at + 8, at : at + 8]
             layer.data_setitem((rows.ravel(), columns.ravel()), label)
 
-    def close(self) -> None:
-        self.viewer.window.remove_dock_widget(self.tab)
-        self.session.close()
-        self.chosen.close()
-        self.tab.deleteLater()
-        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-
 
 @pytest.fixture
 def window(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Window]:
-    made = Window(viewer, qtbot, tmp_path)
+    made = Window(viewer, qtbot, DatasetTab, tmp_path)
     yield made
     made.close()
 
@@ -129,7 +94,7 @@ def test_a_mask_is_drawn_described_accepted_and_corrected(window: Window, tmp_pa
     window.chosen.labels.layer.undo()
     window.until(lambda: tab.description.text() == "Label 1 becomes 1 object.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.part.rows) == 1)
+    window.until(lambda: len(window.session.dataset.rows) == 1)
     assert window.told == ["Accepted pair_0001: 1 object"]
     window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
     window.paint(2, at=30)
@@ -146,7 +111,7 @@ def test_an_empty_mask_is_asked_about(window: Window, tmp_path: Path) -> None:
     window.tab.make_mask()
     asked = window.answer("Yes, nothing")
     window.tab.accept()
-    window.until(lambda: window.part.rows)
+    window.until(lambda: window.session.dataset.rows)
     assert asked == ["Is there truly nothing here?"]
 
 
@@ -185,7 +150,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     window.viewer.dims.set_current_step(0, 3)
     window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.part.rows) == 1)
+    window.until(lambda: len(window.session.dataset.rows) == 1)
     pair = project.dataset.pairs[0]
     assert (pair.axes, pair.shape) == ("YX", (64, 64))
     assert pair.metadata["index"] == {"Z": 3}
@@ -196,7 +161,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     window.viewer.layers["Area to accept"].add_rectangles(np.array([[24, 24], [24, 47], [47, 47], [47, 24]]))
     window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.part.rows) == 2)
+    window.until(lambda: len(window.session.dataset.rows) == 2)
     assert project.dataset.pairs[1].shape == (23, 23)
     assert not [words for words in window.told if "Accepted" not in words]
 
@@ -235,7 +200,7 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.click_row(1)
     window.click(tab.restore_button)
     window.until(lambda: window.told[-1] == "Brought back pair_0002")
-    window.until(lambda: window.part.words == "2 pairs")
+    window.until(lambda: window.session.dataset.words == "2 pairs")
 
 
 def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(window: Window, tmp_path: Path) -> None:
@@ -265,12 +230,12 @@ def test_images_are_gone_through_without_losing_what_was_painted(window: Window,
     window.open(new_project(tmp_path / "cells"))
     images, tab = write_images(tmp_path / "images"), window.tab
     assert tab.next_button.toolTip() == "Choose a folder or files to go through first."
-    window.part.queue.choose([images])
+    window.session.dataset.queue.choose([images])
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_0.tif"])
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.accept_button)
-    window.until(lambda: window.part.rows)
+    window.until(lambda: window.session.dataset.rows)
     window.until(lambda: tab.queue_words.text() == "1 of 3: cell_0.tif (accepted), 1 accepted")
     window.click(tab.next_button)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif"])
@@ -279,7 +244,7 @@ def test_images_are_gone_through_without_losing_what_was_painted(window: Window,
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.next_button)
-    window.until(lambda: window.part.queue.index == 2 and not window.part.queue.is_opening)
+    window.until(lambda: window.session.dataset.queue.index == 2 and not window.session.dataset.queue.is_opening)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_2.tif"])
     assert "Kept 'cell_1.tif mask' and its image: what was painted is not accepted yet." in window.told
     window.click(tab.previous_button)
@@ -323,7 +288,7 @@ def test_pairs_are_imported_from_folders(window: Window, tmp_path: Path) -> None
     window.until(lambda: tab.import_button.text() == "Import 2 pairs")
     assert [row.state for row in tab.model.shown] == ["refused", "fits", "fits"]
     tab.import_button.click()
-    window.until(lambda: len(window.part.rows) == 2)
+    window.until(lambda: len(window.session.dataset.rows) == 2)
     window.until(lambda: window.told == ["2 pairs imported, 1 refused."])
 
 

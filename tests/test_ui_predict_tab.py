@@ -14,55 +14,29 @@ import pytest
 pytest.importorskip("napari")
 
 from napari.layers import Labels
-from qtpy.QtCore import QCoreApplication, QEvent, QPoint, Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 from ui_trained import copy_trained, field
+from ui_window import TabWindow
 
 from maskloop import Project
 from maskloop.events import Started
 from maskloop.images.image import Image
 from maskloop.images.writers import write_image
-from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
-from maskloop.ui.recent import RecentProjects
-from maskloop.ui.session import Session
 from maskloop.ui.tabs.predict import PredictTab
 
-DEADLINE_MS = 120_000
 
-
-class Window:
-    """A viewer with the tab in a dock, and what the session told."""
+class Window(TabWindow):
+    """A project with two trainings is open."""
 
     def __init__(self, viewer: Any, qtbot: Any, folder: Path) -> None:
-        self.viewer, self.qtbot, self.folder = viewer, qtbot, folder
-        self.session = Session(QtDeliver(), recent=RecentProjects(folder.parent / "recent.json"))
-        self.chosen = Chosen.of(viewer)
-        self.tab = PredictTab(self.session, self.chosen)
-        self.told: list[str] = []
-        self.session.events.failed.connect(lambda problem, way_out: self.told.append(f"{problem} {way_out}"))
-        self.session.events.said.connect(self.told.append)
-        viewer.window.add_dock_widget(self.tab, name="Predict")
-        self.session.open(folder)
+        super().__init__(viewer, qtbot, PredictTab, folder.parent)
+        self.folder = folder
+        self.open(folder)
         self.until(lambda: self.session.snapshot.checkpoints)
-
-    def until(self, is_true: Callable[[], object]) -> None:
-        self.qtbot.waitUntil(lambda: bool(is_true()), timeout=DEADLINE_MS)
-
-    def click(self, widget: Any) -> None:
-        self.until(widget.isEnabled)
-        self.tab.area.ensureWidgetVisible(widget)
-        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
 
     def labels(self) -> list[Labels]:
         return [layer for layer in self.viewer.layers if isinstance(layer, Labels)]
-
-    def close(self) -> None:
-        self.viewer.window.remove_dock_widget(self.tab)
-        self.session.close()
-        self.chosen.close()
-        self.tab.deleteLater()
-        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture

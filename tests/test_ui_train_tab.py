@@ -12,55 +12,18 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import QCoreApplication, QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLineEdit
+from ui_window import TabWindow
 
 from maskloop import Project
 from maskloop.events import Started
 from maskloop.samples import simulate_pairs
-from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
-from maskloop.ui.recent import RecentProjects
-from maskloop.ui.session import Session
 from maskloop.ui.tabs.train import TrainTab
 from maskloop.ui.train_widgets import BACK, VALUE
 
-DEADLINE_MS = 120_000
 TINY: dict[str, Any] = {"base_channels": 2, "depth": 1, "patch_size": (32, 32), "batch_size": 2, "save_every_s": 0.0}
 LONG = {**TINY, "epochs": 5000, "patience": 5000}
-
-
-class Window:
-    """A viewer with the tab in a dock, and what the session told."""
-
-    def __init__(self, viewer: Any, qtbot: Any, folder: Path) -> None:
-        self.viewer, self.qtbot = viewer, qtbot
-        self.session = Session(QtDeliver(), recent=RecentProjects(folder / "recent.json"))
-        self.chosen = Chosen.of(viewer)
-        self.tab = TrainTab(self.session, self.chosen)
-        self.told: list[str] = []
-        self.session.events.failed.connect(lambda problem, way_out: self.told.append(f"{problem} {way_out}"))
-        self.session.events.said.connect(self.told.append)
-        viewer.window.add_dock_widget(self.tab, name="Train")
-
-    def until(self, is_true: Any) -> None:
-        self.qtbot.waitUntil(is_true, timeout=DEADLINE_MS)
-
-    def open(self, folder: Path) -> TrainTab:
-        self.session.open(folder)
-        self.until(lambda: self.session.snapshot.condition == "valid")
-        return self.tab
-
-    def click(self, widget: Any) -> None:
-        self.until(widget.isEnabled)
-        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
-
-    def close(self) -> None:
-        self.viewer.window.remove_dock_widget(self.tab)
-        self.session.close()
-        self.chosen.close()
-        self.tab.deleteLater()
-        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
@@ -72,8 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def window(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Window]:
-    made = Window(viewer, qtbot, tmp_path)
+def window(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[TabWindow]:
+    made = TabWindow(viewer, qtbot, TrainTab, tmp_path)
     yield made
     made.close()
 
@@ -83,7 +46,7 @@ def value_of(tab: TrainTab, label: str) -> tuple[int, str]:
     return index, tab.table.item(index, VALUE).text()
 
 
-def click_cell(window: Window, index: int, column: int, *, twice: bool = False) -> None:
+def click_cell(window: TabWindow, index: int, column: int, *, twice: bool = False) -> None:
     table = window.tab.table
     window.tab.area.ensureWidgetVisible(table)
     place = table.visualItemRect(table.item(index, column)).center()
@@ -92,15 +55,17 @@ def click_cell(window: Window, index: int, column: int, *, twice: bool = False) 
         window.qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
 
-def test_without_pairs_the_button_says_why(window: Window, tmp_path: Path) -> None:
+def test_without_pairs_the_button_says_why(window: TabWindow, tmp_path: Path) -> None:
     Project.create(tmp_path / "empty")
-    tab = window.open(tmp_path / "empty")
+    window.open(tmp_path / "empty")
+    tab = window.tab
     window.until(lambda: tab.train_button.toolTip() == "There is no pair to learn from: accept one in Dataset.")
     assert not tab.train_button.isEnabled()
 
 
-def test_a_value_is_typed_over_and_given_back_with_the_mouse(window: Window, folder: Path) -> None:
-    tab = window.open(folder)
+def test_a_value_is_typed_over_and_given_back_with_the_mouse(window: TabWindow, folder: Path) -> None:
+    window.open(folder)
+    tab = window.tab
     window.until(lambda: tab.table.rowCount() > 10)
     index, planned = value_of(tab, "Epochs")
     click_cell(window, index, VALUE, twice=True)
@@ -117,8 +82,9 @@ def test_a_value_is_typed_over_and_given_back_with_the_mouse(window: Window, fol
     window.until(lambda: value_of(tab, "Epochs")[1] == planned)
 
 
-def test_a_training_is_started_watched_and_cancelled_with_the_mouse(window: Window, folder: Path) -> None:
-    tab = window.open(folder)
+def test_a_training_is_started_watched_and_cancelled_with_the_mouse(window: TabWindow, folder: Path) -> None:
+    window.open(folder)
+    tab = window.tab
     assert tab.start.currentText() == "From scratch"
     tab.part.set_choices(LONG)
     window.click(tab.train_button)
@@ -135,8 +101,9 @@ def test_a_training_is_started_watched_and_cancelled_with_the_mouse(window: Wind
     assert not tab.go_on_button.isVisible()
 
 
-def test_a_killed_training_is_told_and_goes_on_with_the_mouse(window: Window, folder: Path) -> None:
-    tab = window.open(folder)
+def test_a_killed_training_is_told_and_goes_on_with_the_mouse(window: TabWindow, folder: Path) -> None:
+    window.open(folder)
+    tab = window.tab
     processes: list[int] = []
     tab.part.running.events.told.connect(lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started)))
     tab.part.set_choices({**TINY, "epochs": 40, "patience": 40})
@@ -152,16 +119,18 @@ def test_a_killed_training_is_told_and_goes_on_with_the_mouse(window: Window, fo
 
 
 def test_a_training_goes_on_when_the_window_is_closed_and_is_followed_in_the_next(
-    window: Window, make_viewer: Any, qtbot: Any, folder: Path, tmp_path: Path
+    window: TabWindow, make_viewer: Any, qtbot: Any, folder: Path, tmp_path: Path
 ) -> None:
-    tab = window.open(folder)
+    window.open(folder)
+    tab = window.tab
     tab.part.set_choices(LONG)
     window.click(tab.train_button)
     window.until(lambda: tab.part.story.epoch)
     window.session.close()
-    other = Window(make_viewer(), qtbot, tmp_path)
+    other = TabWindow(make_viewer(), qtbot, TrainTab, tmp_path)
     try:
-        tab = other.open(folder)
+        other.open(folder)
+        tab = other.tab
         other.until(lambda: tab.picture.image is not None and "going on since" in tab.part.words)
         other.click(tab.cancel_button)
         other.until(lambda: tab.outcome.isVisible())
