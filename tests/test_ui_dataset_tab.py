@@ -229,27 +229,27 @@ def test_thumbnails_come(window: Window, tmp_path: Path) -> None:
 def test_images_are_gone_through_without_losing_what_was_painted(window: Window, tmp_path: Path) -> None:
     window.open(new_project(tmp_path / "cells"))
     images, tab = write_images(tmp_path / "images"), window.tab
-    assert tab.next_button.toolTip() == "Choose a folder or files to go through first."
+    assert tab.queue.next_button.toolTip() == "Choose a folder or files to go through first."
     window.session.dataset.queue.choose([images])
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_0.tif"])
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.accept_button)
     window.until(lambda: window.session.dataset.rows)
-    window.until(lambda: tab.queue_words.text() == "1 of 3: cell_0.tif (accepted), 1 accepted")
-    window.click(tab.next_button)
+    window.until(lambda: tab.queue.words.text() == "1 of 3: cell_0.tif (accepted), 1 accepted")
+    window.click(tab.queue.next_button)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif"])
     assert window.chosen.image.layer.name == "cell_1.tif"
     assert window.tab.accept_button.text() == "Accept"
     window.tab.make_mask()
     window.paint(1)
-    window.click(tab.next_button)
+    window.click(tab.queue.next_button)
     window.until(lambda: window.session.dataset.queue.index == 2 and not window.session.dataset.queue.is_opening)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_2.tif"])
     assert "Kept 'cell_1.tif mask' and its image: what was painted is not accepted yet." in window.told
-    window.click(tab.previous_button)
+    window.click(tab.queue.previous_button)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_1.tif [1]"])
-    assert tab.next_button.isEnabled()
+    assert tab.queue.next_button.isEnabled()
 
 
 def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_path: Path) -> None:
@@ -299,10 +299,10 @@ def test_labels_are_mapped_to_classes_in_a_small_table(window: Window, tmp_path:
     tab.make_mask()
     window.paint(7)
     window.until(lambda: "holds label 7, but the project has 3 classes" in tab.description.text())
-    tab.rule.setCurrentIndex(1)
-    tab.rule.activated.emit(1)
-    window.until(lambda: tab.label_map.rowCount() == 1)
-    combo = tab.label_map.cellWidget(0, 1)
+    tab.meaning.rule.setCurrentIndex(1)
+    tab.meaning.rule.activated.emit(1)
+    window.until(lambda: tab.meaning.label_map.rowCount() == 1)
+    combo = tab.meaning.label_map.cellWidget(0, 1)
     assert combo.currentText() == "choose..."
     combo.setCurrentIndex(2)
     combo.activated.emit(2)

@@ -95,8 +95,8 @@ class MaskloopDock(QWidget):
     def _bind(self) -> None:
         verbs: tuple[Callable[[], object], ...] = (
             self.dataset.accept,
-            self.dataset.next_image,
-            self.dataset.previous_image,
+            self.dataset.queue.next,
+            self.dataset.queue.previous,
             self.predict.predict,
             self._toggle_labels,
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pyqtgraph
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import (
+    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -21,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-__all__ = ["Curves", "Line", "Notice", "ProgressLine", "ReasonButton", "Section", "ask", "human_bytes", "human_time"]
+__all__ = ["Curves", "Line", "Notice", "ProgressLine", "ReasonButton", "Section", "ask", "human_bytes", "human_time", "narrow_combo"]
 
 TINTS = {"info": "#3c82dc", "warning": "#dc961e", "error": "#d23c3c"}
 CURVES = ("#4aa3df", "#e8a33d", "#5cb85c", "#d9534f", "#9b7fd4", "#8c8c8c")
@@ -200,6 +202,23 @@ class Curves(pyqtgraph.PlotWidget):
         super().changeEvent(event)
         if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange) and hasattr(self, "_legend"):
             self.follow_palette()
+
+
+def narrow_combo(name: str, options: Iterable[tuple[Any, str]] = ()) -> QComboBox:
+    """A list to choose from that is no wider than there is room.
+
+    Parameters
+    ----------
+    name
+        What it chooses, for people who hear the window.
+    options
+        Values and their words.
+    """
+    combo = QComboBox(accessibleName=name)
+    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    for value, words in options:
+        combo.addItem(words, value)
+    return combo
 
 
 def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from napari.layers import Labels, Layer
@@ -11,20 +10,15 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from maskloop.errors import MaskloopError
-from maskloop.images.readers import ENDINGS
 from maskloop.project.layout import Pair
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
@@ -32,14 +26,16 @@ from maskloop.ui.parts.dataset import DatasetPart, OpenedPair
 from maskloop.ui.parts.pair_rows import short_id
 from maskloop.ui.parts.queue import OpenedFile
 from maskloop.ui.parts.shown import IMAGE, PAIR, PROJECT, SOURCE
-from maskloop.ui.picker import NAMED, ImagePicker, Watch
+from maskloop.ui.picker import ImagePicker, Watch
 from maskloop.ui.session import Session
 from maskloop.ui.steady_drawing import steady
 from maskloop.ui.tabs.dataset_classes import ClassesSection
 from maskloop.ui.tabs.dataset_import import ImportSection
 from maskloop.ui.tabs.dataset_layers import Shelf
+from maskloop.ui.tabs.dataset_meaning import MeaningChoice
+from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
-from maskloop.ui.widgets import Line, Notice, ReasonButton, Section, ask
+from maskloop.ui.widgets import Notice, ReasonButton, Section, ask, narrow_combo
 
 __all__ = ["DatasetTab"]
 
@@ -83,8 +79,6 @@ class DatasetTab(QWidget):
         self._moved = Watch(self._notice_refresh)
         self._disturbed = Watch(self.part.disturb)
         self._connect()
-        self._show_rule()
-        self._show_queue()
         self._follow()
 
     def _make_widgets(self) -> None:
@@ -92,22 +86,13 @@ class DatasetTab(QWidget):
         self.mask = LayerCombo(self._chosen.labels)
         self.mask.setAccessibleName("Mask")
         self.new_mask_button = QPushButton("New mask", toolTip="Put an empty mask on the image and paint")
-        self.extent = _combo("Take")
+        self.extent = narrow_combo("Take")
         self.draw_button = QPushButton("Draw", toolTip="Draw a rectangle on the image")
-        self.rule = _combo("Labels mean")
-        self.label_map = QTableWidget(0, 2, accessibleName="What each label becomes")
-        self.label_map.setHorizontalHeaderLabels(["Label", "becomes"])
-        self.label_map.verticalHeader().hide()
-        self.label_map.horizontalHeader().setStretchLastSection(True)
-        self.label_map.setMaximumHeight(8 * self.fontMetrics().lineSpacing())
+        self.meaning = MeaningChoice(self.part)
         self.description = Notice()
         self.accept_button = ReasonButton("Accept")
         self.accept_button.setToolTip("Take this image and its mask into the project")
-        self.queue_words = Line()
-        self.previous_button = ReasonButton("◀ Previous")
-        self.next_button = ReasonButton("Next ▶")
-        self.folder_button = QPushButton("Folder...", toolTip="Choose a folder of images to go through")
-        self.files_button = QPushButton("Files...", toolTip="Choose image files to go through")
+        self.queue = QueueSection(self.part.queue, self._chosen)
         self.pairs = PairsSection(self._session)
         self.importing = ImportSection(self._session)
         self.classes = ClassesSection(self._session, self._chosen)
@@ -120,7 +105,7 @@ class DatasetTab(QWidget):
         self.classes_box = Section("Classes", self.classes, expanded=False)
         for box in (
             self.classes_box,
-            Section("Images to go through", self._going_through()),
+            Section("Images to go through", self.queue),
             Section("Pairs", self.pairs),
             Section("Import pairs from folders", self.importing, expanded=False),
         ):
@@ -144,18 +129,8 @@ class DatasetTab(QWidget):
         form.addRow("Image", self.picker)
         form.addRow("Mask", _row(self.mask, self.new_mask_button))
         form.addRow("Take", _row(self.extent, self.draw_button))
-        form.addRow("Labels", self.rule)
-        form.addRow(self.label_map)
+        form.addRow("Labels", self.meaning)
         return choices
-
-    def _going_through(self) -> QWidget:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.queue_words)
-        column.addWidget(_row(self.previous_button, self.next_button))
-        column.addWidget(_row(self.folder_button, self.files_button))
-        return content
 
     def _connect(self) -> None:
         for title, extent, tooltip in EXTENTS:
@@ -165,15 +140,11 @@ class DatasetTab(QWidget):
             (self.accept_button, self.accept),
             (self.new_mask_button, self.make_mask),
             (self.draw_button, self._draw_rectangle),
-            (self.previous_button, self.previous_image),
-            (self.next_button, self.next_image),
-            (self.folder_button, self._choose_folder),
-            (self.files_button, self._choose_files),
         )
         for button, verb in clicks:
             button.clicked.connect(verb)
         self.extent.activated.connect(self._follow)
-        self.rule.activated.connect(lambda place: self.part.choose_rule(self.rule.itemData(place)))
+        self.meaning.changed.connect(self._describe_soon)
         self.pairs.wanted.connect(self.show_pair)
         self.picker.changed.connect(self._follow)
         self._chosen.labels.changed.connect(self._follow)
@@ -190,11 +161,9 @@ class DatasetTab(QWidget):
         events.accepted.connect(self._take_accepted)
         events.empty_asked.connect(self._ask_empty)
         events.known_asked.connect(self._ask_known)
-        events.rule_changed.connect(self._show_rule)
         events.described.connect(self._show_description)
         events.restored.connect(self._restore)
         events.rows_changed.connect(self._enable)
-        self.part.queue.events.changed.connect(self._show_queue)
         self.part.queue.events.opened.connect(self._show_file)
         self.part.classes.events.changed.connect(self._show_classes)
         self._session.events.snapshot_changed.connect(self._enable)
@@ -354,33 +323,6 @@ class DatasetTab(QWidget):
         viewer.layers.selection.active = shapes
         shapes.mode = "add_rectangle"
 
-    # What the labels mean.
-
-    def _show_rule(self) -> None:
-        options, present = self.part.rule_options, self.part.rule.mask_mode
-        self.rule.clear()
-        for option in options:
-            self.rule.addItem(option.title, option.mode)
-            self.rule.setItemData(self.rule.count() - 1, option.tooltip, Qt.ItemDataRole.ToolTipRole)
-        self.rule.setCurrentIndex([option.mode for option in options].index(present))
-        self._show_label_map()
-        self._describe_soon()
-
-    def _show_label_map(self) -> None:
-        rows, names = self.part.label_rows, self.part.classes.classes.names
-        self.label_map.setVisible(bool(rows))
-        self.label_map.setRowCount(len(rows))
-        for place, (label, target) in enumerate(rows):
-            item = QTableWidgetItem(str(label))
-            item.setFlags(Qt.ItemFlag.ItemIsEnabled)
-            self.label_map.setItem(place, 0, item)
-            combo = _combo(f"Label {label} becomes")
-            for number, name in ((-1, "choose..."), *enumerate(names)):
-                combo.addItem(name, number)
-            combo.setCurrentIndex(combo.findData(target))
-            combo.activated.connect(lambda _, label=label, combo=combo: self.part.map_label(label, combo.currentData()))
-            self.label_map.setCellWidget(place, 1, combo)
-
     def _show_classes(self) -> None:
         has_colours = self.part.classes.has_colours
         if has_colours and not self._had_colours:
@@ -432,38 +374,6 @@ class DatasetTab(QWidget):
         if names:
             self._session.say(f"Kept {names} and its image: what was painted is not accepted yet.")
 
-    def next_image(self) -> None:
-        """Open the next image of the list."""
-        self._remember_axes()
-        self.part.queue.next()
-
-    def previous_image(self) -> None:
-        """Open the image before in the list."""
-        self._remember_axes()
-        self.part.queue.previous()
-
-    def _remember_axes(self) -> None:
-        image = self._chosen.image.layer
-        if image is not None and image.metadata.get(NAMED) and image.metadata.get(SOURCE):
-            self.part.queue.name_axes(str(image.metadata["axes"]))
-
-    def _choose_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of images to go through")
-        if folder:
-            self.part.queue.choose([folder])
-
-    def _choose_files(self) -> None:
-        kinds = " ".join(f"*{ending}" for ending in ENDINGS)
-        files, _ = QFileDialog.getOpenFileNames(self, "Images to go through", "", f"Images ({kinds})")
-        if files:
-            self.part.queue.choose([Path(file) for file in files])
-
-    def _show_queue(self) -> None:
-        queue = self.part.queue
-        self.queue_words.setText(queue.words)
-        self.next_button.set_reason(queue.why_not_next)
-        self.previous_button.set_reason(queue.why_not_previous)
-
     def _restore(self, image: str | None, mask: str | None) -> None:
         for choice, name in ((self._chosen.image, image), (self._chosen.labels, mask)):
             if name is not None:
@@ -496,9 +406,3 @@ def _row(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         row.addWidget(widget, 1 if isinstance(widget, QComboBox) else 0)
     return whole
-
-
-def _combo(name: str) -> QComboBox:
-    combo = QComboBox(accessibleName=name)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    return combo

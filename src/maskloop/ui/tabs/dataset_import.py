@@ -6,12 +6,10 @@ from pathlib import Path
 
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -20,7 +18,7 @@ from qtpy.QtWidgets import (
 from maskloop.ui.parts.importing import ImportPart, ImportRow
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table
-from maskloop.ui.widgets import Line, ProgressLine, ReasonButton
+from maskloop.ui.widgets import Line, ProgressLine, ReasonButton, narrow_combo
 
 __all__ = ["ImportSection", "PathLine"]
 
@@ -77,11 +75,11 @@ class ImportSection(QWidget):
         self.masks = PathLine("Folder of the masks")
         self.suffix = QLineEdit(accessibleName="Masks end in", placeholderText="such as _mask")
         self.table_file = PathLine("Table of pairs", is_folder=False)
-        self.axes = _combo("Axes")
+        self.axes = narrow_combo("Axes")
         self.axes.addItem("As the files tell", None)
         for axes in AXES:
             self.axes.addItem(axes, axes)
-        self.groups = _combo("Belong together")
+        self.groups = narrow_combo("Belong together")
         for title, group_by, tooltip in GROUPS:
             self.groups.addItem(title, group_by)
             self.groups.setItemData(self.groups.count() - 1, tooltip, 3)
@@ -167,9 +165,3 @@ class ImportSection(QWidget):
         self.import_button.setText(self.part.title)
         self.look_button.set_reason(self.part.why_not_look)
         self.import_button.set_reason(self.part.why_not_import)
-
-
-def _combo(name: str) -> QComboBox:
-    combo = QComboBox(accessibleName=name)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    return combo

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -30,7 +29,7 @@ from maskloop.ui.parts.prediction import DEVICES, PredictionPart
 from maskloop.ui.picker import ImagePicker, Watch
 from maskloop.ui.predicted_layers import Subject, images_of, is_prediction, show_opened, show_predicted
 from maskloop.ui.tables import Column, RowModel, Table
-from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Section
+from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Section, narrow_combo
 
 if TYPE_CHECKING:
     from maskloop.ui.session import Session
@@ -118,9 +117,9 @@ class LayerSection(QWidget):
     def __init__(self, session: Session, chosen: Chosen) -> None:
         super().__init__()
         self._session, self._chosen, self._part = session, chosen, session.prediction
-        self.checkpoint = _combo("Checkpoint")
+        self.checkpoint = narrow_combo("Checkpoint")
         self.picker = ImagePicker(chosen)
-        self.extent = _combo("What of the image", EXTENTS)
+        self.extent = narrow_combo("What of the image", EXTENTS)
         self.button = ReasonButton("Predict")
         self.button.setToolTip("Predict this image in the background; its labels become a layer and are kept in the project.")
         form = _form(self)
@@ -174,7 +173,7 @@ class OptionsSection(QWidget):
         self.mirror.setToolTip("Four times slower, and often a little better.")
         self.probabilities = QCheckBox("Keep the scores, too")
         self.probabilities.setToolTip("How sure the model is at each pixel: kept as a file, and shown as hidden layers.")
-        self.device = _combo("Device", DEVICES)
+        self.device = narrow_combo("Device", DEVICES)
         form = _form(self)
         form.addRow(self.mirror)
         form.addRow(self.probabilities)
@@ -194,8 +193,8 @@ class FilesSection(QWidget):
         self.out: Path | None = None
         self.words = Line()
         self.add_files, self.add_folder, self.clear = QPushButton("Files..."), QPushButton("Folder..."), QPushButton("Clear")
-        self.target = _combo("Labels go to", (("project", "This project"), ("folder", "A folder...")))
-        self.axes = _combo("Axes", ((None, "As the files say"), *((axes, axes) for axes in AXES)))
+        self.target = narrow_combo("Labels go to", (("project", "This project"), ("folder", "A folder...")))
+        self.axes = narrow_combo("Axes", ((None, "As the files say"), *((axes, axes) for axes in AXES)))
         self.axes.setToolTip("What the dimensions are, where the files do not tell")
         self.button = ReasonButton("Predict files")
         self.model: RowModel[Failure] = RowModel(
@@ -292,7 +291,7 @@ class CorrectionSection(QWidget):
         self._shapes = LayerChoice(chosen.viewer, kind="shapes")
         self.labels = LayerCombo(chosen.labels)
         self.labels.setAccessibleName("Predicted labels")
-        self.extent = _combo("What to accept", (*EXTENTS, ("rectangle", "Rectangle")))
+        self.extent = narrow_combo("What to accept", (*EXTENTS, ("rectangle", "Rectangle")))
         self.source = Line()
         self.button = ReasonButton("Correct and accept")
         self.button.setToolTip("Take the image with these labels into the dataset. Correct them first: paint, fill and erase as you like.")
@@ -392,14 +391,6 @@ def _form(widget: QWidget) -> QFormLayout:
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return form
-
-
-def _combo(name: str, options: Sequence[tuple[Any, str]] = ()) -> QComboBox:
-    combo = QComboBox(accessibleName=name)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    for value, words in options:
-        combo.addItem(words, value)
-    return combo
 
 
 def _fill(combo: QComboBox, options: Sequence[tuple[Any, str]], chosen: Any) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QImage, QShowEvent
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from maskloop.images.normalize import Normalization
 from maskloop.models.base import Augmentation, Recipe
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.train_widgets import Picture, PlanTable
-from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, ReasonButton, Section
+from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, ReasonButton, Section, narrow_combo
 
 if TYPE_CHECKING:
     from maskloop.ui.session import Session
@@ -64,11 +64,11 @@ class TrainTab(QWidget):
         self._show_run()
 
     def _make_widgets(self) -> None:
-        self.start = _combo("Start")
+        self.start = narrow_combo("Start")
         self.compatibility = Line()
-        self.pairs = _combo("Learn from")
+        self.pairs = narrow_combo("Learn from")
         self.foreseen = Line()
-        self.time = _combo("Stop")
+        self.time = narrow_combo("Stop")
         self.plan_words = Line()
         self.problem = Notice()
         self.table = PlanTable()
@@ -307,9 +307,3 @@ def _tell(notice: Notice, words: str, level: str) -> None:
 def _plot(widget: Curves, curves: dict[str, tuple[list[float], list[float]]]) -> None:
     widget.setVisible(bool(curves))
     widget.show_curves(curves)
-
-
-def _combo(name: str) -> QComboBox:
-    combo = QComboBox(accessibleName=name)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    return combo
