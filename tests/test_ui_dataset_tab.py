@@ -115,6 +115,35 @@ def test_an_empty_mask_is_asked_about(window: Window, tmp_path: Path) -> None:
     assert asked == ["Is there truly nothing here?"]
 
 
+def test_a_new_mask_is_for_the_image_that_is_selected(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    for number, name in enumerate(("first", "second")):
+        window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=number)[0][0], name=name)
+    assert window.viewer.layers.selection.active.name == "second"
+    window.click(window.tab.new_mask_button)
+    assert window.chosen.image.layer.name == "second"
+    window.paint(1)
+    window.tab.accept()
+    window.until(lambda: window.session.dataset.rows)
+    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
+
+
+def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=0)[0][0], name="below")
+    above = window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="above")
+    window.viewer.add_labels(np.eye(64, dtype=np.uint8), name="by napari's own button")
+    assert window.chosen.image.layer.name == "below"
+    asked = window.answer("No")
+    window.until(window.tab.accept_button.isEnabled)
+    window.tab.accept()
+    assert asked == ["Is this the mask of 'below'?"]
+    above.blending = "additive"
+    window.tab.accept()
+    window.until(lambda: window.session.dataset.rows)
+    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["below"]
+
+
 def test_an_image_that_is_here_already_is_offered_to_be_replaced(window: Window, tmp_path: Path) -> None:
     window.open(new_project(tmp_path / "cells", count=1))
     window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="the same")

@@ -42,6 +42,25 @@ def test_without_a_project_the_tabs_are_disabled_and_say_why(viewer: Any) -> Non
     assert all("choose or create" in dock.tabs.tabToolTip(index) for index in range(5))
 
 
+def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+    dock = add_dock(viewer)
+    dock.open_project(make_project(tmp_path / "cells"))
+    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    assert dock.viewer is viewer
+    first = viewer.add_image(np.zeros((32, 32)), name="first")
+    old = viewer.add_labels(np.zeros((32, 32), np.uint8), name="old")
+    assert (dock.chosen.image.layer, dock.chosen.labels.layer) == (first, old)
+    qtbot.waitUntil(dock.dataset.new_mask_button.isEnabled, timeout=DEADLINE_MS)
+    qtbot.mouseClick(dock.dataset.new_mask_button, Qt.MouseButton.LeftButton)
+    assert dock.chosen.labels.layer is viewer.layers[-1]
+    assert dock.chosen.labels.layer is not old
+    dock.dataset.show_pair(dock.session.snapshot.active_pairs[1].pair_id)
+    qtbot.waitUntil(lambda: "pair_0002" in viewer.layers[-1].name, timeout=DEADLINE_MS)
+    assert dock.chosen.labels.layer is viewer.layers[-1]
+    assert "pair_0002" in dock.chosen.image.layer.name
+    assert dock.dataset.accept_button.text() == "Replace the mask of pair_0002"
+
+
 def test_a_project_is_created_with_the_mouse(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
     dock = add_dock(viewer)
     qtbot.mouseClick(dock.bar.new, Qt.MouseButton.LeftButton)

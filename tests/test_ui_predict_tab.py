@@ -85,6 +85,19 @@ def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Win
     assert np.array_equal(Project.open(window.folder).dataset.read_mask(pair).read() > 0, layer.data > 0)
 
 
+def test_what_was_predicted_last_is_what_is_accepted(window: Window) -> None:
+    tab = window.tab
+    window.viewer.add_labels(np.zeros((64, 64), np.uint8), name="drawn by hand")
+    for name in ("first", "second"):
+        layer = window.viewer.add_image(field(), name=name)
+        window.chosen.image.choose(layer)
+        window.click(tab.layer.button)
+        window.until(lambda name=name: f"{name} unet_run_002" in window.viewer.layers and not window.session.prediction.is_active)
+        assert window.chosen.labels.layer.name == f"{name} unet_run_002"
+        assert tab.correction.source.text() == f"By unet_run_002 from {name}"
+        assert tab.correction.button.isEnabled()
+
+
 def test_a_slice_is_predicted_into_its_place_with_scores(window: Window) -> None:
     tab = window.tab
     stack = np.stack([field(seed) for seed in range(3)])

@@ -50,9 +50,10 @@ class MaskloopDock(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.setObjectName("maskloop")
-        self.viewer = napari_viewer
+        # napari may hand a proxy over, whose layers are new objects each time they are asked for: none is ever the chosen one.
+        self.viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(QtDeliver())
-        self.chosen = Chosen.of(napari_viewer)
+        self.chosen = Chosen.of(self.viewer)
         self.bar = ProjectBar(self.session)
         self.dataset = DatasetTab(self.session, self.chosen)
         self.train = TrainTab(self.session, self.chosen)

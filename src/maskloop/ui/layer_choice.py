@@ -68,6 +68,12 @@ class LayerChoice:
             self._awaited = None
             self._take(layer)
 
+    def choose_active(self) -> None:
+        """Choose the layer that is selected in the viewer, where it is among the choices."""
+        active = self.viewer.layers.selection.active
+        if active is not None:
+            self.choose(active)
+
     def choose_by_name(self, name: str) -> bool:
         """Choose the layer of this name; one that is missing is chosen as soon as it comes, unless another is chosen meanwhile.
 

@@ -31,7 +31,7 @@ from maskloop.ui.session import Session
 from maskloop.ui.steady_drawing import steady
 from maskloop.ui.tabs.dataset_classes import ClassesSection
 from maskloop.ui.tabs.dataset_import import ImportSection
-from maskloop.ui.tabs.dataset_layers import Shelf
+from maskloop.ui.tabs.dataset_layers import Shelf, belong_together, hiding
 from maskloop.ui.tabs.dataset_meaning import MeaningChoice
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
@@ -257,15 +257,19 @@ class DatasetTab(QWidget):
         if why_not is not None:
             self._session.fail(MaskloopError("Nothing was accepted.", why_not))
             return
+        layer, first = self._chosen.labels.layer, self._chosen.image.layer
+        assert layer is not None
+        assert first is not None
+        over = None if belong_together(layer, first) else hiding(self.picker.layers(), self._chosen.viewer)
+        detail = "" if over is None else f"'{over.name}' lies on it, so that '{first.name}' is not seen. It is chosen above, at Image."
+        if over is not None and not ask(self, f"Is this the mask of '{first.name}'?", detail, yes="Yes"):
+            return
         try:
             image, labels = take(**self._taken())
             metadata = crop_metadata(**self._taken())
         except MaskloopError as error:
             self._session.fail(error)
             return
-        layer, first = self._chosen.labels.layer, self._chosen.image.layer
-        assert layer is not None
-        assert first is not None
         metadata["source_path"] = first.metadata.get(SOURCE) or metadata["source_path"]
         self._accepting = (layer, self.shelf.strokes(layer))
         is_whole, folder = self._extent() == "whole", str(self._session.project and self._session.project.folder)
@@ -304,6 +308,9 @@ class DatasetTab(QWidget):
 
     def make_mask(self) -> None:
         """Put an empty mask on the chosen image and choose it."""
+        # A person who selected an image in napari's list and asks for a mask means that image.
+        if self._chosen.viewer.layers.selection.active not in self._chosen.channels.layers:
+            self._chosen.image.choose_active()
         image = self._chosen.image.layer
         if image is None or self.picker.axes() is None:
             return

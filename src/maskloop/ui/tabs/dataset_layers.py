@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
@@ -21,7 +22,11 @@ from maskloop.ui.parts.queue import OpenedFile
 from maskloop.ui.parts.shown import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.picker import NAMED, Watch
 
-__all__ = ["Shelf"]
+__all__ = ["Shelf", "belong_together", "hiding"]
+
+OPAQUE = ("translucent", "translucent_no_depth", "opaque")
+HIDES = 0.8
+"""Opacity above which little is seen of what lies below."""
 
 
 class Shelf:
@@ -152,6 +157,28 @@ class _Strokes:
         layer = self._layer()
         if layer is not None:
             self._counts[layer] = self._counts.get(layer, 0) + 1
+
+
+def belong_together(labels: Layer, image: Layer) -> bool:
+    """Whether a mask was made for this image, or both show the same pair."""
+    pair = image.metadata.get(PAIR)
+    return bool(labels.metadata.get(IMAGE) == image.unique_id or (pair is not None and labels.metadata.get(PAIR) == pair))
+
+
+def hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
+    """An image that lies on these and hides them, so that whoever paints may mean that one; None when they are seen."""
+    layers = list(viewer.layers)
+    if viewer.canvas.grid.enabled or not images:
+        return None  # in a grid they lie side by side
+    highest = max(layers.index(image) for image in images)
+    above = [layer for layer in layers[highest + 1 :] if isinstance(layer, ImageLayer) and layer.visible and layer.opacity > HIDES]
+    return next((layer for layer in above if layer.blending in OPAQUE and _overlap(layer, images[0])), None)
+
+
+def _overlap(one: Layer, other: Layer) -> bool:
+    """Whether the rows and columns of two layers share a place."""
+    (low, high), (other_low, other_high) = one.extent.world[:, -2:], other.extent.world[:, -2:]
+    return bool((low < other_high).all() and (other_low < high).all())
 
 
 def _lies_on(labels: Labels, image: Layer, axes: str | None) -> bool:

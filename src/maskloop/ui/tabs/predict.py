@@ -154,7 +154,11 @@ class LayerSection(QWidget):
             session.fail(MaskloopError("Nothing was predicted.", reason or ""))
             return
         self._part.predict_image(
-            subject.image, name=subject.name, origin=subject.origin, then=lambda found: show_predicted(session, subject, found)
+            subject.image,
+            name=subject.name,
+            origin=subject.origin,
+            # What was predicted last is what is corrected and accepted next.
+            then=lambda found: show_predicted(session, subject, found, self._chosen.labels.choose),
         )
 
     def _show(self) -> None:
@@ -374,7 +378,8 @@ class KeptSection(QWidget):
 
     def open(self, row: PredictionRow) -> None:
         """Show a prediction on its image."""
-        self._part.open(row, lambda opened: show_opened(self._session, self._chosen.viewer, opened))
+        choose = self._chosen.labels.choose
+        self._part.open(row, lambda opened: choose(show_opened(self._session, self._chosen.viewer, opened)))
 
     def _show(self) -> None:
         self.model.set_rows(self._part.rows)
