@@ -113,7 +113,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
     assert result.stdout == ""
     assert (
         result.stderr
-        == f"There is no folder '{tmp_path / 'nowhere'}'.\n  -> Make a project there: 'maskloop new {tmp_path / 'nowhere'}'.\n"
+        == f"There is no folder '{tmp_path / 'nowhere'}'.\n  -> Check the spelling, or make a new project there (maskloop new '{tmp_path / 'nowhere'}').\n"
     )
 
 

@@ -118,3 +118,5 @@ def test_a_dataset_without_pairs_or_of_mixed_channels_is_refused() -> None:
     colour = fingerprint_pair(Image(np.zeros((40, 60, 3), np.uint8), "YXC"), squares(), instances=True)
     with pytest.raises(ImageError, match=r"1 with 1, 1 with 3"):
         combine_fingerprints([grey, colour])
+    with pytest.raises(ImageError, match=r"2 with 1, 1 with 3 \(with 3: stained\)\."):
+        combine_fingerprints([grey, colour, grey], names=["a", "stained", "b"])

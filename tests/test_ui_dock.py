@@ -66,6 +66,15 @@ def test_a_project_is_created_with_the_mouse(viewer: Any, qtbot: Any, tmp_path: 
     qtbot.mouseClick(dock.bar.new, Qt.MouseButton.LeftButton)
     dialog = dock.findChild(NewProjectDialog)
     assert not dialog.create.isEnabled()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    dialog.folder.setText(str(tmp_path / "full"))
+    assert "is not empty: it holds 'letter.txt'." in dialog.create.toolTip()
+    assert not dialog.create.isEnabled()
+    dialog.folder.setText("axons")
+    assert dialog.path == Path.home() / "axons"
+    assert str(Path.home() / "axons") in dialog.words.text()
+    dialog.folder.clear()
     qtbot.keyClicks(dialog.folder, str(tmp_path / "axons"))
     qtbot.mouseClick(dialog.modes.button(1), Qt.MouseButton.LeftButton)
     assert dialog.create.toolTip() == "Name the classes, separated by commas."

@@ -204,8 +204,15 @@ def _touching(objects: NDArray[Any], count: int) -> int:
     return int(np.count_nonzero(touches))
 
 
-def combine_fingerprints(pairs: Sequence[PairFingerprint]) -> Fingerprint:
+def combine_fingerprints(pairs: Sequence[PairFingerprint], *, names: Sequence[str] = ()) -> Fingerprint:
     """Facts of a dataset from those of its pairs.
+
+    Parameters
+    ----------
+    pairs
+        Facts of each.
+    names
+        What the pairs are called, for the words of an error.
 
     Raises
     ------
@@ -216,7 +223,7 @@ def combine_fingerprints(pairs: Sequence[PairFingerprint]) -> Fingerprint:
     """
     if not pairs:
         raise UsageError("There is no accepted pair to look at.", "Accept at least one image with its mask first.")
-    channels = _common_channels(pairs)
+    channels = _common_channels(pairs, names)
     shapes = np.array(_spatial_shapes(pairs))
     pooled = tuple(_pooled([(_weight(pair), pair.intensity_percentiles[channel]) for pair in pairs]) for channel in range(channels))
     with_objects = [pair for pair in pairs if pair.object_diameters_px]
@@ -240,12 +247,15 @@ def combine_fingerprints(pairs: Sequence[PairFingerprint]) -> Fingerprint:
     )
 
 
-def _common_channels(pairs: Sequence[PairFingerprint]) -> int:
+def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> int:
     counts = Counter(pair.channels for pair in pairs)
     if len(counts) > 1:
         found = ", ".join(f"{images} with {channels}" for channels, images in sorted(counts.items()))
+        fewest = min(counts, key=lambda channels: counts[channels])
+        those = [name for name, pair in zip(names, pairs, strict=False) if pair.channels == fewest]
+        which = f" (with {fewest}: {', '.join(those[:5])}{', ...' if len(those) > 5 else ''})" if those else ""
         raise ImageError(
-            f"The images differ in their number of channels: {found}.",
+            f"The images differ in their number of channels: {found}{which}.",
             "Keep images of one kind in a project, or select pairs with the same number of channels.",
         )
     return pairs[0].channels

@@ -288,7 +288,7 @@ def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: st
     if beyond:
         raise MaskError(
             f"Mask '{name}' holds {_listed(beyond)}, but the project has {num_classes} classes: 0 to {num_classes - 1}.",
-            "Map the labels to classes (manual_label_map), keep them as objects (an instances project), or choose more classes.",
+            "Say which class each label is (manual_label_map), add the missing classes, or use a project whose labels are objects.",
         )
 
 
@@ -297,7 +297,7 @@ def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
         problem = f"Mask '{name}' is empty after the label map: it sends all of its {_listed(found.tolist())} to background."
     else:
         problem = f"Mask '{name}' is empty: all {_pixels(size)} are 0 (background)."
-    return EmptyMask(problem, "Draw what should be found; or, if there is truly nothing here, accept it with allow_empty.")
+    return EmptyMask(problem, "Draw what should be found; or, if there is truly nothing here, say so (allow_empty).")
 
 
 def _translate(source: NDArray[Any], found: NDArray[np.int64], saved: NDArray[np.int64]) -> NDArray[Any]:

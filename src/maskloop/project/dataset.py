@@ -398,7 +398,8 @@ class Dataset:
         instances = self._project.architecture.get("output_mode") == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.
         return combine_fingerprints(
-            [pair.fingerprint or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[2] for pair in chosen]
+            [pair.fingerprint or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[2] for pair in chosen],
+            names=[pair.pair_id for pair in chosen],
         )
 
     def import_pairs(

@@ -23,7 +23,7 @@ from maskloop.project.store import RecordFile, changed
 from maskloop.project.weights import Weights
 from maskloop.records import Record, jsonable, write_errors
 
-__all__ = ["ProjectFolder", "Status"]
+__all__ = ["ProjectFolder", "Status", "refuse_occupied"]
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -102,7 +102,7 @@ class ProjectFolder:
         """
         path = Path(folder).expanduser().absolute()
         description = {**layout.default_architecture(mode, _class_names(mode, classes)), **(architecture or {})}
-        _refuse_occupied(path)
+        refuse_occupied(path)
         with write_errors(path):
             for part in layout.FOLDERS:
                 (path / part).mkdir(parents=True, exist_ok=True)
@@ -138,10 +138,10 @@ class ProjectFolder:
         """
         path = Path(folder).expanduser().absolute()
         if not path.is_dir():
-            raise ProjectError(f"There is no folder '{path}'.", f"Make a project there: 'maskloop new {path}'.")
+            raise ProjectError(f"There is no folder '{path}'.", f"Check the spelling, or make a new project there (maskloop new '{path}').")
         if not layout.is_project(path):
             raise ProjectError(
-                f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it, or make one: 'maskloop new DIR'."
+                f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it, or make a new project (maskloop new DIR)."
             )
         project = cls(path)
         project._look_for_legacy()
@@ -368,7 +368,14 @@ class ProjectFolder:
         return tuple(found)
 
 
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
+    """Refuse a folder in which no project can be made without mixing it up with what is there.
+
+    Raises
+    ------
+    ProjectError
+        If there is a file, a project or anything else; remains of a project that was never finished are none.
+    """
     if path.exists() and not path.is_dir():
         raise ProjectError(f"'{path}' is a file.", "Choose a folder that does not exist yet.")
     if path.is_dir() and (path / layout.CONFIG).exists():

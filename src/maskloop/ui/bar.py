@@ -71,9 +71,7 @@ class ProjectBar(QWidget):
     def ask_new(self) -> None:
         """Ask for a new project and create it."""
         dialog = NewProjectDialog(self)
-        dialog.accepted.connect(
-            lambda: self._session.create(dialog.folder.text().strip(), mode=dialog.mode, classes=dialog.class_names or None)
-        )
+        dialog.accepted.connect(lambda: self._session.create(dialog.path, mode=dialog.mode, classes=dialog.class_names or None))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

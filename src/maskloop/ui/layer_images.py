@@ -137,7 +137,9 @@ def fit_labels(layer: Labels, image_layer: Layer, *, axes: str) -> str:
         how = differences(layer, dims, image_layer, image_dims)
         raise MaskError(
             f"Mask '{layer.name}' lies up to {away:.3g} pixels away from its place on image '{image_layer.name}': {how}.",
-            f"{NEW_MASK}, or choose the image this mask was drawn on.",
+            f"{NEW_MASK}, or choose the image this mask was drawn on. If it belongs here (a file knows no scale), give it the place "
+            "of the image: right-click the image in the layer list, 'Copy all to clipboard', then the mask, "
+            "'Apply scale/transforms from Clipboard'.",
         )
     return letters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from maskloop.errors import MaskloopError
 from maskloop.project.layout import OutputMode
+from maskloop.project.project import refuse_occupied
 
 __all__ = ["NewProjectDialog"]
 
@@ -80,6 +83,11 @@ class NewProjectDialog(QDialog):
         """As typed, without the background."""
         return [name.strip() for name in self.classes.text().split(",") if name.strip()]
 
+    @property
+    def path(self) -> Path:
+        """Where the project is made; what is no whole path is in the person's home, not wherever napari was started."""
+        return Path.home() / Path(self.folder.text().strip()).expanduser()
+
     def _browse(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(self, "Name of the new project folder", str(Path.home()), "Folder (*)")
         if chosen:
@@ -88,9 +96,21 @@ class NewProjectDialog(QDialog):
     def _check(self) -> None:
         is_multiclass = self.mode == "multiclass"
         self.classes.setPlaceholderText("axon, myelin" if is_multiclass else "nucleus (may stay empty)")
-        missing = "Name a folder." if not self.folder.text().strip() else ""
+        missing = "Name a folder." if not self.folder.text().strip() else _why_not(self.path)
         if is_multiclass and not self.class_names:
             missing = missing or "Name the classes, separated by commas."
-        self.words.setText(missing)
+        self.words.setText(missing or f"It is made as '{self.path}'.")
         self.create.setEnabled(not missing)
         self.create.setToolTip(missing)
+
+
+def _why_not(path: Path) -> str:
+    """Why no project can be made there; empty when one can. Told while a person types, who would else have to type all anew."""
+    try:
+        refuse_occupied(path)
+    except MaskloopError as error:
+        return f"{error.problem} {error.way_out}"
+    except OSError as error:
+        return f"'{path}' cannot be used: {error.strerror}."
+    above = next(folder for folder in path.parents if folder.is_dir())
+    return "" if os.access(above, os.W_OK) else f"You may not write to '{above}': name a folder elsewhere."
