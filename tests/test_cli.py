@@ -111,10 +111,9 @@ def test_the_version_is_told() -> None:
 def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path) -> None:
     result = run("train", tmp_path / "nowhere", code=1)
     assert result.stdout == ""
-    assert (
-        result.stderr
-        == f"There is no folder '{tmp_path / 'nowhere'}'.\n  -> Check the spelling, or make a new project there (maskloop new '{tmp_path / 'nowhere'}').\n"
-    )
+    nowhere = tmp_path / "nowhere"
+    way_out = f"Check the spelling, or make a new project there (maskloop new '{nowhere}')."
+    assert result.stderr == f"There is no folder '{nowhere}'.\n  -> {way_out}\n"
 
 
 @pytest.mark.parametrize(

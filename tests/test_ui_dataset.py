@@ -331,6 +331,18 @@ def test_near_duplicates_are_flagged_both_ways(desk: Desk, tmp_path: Path) -> No
     assert [row.like for row in desk.part.rows] == ["", "", ""]
 
 
+def test_a_photograph_keeps_its_colours_in_the_thumbnail(desk: Desk, tmp_path: Path) -> None:
+    folder = new_project(tmp_path / "cells")
+    pink = np.full((40, 40, 3), (230, 170, 180), np.uint8)
+    pink[:20] = (240, 220, 200)
+    Project.open(folder).dataset.accept(pink, np.eye(40, dtype=np.uint8), axes="YXC")
+    desk.open(folder)
+    got: list[Any] = []
+    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.settle()
+    assert got[0][30, 5].tolist() == [230, 170, 180]
+
+
 def test_a_thumbnail_of_a_large_image_is_small(desk: Desk, tmp_path: Path) -> None:
     folder = new_project(tmp_path / "cells")
     Project.open(folder).dataset.accept(np.arange(300 * 200, dtype=np.uint16).reshape(300, 200), np.ones((300, 200), np.uint8))

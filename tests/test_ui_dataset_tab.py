@@ -163,6 +163,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     window.viewer.add_image(stack, name="stack")
     assert "what its 3 dimensions are" in tab.accept_button.toolTip()
     assert not tab.new_mask_button.isEnabled()
+    assert "what its 3 dimensions are" in tab.new_mask_button.toolTip()
     assert tab.picker.axes_combo.isVisible()
     tab.picker.axes_combo.setCurrentIndex(1)
     tab.picker.axes_combo.activated.emit(1)
@@ -285,6 +286,8 @@ def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_pa
     project = window.open(new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"]))
     tab = window.tab.classes
     window.viewer.add_image(np.random.default_rng(0).random((64, 64)), name="field")
+    window.click(tab.rows[1][2])
+    assert window.told == ['There is no mask to paint on yet: press "New mask".']
     window.tab.make_mask()
     layer = window.chosen.labels.layer
     assert np.allclose(layer.get_color(1), [230 / 255, 159 / 255, 0, 1], atol=0.01)

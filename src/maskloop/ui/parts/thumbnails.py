@@ -53,9 +53,11 @@ def thumbnail(project: Project, pair: Pair) -> NDArray[np.uint8]:
 
 def _draw(image: Image, labels: Image) -> NDArray[np.uint8]:
     step = max(1, -(-max(image.sizes["Y"], image.sizes["X"]) // SIZE_PX))
-    pixels = _plane(image, step, "CYX").astype(np.float32)
+    pixels = _plane(image, step, "CYX")
     colours = pixels[:COLOURS] if len(pixels) >= COLOURS else np.repeat(pixels[:1], COLOURS, axis=0)
-    picture = np.stack([_stretch(channel) for channel in colours], axis=-1)
+    # Colours of a camera are shown as they are; of stains each between its own limits.
+    is_photograph = len(pixels) == COLOURS and pixels.dtype == np.uint8
+    picture = np.stack([channel if is_photograph else _stretch(channel.astype(np.float32)) for channel in colours], axis=-1)
     edge = _outline(_plane(labels, step, "YX"))
     picture[edge] = (picture[edge] * (1 - STRENGTH) + np.array(TINT) * STRENGTH).astype(np.uint8)
     return picture

@@ -85,7 +85,8 @@ class DatasetTab(QWidget):
         self.picker = ImagePicker(self._chosen)
         self.mask = LayerCombo(self._chosen.labels)
         self.mask.setAccessibleName("Mask")
-        self.new_mask_button = QPushButton("New mask", toolTip="Put an empty mask on the image and paint")
+        self.new_mask_button = ReasonButton("New mask")
+        self.new_mask_button.setToolTip("Put an empty mask on the image and paint")
         self.extent = narrow_combo("Take")
         self.draw_button = QPushButton("Draw", toolTip="Draw a rectangle on the image")
         self.meaning = MeaningChoice(self.part)
@@ -247,7 +248,7 @@ class DatasetTab(QWidget):
         self.accept_button.setText(self.part.title(self._replaced()))
         self.accept_button.set_reason(self._why_not())
         image = self._chosen.image.layer
-        self.new_mask_button.setEnabled(image is not None and self.picker.axes() is not None)
+        self.new_mask_button.set_reason(self.picker.problem() if image is None or self.picker.axes() is None else None)
 
     # Accepting.
 

@@ -94,7 +94,9 @@ class ClassesSection(QWidget):
 
     def _paint(self, class_id: int) -> None:
         layer = self._chosen.labels.layer
-        if layer is not None:
+        if layer is None:
+            self._session.say('There is no mask to paint on yet: press "New mask".')
+        else:
             self._chosen.viewer.layers.selection.active = layer
             layer.selected_label = class_id
             layer.mode = "paint"
