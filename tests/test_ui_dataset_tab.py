@@ -287,7 +287,7 @@ def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_pa
     tab = window.tab.classes
     window.viewer.add_image(np.random.default_rng(0).random((64, 64)), name="field")
     window.click(tab.rows[1][2])
-    assert window.told == ['There is no mask to paint on yet: press "New mask".']
+    assert window.told.pop() == 'There is no mask to paint on yet: press "New mask".'
     window.tab.make_mask()
     layer = window.chosen.labels.layer
     assert np.allclose(layer.get_color(1), [230 / 255, 159 / 255, 0, 1], atol=0.01)
