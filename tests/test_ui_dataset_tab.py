@@ -128,6 +128,23 @@ def test_a_new_mask_is_for_the_image_that_is_selected(window: Window, tmp_path: 
     assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
 
 
+def test_a_mask_that_was_made_for_another_image_is_asked_about(window: Window, tmp_path: Path) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=0)[0][0], name="first")
+    window.click(window.tab.new_mask_button)
+    window.paint(1)
+    window.chosen.image.choose(window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="second", visible=False))
+    questions: list[str] = []
+    for words in ("No", "Yes"):
+        asked = window.answer(words)
+        window.until(window.tab.accept_button.isEnabled)
+        window.tab.accept()
+        questions += asked
+    assert questions == ["Is this the mask of 'second'?"] * 2
+    window.until(lambda: window.session.dataset.rows)
+    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
+
+
 def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_path: Path) -> None:
     window.open(new_project(tmp_path / "cells"))
     window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=0)[0][0], name="below")

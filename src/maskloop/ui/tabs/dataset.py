@@ -31,7 +31,7 @@ from maskloop.ui.session import Session
 from maskloop.ui.steady_drawing import steady
 from maskloop.ui.tabs.dataset_classes import ClassesSection
 from maskloop.ui.tabs.dataset_import import ImportSection
-from maskloop.ui.tabs.dataset_layers import Shelf, belong_together, hiding
+from maskloop.ui.tabs.dataset_layers import Shelf, doubt_of
 from maskloop.ui.tabs.dataset_meaning import MeaningChoice
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
@@ -261,9 +261,8 @@ class DatasetTab(QWidget):
         layer, first = self._chosen.labels.layer, self._chosen.image.layer
         assert layer is not None
         assert first is not None
-        over = None if belong_together(layer, first) else hiding(self.picker.layers(), self._chosen.viewer)
-        detail = "" if over is None else f"'{over.name}' lies on it, so that '{first.name}' is not seen. It is chosen above, at Image."
-        if over is not None and not ask(self, f"Is this the mask of '{first.name}'?", detail, yes="Yes"):
+        doubt = doubt_of(layer, self.picker.layers(), self._chosen.viewer)
+        if doubt and not ask(self, f"Is this the mask of '{first.name}'?", f"{doubt} The image is chosen above, at Image.", yes="Yes"):
             return
         try:
             image, labels = take(**self._taken())

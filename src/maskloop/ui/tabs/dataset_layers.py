@@ -22,7 +22,7 @@ from maskloop.ui.parts.queue import OpenedFile
 from maskloop.ui.parts.shown import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.picker import NAMED, Watch
 
-__all__ = ["Shelf", "belong_together", "hiding"]
+__all__ = ["Shelf", "doubt_of"]
 
 OPAQUE = ("translucent", "translucent_no_depth", "opaque")
 HIDES = 0.8
@@ -159,13 +159,19 @@ class _Strokes:
             self._counts[layer] = self._counts.get(layer, 0) + 1
 
 
-def belong_together(labels: Layer, image: Layer) -> bool:
-    """Whether a mask was made for this image, or both show the same pair."""
-    pair = image.metadata.get(PAIR)
-    return bool(labels.metadata.get(IMAGE) == image.unique_id or (pair is not None and labels.metadata.get(PAIR) == pair))
+def doubt_of(labels: Layer, images: Sequence[Layer], viewer: ViewerModel) -> str:
+    """Why a mask may be meant for another image than the one that is chosen; empty where nothing speaks for that."""
+    pair = images[0].metadata.get(PAIR)
+    if labels.metadata.get(IMAGE) == images[0].unique_id or (pair is not None and labels.metadata.get(PAIR) == pair):
+        return ""
+    made_for = next((layer for layer in viewer.layers if layer.unique_id == labels.metadata.get(IMAGE)), None)
+    if made_for is not None and made_for not in images:
+        return f"It was made for '{made_for.name}'."
+    over = _hiding(images, viewer)
+    return "" if over is None else f"'{over.name}' lies on that image and hides it."
 
 
-def hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
+def _hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
     """An image that lies on these and hides them, so that whoever paints may mean that one; None when they are seen."""
     layers = list(viewer.layers)
     if viewer.canvas.grid.enabled or not images:
