@@ -111,7 +111,7 @@ class PredictionPart:
         records = self._session.snapshot.checkpoints[::-1]
         if not records:
             return [(LATEST, "No checkpoint yet")]
-        found = [(LATEST, f"The latest ({records[0].checkpoint_id}{_score(records[0])})")]
+        found = [(LATEST, f"Latest: {records[0].checkpoint_id}{_score(records[0])}")]
         return found + [(one.checkpoint_id, _called(one)) for one in records]
 
     def set_checkpoint(self, checkpoint: str) -> None:
@@ -415,6 +415,6 @@ def _called(record: CheckpointRecord) -> str:
 
 
 def _score(record: CheckpointRecord) -> str:
-    """The figure that tells most, so that a training that was cancelled early is not taken for the best."""
+    """The figure that tells most (AP50 or Dice), so that a training that was cancelled early is not taken for the best."""
     figures = {**record.dice_iou_metrics, **record.metrics}
-    return next((f", {name} {figures[name]:.3f}" for name in ("ap50", "dice") if isinstance(figures.get(name), float)), "")
+    return next((f", {figures[name]:.2f}" for name in ("ap50", "dice") if isinstance(figures.get(name), float)), "")
