@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
-__all__ = ["give_way"]
+__all__ = ["CREATION_FLAGS", "give_way"]
 
 NICE = 10
 """A tenth of the processor beside somebody who wants all of it, the whole of it beside nobody."""
+CREATION_FLAGS: int = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+"""For `subprocess.Popen`: Windows sets the priority where a process is started, and would open a console for it."""
 
 
 def give_way() -> None:
     """Let this process, and what it starts from now on, come after what a person does meanwhile.
 
-    Windows sets the priority where a process is started: see `maskloop.compute.base.start`.
+    On Windows whoever starts it gives it the `CREATION_FLAGS` instead.
     """
     if not hasattr(os, "nice"):
         return

@@ -14,6 +14,7 @@ from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished, Report, follow_events, read_events, silent
 from maskloop.jobs.base import PredictJob, TrainJob, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, JOB, STARTED, execute
+from maskloop.priority import CREATION_FLAGS
 from maskloop.project.project import ProjectFolder
 from maskloop.records import write_record
 
@@ -103,8 +104,7 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
-            # Of Windows; elsewhere the process itself gives way, and no window is opened for it.
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+            creationflags=CREATION_FLAGS,
         )
     _CHILDREN.append(handle.child)
     _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]

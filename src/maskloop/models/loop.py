@@ -33,9 +33,9 @@ __all__ = ["Trained", "train"]
 
 AVERAGE_DECAY = 0.99
 VALIDATION_COST = 0.15
+"""Whole-image validation may take this share of the training's arithmetic."""
 PREVIEW_S = 2.0
 """Small images are validated many times a second: nobody looks at thousands of pictures, and all of them are kept."""
-"""Whole-image validation may take this share of the training's arithmetic."""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 

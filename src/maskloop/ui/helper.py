@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 from maskloop.errors import MaskloopError
-from maskloop.priority import give_way
+from maskloop.priority import CREATION_FLAGS, give_way
 
 __all__ = ["Helper"]
 
@@ -59,7 +59,8 @@ class Helper:
             # Both ends of these pipes are ours.
             result, error = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as gone:
-            self._end(process)
+            with self._lock:  # `kill` may look at the process at this moment
+                self._end(process)
             problem = "The helper process that plans and counts was ended from outside."
             raise MaskloopError(problem, "Do it again: a new one is started.") from gone
         if error is not None:
@@ -77,7 +78,7 @@ class Helper:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     start_new_session=True,
-                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+                    creationflags=CREATION_FLAGS,
                 )
             if self._process is None:
                 raise MaskloopError("The window is closing.", "Open it again.")

@@ -254,8 +254,13 @@ class TrainTab(QWidget):
         newest = (story.run_id, len(story.history), story.epoch)
         if newest == self._drawn:
             return []
-        self._drawn = newest
-        return [lambda: _plot(self.loss, story.curves("loss")), lambda: _plot(self.score, story.curves("score"))]
+
+        def draw_score() -> None:
+            _plot(self.score, story.curves("score"))
+            # Not before: news that come between the two would leave the second out.
+            self._drawn = newest
+
+        return [lambda: _plot(self.loss, story.curves("loss")), draw_score]
 
     def _show_picture(self) -> None:
         """Read the newest picture in a thread; the one before stays until it is read."""
