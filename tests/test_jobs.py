@@ -324,6 +324,18 @@ def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
     assert project.checkpoints.latest is None
 
 
+def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Project) -> None:
+    trial = plan_training(project, TrainJob(recipe=Recipe(time_s=60.0, device="cpu")))
+    assert trial.architecture.base_channels < 32
+    project.set_architecture(trial.architecture.model_dump(mode="json"))
+    project.set_auto_configuration_decisions([decision.model_dump(mode="json") for decision in trial.decisions])
+    later = plan_training(project, TrainJob(start="scratch", recipe=Recipe(device="cpu")))
+    assert later.architecture.base_channels == 32
+    assert later.architecture.output_mode == "instances"
+    project.set_architecture(project.architecture | {"base_channels": 24})
+    assert plan_training(project, TrainJob(start="scratch", recipe=Recipe(device="cpu"))).architecture.base_channels == 24
+
+
 def test_an_epoch_is_planned_for_the_pairs_that_are_learnt_from(project: Project) -> None:
     ids = [pair.pair_id for pair in project.dataset.pairs]
     whole, one = (plan_training(project, TrainJob(recipe=Recipe(**SMALL), pairs=pairs)) for pairs in ("all", (ids[0],)))

@@ -193,7 +193,9 @@ def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, 
     latest = project.checkpoints.latest
     start = ("latest" if latest is not None else "scratch") if job.start == "auto" else job.start
     if start == "scratch":
-        return own, {"training_mode": "train_from_scratch"}
+        # Without what an earlier plan decided: the network that one minute had time for is not that of an hour.
+        kept = {name: getattr(own, name) for name in _chosen(project)}
+        return Architecture.model_validate(kept), {"training_mode": "train_from_scratch"}
     if start == "latest" and latest is None:
         raise UsageError("This project has no checkpoint to go on from.", "Train from scratch first: --from scratch.")
     imported = {model.model_id: model for model in project.weights.list()}

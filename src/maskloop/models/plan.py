@@ -228,7 +228,7 @@ def _width(
             "Train from scratch to change the network.",
         )
     own = recipe.base_channels or (architecture.base_channels if "base_channels" in fixed else None)
-    planned, reason = architecture.base_channels, "The project's network; no time budget was given."
+    planned, reason = architecture.base_channels, "The usual width; no time budget was given."
     if recipe.time_s is not None:
         speed = _patches_per_s(_changed(architecture, base_channels=32), patch, machine, precision)
         seen = speed * recipe.time_s
