@@ -223,6 +223,7 @@ def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> 
     shown = plain(run("plan", project, "--epochs", "7").stdout)
     assert "name value reason source" in shown
     assert re.search(r"epochs 7 Set by a person. person", shown)
+    assert "It takes at most about" in shown
     decisions = {one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]}
     assert (decisions["batch_size"], decisions["patch_size"]) == ("person", "planned")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -53,6 +54,15 @@ def test_every_decision_has_a_value_and_a_reason() -> None:
         "learning_rate",
     } <= names
     assert all(decision.reason and decision.source == "planned" for decision in plan.decisions)
+
+
+def test_how_long_it_takes_is_estimated_on_a_processor_alone() -> None:
+    short, long = (make_plan(Recipe(epochs=epochs), data(), Architecture(), machine=LAPTOP).estimated_s for epochs in (10, 40))
+    assert short is not None
+    assert long == pytest.approx(4 * short)
+    assert make_plan(Recipe(time_s=90), data(), Architecture(), machine=LAPTOP).estimated_s == 90
+    gpu = dataclasses.replace(LAPTOP, device="cuda")
+    assert make_plan(Recipe(), data(), Architecture(), machine=gpu).estimated_s is None
 
 
 def test_a_value_that_a_person_sets_wins_and_is_recorded_as_theirs() -> None:

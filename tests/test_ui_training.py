@@ -16,13 +16,13 @@ from ui_session import Pump, open_session
 
 from maskloop import Project
 from maskloop.errors import UsageError
-from maskloop.events import Failed, Finished, Message, Metric, Preview, Progress, Started
+from maskloop.events import Failed, Finished, Message, Metric, Preview, Progress, Started, time_in_words
 from maskloop.jobs.base import TrainJob
 from maskloop.jobs.training import fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.parts.train_plan import parse_choice, propose, value_in_words
-from maskloop.ui.parts.train_story import TrainStory, time_in_words
+from maskloop.ui.parts.train_story import TrainStory
 from maskloop.ui.parts.training import TrainingPart
 from maskloop.ui.session import Session
 
@@ -109,7 +109,9 @@ def test_the_plan_is_shown_with_its_reasons(planned: Planned) -> None:
     part = planned.part
     assert part.start_options == [("scratch", "From scratch")]
     assert part.compatibility == "A new network, fitted to your images."
-    assert part.foreseen == "Learns from 2, scored on 1 other"
+    longest, rest = part.foreseen.split(". ")
+    assert longest.startswith("At most about ")
+    assert rest == "Learns from 2, scored on 1 other"
     assert row(part, "patch_size")[:2] == ("64 x 64", "planned")
     assert "median image" in row(part, "patch_size")[2]
     assert not planned.failures
@@ -180,7 +182,7 @@ def test_normalization_and_augmentation_are_edited_as_forms(planned: Planned) ->
     )
     part.type_choice("validation_share", "50 %")
     planned.plan()
-    assert part.foreseen == "Learns from 1, scored on 2 others"
+    assert part.foreseen.endswith("Learns from 1, scored on 2 others")
 
 
 def test_a_setting_of_the_project_is_named_as_such_and_given_back(planned: Planned) -> None:

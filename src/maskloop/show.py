@@ -8,6 +8,7 @@ from typing import Any
 
 from maskloop.compute.overview import RunSummary
 from maskloop.demo import DemoResult
+from maskloop.events import time_in_words
 from maskloop.jobs.evaluate import Evaluation
 from maskloop.models.base import Plan
 from maskloop.project.check import CheckReport
@@ -59,6 +60,8 @@ def show_plan(plan: Plan) -> None:
     """What a training would do, and why."""
     rows = [(one.name.replace("_", " "), one.value, one.reason, one.source) for one in plan.decisions]
     show_table("Plan", ("name", "value", "reason", "source"), rows)
+    if plan.estimated_s is not None:
+        say(f"It takes {'' if plan.time_s else 'at most about '}{time_in_words(plan.estimated_s)}.")
 
 
 def show_import(report: ImportReport) -> None:

@@ -138,6 +138,7 @@ class Plan(Record):
     steps_per_epoch: int = Field(description="Batches between two validations.")
     epochs: int
     time_s: float | None = None
+    estimated_s: float | None = Field(None, description="Roughly how long all epochs take; None on devices not measured.")
     patience: int
     learning_rate: float
     weight_decay: float = 1e-2

@@ -98,6 +98,7 @@ def make_plan(
         "Peak of a cosine schedule for AdamW; lower when going on from weights.",
     )
     diameters = fingerprint.object_diameters_px
+    patches_per_s = _patches_per_s(architecture, patch, machine, precision) if machine.device == "cpu" else None
     return Plan(
         architecture=architecture,
         patch_size=patch,
@@ -105,6 +106,7 @@ def make_plan(
         steps_per_epoch=steps,
         epochs=epochs,
         time_s=recipe.time_s,
+        estimated_s=recipe.time_s or (patches_per_s and epochs * steps * batch / patches_per_s),
         patience=patience,
         learning_rate=rate,
         normalization=normalization,

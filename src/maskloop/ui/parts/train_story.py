@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from maskloop.events import Event, Failed, Finished, Message, Metric, Preview, Progress, Started
+from maskloop.events import Event, Failed, Finished, Message, Metric, Preview, Progress, Started, time_in_words
 
-__all__ = ["TrainStory", "time_in_words"]
+__all__ = ["TrainStory"]
 
 Tone = Literal["", "good", "bad", "stopped"]
 LOSSES = {"loss": "training", "val_loss": "validation"}
@@ -150,14 +150,3 @@ class TrainStory:
     def age(self, now: float | None = None) -> str:
         """How long ago it began, in words."""
         return "" if self.began is None else time_in_words(max(0.0, (time.time() if now is None else now) - self.began))
-
-
-def time_in_words(seconds: float) -> str:
-    """A span of time as people say it."""
-    if round(seconds) < 60:
-        return f"{max(0, round(seconds))} s"
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{round(minutes, 1) if minutes < 10 else round(minutes):g} min"
-    hours = round(seconds / 3600, 1)
-    return f"{hours:g} h" if hours < 36 else f"{hours / 24:.1f} days"

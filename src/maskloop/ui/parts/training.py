@@ -11,14 +11,14 @@ from psygnal import Signal, SignalGroup
 from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError, UsageError
-from maskloop.events import Event, Failed, Finished
+from maskloop.events import Event, Failed, Finished, time_in_words
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.records import Record
 from maskloop.ui.parts.running import Running
 from maskloop.ui.parts.train_plan import Proposal, Row, parse_choice, propose, rows_of, value_in_words
 from maskloop.ui.parts.train_settings import ALL, NEW, SettingsKeeper, TrainSettings, kept_settings
-from maskloop.ui.parts.train_story import TrainStory, time_in_words
+from maskloop.ui.parts.train_story import TrainStory
 
 if TYPE_CHECKING:
     from maskloop.compute.overview import RunSummary
@@ -264,13 +264,15 @@ class TrainingPart:
 
     @property
     def foreseen(self) -> str:
-        """How many pairs are learned from, and how many the score comes from, or why there is none."""
+        """How many pairs are learned from, how long it may take, and how many the score comes from, or why there is none."""
         made = self.proposal
         if made is None or made.plan is None:
             return ""
+        open_end = made.plan.time_s is None and made.plan.estimated_s
+        words = f"At most about {time_in_words(open_end)}. " if open_end else ""
         if not made.validation_count:
-            return f"Learns from {made.training_count}. {made.split_reason}"
-        return f"Learns from {made.training_count}, scored on {made.validation_count} other{'s' * (made.validation_count != 1)}"
+            return f"{words}Learns from {made.training_count}. {made.split_reason}"
+        return f"{words}Learns from {made.training_count}, scored on {made.validation_count} other{'s' * (made.validation_count != 1)}"
 
     @property
     def plan_words(self) -> str:
