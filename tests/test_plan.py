@@ -117,6 +117,27 @@ def test_going_on_from_weights_keeps_their_network_and_says_so() -> None:
     assert reasons["depth"] == reasons["base_channels"] == ("planned", "That of the weights it goes on from.")
 
 
+@pytest.mark.parametrize(
+    ("shape", "pixel_um", "z_strides", "patch"),
+    [
+        ((100, 100, 100), {}, (), (64, 64, 64)),
+        ((100, 100, 100), {"Z": 0.28, "Y": 0.126, "X": 0.126}, (1,), (32, 80, 80)),
+        ((20, 512, 512), {}, (2, 2, 1, 1), (20, 112, 112)),
+        ((20, 512, 512), {"Z": 1.0, "Y": 0.2, "X": 0.2}, (1, 1), (20, 112, 112)),
+        ((9, 512, 512), {"Z": 3.0, "Y": 0.2, "X": 0.2}, (1, 1, 1, 2), (10, 160, 160)),
+    ],
+)
+def test_a_volume_is_halved_along_z_as_its_planes_allow(
+    shape: tuple[int, ...], pixel_um: dict[str, float], z_strides: tuple[int, ...], patch: tuple[int, ...]
+) -> None:
+    plan = make_plan(Recipe(), data(shape, pixel_size_um=pixel_um), Architecture(), machine=LAPTOP)
+    assert plan.architecture.depth == 4
+    assert plan.architecture.z_strides == Architecture(spatial_dims="3d", z_strides=z_strides).z_strides
+    assert plan.patch_size == patch
+    (told,) = (decision for decision in plan.decisions if decision.name == "z_strides")
+    assert f"{shape[0]} of them" in told.reason
+
+
 def test_a_patch_that_does_not_fit_the_depth_is_refused_with_one_that_does() -> None:
     with pytest.raises(UsageError, match=r"Patch size \(100, 100\)") as caught:
         make_plan(Recipe(patch_size=(100, 100)), data(), Architecture(), machine=LAPTOP)

@@ -169,7 +169,7 @@ def test_what_a_training_would_fit_to_the_images_is_told(tmp_path: Path) -> None
 
 
 def test_few_parameters_are_counted_in_full() -> None:
-    summary = NetworkSummary(1234, 6, 1, 1, 0, 0, 5000, 9, (32, 32), 1, 3 * 2**30)
+    summary = NetworkSummary(1234, 6, 1, 1, 0, 0, 5000, (32, 32), 1, 3 * 2**30)
     assert summary.words == (
         "1,234 parameters, 6 convolutions + 1 upsampling + 1 projection; weights 1 MiB; "
         "about 3.0 GiB for a training step of 1 patch of 32 x 32"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from maskloop.models.base import Architecture
@@ -76,7 +77,7 @@ def test_every_kind_is_what_it_says_and_gives_logits_of_the_images_size(
     assert summary["shortcut_projections"] == 5 * (preset == "resunet")
     assert sum(isinstance(m, UpProjection) for m in network.modules()) == 2 * (upsampling == "bilinear")
     assert sum(summary["normalization_layers"].values()) == (0 if normalization == "none" else 10 + summary["shortcut_projections"])
-    assert summary["multiple"] == 4
+    assert summary["multiple"] == [4] * (3 if spatial_dims == "3d" else 2)
 
 
 @pytest.mark.parametrize("depth", range(1, 8))
@@ -118,7 +119,7 @@ def test_instance_normalisation_is_that_of_pytorch_and_takes_a_single_pixel() ->
 
 
 def test_interpolating_after_the_projection_equals_interpolating_before_it() -> None:
-    up = UpProjection(small(), 4, 2)
+    up = UpProjection(small(), 4, 2, (2, 2))
     features = torch.randn(1, 4, 6, 6)
     before = up.conv(nn.functional.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False))
     torch.testing.assert_close(up(features), before)
@@ -129,18 +130,59 @@ def test_the_reach_is_how_far_one_pixel_is_felt(preset: str, upsampling: str, de
     architecture = small(preset=preset, upsampling=upsampling, depth=depth, base_channels=1, normalization="none")
     network = build_unet(architecture).double()
     step = 2**depth
-    middle = (reach(architecture) // step + 2) * step
+    far, same = reach(architecture)
+    assert far == same
+    middle = (far // step + 2) * step
     images = torch.zeros(step, 1, 2 * middle, 2 * middle, dtype=torch.float64)
     for offset in range(step):
         images[offset, 0, middle, middle + offset] = torch.nan  # whatever depends on it is not a number either
     with torch.inference_mode():
         felt = [logits[0].isnan().any(0).nonzero().flatten() - (middle + offset) for offset, logits in enumerate(network(images))]
-    assert max(int(places.abs().max()) for places in felt) == reach(architecture)
+    assert max(int(places.abs().max()) for places in felt) == far
 
 
-@pytest.mark.parametrize(("preset", "normalization", "spatial_dims"), list(itertools.product(PRESETS, NORMALIZATIONS, ("2d", "3d"))))
+def test_planes_far_apart_are_halved_later_and_looked_at_one_by_one_until_then() -> None:
+    architecture = small(spatial_dims="3d", depth=3, z_strides=(1, 2, 1))
+    assert architecture.multiple == (2, 8, 8)
+    network = build_unet(architecture)
+    sizes = [conv.conv.kernel_size for block in [*network.encoder, network.bottleneck, *network.decoder] for conv in block.convs]
+    assert sizes == [kernel for kernel in ((1, 3, 3), *[(3, 3, 3)] * 5, (1, 3, 3)) for _ in range(2)]
+    assert network.eval()(torch.randn(1, 1, 2, 8, 8)).shape == (1, 1, 2, 8, 8)
+    assert summarize(network, architecture)["multiple"] == [2, 8, 8]
+
+
+def test_there_is_one_way_to_write_which_halvings_take_z_along() -> None:
+    assert small(spatial_dims="3d", z_strides=(1, 2)).z_strides == (1,)
+    assert small(spatial_dims="3d", z_strides=(2, 2)).z_strides == ()
+    assert small(spatial_dims="3d", depth=1, z_strides=(1, 1, 1)).z_strides == (1,)
+    assert small(spatial_dims="2d", z_strides=(1,)).z_strides == ()
+    with pytest.raises(ValidationError):
+        small(spatial_dims="3d", z_strides=(3,))
+
+
+@pytest.mark.parametrize("z_strides", [(), (1,), (2, 1), (1, 1)])
+@pytest.mark.parametrize(("preset", "upsampling"), list(itertools.product(PRESETS, UPSAMPLINGS)))
+def test_the_reach_along_z_is_as_far_as_it_is_felt(preset: str, upsampling: str, z_strides: tuple[int, ...]) -> None:
+    architecture = small(
+        spatial_dims="3d", preset=preset, upsampling=upsampling, z_strides=z_strides, depth=2, base_channels=1, normalization="none"
+    )
+    network = build_unet(architecture).double()
+    far, step = reach(architecture)[0], architecture.multiple[0]
+    middle = (far // step + 2) * step
+    images = torch.zeros(step, 1, 2 * middle, 4, 4, dtype=torch.float64)
+    for offset in range(step):
+        images[offset, 0, middle + offset] = torch.nan
+    with torch.inference_mode():
+        felt = [logits[0].isnan().any(-1).any(-1).nonzero().flatten() - (middle + n) for n, logits in enumerate(network(images))]
+    assert max(int(places.abs().max()) for places in felt) == far
+
+
+@pytest.mark.parametrize(
+    ("preset", "normalization", "spatial_dims"), list(itertools.product(PRESETS, NORMALIZATIONS, ("2d", "3d", "flat")))
+)
 def test_the_memory_estimate_is_near_what_autograd_keeps(preset: str, normalization: str, spatial_dims: str) -> None:
-    architecture = small(preset=preset, normalization=normalization, spatial_dims=spatial_dims, base_channels=8)
+    kind = {"spatial_dims": "3d", "z_strides": (1,)} if spatial_dims == "flat" else {"spatial_dims": spatial_dims}
+    architecture = small(preset=preset, normalization=normalization, base_channels=8, **kind)
     network = build_unet(architecture)
     patch = (32, 64) if spatial_dims == "2d" else (16, 16, 24)
     kept: dict[int, torch.Tensor] = {}

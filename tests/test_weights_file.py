@@ -275,19 +275,27 @@ def test_half_precision_weights_fit() -> None:
 
 @pytest.mark.parametrize("preset", ["standard_unet", "resunet", "attention_unet"])
 @pytest.mark.parametrize(
-    "changes", [{}, {"spatial_dims": "3d", "upsampling": "bilinear"}, {"depth": 1, "base_channels": 7, "input_channels": 5}]
+    "changes",
+    [
+        {},
+        {"spatial_dims": "3d", "upsampling": "bilinear"},
+        {"spatial_dims": "3d", "depth": 3, "z_strides": (1, 2, 1)},
+        {"depth": 1, "base_channels": 7, "input_channels": 5},
+    ],
 )
 def test_the_architecture_can_be_read_off_our_own_weights(preset: str, changes: dict[str, Any]) -> None:
     architecture = small(preset=preset, **changes)
     read = architecture_of(build_unet(architecture).state_dict())
     assert read == {name: getattr(architecture, name) for name in read}
-    assert len(read) == 7
+    assert len(read) == 7 + ("z_strides" in read)
+    assert ("z_strides" in read) == (architecture.spatial_dims == "3d" and architecture.upsampling == "transpose")
 
 
 OTHERS: dict[str, dict[str, Any]] = {
     "spatial_dims": {"spatial_dims": "3d"},
     "preset": {"preset": "resunet"},
     "depth": {"depth": 3},
+    "z_strides": {"spatial_dims": "3d", "z_strides": (1,)},
     "base_channels": {"base_channels": 16},
     "normalization": {"normalization": "group"},
     "upsampling": {"upsampling": "bilinear"},
@@ -303,7 +311,8 @@ def test_each_mismatch_is_named_with_both_values(field: str) -> None:
     wanted, found = Architecture(), Architecture.model_validate(OTHERS[field])
     with pytest.raises(IncompatibleWeights) as caught:
         require_compatible(wanted, found, source="Checkpoint 'unet_run_001'")
-    assert f"{COMPARED[field]} is {getattr(found, field)}, needed is {getattr(wanted, field)}" in str(caught.value)
+    values = {"z_strides": ("1, then 2", "2")}.get(field, (getattr(found, field), getattr(wanted, field)))
+    assert f"{COMPARED[field]} is {values[0]}, needed is {values[1]}" in str(caught.value)
     assert str(caught.value).startswith("Checkpoint 'unet_run_001' does not fit the architecture: ")
 
 

@@ -65,7 +65,7 @@ _RECIPE = (
     "epochs", "time_s", "patience", "device", "seed", "patch_size", "batch_size", "learning_rate", "normalization", "class_weights",
     "foreground_share", "base_channels", "depth", "precision", "validation_share", "devices", "nodes", "tensorboard",
 )  # fmt: skip
-_NETWORK = ("spatial_dims", "preset", "depth", "base_channels", "normalization", "upsampling")
+_NETWORK = ("spatial_dims", "preset", "depth", "z_strides", "base_channels", "normalization", "upsampling")
 _takes_recipe = takes(
     Recipe,
     *_RECIPE,

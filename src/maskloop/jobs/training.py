@@ -183,8 +183,8 @@ def _chosen(project: ProjectFolder) -> set[str]:
     """Fields of the network that a person set: they differ from the default, and no plan put them there."""
     own, default = Architecture.model_validate(project.architecture), Architecture()
     planned = {(entry["name"], str(entry["value"])) for entry in project.auto_configuration_decisions if entry.get("source") == "planned"}
-    values = {name: getattr(own, name) for name in Architecture.model_fields}
-    return {name for name, value in values.items() if value != getattr(default, name) and (name, str(value)) not in planned}
+    values, usual = own.model_dump(mode="json"), default.model_dump(mode="json")
+    return {name for name, value in values.items() if value != usual[name] and (name, str(value)) not in planned}
 
 
 def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:

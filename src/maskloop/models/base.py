@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
@@ -26,6 +27,10 @@ class Architecture(Record):
         "standard_unet", description="standard_unet, resunet (residual blocks) or attention_unet (gated skip connections)."
     )
     depth: int = Field(4, ge=1, le=7, description="How often the resolution is halved.")
+    z_strides: tuple[Annotated[int, Field(ge=1, le=2)], ...] = Field(
+        (),
+        description="3D: whether each halving, from fine to coarse, takes Z along (2) or leaves it (1); those not named take it along.",
+    )
     base_channels: int = Field(32, ge=1, le=256, description="Feature channels of the first level; each level doubles them.")
     normalization: Literal["batch", "instance", "group", "none"] = Field("batch", description="Normalisation layer after each convolution.")
     upsampling: Literal["transpose", "bilinear"] = Field("transpose", description="How the decoder doubles the resolution.")
@@ -39,6 +44,15 @@ class Architecture(Record):
     class_labels: dict[str, str] = Field(
         default_factory=lambda: {"0": "background", "1": "foreground"}, description="Class id to name, background 0 included."
     )
+
+    @field_validator("z_strides")
+    @classmethod
+    def _shortest(cls, strides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        """One way to write each network, so that two descriptions can be compared; the halvings of a network may be changed alone."""
+        kept = strides[: info.data.get("depth", 0)] if info.data.get("spatial_dims") == "3d" else ()
+        while kept and kept[-1] == 2:
+            kept = kept[:-1]
+        return kept
 
     @model_validator(mode="before")
     @classmethod
@@ -77,6 +91,26 @@ class Architecture(Record):
     def dimensions(self) -> int:
         """2 or 3."""
         return 3 if self.spatial_dims == "3d" else 2
+
+    @property
+    def strides(self) -> tuple[tuple[int, ...], ...]:
+        """By how much each halving shortens (Z)YX, from fine to coarse."""
+        along_z = (*self.z_strides, *(2,) * self.depth)[: self.depth]
+        return tuple((z, 2, 2)[-self.dimensions :] for z in along_z)
+
+    @property
+    def kernels(self) -> tuple[tuple[int, ...], ...]:
+        """Size along (Z)YX of the convolutions of each level, from fine to coarse: flat until Z is halved for the first time.
+
+        There the planes lie so far apart that a neighbour in Z tells little (Isensee et al. 2021, nnU-Net).
+        """
+        flat = next((level for level, strides in enumerate(self.strides) if strides[0] != 1), self.depth)
+        return tuple((1 if level < flat else 3, 3, 3)[-self.dimensions :] for level in range(self.depth + 1))
+
+    @property
+    def multiple(self) -> tuple[int, ...]:
+        """Lengths along (Z)YX must be multiples of these."""
+        return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
 
 
 class Augmentation(Record):

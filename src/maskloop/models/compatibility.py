@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from maskloop.errors import IncompatibleWeights
 from maskloop.models.base import Architecture
 
-__all__ = ["Mismatch", "compare_architectures", "require_compatible"]
+__all__ = ["Mismatch", "compare_architectures", "require_compatible", "strides_in_words"]
 
 COMPARED = {
     "backend": "backend",
     "spatial_dims": "dimensionality",
     "preset": "preset",
     "depth": "depth",
+    "z_strides": "strides along Z",
     "base_channels": "base channels",
     "normalization": "normalization",
     "upsampling": "upsampling",
@@ -36,13 +38,23 @@ class Mismatch(NamedTuple):
         return f"{self.name} is {self.found}, needed is {self.wanted}"
 
 
+def strides_in_words(strides: Sequence[int]) -> str:
+    """How `Architecture.z_strides` go on."""
+    return ", ".join([*map(str, strides), "then 2"]) if strides else "2"
+
+
 def compare_architectures(wanted: Architecture, found: Architecture) -> list[Mismatch]:
     """What keeps weights made for `found` from being used as `wanted`; empty when nothing does.
 
     Names of the classes, threshold and loss may differ: they do not change what the weights mean to the network.
     """
-    pairs = ((name, getattr(wanted, field), getattr(found, field)) for field, name in COMPARED.items())
+    pairs = ((name, _value(wanted, field), _value(found, field)) for field, name in COMPARED.items())
     return [Mismatch(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
+
+
+def _value(architecture: Architecture, field: str) -> Any:
+    value = getattr(architecture, field)
+    return strides_in_words(value) if field == "z_strides" else value
 
 
 def require_compatible(wanted: Architecture, found: Architecture, *, source: str) -> None:

@@ -17,6 +17,10 @@ __all__ = ["make_plan"]
 
 PATCH_LIMIT_2D = {"cpu": 256, "cuda": 512}
 PATCH_LIMIT_3D = {"cpu": 64, "cuda": 128}
+FAR_APART = 2.0
+"""Planes so many times farther apart than pixels are not halved together with them (as in nnU-Net, Isensee et al. 2021)."""
+SMALLEST = 4
+"""Pixels along each axis that the deepest level should still see."""
 PATCHES_FOR_32 = 12_000
 """Patches of the largest size that a network with 32 base channels wants to see; with less time a smaller one ends up better."""
 FLOPS_PER_S = {"cpu": 6e10, "cpu_bf16": 1.4e11, "cuda": 2e13}
@@ -166,44 +170,79 @@ def _lengths(architecture: Architecture, shape: tuple[int, ...]) -> tuple[int, .
 
 
 def _depth(architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed: set[str], say: _Decisions) -> Architecture:
-    shortest = min(_lengths(architecture, data.median_shape))
-    largest = max(1, min(architecture.depth, int(math.log2(max(4, shortest))) - 2))
+    # Of a volume the shorter side of its planes: what Z can take is decided after it.
+    shortest = min(data.median_shape[-2:])
+    largest = max(1, min(architecture.depth, int(math.log2(max(SMALLEST, shortest) / SMALLEST))))
     own = recipe.depth if "depth" not in fixed else architecture.depth
     if recipe.depth is not None and "depth" in fixed and recipe.depth != architecture.depth:
         raise UsageError(
             f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.", "Train from scratch to change the network."
         )
     depth = say.take_of_network(
-        "depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see 4 px or more."
+        "depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see {SMALLEST} px or more."
     )
-    return _changed(architecture, depth=depth)
+    return _z_strides(_changed(architecture, depth=depth), data, fixed, say)
+
+
+def _z_strides(architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions) -> Architecture:
+    """Halve Z where its planes are as near to each other as the pixels of that level, and as long as there are enough of them."""
+    if architecture.dimensions == 2:
+        return architecture
+    apart, planes = _z_spacing(data), data.median_shape[0]
+    planned: list[int] = []
+    left, here = planes, apart
+    for _ in range(architecture.depth):
+        planned.append(2 if here < FAR_APART and left >= 2 * SMALLEST else 1)
+        left, here = left // planned[-1], here / (2 // planned[-1])
+    reason = f"Planes are {apart:.1f} times as far apart as pixels, and {planes} of them can be halved {planned.count(2)} times."
+    own = architecture.z_strides if "z_strides" in fixed else None
+    # As the record writes it, so that it is known again for what was planned.
+    shortest = _changed(architecture, z_strides=planned).z_strides
+    return _changed(architecture, z_strides=say.take_of_network("z_strides", own, shortest, reason))
+
+
+def _z_spacing(data: Fingerprint) -> float:
+    """Distance of planes in pixels; 1 where it is not known."""
+    sizes = data.pixel_size_um
+    return sizes["Z"] / min(sizes["Y"], sizes["X"]) if {"Z", "Y", "X"} <= set(sizes) else 1.0
 
 
 def _patch(architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions) -> tuple[int, ...]:
-    step = 2**architecture.depth
-    limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device]
-    planned = tuple(
-        max(step, min(limit, math.ceil(length / step) * step) // step * step) for length in _lengths(architecture, data.median_shape)
-    )
-    reason = f"Covers the median image as far as {limit} px a side, in steps of {step}."
+    steps = architecture.multiple
+    limits, reason = _patch_limits(architecture, data, machine)
+    lengths = zip(_lengths(architecture, data.median_shape), limits, steps, strict=True)
+    planned = tuple(max(step, int(min(limit, math.ceil(length / step) * step)) // step * step) for length, limit, step in lengths)
     patch = tuple(say.take("patch_size", recipe.patch_size, planned, reason))
     if len(patch) == 1:
         patch *= architecture.dimensions
-    if len(patch) != architecture.dimensions or any(length % step for length in patch):
+    if len(patch) != architecture.dimensions or any(length % step for length, step in zip(patch, steps, strict=True)):
+        multiples = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise UsageError(
             f"Patch size {patch} does not fit a {architecture.spatial_dims} network of depth {architecture.depth}.",
-            f"Give {architecture.dimensions} lengths that are multiples of {step}, such as {planned}.",
+            f"Give {architecture.dimensions} lengths that are multiples of {multiples}, such as {planned}.",
         )
     return patch
 
 
+def _patch_limits(architecture: Architecture, data: Fingerprint, machine: Machine) -> tuple[tuple[float, ...], str]:
+    """The longest sides, and why: in 3D as many voxels as a cube has, in its proportions, wider where there are few planes."""
+    plane = PATCH_LIMIT_2D[machine.device]
+    if architecture.dimensions == 2:
+        return (plane, plane), f"Covers the median image as far as {plane} px a side, in steps of {architecture.multiple[0]}."
+    cube = PATCH_LIMIT_3D[machine.device]
+    step = architecture.multiple[0]
+    deep = min(cube / _z_spacing(data) ** (2 / 3), math.ceil(data.median_shape[0] / step) * step)
+    side = min(plane, math.sqrt(cube**3 / max(step, deep // step * step)))
+    return (deep, side, side), f"At most about as many voxels as {cube} x {cube} x {cube}, and no longer than the median image needs."
+
+
 def _flops(architecture: Architecture, patch: tuple[int, ...]) -> float:
-    """Operations of one training step per patch: three passes over the two 3^n convolutions of each level, twice (both ways)."""
-    total, pixels, taps = 0.0, math.prod(patch), 3**architecture.dimensions
-    for level in range(architecture.depth + 1):
+    """Operations of one training step per patch: three passes over the two convolutions of each level, twice (both ways)."""
+    total, pixels = 0.0, float(math.prod(patch))
+    for level, kernel in enumerate(architecture.kernels):
         width = architecture.base_channels * 2**level
-        here = pixels / 2 ** (level * architecture.dimensions)
-        total += here * taps * (5.5 if level < architecture.depth else 1.5) * width * width
+        total += pixels * math.prod(kernel) * (5.5 if level < architecture.depth else 1.5) * width * width
+        pixels /= math.prod(architecture.strides[level]) if level < architecture.depth else 1
     return 2 * 3 * total
 
 

@@ -74,19 +74,18 @@ class UNetSegmenter:
     @property
     def multiple(self) -> tuple[int, ...]:
         """Tile lengths must be multiples of these."""
-        return (2**self.plan.architecture.depth,) * self.spatial_dims
+        return self.plan.architecture.multiple
 
     @property
     def tile_shape(self) -> tuple[int, ...]:
         """Tile that is quick on this device."""
         side = (TILE_2D if self.spatial_dims == 2 else TILE_3D)[self.device.type]
-        step = self.multiple[0]
-        return tuple(max(length, -(-side // step) * step) for length in self.plan.patch_size)
+        return tuple(max(length, -(-side // step) * step) for length, step in zip(self.plan.patch_size, self.multiple, strict=True))
 
     @property
     def halo(self) -> tuple[int, ...]:
         """Border of a tile whose scores are not to be trusted."""
-        return (min(reach(self.plan.architecture), HALO_LIMIT[self.spatial_dims]),) * self.spatial_dims
+        return tuple(min(far, HALO_LIMIT[self.spatial_dims]) for far in reach(self.plan.architecture))
 
     @property
     def batch_size(self) -> int:

@@ -38,7 +38,7 @@ def build_unet(architecture: Architecture) -> UNet:
     Returns
     -------
     network
-        Maps (N, input_channels, *S) to logits (N, output_channels, *S); lengths S are multiples of ``2 ** depth``.
+        Maps (N, input_channels, *S) to logits (N, output_channels, *S); lengths S are multiples of ``architecture.multiple``.
         There is no activation inside.
     """
     network = UNet(architecture)
@@ -57,10 +57,10 @@ def _initialise(module: nn.Module) -> None:
     if not isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         return
     if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
-        # Kernels of 2 with stride 2 never overlap: each output pixel sees one pixel of each input channel.
+        # Kernels as long as their strides never overlap: each output pixel sees one pixel of each input channel.
         nn.init.normal_(module.weight, std=module.in_channels**-0.5)
     else:
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if module.kernel_size[0] == 3 else "linear")
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if module.kernel_size[-1] == 3 else "linear")
     if module.bias is not None:
         nn.init.zeros_(module.bias)
 
@@ -100,20 +100,30 @@ def _norm(architecture: Architecture, channels: int) -> nn.Module:
             return nn.Identity()
 
 
-def _conv(architecture: Architecture, inputs: int, outputs: int, size: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d | nn.Conv3d:
-    kind = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
-    return kind(inputs, outputs, size, stride=stride, padding=size // 2 if size == 3 else 0, bias=bias)
+Lengths = tuple[int, ...]
 
 
-def _resize(scores: Tensor) -> Tensor:
-    """Twice the resolution by (bi- or tri-) linear interpolation."""
-    return functional.interpolate(scores, scale_factor=2.0, mode="bilinear" if scores.ndim == 4 else "trilinear", align_corners=False)
+def _conv(architecture: Architecture, inputs: int, outputs: int, size: Lengths, *, bias: bool = True) -> nn.Conv2d | nn.Conv3d:
+    """A convolution with lengths of 1 or 3 that keeps the shape."""
+    kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+    made: nn.Conv2d | nn.Conv3d = kind(inputs, outputs, size, padding=tuple(length // 2 for length in size), bias=bias)
+    return made
+
+
+def _project(architecture: Architecture, inputs: int, outputs: int) -> nn.Conv2d | nn.Conv3d:
+    return _conv(architecture, inputs, outputs, (1,) * architecture.dimensions)
+
+
+def _resize(scores: Tensor, stride: Lengths) -> Tensor:
+    """As many times the resolution as the stride says, by (bi- or tri-) linear interpolation."""
+    mode = "bilinear" if scores.ndim == 4 else "trilinear"
+    return functional.interpolate(scores, scale_factor=tuple(map(float, stride)), mode=mode, align_corners=False)
 
 
 class ConvNorm(nn.Module):
     """A convolution and its normalisation; the convolution has a bias only where no normalisation follows to provide it."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: int) -> None:
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
         self.conv = _conv(architecture, inputs, outputs, size, bias=architecture.normalization == "none")
         self.norm = _norm(architecture, outputs)
@@ -125,12 +135,12 @@ class ConvNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two 3x3 convolutions, each followed by normalisation and ReLU."""
+    """Two convolutions, each followed by normalisation and ReLU."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * CONVS_PER_BLOCK
-        self.convs = nn.ModuleList(ConvNorm(architecture, a, b, 3) for a, b in itertools.pairwise(widths))
+        self.convs = nn.ModuleList(ConvNorm(architecture, a, b, size) for a, b in itertools.pairwise(widths))
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
@@ -147,11 +157,12 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(ConvBlock):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016); a 1x1 convolution fits the shortcut where the widths differ."""
+    """Two convolutions beside a shortcut (He et al. 2016); a 1x1 convolution fits the shortcut where the widths differ."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
-        super().__init__(architecture, inputs, outputs)
-        self.shortcut = nn.Identity() if inputs == outputs else ConvNorm(architecture, inputs, outputs, 1)
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: Lengths) -> None:
+        super().__init__(architecture, inputs, outputs, size)
+        one = (1,) * len(size)
+        self.shortcut = nn.Identity() if inputs == outputs else ConvNorm(architecture, inputs, outputs, one)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
@@ -168,39 +179,43 @@ class AttentionGate(nn.Module):
     connection is gated too.
     """
 
-    def __init__(self, architecture: Architecture, skip: int, gate: int) -> None:
+    def __init__(self, architecture: Architecture, skip: int, gate: int, stride: Lengths) -> None:
         super().__init__()
         inner = max(1, skip // 2)
-        self.from_skip = _conv(architecture, skip, inner, 2, stride=2, bias=False)
-        self.from_gate = _conv(architecture, gate, inner, 1)
-        self.score = _conv(architecture, inner, 1, 1)
+        kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+        self.from_skip = kind(skip, inner, stride, stride=stride, bias=False)
+        self.from_gate = _project(architecture, gate, inner)
+        self.score = _project(architecture, inner, 1)
+        self.stride = stride
 
     def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
-        """Skip (N, skip, *S) weighed by coefficients in 0..1 from gate (N, gate, *S / 2)."""
+        """Skip (N, skip, *S) weighed by coefficients in 0..1 from gate (N, gate, *S / stride)."""
         joined = functional.relu(self.from_skip(skip) + self.from_gate(gate), inplace=True)
-        return skip * _resize(torch.sigmoid(self.score(joined)))
+        return skip * _resize(torch.sigmoid(self.score(joined)), self.stride)
 
 
 class UpProjection(nn.Module):
-    """Half the channels, then twice the resolution by interpolation.
+    """Half the channels, then the resolution of the finer level by interpolation.
 
     A 1x1 convolution and an interpolation commute, so this equals the usual order at a quarter (3D: an eighth) of the cost.
     """
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: Lengths) -> None:
         super().__init__()
-        self.conv = _conv(architecture, inputs, outputs, 1)
+        self.conv = _project(architecture, inputs, outputs)
+        self.stride = stride
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs, *S) to (N, outputs, *2S)."""
-        return _resize(self.conv(features))
+        """(N, inputs, *S) to (N, outputs, *S * stride)."""
+        return _resize(self.conv(features), self.stride)
 
 
-def _up(architecture: Architecture, inputs: int, outputs: int) -> nn.Module:
+def _up(architecture: Architecture, inputs: int, outputs: int, stride: Lengths) -> nn.Module:
     if architecture.upsampling == "bilinear":
-        return UpProjection(architecture, inputs, outputs)
-    kind = nn.ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
-    return kind(inputs, outputs, 2, stride=2)
+        return UpProjection(architecture, inputs, outputs, stride)
+    kind: Any = nn.ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
+    made: nn.Module = kind(inputs, outputs, stride, stride=stride)
+    return made
 
 
 class UNet(nn.Module):
@@ -210,24 +225,28 @@ class UNet(nn.Module):
         super().__init__()
         block = ResidualBlock if architecture.preset == "resunet" else ConvBlock
         widths = [architecture.base_channels * 2**level for level in range(architecture.depth + 1)]
-        steps = list(itertools.pairwise(widths))
-        self.encoder = nn.ModuleList(block(architecture, a, b) for a, b in itertools.pairwise([architecture.input_channels, *widths[:-1]]))
-        self.bottleneck = block(architecture, widths[-2], widths[-1])
-        self.ups = nn.ModuleList(_up(architecture, coarse, fine) for fine, coarse in reversed(steps))
+        *sizes, deepest = architecture.kernels
+        inputs = [architecture.input_channels, *widths[:-2]]
+        self.encoder = nn.ModuleList(block(architecture, *level) for level in zip(inputs, widths[:-1], sizes, strict=True))
+        self.bottleneck = block(architecture, widths[-2], widths[-1], deepest)
+        steps = list(zip(widths[1:], widths[:-1], architecture.strides, strict=True))[::-1]
+        self.ups = nn.ModuleList(_up(architecture, *step) for step in steps)
         has_gates = architecture.preset == "attention_unet"
-        self.gates = nn.ModuleList(AttentionGate(architecture, fine, coarse) for fine, coarse in reversed(steps) if has_gates)
-        self.decoder = nn.ModuleList(block(architecture, 2 * fine, fine) for fine, _ in reversed(steps))
-        self.head = _conv(architecture, widths[0], architecture.output_channels, 1)
-        self.dimensions = architecture.dimensions
+        self.gates = nn.ModuleList(AttentionGate(architecture, fine, coarse, stride) for coarse, fine, stride in steps if has_gates)
+        self.decoder = nn.ModuleList(
+            block(architecture, 2 * fine, fine, size) for (_, fine, _), size in zip(steps, reversed(sizes), strict=True)
+        )
+        self.head = _project(architecture, widths[0], architecture.output_channels)
+        self.strides = architecture.strides
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, output_channels, *S) of images (N, input_channels, *S); S are multiples of ``2 ** depth``."""
-        pool = functional.max_pool3d if self.dimensions == 3 else functional.max_pool2d
+        """Logits (N, output_channels, *S) of images (N, input_channels, *S); S are multiples of `Architecture.multiple`."""
+        pool = functional.max_pool3d if images.ndim == 5 else functional.max_pool2d
         features, skips = images, []
-        for block in self.encoder:
+        for block, stride in zip(self.encoder, self.strides, strict=True):
             features = block(features)
             skips.append(features)
-            features = pool(features, 2)
+            features = pool(features, stride)
         features = self.bottleneck(features)
         for level, (up, block) in enumerate(zip(self.ups, self.decoder, strict=True)):
             skip = skips.pop()
@@ -253,8 +272,8 @@ def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
     summary
         Plain JSON: feature_channels (encoder levels, then bottleneck), double_conv_blocks, conv_layers_per_block,
         double_conv_layers, upsampling_layers, final_projection_layers, shortcut_projections, attention_gates,
-        normalization_layers (kind to count), parameters, multiple (lengths must be multiples of it) and reach_px (how far
-        an output pixel sees).
+        normalization_layers (kind to count), parameters, multiple (lengths along (Z)YX must be multiples of it) and reach_px
+        (how far an output pixel sees along (Z)YX).
     """
     assert isinstance(network, UNet)
     blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
@@ -272,41 +291,58 @@ def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
         "attention_gates": sum(isinstance(module, AttentionGate) for module in network.modules()),
         "normalization_layers": {name: norms.count(name) for name in sorted(set(norms))},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "multiple": 2 ** len(network.encoder),
-        "reach_px": reach(architecture),
+        "multiple": [math.prod(steps) for steps in zip(*network.strides, strict=True)],
+        "reach_px": list(reach(architecture)),
     }
 
 
-def reach(architecture: Architecture) -> int:
-    """How many pixels away along an axis an input pixel can still change an output pixel: the halo of an exact tile.
+def reach(architecture: Architecture) -> tuple[int, ...]:
+    """How many pixels away along each of (Z)YX an input pixel can still change an output pixel: the halo of an exact tile.
 
     Found by following which inputs each output pixel depends on through every layer. Statistics of instance and group
     normalisation span the whole tile and are not counted.
     """
-    far = 0
-    for pixel in range(2**architecture.depth):
-        low, high = _decoder_needs(architecture, 0, pixel, pixel)
-        far = max(far, pixel - low, high - pixel)
-    return far
+    is_gated = architecture.preset == "attention_unet"
+    looks_aside = is_gated or architecture.upsampling == "bilinear"
+    axes = zip(zip(*architecture.strides, strict=True), zip(*architecture.kernels, strict=True), strict=True)
+    return tuple(_Axis(strides, kernels, is_gated, looks_aside).reach() for strides, kernels in axes)
 
 
-def _encoder_needs(level: int, low: int, high: int) -> tuple[int, int]:
-    """Input pixels behind encoder features low..high of a level."""
-    low, high = low - CONVS_PER_BLOCK, high + CONVS_PER_BLOCK
-    return (low, high) if level == 0 else _encoder_needs(level - 1, 2 * low, 2 * high + 1)
+@dataclass(frozen=True)
+class _Axis:
+    """Which pixels along one axis depend on which; levels are counted from fine to coarse."""
 
+    strides: tuple[int, ...]
+    kernels: tuple[int, ...]
+    is_gated: bool
+    looks_aside: bool
+    """Interpolation looks at the neighbour too; the coefficients of a gate are always interpolated."""
 
-def _decoder_needs(architecture: Architecture, level: int, low: int, high: int) -> tuple[int, int]:
-    """Input pixels behind decoder features low..high of a level; the deepest level is the bottleneck."""
-    if level == architecture.depth:
-        return _encoder_needs(level, low, high)
-    low, high = low - CONVS_PER_BLOCK, high + CONVS_PER_BLOCK
-    has_gates = architecture.preset == "attention_unet"
-    # Interpolation looks at the neighbour too; the coefficients of a gate are always interpolated.
-    above = ((low - 1) // 2, (high + 1) // 2) if has_gates or architecture.upsampling == "bilinear" else (low // 2, high // 2)
-    beside = (2 * above[0], 2 * above[1] + 1) if has_gates else (low, high)
-    needs = _encoder_needs(level, *beside), _decoder_needs(architecture, level + 1, *above)
-    return min(needs[0][0], needs[1][0]), max(needs[0][1], needs[1][1])
+    def reach(self) -> int:
+        """The farthest input pixel of any output pixel."""
+        found = [(pixel, self._decoder(0, pixel, pixel)) for pixel in range(math.prod(self.strides))]
+        return max(max(pixel - low, high - pixel) for pixel, (low, high) in found)
+
+    def _encoder(self, level: int, low: int, high: int) -> tuple[int, int]:
+        """Input pixels behind encoder features low..high of a level."""
+        aside = CONVS_PER_BLOCK * (self.kernels[level] // 2)
+        low, high = low - aside, high + aside
+        if level == 0:
+            return low, high
+        stride = self.strides[level - 1]
+        return self._encoder(level - 1, stride * low, stride * high + stride - 1)
+
+    def _decoder(self, level: int, low: int, high: int) -> tuple[int, int]:
+        """Input pixels behind decoder features low..high of a level; the deepest level is the bottleneck."""
+        if level == len(self.strides):
+            return self._encoder(level, low, high)
+        aside, stride = CONVS_PER_BLOCK * (self.kernels[level] // 2), self.strides[level]
+        low, high = low - aside, high + aside
+        neighbour = 1 if self.looks_aside and stride > 1 else 0
+        above = (low - neighbour) // stride, (high + neighbour) // stride
+        beside = (stride * above[0], stride * above[1] + stride - 1) if self.is_gated else (low, high)
+        needs = self._encoder(level, *beside), self._decoder(level + 1, *above)
+        return min(needs[0][0], needs[1][0]), max(needs[0][1], needs[1][1])
 
 
 def training_memory_bytes(
@@ -352,7 +388,7 @@ def _training_cost(description: str) -> _TrainingCost:
     architecture = Architecture.model_validate_json(description)
     with torch.device("meta"):
         network = UNet(architecture)
-        patch = torch.empty(1, architecture.input_channels, *[2 ** (architecture.depth + 1)] * architecture.dimensions)
+        patch = torch.empty(1, architecture.input_channels, *[2 * step for step in architecture.multiple])
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, Tensor] = {}
 

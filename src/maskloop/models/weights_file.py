@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
+from maskloop.models.base import Architecture
 from maskloop.records import jsonable, write_bytes
 
 __all__ = ["LoadedCheckpoint", "architecture_of", "fit_weights", "load_checkpoint", "read_weights", "save_checkpoint"]
@@ -324,15 +325,26 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     first, head = state_dict.get("encoder.0.convs.0.conv.weight"), state_dict.get("head.weight")
     if first is None or head is None or first.ndim not in (4, 5) or head.ndim != first.ndim:
         return {}
+    depth = len({name.split(".")[1] for name in state_dict if name.startswith("encoder.")})
     return {
         "spatial_dims": f"{first.ndim - 2}d",
-        "depth": len({name.split(".")[1] for name in state_dict if name.startswith("encoder.")}),
+        "depth": depth,
+        **_along_z(state_dict, depth),
         "base_channels": first.shape[0],
         "input_channels": first.shape[1],
         "output_channels": head.shape[0],
         "upsampling": "transpose" if "ups.0.weight" in state_dict else "bilinear",
         "preset": "attention_unet" if "gates.0.score.weight" in state_dict else _block_kind(state_dict),
     }
+
+
+def _along_z(state_dict: Mapping[str, Tensor], depth: int) -> dict[str, Any]:
+    """The strides along Z, which transposed convolutions tell by their kernels and interpolation does not."""
+    ups = [state_dict.get(f"ups.{level}.weight") for level in reversed(range(depth))]
+    strides = [up.shape[2] for up in ups if up is not None and up.ndim == 5]
+    if not strides or not set(strides) <= {1, 2}:
+        return {}
+    return {"z_strides": Architecture(spatial_dims="3d", depth=depth, z_strides=tuple(strides)).z_strides}
 
 
 def _block_kind(state_dict: Mapping[str, Tensor]) -> str:

@@ -35,8 +35,6 @@ class NetworkSummary:
     gates: int
     weights_bytes: int
     """Of a file of these weights."""
-    reach_px: int
-    """How far an output pixel sees."""
     patch_size: tuple[int, ...]
     batch_size: int
     step_bytes: int
@@ -92,7 +90,7 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
         patch, batch = PATCHES[wanted.dimensions]
         problem = f"{error.problem} {error.way_out}" if _project(folder).dataset.pairs else ""
         precision: Precision = "bf16" if find_machine().has_bf16 else "fp32"
-        return _count(wanted, _multiple(patch, wanted.depth), batch, precision, problem=problem)
+        return _count(wanted, _multiple(patch, wanted.multiple), batch, precision, problem=problem)
     reasons = {decision.name: decision.reason for decision in plan.decisions}
     changed = [name for name in NETWORK if getattr(plan.architecture, name) != getattr(wanted, name)]
     adapted = tuple(f"{name.replace('_', ' ')} {getattr(plan.architecture, name)}: {reasons[name]}" for name in changed)
@@ -120,9 +118,8 @@ def _project(folder: str) -> Project:
     return Project.open(Path(folder))
 
 
-def _multiple(patch: Sequence[int], depth: int) -> tuple[int, ...]:
-    step = 2**depth
-    return tuple(max(step, length // step * step) for length in patch)
+def _multiple(patch: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
+    return tuple(max(step, length // step * step) for length, step in zip(patch, steps, strict=True))
 
 
 def _count(
@@ -149,7 +146,6 @@ def _count(
         shortcuts=counts["shortcut_projections"],
         gates=counts["attention_gates"],
         weights_bytes=sum(tensor.nbytes for tensor in network.state_dict().values()),
-        reach_px=counts["reach_px"],
         patch_size=tuple(patch),
         batch_size=batch,
         step_bytes=training_memory_bytes(architecture, patch, batch=batch, precision=precision),

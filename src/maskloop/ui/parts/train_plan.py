@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Architecture, Plan, Recipe
-from maskloop.models.compatibility import compare_architectures
+from maskloop.models.compatibility import compare_architectures, strides_in_words
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
@@ -35,6 +35,7 @@ LABELS = {
     "validation_share": "For the score",
     "base_channels": "Width",
     "depth": "Depth",
+    "z_strides": "Along Z",
     "precision": "Precision",
     "spatial_dims": "Dimensions",
     "input_channels": "Channels",
@@ -151,7 +152,7 @@ def rows_of(
             rows.append(_row(name, label, choices[name], f"Set by you.{before}", "yours"))
         elif decision is not None and decision.source == "planned":
             rows.append(_row(name, label, decision.value, decision.reason, "planned"))
-        elif decision is not None and name in ("depth", "base_channels", "spatial_dims"):
+        elif decision is not None and name in ("depth", "z_strides", "base_channels", "spatial_dims"):
             rows.append(_row(name, label, decision.value, "Set in Advanced: Network.", "network"))
         elif decision is not None:
             rows.append(_row(name, label, decision.value, "From the settings of the project.", "settings"))
@@ -176,6 +177,8 @@ def value_in_words(name: str, value: Any) -> str:
     if name == "augmentation":
         used = [part.replace("_", " ") for part, strength in value.items() if strength and part != "rotation_degrees"]
         return ", ".join(used) or "none"
+    if name == "z_strides":
+        return strides_in_words(value)
     if isinstance(value, tuple | list):
         return (" x " if name == "patch_size" else ", ").join(f"{one:g}" for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
