@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("psygnal")
@@ -13,6 +14,7 @@ import torch
 from ui_session import Pump, open_session
 
 from maskloop import Project
+from maskloop.images.image import Image
 from maskloop.models.base import Architecture
 from maskloop.models.unet import build_unet
 from maskloop.project import layout
@@ -166,6 +168,15 @@ def test_what_a_training_would_fit_to_the_images_is_told(tmp_path: Path) -> None
     summary = summarize_network(str(folder), {"depth": 4, "base_channels": 4})
     assert summary.adapted
     assert summary.adapted[0].startswith("depth 2: The shortest side is 24 px")
+
+
+def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
+    made = Project.create(tmp_path / "thin", mode="instances")
+    labels = np.zeros((10, 64, 64), np.uint8)
+    labels[2:8, 10:40, 10:40] = 1
+    made.dataset.accept(Image(labels * np.uint8(90), "ZYX", {"Z": 1.0, "Y": 0.2, "X": 0.2}), labels, name="stack")
+    told = " ".join(summarize_network(str(made.folder), Architecture().model_dump(mode="json")).adapted)
+    assert "strides along Z 1, 1, 2, 1, then 2: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time." in told
 
 
 def test_few_parameters_are_counted_in_full() -> None:

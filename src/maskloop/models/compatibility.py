@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from maskloop.errors import IncompatibleWeights
 from maskloop.models.base import Architecture
 
-__all__ = ["Mismatch", "compare_architectures", "require_compatible", "strides_in_words"]
+__all__ = ["Mismatch", "compare_architectures", "require_compatible", "shown"]
 
 COMPARED = {
     "backend": "backend",
@@ -38,9 +37,11 @@ class Mismatch(NamedTuple):
         return f"{self.name} is {self.found}, needed is {self.wanted}"
 
 
-def strides_in_words(strides: Sequence[int]) -> str:
-    """How `Architecture.z_strides` go on."""
-    return ", ".join([*map(str, strides), "then 2"]) if strides else "2"
+def shown(field: str, value: Any) -> Any:
+    """A value of a field of `Architecture` as people are told it: of `z_strides` also how they go on."""
+    if field != "z_strides":
+        return value
+    return ", ".join([*map(str, value), "then 2"]) if value else "2"
 
 
 def compare_architectures(wanted: Architecture, found: Architecture) -> list[Mismatch]:
@@ -48,13 +49,8 @@ def compare_architectures(wanted: Architecture, found: Architecture) -> list[Mis
 
     Names of the classes, threshold and loss may differ: they do not change what the weights mean to the network.
     """
-    pairs = ((name, _value(wanted, field), _value(found, field)) for field, name in COMPARED.items())
+    pairs = ((name, *(shown(field, getattr(one, field)) for one in (wanted, found))) for field, name in COMPARED.items())
     return [Mismatch(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
-
-
-def _value(architecture: Architecture, field: str) -> Any:
-    value = getattr(architecture, field)
-    return strides_in_words(value) if field == "z_strides" else value
 
 
 def require_compatible(wanted: Architecture, found: Architecture, *, source: str) -> None:

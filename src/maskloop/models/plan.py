@@ -194,7 +194,8 @@ def _z_strides(architecture: Architecture, data: Fingerprint, fixed: set[str], s
     for _ in range(architecture.depth):
         planned.append(2 if here < FAR_APART and left >= 2 * SMALLEST else 1)
         left, here = left // planned[-1], here / (2 // planned[-1])
-    reason = f"Planes are {apart:.1f} times as far apart as pixels, and {planes} of them can be halved {planned.count(2)} times."
+    often = planned.count(2)
+    reason = f"Planes are {apart:.1f} times as far apart as pixels, and {planes} of them can be halved {often} time{'s' * (often != 1)}."
     own = architecture.z_strides if "z_strides" in fixed else None
     # As the record writes it, so that it is known again for what was planned.
     shortest = _changed(architecture, z_strides=planned).z_strides

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskloop.errors import UsageError
 from maskloop.models.base import Architecture, Plan, Precision
+from maskloop.models.compatibility import COMPARED, shown
 from maskloop.models.device import find_machine
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkSummary", "summarize_network"]
 
-NETWORK = ("spatial_dims", "depth", "base_channels", "input_channels")
+NETWORK = ("spatial_dims", "depth", "z_strides", "base_channels", "input_channels")
 """What a plan may fit to the images where a person left it open."""
 PATCHES = {2: ((256, 256), 4), 3: ((64, 64, 64), 2)}
 """Patch and batch of an ordinary machine, where no images tell."""
@@ -93,7 +94,7 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
         return _count(wanted, _multiple(patch, wanted.multiple), batch, precision, problem=problem)
     reasons = {decision.name: decision.reason for decision in plan.decisions}
     changed = [name for name in NETWORK if getattr(plan.architecture, name) != getattr(wanted, name)]
-    adapted = tuple(f"{name.replace('_', ' ')} {getattr(plan.architecture, name)}: {reasons[name]}" for name in changed)
+    adapted = tuple(f"{COMPARED[name]} {shown(name, getattr(plan.architecture, name))}: {reasons[name]}" for name in changed)
     return _count(plan.architecture, plan.patch_size, plan.batch_size, plan.precision, adapted=adapted)
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Architecture, Plan, Recipe
-from maskloop.models.compatibility import compare_architectures, strides_in_words
+from maskloop.models.compatibility import compare_architectures, shown
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
@@ -178,7 +178,7 @@ def value_in_words(name: str, value: Any) -> str:
         used = [part.replace("_", " ") for part, strength in value.items() if strength and part != "rotation_degrees"]
         return ", ".join(used) or "none"
     if name == "z_strides":
-        return strides_in_words(value)
+        return str(shown(name, value))
     if isinstance(value, tuple | list):
         return (" x " if name == "patch_size" else ", ").join(f"{one:g}" for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
