@@ -17,12 +17,14 @@ from maskloop.errors import Cancelled, TrainingFailed
 from maskloop.events import Event, Message, Metric, Preview, Progress
 from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
 from maskloop.images.image import Image
+from maskloop.models import loop
 from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.models.data import PatchSampler, Sample, samples_of
 from maskloop.models.loop import PREVIEW_S, Trained, train
 from maskloop.models.plan import make_plan
 from maskloop.models.segmenter import UNetSegmenter, load_segmenter
 from maskloop.models.unet import build_unet
+from maskloop.models.validation import Scores, Validation
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.predict.base import Segmenter
 from maskloop.predict.segment import segment
@@ -201,6 +203,38 @@ def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
     assert last.total < plan.epochs
     assert last.done / last.total > 0.5, "the bar tells of the time, not of epochs that there is no time for"
     assert result.metrics["dice"] >= 0
+
+
+def test_where_objects_start_is_found_after_the_training_and_told_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, samples = small_plan("instances", epochs=2)
+    usual = trained(plan, samples, tmp_path / "usual")
+    assert usual.plan == plan
+    monkeypatch.setattr(loop, "find_seed_threshold", lambda segmenter, samples: 0.2)
+    listener = Listener()
+    found = trained(plan, samples, tmp_path / "found", report=listener)
+    header = load_checkpoint(found.weights).header
+    assert header["plan"]["seed_threshold"] == found.plan.seed_threshold == 0.2
+    told = listener.of(Metric)[-1].values
+    assert all(header["metrics"][name] == found.metrics[name] == told[name] for name in ("loss", "val_loss", "dice"))
+    assert found.plan.decisions[-1].name == "seed_threshold"
+    assert "score of 0.2 instead of 0.4" in listener.of(Message)[-1].text
+    assert load_segmenter(found.weights, device="cpu").output.instances.seed_threshold == 0.2
+    weights = [load_checkpoint(one.weights).state_dict for one in (usual, found)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_while_nothing_is_found_the_lower_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter((3.0, 1.0, 2.0))
+    nothing = np.zeros((8, 8), np.float32)
+    monkeypatch.setattr(
+        Validation,
+        "score",
+        lambda *_: Scores(0.0, {"val_loss": next(losses), "ap50": 0.0}, nothing, nothing.astype(int), nothing.astype(int)),
+    )
+    monkeypatch.setattr(loop, "find_seed_threshold", lambda *_: 0.4)
+    plan, samples = small_plan("instances", epochs=3)
+    result = trained(plan, samples, tmp_path)
+    assert (result.best_epoch, result.metrics["val_loss"]) == (2, 1.0)
 
 
 def test_without_a_validation_set_no_score_is_invented(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def _register(project: ProjectFolder, inputs: TrainingInputs, trained: Trained, 
 
     if not trained.weights.exists():
         raise TrainingFailed(f"Run {run_id} has no weights to register.", "Train again; the pairs and settings are unchanged.")
-    plan, metrics = inputs.plan, trained.metrics
+    plan, metrics = trained.plan, trained.metrics
     record = project.checkpoints.register(
         trained.weights,
         run_id=run_id,

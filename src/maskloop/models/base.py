@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
 
@@ -184,6 +185,10 @@ class Plan(Record):
     object_diameter_px: float | None = Field(None, description="Median diameter of the objects (instances).")
     object_extent_px: int = Field(0, description="Longest side of the largest object (instances).")
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
+    seed_threshold: float = Field(
+        InstanceSettings().seed_threshold,
+        description="Score at which objects start (instances), found after the training.",
+    )
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1

@@ -20,14 +20,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from maskloop.errors import Cancelled, TrainingFailed
 from maskloop.events import Message, Metric, Preview, Progress, Report, silent
-from maskloop.models.base import Plan
+from maskloop.models.base import Decision, Plan
+from maskloop.models.calibrate import find_seed_threshold
 from maskloop.models.data import Batch, PatchSampler, Sample
 from maskloop.models.device import find_machine
 from maskloop.models.losses import build_loss
 from maskloop.models.resume import TrainingState, load_state, save_state
+from maskloop.models.segmenter import UNetSegmenter
 from maskloop.models.unet import build_unet
 from maskloop.models.validation import Validation, draw_preview
-from maskloop.models.weights_file import save_checkpoint
+from maskloop.models.weights_file import load_checkpoint, save_checkpoint
 
 __all__ = ["Trained", "train"]
 
@@ -45,6 +47,8 @@ class Trained:
     """What a training leaves: the best weights, and how it went."""
 
     weights: Path
+    plan: Plan
+    """As given, with what was found after the training."""
     metrics: dict[str, float]
     epochs: int
     best_epoch: int
@@ -154,8 +158,9 @@ class _Training:
         self.fabric.barrier()
         if not self.fabric.is_global_zero:
             return None
-        state = self.state
-        return Trained(self.folder / "best.pt", state.best_metrics, state.epoch, state.best_epoch, state.patches, self._elapsed(), stopped)
+        plan, state = self._calibrate(), self.state
+        weights = self.folder / "best.pt"
+        return Trained(weights, plan, state.best_metrics, state.epoch, state.best_epoch, state.patches, self._elapsed(), stopped)
 
     def _build(self, start: dict[str, Tensor] | None) -> None:
         plan = self.plan
@@ -273,15 +278,44 @@ class _Training:
             self.report(Preview(epoch=self.state.epoch, path=name))
             self.drawn = time.monotonic()
         self.validated = time.monotonic()
-        if self.state.best_score is None or scores.score > self.state.best_score:
+        if self._is_best(scores.score, metrics["val_loss"]):
             self.state.best_score = scores.score
             self._keep(metrics)
+
+    def _is_best(self, score: float, loss: float) -> bool:
+        """Of equal scores, such as 0 while nothing is found yet, the lower loss tells."""
+        best = self.state.best_score
+        return best is None or score > best or (score == best and loss < self.state.best_metrics["val_loss"])
 
     def _keep(self, metrics: dict[str, float]) -> None:
         self.state.best_epoch, self.state.best_metrics = self.state.epoch, metrics
         if self.fabric.is_global_zero:
             header = {**self.header, "plan": self.plan.model_dump(mode="json"), "metrics": metrics, "epoch": self.state.epoch}
             save_checkpoint(self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header)
+
+    def _calibrate(self) -> Plan:
+        """The plan, with where objects start in the maps of the best weights; their file and score follow it."""
+        weights, plan = self.folder / "best.pt", self.plan
+        if plan.architecture.output_mode != "instances" or not weights.exists():
+            return plan
+        loaded = load_checkpoint(weights)
+        module = build_unet(plan.architecture).to(self.fabric.device)
+        module.load_state_dict(loaded.state_dict)
+        segmenter = UNetSegmenter(module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu")
+        threshold = find_seed_threshold(segmenter, [*self.validation.samples, *self.sampler.samples])
+        if threshold == plan.seed_threshold:
+            return plan
+        text = f"Objects start at a score of {threshold:g} instead of {plan.seed_threshold:g}: more of them are found in the images here."
+        self.report(Message(text=text))
+        decided = Decision(name="seed_threshold", value=threshold, reason=text)
+        plan = plan.model_copy(update={"seed_threshold": threshold, "decisions": (*plan.decisions, decided)})
+        if self.validation.samples:
+            scores = Validation(self.validation.samples, plan).score(module, self.loss, self.fabric.device)
+            self.state.best_metrics = {**self.state.best_metrics, **scores.values}
+            self.report(Metric(epoch=self.state.best_epoch, values=self.state.best_metrics))
+        header = {**loaded.header, "plan": plan.model_dump(mode="json"), "metrics": self.state.best_metrics}
+        save_checkpoint(weights, state_dict=loaded.state_dict, header=header)
+        return plan
 
     def _stop_early(self, end: Exception) -> None:
         """Keep the best so far when cancelled or diverged; without any there is nothing to keep."""

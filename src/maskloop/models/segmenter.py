@@ -105,7 +105,11 @@ class UNetSegmenter:
             mode=architecture.output_mode,
             class_labels={int(label): name for label, name in architecture.class_labels.items()},
             threshold=architecture.threshold,
-            instances=InstanceSettings(typical_diameter_px=self.plan.object_diameter_px, largest_extent_px=self.plan.object_extent_px),
+            instances=InstanceSettings(
+                seed_threshold=self.plan.seed_threshold,
+                typical_diameter_px=self.plan.object_diameter_px,
+                largest_extent_px=self.plan.object_extent_px,
+            ),
         )
 
     @torch.inference_mode()
