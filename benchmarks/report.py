@@ -86,15 +86,22 @@ def accuracy(results: dict[str, Result]) -> str:
         ours, theirs = results.get(f"accuracy_{name}"), results.get(f"nnunet_accuracy_{name}")
         if ours is not None:
             both = [ours] if theirs is None else [ours, theirs]
-            rows.append((name, scores(ours), "not measured" if theirs is None else scores(theirs), minutes(*both), kind.published))
+            beside = ("not measured", "") if theirs is None else (scores(theirs), steps(theirs))
+            rows.append((name, scores(ours), *beside, minutes(*both), kind.published))
     if not rows:
         return NOT_YET
     first = next(result for name, result in results.items() if name.startswith("accuracy_"))
-    return table(("data set", "maskloop", "nnU-Net v2", "minutes", "published"), rows) + "\n" + machine_line(first)
+    return table(("data set", "maskloop", "nnU-Net v2", "its steps", "minutes", "published"), rows) + "\n" + machine_line(first)
 
 
 def scores(result: Result) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in result["scores"].items())
+
+
+def steps(result: Result) -> str:
+    """How far nnU-Net came in its time, with the batches that it planned for a GPU."""
+    planned = result["settings"]["nnunet"]
+    return f"{planned['iterations']} of {planned['batch']} x {' x '.join(map(str, planned['patch']))}"
 
 
 def minutes(*sides: Result) -> str:
