@@ -136,6 +136,7 @@ def test_a_volume_is_halved_along_z_as_its_planes_allow(
     assert plan.patch_size == patch
     (told,) = (decision for decision in plan.decisions if decision.name == "z_strides")
     assert f"{shape[0]} of them" in told.reason
+    assert told.reason.startswith("Planes are" if pixel_um else "The files do not tell")
 
 
 def test_a_patch_that_does_not_fit_the_depth_is_refused_with_one_that_does() -> None:

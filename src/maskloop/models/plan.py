@@ -188,24 +188,26 @@ def _z_strides(architecture: Architecture, data: Fingerprint, fixed: set[str], s
     """Halve Z where its planes are as near to each other as the pixels of that level, and as long as there are enough of them."""
     if architecture.dimensions == 2:
         return architecture
-    apart, planes = _z_spacing(data), data.median_shape[0]
+    known, planes = _z_spacing(data), data.median_shape[0]
+    apart = known or 1.0
     planned: list[int] = []
     left, here = planes, apart
     for _ in range(architecture.depth):
         planned.append(2 if here < FAR_APART and left >= 2 * SMALLEST else 1)
         left, here = left // planned[-1], here / (2 // planned[-1])
     often = planned.count(2)
-    reason = f"Planes are {apart:.1f} times as far apart as pixels, and {planes} of them can be halved {often} time{'s' * (often != 1)}."
+    distance = f"Planes are {known:.1f} times as far apart as pixels" if known else "The files do not tell how far apart planes are"
+    reason = f"{distance}, and {planes} of them can be halved {often} time{'s' * (often != 1)}."
     own = architecture.z_strides if "z_strides" in fixed else None
     # As the record writes it, so that it is known again for what was planned.
     shortest = _changed(architecture, z_strides=planned).z_strides
     return _changed(architecture, z_strides=say.take_of_network("z_strides", own, shortest, reason))
 
 
-def _z_spacing(data: Fingerprint) -> float:
-    """Distance of planes in pixels; 1 where it is not known."""
+def _z_spacing(data: Fingerprint) -> float | None:
+    """Distance of planes in pixels, where it is known."""
     sizes = data.pixel_size_um
-    return sizes["Z"] / min(sizes["Y"], sizes["X"]) if {"Z", "Y", "X"} <= set(sizes) else 1.0
+    return sizes["Z"] / min(sizes["Y"], sizes["X"]) if {"Z", "Y", "X"} <= set(sizes) else None
 
 
 def _patch(architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions) -> tuple[int, ...]:
@@ -232,7 +234,7 @@ def _patch_limits(architecture: Architecture, data: Fingerprint, machine: Machin
         return (plane, plane), f"Covers the median image as far as {plane} px a side, in steps of {architecture.multiple[0]}."
     cube = PATCH_LIMIT_3D[machine.device]
     step = architecture.multiple[0]
-    deep = min(cube / _z_spacing(data) ** (2 / 3), math.ceil(data.median_shape[0] / step) * step)
+    deep = min(cube / (_z_spacing(data) or 1.0) ** (2 / 3), math.ceil(data.median_shape[0] / step) * step)
     side = min(plane, math.sqrt(cube**3 / max(step, deep // step * step)))
     return (deep, side, side), f"At most about as many voxels as {cube} x {cube} x {cube}, and no longer than the median image needs."
 
