@@ -124,6 +124,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
         (("train", "p", "--device", "tpu"), "'tpu' does not fit"),
         (("new", "p", "--mode", "objects"), "'objects' does not fit"),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
+        (("add", "p", "--pixel-size", "0.4"), "'0.4' is no pixel size. Give micrometres along Z, Y and X"),
         (("trian", "p"), "No such command 'trian'"),
         (("predict", "p"), "Missing argument"),
         (("status", "p", "--colour"), "No such option"),
@@ -179,7 +180,8 @@ def test_add_takes_a_table_and_a_label_map(tmp_path: Path, files: Path) -> None:
 def test_add_replaces_the_mask_of_a_pair(project: Path, tmp_path: Path) -> None:
     pair = Project.open(project).dataset.pairs[0].pair_id
     write_labels(tmp_path / "better.tif", np.ones((64, 64), np.uint8), axes="YX")
-    run("add", project, "--replace", pair, "--masks", tmp_path / "better.tif")
+    run("add", project, "--replace", pair, "--masks", tmp_path / "better.tif", "--pixel-size", "2,0.5,0.4")
+    assert Project.open(project).dataset.read_image(pair).pixel_size_um == pytest.approx({"Y": 0.5, "X": 0.4})
     dataset = Project.open(project).dataset
     assert dataset.read_mask(pair).read().min() == 1
     assert len(dataset.get(pair).history) == 1

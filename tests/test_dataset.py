@@ -81,6 +81,19 @@ def test_pixel_size_and_channel_names_are_kept(project):
     assert kept.name == pair.name == "two channels"
 
 
+def test_a_pixel_size_that_a_person_gives_wins_and_is_put_right_later(project):
+    volume = Image(np.arange(8 * 16 * 16, dtype=np.uint16).reshape(8, 16, 16), "ZYX", {"Y": 0.5, "X": 0.5})
+    mask = (volume.read() > 700).astype(np.uint8)
+    pair = project.dataset.accept(volume, mask, pixel_size_um={"Z": 2.0, "X": 0.4})
+    assert project.dataset.read_image(pair).pixel_size_um == pytest.approx({"Z": 2.0, "Y": 0.5, "X": 0.4})
+    assert project.dataset.fingerprint().pixel_size_um == pytest.approx({"Z": 2.0, "Y": 0.5, "X": 0.4})
+    changed = project.dataset.replace(pair.pair_id, pixel_size_um={"Z": 3.0})
+    assert project.dataset.read_image(changed).pixel_size_um["Z"] == pytest.approx(3.0)
+    np.testing.assert_array_equal(project.dataset.read_mask(changed).read(), mask)
+    with pytest.raises(UsageError, match="Z 0"):
+        project.dataset.replace(pair.pair_id, pixel_size_um={"Z": 0.0})
+
+
 def test_pairs_are_accepted_from_files(project, tmp_path):
     write_image(tmp_path / "a.tif", Image(noise(), "YX"))
     write_labels(tmp_path / "a_mask.png", (noise() > 99).astype(np.uint8), axes="YX")

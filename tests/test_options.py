@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from maskloop.errors import UsageError
 from maskloop.images.masks import MaskRule
 from maskloop.models.base import Recipe
-from maskloop.options import field_reader, mask_rule, read_duration, read_label_map, read_names, read_normalization, read_selection
+from maskloop.options import (
+    field_reader,
+    mask_rule,
+    read_duration,
+    read_label_map,
+    read_names,
+    read_normalization,
+    read_pixel_size,
+    read_selection,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,17 @@ def test_a_label_map_is_read_as_it_was_written(label_map: dict[int, int]) -> Non
 def test_a_label_map_that_is_not_clear_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         read_label_map(text)
+
+
+def test_a_pixel_size_is_that_of_zyx_or_of_yx() -> None:
+    assert read_pixel_size("1.5, 0.4,0.4") == {"Z": 1.5, "Y": 0.4, "X": 0.4}
+    assert read_pixel_size("0.65,0.65") == {"Y": 0.65, "X": 0.65}
+
+
+@pytest.mark.parametrize("text", ["", "1", "0,1,1", "-1,1", "1,2,3,4", "a,b", "nan,1", "inf,1"])
+def test_what_is_no_pixel_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"1\.5,0\.4,0\.4"):
+        read_pixel_size(text)
 
 
 def test_names_are_trimmed_and_an_empty_one_is_refused() -> None:

@@ -20,6 +20,7 @@ from maskloop.options import (
     read_label_map,
     read_names,
     read_normalization,
+    read_pixel_size,
     read_selection,
     takes,
 )
@@ -151,6 +152,9 @@ def add(
         Path | None, typer.Option(metavar="TABLE.CSV", help="A table with the columns image and mask, in the place of two folders.")
     ] = None,
     axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the images where the files do not tell, such as ZYX.")] = None,
+    pixel_size: Annotated[
+        Any, typer.Option(metavar="Z,Y,X", parser=parser(read_pixel_size), help="Micrometres per pixel, where the files do not tell.")
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(
@@ -171,7 +175,7 @@ def add(
 
     report = add_pairs(
         Project.open(folder), images, masks, mask_suffix=mask_suffix, table=pairs, axes=axes, group_by=group, replace=replace,
-        dry_run=dry_run, rule=mask_rule(rule), allow_empty=bool(rule.get("allow_empty")),
+        dry_run=dry_run, rule=mask_rule(rule), allow_empty=bool(rule.get("allow_empty")), pixel_size_um=pixel_size,
     )  # fmt: skip
     answer(report, json, show.show_import)
     finish(ok=not report.refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, NoneType
@@ -25,6 +26,7 @@ __all__ = [
     "read_label_map",
     "read_names",
     "read_normalization",
+    "read_pixel_size",
     "read_selection",
     "takes",
 ]
@@ -53,6 +55,23 @@ def read_duration(text: str) -> float:
     if total <= 0:
         raise UsageError(f"'{text}' is no time at all.", "Write a duration above zero, such as 90s, 10m or 1h30m.")
     return total
+
+
+def read_pixel_size(text: str) -> dict[str, float]:
+    """Micrometres along Z, Y and X out of 1.5,0.4,0.4, or along Y and X out of two numbers.
+
+    Raises
+    ------
+    UsageError
+        If these are not two or three numbers above zero.
+    """
+    try:
+        sizes = [float(part) for part in text.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (2, 3) or not all(0 < size < math.inf for size in sizes):
+        raise UsageError(f"'{text}' is no pixel size.", "Give micrometres along Z, Y and X, such as 1.5,0.4,0.4 (planes: 0.4,0.4).")
+    return dict(zip("ZYX"[-len(sizes) :], sizes, strict=True))
 
 
 def read_names(text: str) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ def add_pairs(
     dry_run: bool = False,
     rule: MaskRule | None = None,
     allow_empty: bool = False,
+    pixel_size_um: Mapping[str, float] | None = None,
     report: Report = silent,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
@@ -80,6 +81,7 @@ def add_pairs(
             rule=rule,
             group_by=group_by,
             allow_empty=allow_empty,
+            pixel_size_um=pixel_size_um,
             report=report,
             is_cancelled=is_cancelled,
         )
@@ -87,7 +89,9 @@ def add_pairs(
         raise UsageError(
             "--replace takes one file in the place of another.", "Give it with --masks FILE alone (and --images FILE, --axes)."
         )
-    pair = project.dataset.replace(replace, image=images, mask=masks, axes=axes, rule=rule, allow_empty=allow_empty)
+    pair = project.dataset.replace(
+        replace, image=images, mask=masks, axes=axes, rule=rule, allow_empty=allow_empty, pixel_size_um=pixel_size_um
+    )
     return ImportReport(
         dry_run=False, accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),), refused=()
     )

@@ -75,6 +75,7 @@ class Dataset:
         group: str | None = None,
         split: Side | None = None,
         allow_empty: bool = False,
+        pixel_size_um: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
         """Take an image and its mask into the project; when this returns, they are safe on the disk.
@@ -99,6 +100,9 @@ class Dataset:
             Keep it (and its group) for training or for validation.
         allow_empty
             There is nothing to segment on this image, and that is meant.
+        pixel_size_um
+            Micrometres along Z, Y, X, such as ``{"Z": 1.5, "Y": 0.4, "X": 0.4}``; wins over what the image says. Volumes are
+            trained on as the distance of their planes allows.
         metadata
             Facts to keep with the pair.
 
@@ -111,7 +115,8 @@ class Dataset:
         ProjectError
             If they could not be written; the project is then as it was.
         """
-        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=self._rule(rule, allow_empty=allow_empty), name=name)
+        chosen = self._rule(rule, allow_empty=allow_empty)
+        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name, pixel_size_um=pixel_size_um)
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
@@ -219,6 +224,7 @@ class Dataset:
         axes: str | None = None,
         rule: MaskRule | None = None,
         allow_empty: bool = False,
+        pixel_size_um: Mapping[str, float] | None = None,
         source: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
@@ -230,7 +236,7 @@ class Dataset:
         ----------
         pair_id
             Of the pair to correct.
-        mask, image, axes, rule, allow_empty
+        mask, image, axes, rule, allow_empty, pixel_size_um
             As for `accept`; what is not given stays as it is.
         source
             Where the new one comes from; by default as before.
@@ -244,7 +250,7 @@ class Dataset:
         AxesError, ImageError, MaskError
             As `accept`.
         """
-        if mask is None and image is None:
+        if mask is None and image is None and not pixel_size_um:
             raise UsageError("Neither a mask nor an image was given.", "Give the corrected mask: replace(pair_id, mask=...).")
         old = self.get(pair_id)
         candidate = examine(
@@ -254,6 +260,7 @@ class Dataset:
             axes=axes,
             rule=self._rule(rule, allow_empty=allow_empty or (mask is None and bool(old.mask_preparation.get("is_empty")))),
             name=old.name,
+            pixel_size_um=pixel_size_um,
         )
         with self._project.writing("replace a pair"), self._undo_files() as written:
             old = self.get(pair_id)
@@ -411,6 +418,7 @@ class Dataset:
         rule: MaskRule | None = None,
         group_by: str | None = None,
         allow_empty: bool = False,
+        pixel_size_um: Mapping[str, float] | None = None,
         report: Report = silent,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> ImportReport:
@@ -425,6 +433,7 @@ class Dataset:
             rule=rule,
             group_by=group_by,
             allow_empty=allow_empty,
+            pixel_size_um=pixel_size_um,
             report=report,
             is_cancelled=is_cancelled,
         )
@@ -438,10 +447,11 @@ class Dataset:
         rule: MaskRule | None = None,
         name: str | None = None,
         allow_empty: bool = False,
+        pixel_size_um: Mapping[str, float] | None = None,
     ) -> Candidate:
         """Check a pair as `accept` does, pixels already here included, and write nothing."""
         chosen = self._rule(rule, allow_empty=allow_empty)
-        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name)
+        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name, pixel_size_um=pixel_size_um)
         self._refuse_known(self._file.read(), candidate)
         return candidate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ def import_pairs(
     rule: MaskRule | None = None,
     group_by: str | None = None,
     allow_empty: bool = False,
+    pixel_size_um: Mapping[str, float] | None = None,
     report: Report = silent,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
@@ -87,6 +88,8 @@ def import_pairs(
         folder), ``"file"`` (each file by itself), or a regular expression whose first bracket finds the group in the name.
     allow_empty
         Images without anything to segment are meant.
+    pixel_size_um
+        Of all images, micrometres along Z, Y, X; wins over what the files say.
     report
         Told of each file before it is read.
     is_cancelled
@@ -109,7 +112,9 @@ def import_pairs(
         report(Progress(stage=entry.image.name, done=number, total=len(table.matched), unit="pairs"))
         row = Imported(image=str(entry.image), mask=str(entry.mask))
         try:
-            candidate = dataset.examine(entry.image, entry.mask, axes=entry.axes or axes, rule=rule, allow_empty=allow_empty)
+            candidate = dataset.examine(
+                entry.image, entry.mask, axes=entry.axes or axes, rule=rule, allow_empty=allow_empty, pixel_size_um=pixel_size_um
+            )
             group = entry.group or _group(entry.image, naming)
             batch.add(Offer(candidate, "imported_pair", group, metadata={"image_file": row.image, "mask_file": row.mask}), row)
         except ProjectError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop.errors import AxesError
+from maskloop.errors import AxesError, UsageError
 from maskloop.images.axes import CANONICAL, parse_axes
 from maskloop.images.fingerprint import PairFingerprint
 from maskloop.images.image import Image
@@ -37,7 +38,14 @@ class Candidate:
 
 
 def examine(
-    image: Pixels, mask: Pixels, architecture: Mapping[str, Any], *, axes: str | None, rule: MaskRule | None, name: str | None
+    image: Pixels,
+    mask: Pixels,
+    architecture: Mapping[str, Any],
+    *,
+    axes: str | None,
+    rule: MaskRule | None,
+    name: str | None,
+    pixel_size_um: Mapping[str, float] | None = None,
 ) -> Candidate:
     """Check that image and mask belong together, prepare the mask and measure both.
 
@@ -53,15 +61,19 @@ def examine(
         What the labels mean; by default what fits the output mode.
     name
         What to call the pair; by default the name of the image.
+    pixel_size_um
+        Micrometres along Z, Y, X; wins over what the image says.
 
     Raises
     ------
     AxesError, ImageError, MaskError
         If they cannot be read, do not fit each other, or the mask cannot be prepared.
+    UsageError
+        If a pixel size is not above zero.
     """
     taken = take_image(image, axes=axes, name=name or "image")
     # Everything below needs the pixels: read them once.
-    whole = Image(taken.read(), taken.axes, taken.pixel_size_um, taken.channel_names, taken.name)
+    whole = Image(taken.read(), taken.axes, _pixel_size(taken, pixel_size_um or {}), taken.channel_names, taken.name)
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
     mode = str(architecture.get("output_mode", "binary"))
@@ -72,6 +84,13 @@ def examine(
     digest, look, facts = measure(whole, labels.read(), instances=mode == "instances")
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
     return Candidate(whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts)
+
+
+def _pixel_size(image: Image, given: Mapping[str, float]) -> dict[str, float]:
+    """What the image says of its pixel size, and what the person says of its axes."""
+    if wrong := [f"{axis} {size:g}" for axis, size in given.items() if axis not in "ZYX" or not 0 < size < math.inf]:
+        raise UsageError(f"'{', '.join(wrong)}' is no pixel size.", "Give micrometres above zero along Z, Y and X.")
+    return {**image.pixel_size_um, **{axis: float(size) for axis, size in given.items() if axis in image.axes}}
 
 
 def _without_ending(name: str) -> str:
