@@ -109,9 +109,8 @@ def test_the_plan_is_shown_with_its_reasons(planned: Planned) -> None:
     part = planned.part
     assert part.start_options == [("scratch", "From scratch")]
     assert part.compatibility == "A new network, fitted to your images."
-    longest, rest = part.foreseen.split(". ")
-    assert longest.startswith("At most about ")
-    assert rest == "Learns from 2, scored on 1 other"
+    assert part.foreseen == "Learns from 2, scored on 1 other"
+    assert part.time_options[0][1].startswith("As long as planned, at most about ")
     assert row(part, "patch_size")[:2] == ("64 x 64", "planned")
     assert "median image" in row(part, "patch_size")[2]
     assert not planned.failures
@@ -155,11 +154,15 @@ def test_a_value_that_does_not_fit_says_why_and_can_be_given_back(planned: Plann
 
 def test_a_time_budget_is_offered_and_planned_for(planned: Planned) -> None:
     part = planned.part
-    assert part.time_options[:2] == [(None, "As long as planned"), (60.0, "After 1 min")]
+    first, second = part.time_options[:2]
+    assert first[0] is None
+    assert first[1].startswith("As long as planned, at most about ")
+    assert second == (60.0, "After 1 min")
     part.set_choice("time_s", 120.0)
     assert (120.0, "After 2 min") in part.time_options
     planned.plan()
     assert "the clock ends the training" in row(part, "epochs")[2]
+    assert part.time_options[0] == (None, "As long as planned")
 
 
 def test_normalization_and_augmentation_are_edited_as_forms(planned: Planned) -> None:
@@ -182,7 +185,7 @@ def test_normalization_and_augmentation_are_edited_as_forms(planned: Planned) ->
     )
     part.type_choice("validation_share", "50 %")
     planned.plan()
-    assert part.foreseen.endswith("Learns from 1, scored on 2 others")
+    assert part.foreseen == "Learns from 1, scored on 2 others"
 
 
 def test_a_setting_of_the_project_is_named_as_such_and_given_back(planned: Planned) -> None:

@@ -205,7 +205,10 @@ class TrainingPart:
     def time_options(self) -> list[tuple[float | None, str]]:
         """How long it may train, and what that is called."""
         usual = TIMES_S if self.time_s is None or self.time_s in TIMES_S else sorted([*TIMES_S, self.time_s])
-        return [(None, "As long as planned"), *((seconds, f"After {time_in_words(seconds)}") for seconds in usual)]
+        plan = None if self.proposal is None else self.proposal.plan
+        open_end = plan.estimated_s if plan is not None and plan.time_s is None else None
+        planned = f"As long as planned, at most about {time_in_words(open_end)}" if open_end else "As long as planned"
+        return [(None, planned), *((seconds, f"After {time_in_words(seconds)}") for seconds in usual)]
 
     @property
     def recipe(self) -> Recipe:
@@ -264,15 +267,13 @@ class TrainingPart:
 
     @property
     def foreseen(self) -> str:
-        """How many pairs are learned from, how long it may take, and how many the score comes from, or why there is none."""
+        """How many pairs are learned from, and how many the score comes from, or why there is none."""
         made = self.proposal
         if made is None or made.plan is None:
             return ""
-        open_end = made.plan.time_s is None and made.plan.estimated_s
-        words = f"At most about {time_in_words(open_end)}. " if open_end else ""
         if not made.validation_count:
-            return f"{words}Learns from {made.training_count}. {made.split_reason}"
-        return f"{words}Learns from {made.training_count}, scored on {made.validation_count} other{'s' * (made.validation_count != 1)}"
+            return f"Learns from {made.training_count}. {made.split_reason}"
+        return f"Learns from {made.training_count}, scored on {made.validation_count} other{'s' * (made.validation_count != 1)}"
 
     @property
     def plan_words(self) -> str:

@@ -217,6 +217,7 @@ class TrainTab(QWidget):
         if not self.isVisible():
             return  # drawn when the tab is opened: a large project tells often
         part = self.part
+        _fill(self.time, part.time_options, part.time_s)  # it says how long the plan takes
         self.table.show_rows(part.rows)
         self.compatibility.setText(part.compatibility)
         self.foreseen.setText(part.foreseen)
