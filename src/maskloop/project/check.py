@@ -11,8 +11,8 @@ from pydantic import Field
 from maskloop.errors import Cancelled, MaskloopError
 from maskloop.events import Progress, Report, silent
 from maskloop.project import layout
-from maskloop.project.dataset import pair_files
 from maskloop.project.layout import Pair
+from maskloop.project.pairs import pair_files
 from maskloop.project.store import file_sha256
 from maskloop.records import Record
 

@@ -15,7 +15,8 @@ from maskloop.images.masks import MaskRule, default_rule
 from maskloop.project import layout
 from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
-from maskloop.project.layout import Manifest, Pair, PairVersion
+from maskloop.project.layout import Manifest, Pair
+from maskloop.project.pairs import ever_used, facts_of, pair_files, sided, version_of
 from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
 from maskloop.records import jsonable
@@ -173,7 +174,7 @@ class Dataset:
             split=split,
             metadata=jsonable(dict(offer.metadata or {})),
             **files,
-            **_facts(candidate),
+            **facts_of(candidate),
         )
         return changed(manifest, next_pair=manifest.next_pair + 1, pairs=(*merged, pair)), pair
 
@@ -266,12 +267,12 @@ class Dataset:
             old = self.get(pair_id)
             self._refuse_known(self._file.read(), candidate, but=pair_id)
             files = self._write_files(candidate, self._free_stem(pair_id, len(old.history)), written)
-            facts = _facts(candidate)
+            facts = facts_of(candidate)
             if mask is None:
                 facts["mask_preparation"] = old.mask_preparation
             facts |= {"source": source or old.source, "metadata": {**old.metadata, **jsonable(dict(metadata or {}))}}
             return self._change_one(
-                "replace a pair", pair_id, **files, **facts, state="active", used_in_checkpoints=(), history=(*old.history, _version(old))
+                "replace a pair", pair_id, **files, **facts, state="active", used_in_checkpoints=(), history=(*old.history, version_of(old))
             )
 
     def _free_stem(self, pair_id: str, versions: int) -> str:
@@ -351,7 +352,7 @@ class Dataset:
         with self._project.writing("keep a pair for validation"):
             group = self.get(pair_id).group
             for pair in self.all_pairs:
-                if pair.group == group and pair.split == "training" and (used := _ever_used(pair)):
+                if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
                     raise UsageError(
                         f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}' of this group, so '{group}' cannot validate.",
                         "Choose a pair of another group, or accept a new image.",
@@ -384,7 +385,7 @@ class Dataset:
             groups: dict[str, Side] = {}
             for side, ids in (("validation", split.validation), ("training", split.training)):
                 groups |= {self.get(pair_id).group: side for pair_id in ids}  # type: ignore[misc]
-            self.change("split the dataset", lambda pair: _sided(pair, groups))
+            self.change("split the dataset", lambda pair: sided(pair, groups))
             return split
 
     def fingerprint(self, pairs: Sequence[Pair] | None = None) -> Fingerprint:
@@ -454,51 +455,3 @@ class Dataset:
         candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name, pixel_size_um=pixel_size_um)
         self._refuse_known(self._file.read(), candidate)
         return candidate
-
-
-def pair_files(pair: Pair) -> list[str]:
-    """All files of a pair, those of its former versions too."""
-    versions = [path for version in pair.history for path in (version.image_path, version.mask_path)]
-    return list(dict.fromkeys([pair.image_path, pair.mask_path, *versions]))
-
-
-def _facts(candidate: Candidate) -> dict[str, Any]:
-    preparation = candidate.prepared.preparation
-    return {
-        "axes": candidate.image.axes,
-        "shape": candidate.image.shape,
-        "mask_axes": candidate.labels.axes,
-        "mask_shape": candidate.labels.shape,
-        "pixels_sha256": candidate.pixels_sha256,
-        "perceptual_hash": candidate.perceptual_hash,
-        "fingerprint": candidate.fingerprint,
-        "mask_preparation": {
-            "target_class_name": preparation.target_class_name,
-            **preparation.model_dump(mode="json", exclude_defaults=True),
-        },
-    }
-
-
-def _version(pair: Pair) -> PairVersion:
-    kept = (
-        "image_path",
-        "mask_path",
-        "image_sha256",
-        "mask_sha256",
-        "pixels_sha256",
-        "mask_preparation",
-        "fingerprint",
-        "used_in_checkpoints",
-        "source",
-        "metadata",
-    )
-    return PairVersion(replaced_at=layout.now(), **{name: getattr(pair, name) for name in kept})
-
-
-def _ever_used(pair: Pair) -> list[str]:
-    return [*pair.used_in_checkpoints, *(used for version in pair.history for used in version.used_in_checkpoints)]
-
-
-def _sided(pair: Pair, groups: Mapping[str, Side]) -> Pair:
-    side = groups.get(pair.group)
-    return pair if side is None or pair.split == side else changed(pair, split=side)

@@ -103,7 +103,7 @@ def _whole_entries(broken: Path | None, path: str) -> list[Record]:
         try:
             entries.append(kind.model_validate_json(line.rstrip(b",\r ")))
         except ValidationError:
-            continue
+            continue  # the line that broke the file; the whole ones are what is looked for
     return entries
 
 

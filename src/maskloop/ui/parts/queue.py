@@ -239,5 +239,5 @@ def _open_somehow(path: Path) -> Image:
             try:
                 return open_image(path, axes="".join(letters) + "YX")
             except AxesError:
-                continue
+                continue  # the next letters may fit
     return open_image(path)
