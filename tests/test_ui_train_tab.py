@@ -63,6 +63,18 @@ def test_without_pairs_the_button_says_why(window: TabWindow, tmp_path: Path) ->
     assert not tab.train_button.isEnabled()
 
 
+def test_how_long_the_plan_takes_is_told_in_a_list_that_stays_open(window: TabWindow, folder: Path) -> None:
+    tab = window.tab
+    begun: list[int] = []
+    tab.time.model().rowsRemoved.connect(lambda *_: begun.append(1))
+    window.open(folder)
+    tab.time.showPopup()
+    window.until(lambda: tab.time.itemText(0).startswith("As long as planned, at most about "))
+    assert tab.time.view().isVisible()
+    assert not begun
+    tab.time.hidePopup()
+
+
 def test_a_value_is_typed_over_and_given_back_with_the_mouse(window: TabWindow, folder: Path) -> None:
     window.open(folder)
     tab = window.tab

@@ -294,12 +294,14 @@ class TrainTab(QWidget):
 
 
 def _fill(combo: QComboBox, options: Sequence[tuple[Any, str]], chosen: Any) -> None:
-    """Show options; a list that is open is left alone when nothing changed."""
-    shown = [(combo.itemData(index), combo.itemText(index)) for index in range(combo.count())]
-    if shown != list(options):
+    """Show options; a list that is open is left alone when the same can be chosen, called otherwise or not."""
+    if [combo.itemData(index) for index in range(combo.count())] != [value for value, _ in options]:
         combo.clear()
         for value, words in options:
             combo.addItem(words, value)
+    for index, (_, words) in enumerate(options):
+        if combo.itemText(index) != words:
+            combo.setItemText(index, words)
     combo.setCurrentIndex([value for value, _ in options].index(chosen))
     combo.setToolTip(combo.currentText())
 
