@@ -117,7 +117,7 @@ def walk(place: Path, pictures: Path) -> None:
 
     dock.tabs.setCurrentWidget(dock.train)
     session.training.set_choice("time_s", TRAIN_S)
-    step.until(lambda: dock.train.train_button.isEnabled())
+    step.until(lambda: dock.train.train_button.isEnabled() and session.training.proposal is not None and not session.training.is_planning)
     step.picture("window_3_plan")
     dock.train.train()
     step.until(lambda: session.training.preview is not None and len(session.training.story.history) > 2)
