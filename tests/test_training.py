@@ -223,6 +223,19 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(tmp
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_a_training_is_not_lost_when_the_memory_ends_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> float:
+        raise MemoryError
+
+    monkeypatch.setattr(loop, "find_seed_threshold", fail)
+    plan, samples = small_plan("instances", epochs=1)
+    listener = Listener()
+    result = trained(plan, samples, tmp_path, report=listener)
+    assert result.weights.exists()
+    assert result.plan == plan
+    assert "left at a score of 0.4" in listener.of(Message)[-1].text
+
+
 def test_while_nothing_is_found_the_lower_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter((3.0, 1.0, 2.0))
     nothing = np.zeros((8, 8), np.float32)

@@ -302,7 +302,15 @@ class _Training:
         module = build_unet(plan.architecture).to(self.fabric.device)
         module.load_state_dict(loaded.state_dict)
         segmenter = UNetSegmenter(module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu")
-        threshold = find_seed_threshold(segmenter, [*self.validation.samples, *self.sampler.samples])
+        try:
+            threshold = find_seed_threshold(segmenter, [*self.validation.samples, *self.sampler.samples])
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            # A training of hours must not be lost to this.
+            words = f"The memory did not suffice to look where objects start: it is left at a score of {plan.seed_threshold:g}."
+            self.report(Message(level="warning", text=words))
+            return plan
         if threshold == plan.seed_threshold:
             return plan
         text = f"Objects start at a score of {threshold:g} instead of {plan.seed_threshold:g}: more of them are found in the images here."
