@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from maskloop.errors import IncompatibleWeights, NotFound, ProjectError, UnsafeFile
+from maskloop import Project
+from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, ProjectError, UnsafeFile
+from maskloop.jobs.imports import import_weights
 from maskloop.models.base import Architecture
 from maskloop.models.compatibility import COMPARED, compare_architectures, require_compatible
 from maskloop.models.unet import build_unet
@@ -289,6 +291,15 @@ def test_the_architecture_can_be_read_off_our_own_weights(preset: str, changes: 
     assert read == {name: getattr(architecture, name) for name in read}
     assert len(read) == 7 + ("z_strides" in read)
     assert ("z_strides" in read) == (architecture.spatial_dims == "3d" and architecture.upsampling == "transpose")
+
+
+def test_what_is_read_off_foreign_weights_is_no_traceback(tmp_path: Path) -> None:
+    deep = {f"encoder.{level}.convs.0.conv.weight": torch.zeros(2, 1, 3, 3, 3) for level in range(9)}
+    ups = {f"ups.{level}.weight": torch.zeros(2, 2, 3, 2, 2) for level in range(9)}
+    project = Project.create(tmp_path / "p", mode="binary")
+    torch.save({**deep, **ups, "head.weight": torch.zeros(1, 2, 1, 1, 1)}, tmp_path / "w.pt")
+    with pytest.raises(MaskloopError):
+        import_weights(project, tmp_path / "w.pt", architecture={})
 
 
 OTHERS: dict[str, dict[str, Any]] = {

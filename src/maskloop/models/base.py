@@ -11,12 +11,19 @@ from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
 
-__all__ = ["Architecture", "Augmentation", "Decision", "OutputMode", "Plan", "Precision", "Recipe"]
+__all__ = ["Architecture", "Augmentation", "Decision", "OutputMode", "Plan", "Precision", "Recipe", "shortest_strides"]
 
 OutputMode = Literal["binary", "multiclass", "instances"]
 Precision = Literal["bf16", "fp16", "fp32"]
 INSTANCE_CHANNELS = 3
 """Foreground, nearness to the centre, distance to the boundary."""
+
+
+def shortest_strides(strides: tuple[int, ...]) -> tuple[int, ...]:
+    """One way to write `Architecture.z_strides`, so that two descriptions can be compared: without the 2s at the end."""
+    while strides and strides[-1] == 2:
+        strides = strides[:-1]
+    return strides
 
 
 class Architecture(Record):
@@ -49,11 +56,8 @@ class Architecture(Record):
     @field_validator("z_strides")
     @classmethod
     def _shortest(cls, strides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        """One way to write each network, so that two descriptions can be compared; the halvings of a network may be changed alone."""
-        kept = strides[: info.data.get("depth", 0)] if info.data.get("spatial_dims") == "3d" else ()
-        while kept and kept[-1] == 2:
-            kept = kept[:-1]
-        return kept
+        """What the network has no halving for is left out: its depth and dimensions may be changed alone."""
+        return shortest_strides(strides[: info.data.get("depth", 0)]) if info.data.get("spatial_dims") == "3d" else ()
 
     @model_validator(mode="before")
     @classmethod

@@ -313,7 +313,7 @@ class _Training:
             return plan
         if threshold == plan.seed_threshold:
             return plan
-        text = f"Objects start at a score of {threshold:g} instead of {plan.seed_threshold:g}: more of them are found in the images here."
+        text = f"Objects start at a score of {threshold:g} instead of {plan.seed_threshold:g}: they are told apart better so."
         self.report(Message(text=text))
         decided = Decision(name="seed_threshold", value=threshold, reason=text)
         plan = plan.model_copy(update={"seed_threshold": threshold, "decisions": (*plan.decisions, decided)})

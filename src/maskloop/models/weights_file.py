@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
-from maskloop.models.base import Architecture
+from maskloop.models.base import shortest_strides
 from maskloop.records import jsonable, write_bytes
 
 __all__ = ["LoadedCheckpoint", "architecture_of", "fit_weights", "load_checkpoint", "read_weights", "save_checkpoint"]
@@ -341,10 +341,8 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 def _along_z(state_dict: Mapping[str, Tensor], depth: int) -> dict[str, Any]:
     """The strides along Z, which transposed convolutions tell by their kernels and interpolation does not."""
     ups = [state_dict.get(f"ups.{level}.weight") for level in reversed(range(depth))]
-    strides = [up.shape[2] for up in ups if up is not None and up.ndim == 5]
-    if not strides or not set(strides) <= {1, 2}:
-        return {}
-    return {"z_strides": Architecture(spatial_dims="3d", depth=depth, z_strides=tuple(strides)).z_strides}
+    strides = tuple(up.shape[2] for up in ups if up is not None and up.ndim == 5)
+    return {"z_strides": shortest_strides(strides)} if strides else {}
 
 
 def _block_kind(state_dict: Mapping[str, Tensor]) -> str:
