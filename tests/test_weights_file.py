@@ -293,9 +293,10 @@ def test_the_architecture_can_be_read_off_our_own_weights(preset: str, changes: 
     assert ("z_strides" in read) == (architecture.spatial_dims == "3d" and architecture.upsampling == "transpose")
 
 
-def test_what_is_read_off_foreign_weights_is_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [2, 3])
+def test_what_is_read_off_foreign_weights_is_no_traceback(tmp_path: Path, stride: int) -> None:
     deep = {f"encoder.{level}.convs.0.conv.weight": torch.zeros(2, 1, 3, 3, 3) for level in range(9)}
-    ups = {f"ups.{level}.weight": torch.zeros(2, 2, 3, 2, 2) for level in range(9)}
+    ups = {f"ups.{level}.weight": torch.zeros(2, 2, stride, 2, 2) for level in range(9)}
     project = Project.create(tmp_path / "p", mode="binary")
     torch.save({**deep, **ups, "head.weight": torch.zeros(1, 2, 1, 1, 1)}, tmp_path / "w.pt")
     with pytest.raises(MaskloopError):
