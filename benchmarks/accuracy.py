@@ -1,7 +1,8 @@
 """Accuracy on real images within a fixed time: what a person gets who creates a project, accepts the pairs, trains, predicts.
 
-The split by group is fixed in datasets.py; the held-out images are measured once, after the training.
-Everything else is maskloop's default. A minute is one for which all cores worked for the training (side_by_side.core_s).
+The split by group is fixed in datasets.py; the held-out images are measured once, after the
+training. Everything else is maskloop's default. A minute is one for which all cores worked for the
+training (side_by_side.core_s).
 """
 
 from __future__ import annotations
@@ -26,12 +27,19 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     kind, split = DATASETS[name], find_split(arguments.data, name)
     if arguments.quick:
         split.training[4:], split.test[1:] = [], []
-    with tempfile.TemporaryDirectory() as folder, Project.create(Path(folder) / name, mode=kind.mode, classes=kind.classes) as project:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Project.create(Path(folder) / name, mode=kind.mode, classes=kind.classes) as project,
+    ):
         for picture in split.training:
-            project.dataset.accept(read_picture(name, picture), picture.mask, name=picture.name, group=picture.group)
+            project.dataset.accept(
+                read_picture(name, picture), picture.mask, name=picture.name, group=picture.group
+            )
         loop.time = validation.time = SimpleNamespace(monotonic=side_by_side.core_s)  # type: ignore[attr-defined]
         begin = side_by_side.core_s()
-        checkpoint = project.train(start="scratch", time_s=60 * arguments.minutes, seed=arguments.seed, device="cpu")
+        checkpoint = project.train(
+            start="scratch", time_s=60 * arguments.minutes, seed=arguments.seed, device="cpu"
+        )
         trained_s = side_by_side.core_s() - begin
         segmenter = project.segmenter(device="cpu")
         begin = time.perf_counter()
@@ -58,7 +66,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "prediction_s": predicted_s,
         "validation": checkpoint.benchmark_summary,
         "metrics": checkpoint.metrics,
-        "plan": {key: checkpoint.plan[key] for key in ("patch_size", "batch_size", "epochs", "precision")},
+        "plan": {
+            key: checkpoint.plan[key] for key in ("patch_size", "batch_size", "epochs", "precision")
+        },
         "base_channels": checkpoint.architecture["base_channels"],
         "depth": checkpoint.architecture["depth"],
         "patches": checkpoint.number_of_patches,
@@ -70,7 +80,11 @@ def main() -> None:
     parser.add_argument("--dataset", choices=[*DATASETS, "all"], default="all")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pictures", action="store_true", help="also draw the first held-out image into results/pictures")
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="also draw the first held-out image into results/pictures",
+    )
     arguments = parser.parse_args()
     for name in DATASETS if arguments.dataset == "all" else (arguments.dataset,):
         on = side_by_side.machine()

@@ -1,7 +1,7 @@
 """How long a person waits: `maskloop predict` of one 1024 x 1024 in a fresh process, and `import maskloop`.
 
-The prediction is the whole command, from the start of Python to its end, with a standard U-Net (base 32).
-The import is timed in turn with a Python that does nothing, whose time is taken off.
+The prediction is the whole command, from the start of Python to its end, with a standard U-Net
+(base 32). The import is timed in turn with a Python that does nothing, whose time is taken off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ IMPORT_ROUNDS = 11
 
 
 def run(command: Sequence[str | Path]) -> float:
-    return side_by_side.seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    return side_by_side.seconds(
+        lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    )
 
 
 def main() -> None:
@@ -30,9 +32,12 @@ def main() -> None:
         folder = Path(name)
         make_image(folder / "field.tif", 256 if arguments.quick else 1024)
         make_project(folder / "project", "binary", epochs=2 if arguments.quick else 10)
-        # The first run reads Python's libraries from the disk, later ones from memory; both are told.
+        # The first run reads Python's libraries from the disk, later ones from memory; both are
+        # told.
         command = predict_command(folder / "project", folder / "field.tif", folder / "labels")
-        predictions = [run([*command[:-1], f"{command[-1]}_{number}"]) for number in range(arguments.rounds)]
+        predictions = [
+            run([*command[:-1], f"{command[-1]}_{number}"]) for number in range(arguments.rounds)
+        ]
     starts = side_by_side.in_turn(
         {
             "python -c pass": lambda: run([sys.executable, "-c", "pass"]),
@@ -42,12 +47,24 @@ def main() -> None:
     )
     pairs = zip(starts["python -c 'import maskloop'"], starts["python -c pass"], strict=True)
     imports = [both - start for both, start in pairs]
-    found = side_by_side.sides({"maskloop predict": predictions, "import maskloop": imports, **starts}, "s")
+    found = side_by_side.sides(
+        {"maskloop predict": predictions, "import maskloop": imports, **starts}, "s"
+    )
     claims = [
-        side_by_side.claim("maskloop predict of one 1024 x 1024, slowest run", max(predictions), 6.0, at_most=True, unit="s"),
-        side_by_side.claim("import maskloop, median", statistics.median(imports), 0.3, at_most=True, unit="s"),
+        side_by_side.claim(
+            "maskloop predict of one 1024 x 1024, slowest run",
+            max(predictions),
+            6.0,
+            at_most=True,
+            unit="s",
+        ),
+        side_by_side.claim(
+            "import maskloop, median", statistics.median(imports), 0.3, at_most=True, unit="s"
+        ),
     ]
-    side_by_side.write("cold", arguments, {"settings": {}, "sides": found, "claims": claims}, started_on=on)
+    side_by_side.write(
+        "cold", arguments, {"settings": {}, "sides": found, "claims": claims}, started_on=on
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ class Picture:
     image: Path
     mask: Path
     group: str | None
-    """What it belongs to, where the data's own README tells it; else maskloop finds groups itself."""
+    """What it belongs to, where the data's own README tells it; else maskloop finds groups
+    itself.
+    """
 
     @property
     def name(self) -> str:
@@ -146,9 +148,12 @@ def find_split(data: Path, name: str) -> Split:
     kind = DATASETS[name]
     paths = sorted((data / name / "images").glob(f"{kind.prefix}*.tif"))
     held_out = kind.is_test([path.stem for path in paths])
-    pictures = [Picture(path, data / name / "masks" / path.name, kind.group(path.stem)) for path in paths]
+    pictures = [
+        Picture(path, data / name / "masks" / path.name, kind.group(path.stem)) for path in paths
+    ]
     return Split(
-        [picture for picture in pictures if picture.name not in held_out], [picture for picture in pictures if picture.name in held_out]
+        [picture for picture in pictures if picture.name not in held_out],
+        [picture for picture in pictures if picture.name in held_out],
     )
 
 

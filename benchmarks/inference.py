@@ -1,7 +1,8 @@
 """Whole images of 1024 x 1024 to labels: our `segment` against the tile loop that a user would write in plain PyTorch.
 
-The same briefly trained standard U-Net (base 32) and the same normalisation on both sides, from pixels to labels. Theirs: fp32, `no_grad`,
-tiles of 256 x 256 that overlap by 64, one at a time, averaged. Ours: once as it comes, and once with the same tiles.
+The same briefly trained standard U-Net (base 32) and the same normalisation on both sides, from
+pixels to labels. Theirs: fp32, `no_grad`, tiles of 256 x 256 that overlap by 64, one at a time,
+averaged. Ours: once as it comes, and once with the same tiles.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def tile_loop(model: torch.nn.Module, image: NDArray[np.uint8]) -> NDArray[np.bo
     low, high = np.percentile(image, (1, 99.8))
     pixels = torch.from_numpy(((image - low) / (high - low)).astype(np.float32))[None, None]
     scores, count = torch.zeros(image.shape), torch.zeros(image.shape)
-    tops, lefts = ([*range(0, length - TILE, TILE - OVERLAP), length - TILE] for length in image.shape)
+    tops, lefts = (
+        [*range(0, length - TILE, TILE - OVERLAP), length - TILE] for length in image.shape
+    )
     with torch.no_grad():
         for top in tops:
             for left in lefts:
@@ -51,21 +54,33 @@ def main() -> None:
     theirs = tile_loop(plain, pixels)
     agreement = {
         "as it comes": float((segment(image, ours).labels.read() == theirs).mean()),
-        "same tiles": float((segment(image, ours, tiling=same_tiles).labels.read() == theirs).mean()),
+        "same tiles": float(
+            (segment(image, ours, tiling=same_tiles).labels.read() == theirs).mean()
+        ),
     }
     values = side_by_side.in_turn(
         {
             "plain PyTorch": lambda: side_by_side.seconds(lambda: tile_loop(plain, pixels)),
             "maskloop": lambda: side_by_side.seconds(lambda: segment(image, ours)),
-            "maskloop, same tiles": lambda: side_by_side.seconds(lambda: segment(image, ours, tiling=same_tiles)),
+            "maskloop, same tiles": lambda: side_by_side.seconds(
+                lambda: segment(image, ours, tiling=same_tiles)
+            ),
         },
         rounds=arguments.rounds,
     )
     found = side_by_side.sides(values, "s/image")
     medians = {name: side["median"] for name, side in found.items()}
     claims = [
-        side_by_side.claim("inference, maskloop over plain PyTorch", medians["plain PyTorch"] / medians["maskloop"], 3.5),
-        side_by_side.claim("the same with the same tiles", medians["plain PyTorch"] / medians["maskloop, same tiles"], 3.5),
+        side_by_side.claim(
+            "inference, maskloop over plain PyTorch",
+            medians["plain PyTorch"] / medians["maskloop"],
+            3.5,
+        ),
+        side_by_side.claim(
+            "the same with the same tiles",
+            medians["plain PyTorch"] / medians["maskloop, same tiles"],
+            3.5,
+        ),
     ]
     settings = {
         "images": source,
@@ -75,7 +90,12 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "pixels_with_the_same_label": agreement,
     }
-    side_by_side.write("inference", arguments, {"settings": settings, "sides": found, "claims": claims}, started_on=on)
+    side_by_side.write(
+        "inference",
+        arguments,
+        {"settings": settings, "sides": found, "claims": claims},
+        started_on=on,
+    )
 
 
 if __name__ == "__main__":

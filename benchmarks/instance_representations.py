@@ -1,9 +1,10 @@
 """Compare maps and seeds: which bring objects back best when a network draws the maps imperfectly.
 
-Run ``python benchmarks/instance_representations.py DATA``, where DATA holds folders with ``masks/*.tif`` of instances (about six minutes).
-Each mask is encoded in several ways, spoilt as a network would (blurred, dimmed unevenly, with correlated noise), decoded in several ways
-and compared with the mask: average precision TP / (TP + FP + FN) at an overlap of 0.5 and 0.75, mean over images, then over data sets.
-"clean" is without spoiling.
+Run ``python benchmarks/instance_representations.py DATA``, where DATA holds folders with
+``masks/*.tif`` of instances (about six minutes). Each mask is encoded in several ways, spoilt as a
+network would (blurred, dimmed unevenly, with correlated noise), decoded in several ways and
+compared with the mask: average precision TP / (TP + FP + FN) at an overlap of 0.5 and 0.75, mean
+over images, then over data sets. "clean" is without spoiling.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ Labels = NDArray[np.int32]
 def encode(labels: Labels, centre: str, reach: str) -> Maps:
     """Foreground, nearness to the centre, distance to the boundary.
 
-    `centre` is the centre of mass (nearest pixel of the object) or the deepest point; `reach`, where nearness becomes 0: at the farthest
-    pixel of the object, or at the object's inscribed radius.
+    `centre` is the centre of mass (nearest pixel of the object) or the deepest point; `reach`,
+    where nearness becomes 0: at the farthest pixel of the object, or at the object's inscribed
+    radius.
     """
     maps = np.zeros((3, *labels.shape), np.float32)
     maps[0] = labels > 0
@@ -67,7 +69,9 @@ def spoil(maps: Maps, blur: float, noise: float, seed: int) -> Maps:
         grain = ndimage.gaussian_filter(random.standard_normal(maps.shape[1:]), 2)
         result[channel] += noise * grain / grain.std()
         if channel:
-            shade = ndimage.gaussian_filter(random.standard_normal(maps.shape[1:]), 20 if maps.ndim == 3 else 8)
+            shade = ndimage.gaussian_filter(
+                random.standard_normal(maps.shape[1:]), 20 if maps.ndim == 3 else 8
+            )
             result[channel] *= 0.85 + 0.1 * np.clip(shade / shade.std(), -1.5, 1.5)
     return np.clip(result, 0, 1)
 
@@ -79,22 +83,35 @@ SEEDS: dict[str, Callable[[Maps], Any]] = {
 }
 
 
-def decode(maps: Maps, seeds: str, threshold: float, peak: float, smooth: float, rest: str, typical: float) -> Labels:
+def decode(
+    maps: Maps, seeds: str, threshold: float, peak: float, smooth: float, rest: str, typical: float
+) -> Labels:
     """Components of the seed map above the threshold that reach the peak, grown in the foreground along the distance map.
 
-    `smooth` blurs the seed map by this share of the typical diameter; `rest` says whether foreground without any seed is kept as objects.
+    `smooth` blurs the seed map by this share of the typical diameter; `rest` says whether
+    foreground without any seed is kept as objects.
     """
     foreground = maps[0] > 0.5
     faces = 4 if foreground.ndim == 2 else 6
-    diameter = 2 * (typical / np.pi) ** 0.5 if foreground.ndim == 2 else (6 * typical / np.pi) ** (1 / 3)
-    chosen = ndimage.gaussian_filter(SEEDS[seeds](maps), smooth * diameter) if smooth else SEEDS[seeds](maps)
-    markers = cc3d.connected_components(foreground & (chosen > threshold), connectivity=faces).astype(np.int32)
+    diameter = (
+        2 * (typical / np.pi) ** 0.5 if foreground.ndim == 2 else (6 * typical / np.pi) ** (1 / 3)
+    )
+    chosen = (
+        ndimage.gaussian_filter(SEEDS[seeds](maps), smooth * diameter)
+        if smooth
+        else SEEDS[seeds](maps)
+    )
+    markers = cc3d.connected_components(
+        foreground & (chosen > threshold), connectivity=faces
+    ).astype(np.int32)
     tallest = np.zeros(int(markers.max()) + 1)
     np.maximum.at(tallest, markers[markers > 0], chosen[markers > 0])
     markers *= tallest[markers] >= peak
     labels = watershed(-maps[2], markers, mask=foreground).astype(np.int32)
     if rest == "kept":
-        left = cc3d.connected_components(foreground & (labels == 0), connectivity=faces).astype(np.int32)
+        left = cc3d.connected_components(foreground & (labels == 0), connectivity=faces).astype(
+            np.int32
+        )
         labels[left > 0] = left[left > 0] + labels.max()
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -105,7 +122,9 @@ def decode(maps: Maps, seeds: str, threshold: float, peak: float, smooth: float,
 def average_precision(truth: Labels, found: Labels, overlap: float) -> float:
     """TP / (TP + FP + FN) where objects overlap by more than `overlap` (intersection over union)."""
     rows, columns = int(truth.max()) + 1, int(found.max()) + 1
-    shared = np.bincount(truth.ravel().astype(np.int64) * columns + found.ravel(), minlength=rows * columns).reshape(rows, columns)
+    shared = np.bincount(
+        truth.ravel().astype(np.int64) * columns + found.ravel(), minlength=rows * columns
+    ).reshape(rows, columns)
     union = shared.sum(axis=1, keepdims=True) + shared.sum(axis=0, keepdims=True) - shared
     hits = int(((shared / np.maximum(union, 1))[1:, 1:] > overlap).sum())
     return hits / max(1, rows + columns - 2 - hits)
@@ -117,8 +136,15 @@ def main(folder: Path) -> None:
         "deepest, farthest": ("deepest", "farthest"),
         "deepest, inscribed": ("deepest", "inscribed"),
     }
-    masks = {name: sorted((folder / name / "masks").glob("*.tif"))[:count] for name, count in FOLDERS.items()}
-    conditions = {"clean": (0.0, 0.0), "blur 1, noise .1": (1.0, 0.1), "blur 1.5, noise .15": (1.5, 0.15)}
+    masks = {
+        name: sorted((folder / name / "masks").glob("*.tif"))[:count]
+        for name, count in FOLDERS.items()
+    }
+    conditions = {
+        "clean": (0.0, 0.0),
+        "blur 1, noise .1": (1.0, 0.1),
+        "blur 1.5, noise .15": (1.5, 0.15),
+    }
     decoders = list(product(SEEDS, (0.3, 0.4, 0.5), (0.0, 0.6), (0.0, 0.05), ("kept", "dropped")))
     results: dict[tuple[Any, ...], dict[tuple[str, str], list[float]]] = {}
     for name, paths in masks.items():
@@ -132,19 +158,43 @@ def main(folder: Path) -> None:
                     maps = spoil(clean, blur, noise, seed=0) if noise else clean
                     for decoder in decoders:
                         found = decode(maps, *decoder, typical)
-                        score = float(np.mean([average_precision(truth, found, overlap) for overlap in (0.5, 0.75)]))
-                        results.setdefault((encoding, *decoder), {}).setdefault((name, condition), []).append(score)
+                        score = float(
+                            np.mean(
+                                [
+                                    average_precision(truth, found, overlap)
+                                    for overlap in (0.5, 0.75)
+                                ]
+                            )
+                        )
+                        results.setdefault((encoding, *decoder), {}).setdefault(
+                            (name, condition), []
+                        ).append(score)
         print(f"{name} done", file=sys.stderr)
     table = {
-        key: [float(np.mean([np.mean(values[name, condition]) for name in masks])) for condition in conditions]
+        key: [
+            float(np.mean([np.mean(values[name, condition]) for name in masks]))
+            for condition in conditions
+        ]
         for key, values in results.items()
     }
     print(f"{'maps':20} {'seeds':9} above peak smooth rest     " + "  ".join(conditions))
     ranked = sorted(table, key=lambda key: -sum(table[key]))
     for key in ranked:
-        print(f"{key[0]:20} {key[1]:9} {key[2]:5} {key[3]:4} {key[4]:6} {key[5]:8} " + "  ".join(f"{value:.3f}" for value in table[key]))
+        print(
+            f"{key[0]:20} {key[1]:9} {key[2]:5} {key[3]:4} {key[4]:6} {key[5]:8} "
+            + "  ".join(f"{value:.3f}" for value in table[key])
+        )
     for key in [next(key for key in ranked if key[0] == encoding) for encoding in encodings]:
-        print(key, {name: [round(float(np.mean(results[key][name, condition])), 3) for condition in conditions] for name in masks})
+        print(
+            key,
+            {
+                name: [
+                    round(float(np.mean(results[key][name, condition])), 3)
+                    for condition in conditions
+                ]
+                for name in masks
+            },
+        )
 
 
 if __name__ == "__main__":

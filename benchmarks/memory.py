@@ -1,6 +1,7 @@
 """Peak memory of `maskloop predict` on 8192 x 8192 pixels of 8 bits, with a standard U-Net (base 32), for classes and for instances.
 
-Measured is the largest resident set of the whole fresh process, as the system counts it: with pages of scratch files that are in memory.
+Measured is the largest resident set of the whole fresh process, as the system counts it: with pages
+of scratch files that are in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ MODES = ("binary", "instances")
 def make_project(folder: Path, mode: str, *, epochs: int) -> None:
     """A project with a briefly trained checkpoint, in a process of its own: what a parent has in memory counts for its children."""
     script = side_by_side.BENCHMARKS / "nuclei.py"
-    subprocess.run([sys.executable, script, folder, "--mode", mode, "--epochs", str(epochs)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, script, folder, "--mode", mode, "--epochs", str(epochs)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def make_image(path: Path, side: int) -> None:
@@ -37,7 +42,16 @@ def make_image(path: Path, side: int) -> None:
 
 
 def predict_command(project: Path, image: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "maskloop", "predict", str(project), str(image), "--out", str(out)]
+    return [
+        sys.executable,
+        "-m",
+        "maskloop",
+        "predict",
+        str(project),
+        str(image),
+        "--out",
+        str(out),
+    ]
 
 
 def peak_of(command: list[str]) -> tuple[int, float]:
@@ -61,15 +75,23 @@ def main() -> None:
         make_image(folder / "field.tif", side)
         for mode in MODES:
             make_project(folder / mode, mode, epochs=2 if arguments.quick else 20)
-            peaks[mode], durations[mode] = peak_of(predict_command(folder / mode, folder / "field.tif", folder / f"{mode}_labels"))
+            peaks[mode], durations[mode] = peak_of(
+                predict_command(folder / mode, folder / "field.tif", folder / f"{mode}_labels")
+            )
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found: dict[str, Any] = side_by_side.sides({mode: [peak / GIB] for mode, peak in peaks.items()}, "GiB")
+    found: dict[str, Any] = side_by_side.sides(
+        {mode: [peak / GIB] for mode, peak in peaks.items()}, "GiB"
+    )
     claims = [
-        side_by_side.claim(f"{side} x {side}, {mode}", peak / 1e9, 1.0, at_most=True, unit="GB (10^9 bytes)")
+        side_by_side.claim(
+            f"{side} x {side}, {mode}", peak / 1e9, 1.0, at_most=True, unit="GB (10^9 bytes)"
+        )
         for mode, peak in peaks.items()
     ]
     settings = {"side": side, "seconds": durations, "parent_gib": own / GIB}
-    side_by_side.write("memory", arguments, {"settings": settings, "sides": found, "claims": claims}, started_on=on)
+    side_by_side.write(
+        "memory", arguments, {"settings": settings, "sides": found, "claims": claims}, started_on=on
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Recall and false alarms of the near-duplicate finder on real images and their altered copies.
 
-The threshold was chosen on the first four data sets; dsb2018 and the last two were looked at afterwards.
-Run: ``python benchmarks/near_duplicates.py [--data DIR]``.
+The threshold was chosen on the first four data sets; dsb2018 and the last two were looked at
+afterwards. Run: ``python benchmarks/near_duplicates.py [--data DIR]``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def main() -> None:
 
 
 def read_images(folder: Path) -> dict[str, Pixels]:
-    return {path.stem: to_8_bits(tifffile.imread(path)) for path in sorted((folder / "images").glob("*.tif"))}
+    return {
+        path.stem: to_8_bits(tifffile.imread(path))
+        for path in sorted((folder / "images").glob("*.tif"))
+    }
 
 
 def to_8_bits(pixels: NDArray[Any]) -> Pixels:
@@ -61,8 +64,12 @@ def hash_of(pixels: Pixels) -> str:
 
 def report(name: str, images: dict[str, Pixels]) -> None:
     names, hashes = list(images), [hash_of(pixels) for pixels in images.values()]
-    print(f"\n## {name}: {len(names)} images, at most {MAX_DISTANCE} of 255 bits or at least {MIN_SHARED} landmarks\n")
-    print("| altered copy | found | false alarms | found by the whole | bits: median, worst | by landmarks |\n|---|---|---|---|---|---|")
+    print(
+        f"\n## {name}: {len(names)} images, at most {MAX_DISTANCE} of 255 bits or at least {MIN_SHARED} landmarks\n"
+    )
+    print(
+        "| altered copy | found | false alarms | found by the whole | bits: median, worst | by landmarks |\n|---|---|---|---|---|---|"
+    )
     random = np.random.default_rng(0)
     copies: dict[str, list[str]] = defaultdict(list)
     for pixels in images.values():
@@ -71,11 +78,15 @@ def report(name: str, images: dict[str, Pixels]) -> None:
     for alteration, altered_hashes in copies.items():
         bits = np.array([hash_distances(one, hashes) for one in altered_hashes])
         whole = bits <= MAX_DISTANCE
-        landmarks = np.array([count_shared_landmarks(one, hashes) for one in altered_hashes]) >= MIN_SHARED
+        landmarks = (
+            np.array([count_shared_landmarks(one, hashes) for one in altered_hashes]) >= MIN_SHARED
+        )
         either, own = whole | landmarks, np.diag(bits)
         alarms = int(either.sum() - np.trace(either))
         shares = [f"{np.diag(found).mean():.1%}" for found in (either, whole, landmarks)]
-        print(f"| {alteration} | {shares[0]} | {alarms} | {shares[1]} | {np.median(own):.0f}, {own.max()} | {shares[2]} |")
+        print(
+            f"| {alteration} | {shares[0]} | {alarms} | {shares[1]} | {np.median(own):.0f}, {own.max()} | {shares[2]} |"
+        )
     report_distinct(names, hashes)
 
 
@@ -89,7 +100,9 @@ def report_distinct(names: list[str], hashes: list[str]) -> None:
         f"\nPairs of different files: {len(rows)}, taken for one image: {near}; pairs by shared landmarks: {np.bincount(shared)}. Nearest:"
     )
     for at in np.lexsort((bits, shared < MIN_SHARED))[: max(3, near)]:
-        print(f"- {names[rows[at]]} and {names[columns[at]]}: {bits[at]} bits, {shared[at]} landmarks")
+        print(
+            f"- {names[rows[at]]} and {names[columns[at]]}: {bits[at]} bits, {shared[at]} landmarks"
+        )
 
 
 def altered(pixels: Pixels, random: np.random.Generator) -> Iterator[tuple[str, Pixels]]:
@@ -106,11 +119,17 @@ def altered(pixels: Pixels, random: np.random.Generator) -> Iterator[tuple[str, 
         yield f"gamma {gamma}", clip(255 * (bright / 255) ** gamma)
     yield "inverted", 255 - pixels
     for amount in (0.2, 0.5):
-        yield f"noise of {amount} standard deviations", clip(bright + random.normal(0, amount * bright.std(), bright.shape))
+        yield (
+            f"noise of {amount} standard deviations",
+            clip(bright + random.normal(0, amount * bright.std(), bright.shape)),
+        )
     for quality in (50, 20):
         yield f"JPEG quality {quality}", jpeg(pixels, quality)
     yield "blur of 2 pixels", gaussian_filter(pixels, (2, 2) + (0,) * (pixels.ndim - 2))
-    yield "flip, turn, x0.7, brighter, JPEG 70", jpeg(resize(np.rot90(clip(bright * 1.3 + 10)[:, ::-1]), 0.7), 70)
+    yield (
+        "flip, turn, x0.7, brighter, JPEG 70",
+        jpeg(resize(np.rot90(clip(bright * 1.3 + 10)[:, ::-1]), 0.7), 70),
+    )
     for share in (0.98, 0.9, 0.75, 0.5):
         yield f"crop to {share:.0%} of each side", crop(pixels, share, random)
 
@@ -121,7 +140,9 @@ def clip(pixels: NDArray[np.float32] | NDArray[np.float64]) -> Pixels:
 
 def resize(pixels: Pixels, factor: float) -> Pixels:
     size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
-    return np.asarray(Picture.fromarray(np.ascontiguousarray(pixels)).resize(size, Picture.Resampling.BILINEAR))
+    return np.asarray(
+        Picture.fromarray(np.ascontiguousarray(pixels)).resize(size, Picture.Resampling.BILINEAR)
+    )
 
 
 def jpeg(pixels: Pixels, quality: int) -> Pixels:
@@ -132,7 +153,10 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
 
 def crop(pixels: Pixels, share: float, random: np.random.Generator) -> Pixels:
     height, width = (round(length * share) for length in pixels.shape[:2])
-    top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(pixels.shape[:2], (height, width), strict=True))
+    top, left = (
+        int(random.integers(whole - part + 1))
+        for whole, part in zip(pixels.shape[:2], (height, width), strict=True)
+    )
     return pixels[top : top + height, left : left + width]
 
 
@@ -141,7 +165,9 @@ def report_time() -> None:
     known = [random.bytes(32 + 4 * 32).hex() for _ in range(10_000)]
     picture = random.integers(0, 255, (1024, 1024)).astype(np.uint8)
     print(f"\nHash of 1024 x 1024: {best_ms(lambda: hash_of(picture)):.1f} ms; ", end="")
-    print(f"comparison with 10,000 hashes: {best_ms(lambda: find_near_duplicates(known[0], known)):.1f} ms")
+    print(
+        f"comparison with 10,000 hashes: {best_ms(lambda: find_near_duplicates(known[0], known)):.1f} ms"
+    )
 
 
 def best_ms(call: Any) -> float:

@@ -1,9 +1,11 @@
 """nnU-Net v2 beside maskloop, on the same images, split and processor.
 
-``speed``: images per second of a training step, patches included; nnU-Net's default 2D plan against the standard U-Net (base 32) with the
-same patch, in turn, each in a fresh process. ``race``: foreground Dice on the held-out images against the time trained; maskloop gets a
-fifth of nnU-Net's time. ``accuracy``: nnU-Net for as many minutes as accuracy.py gives maskloop, on the same split, with the same scores.
-What differs from an nnU-Net training as it comes stands in nnunet_side.py. Needs the environment of requirements-nnunet.txt.
+``speed``: images per second of a training step, patches included; nnU-Net's default 2D plan against
+the standard U-Net (base 32) with the same patch, in turn, each in a fresh process. ``race``:
+foreground Dice on the held-out images against the time trained; maskloop gets a fifth of nnU-Net's
+time. ``accuracy``: nnU-Net for as many minutes as accuracy.py gives maskloop, on the same split,
+with the same scores. What differs from an nnU-Net training as it comes stands in nnunet_side.py.
+Needs the environment of requirements-nnunet.txt.
 """
 
 from __future__ import annotations
@@ -44,12 +46,21 @@ def speed(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     planned = TimedTraining(work, configuration).settings
     turns = {"nnU-Net": "turn-nnunet", "maskloop": "turn-maskloop"}
     values = side_by_side.in_turn(
-        {name: partial(_turn, what, arguments, work, planned["patch"][-1]) for name, what in turns.items()}, rounds=arguments.rounds
+        {
+            name: partial(_turn, what, arguments, work, planned["patch"][-1])
+            for name, what in turns.items()
+        },
+        rounds=arguments.rounds,
     )
     found = side_by_side.sides(values, "images/s")
     ratio = found["maskloop"]["median"] / found["nnU-Net"]["median"]
     return {
-        "settings": {"dataset": arguments.dataset, "nnunet": planned, "maskloop": {"base_channels": 32}, "steps": _steps(arguments)},
+        "settings": {
+            "dataset": arguments.dataset,
+            "nnunet": planned,
+            "maskloop": {"base_channels": 32},
+            "steps": _steps(arguments),
+        },
         "sides": found,
         "claims": [side_by_side.claim("training, maskloop over nnU-Net", ratio, 4.0)],
     }
@@ -60,8 +71,25 @@ def _steps(arguments: argparse.Namespace) -> int:
 
 
 def _turn(what: str, arguments: argparse.Namespace, work: Path, patch: int) -> float:
-    command = [sys.executable, __file__, "--what", what, "--dataset", arguments.dataset, "--data", arguments.data, "--work", work]
-    command += ["--steps", str(_steps(arguments)), "--patch", str(patch), *(["--quick"] if arguments.quick else [])]
+    command = [
+        sys.executable,
+        __file__,
+        "--what",
+        what,
+        "--dataset",
+        arguments.dataset,
+        "--data",
+        arguments.data,
+        "--work",
+        work,
+    ]
+    command += [
+        "--steps",
+        str(_steps(arguments)),
+        "--patch",
+        str(patch),
+        *(["--quick"] if arguments.quick else []),
+    ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
@@ -93,8 +121,13 @@ def turn_maskloop(arguments: argparse.Namespace, _work: Path) -> float:
     from train_step import our_loop
 
     split = the_split(arguments)
-    pairs = [(read_picture(arguments.dataset, picture).read(), read_truth(picture)) for picture in split.training]
-    plan = plan_for(pairs, quick=False, base_channels=32, patch_size=(arguments.patch, arguments.patch))
+    pairs = [
+        (read_picture(arguments.dataset, picture).read(), read_truth(picture))
+        for picture in split.training
+    ]
+    plan = plan_for(
+        pairs, quick=False, base_channels=32, patch_size=(arguments.patch, arguments.patch)
+    )
     return our_loop(plan, samples_for(pairs, plan), arguments.steps)()
 
 
@@ -106,19 +139,30 @@ def race(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     ours, base_channels = _race_maskloop(arguments, split, work)
     reached = next((seconds for seconds, dice in ours if dice >= best), None)
     our_best = max(dice for _, dice in ours)
-    claims = [side_by_side.claim("best Dice of maskloop in a fifth of the time over nnU-Net's", our_best / best, 1.0)]
+    claims = [
+        side_by_side.claim(
+            "best Dice of maskloop in a fifth of the time over nnU-Net's", our_best / best, 1.0
+        )
+    ]
     if reached is not None:
         words = "time to nnU-Net's best Dice, maskloop's share of nnU-Net's"
         claims.append(side_by_side.claim(words, reached / best_s, SHARE, at_most=True))
     return {
-        "settings": {"dataset": arguments.dataset, "minutes": arguments.minutes, "nnunet": planned, "base_channels": base_channels},
+        "settings": {
+            "dataset": arguments.dataset,
+            "minutes": arguments.minutes,
+            "nnunet": planned,
+            "base_channels": base_channels,
+        },
         "nnunet": {"curve": theirs, "best": best, "best_s": best_s},
         "maskloop": {"curve": ours, "best": our_best, "reached_s": reached, "given_s": ours[-1][0]},
         "claims": claims,
     }
 
 
-def _race_nnunet(arguments: argparse.Namespace, work: Path, split: Split) -> tuple[list[tuple[float, float]], dict[str, Any]]:
+def _race_nnunet(
+    arguments: argparse.Namespace, work: Path, split: Split
+) -> tuple[list[tuple[float, float]], dict[str, Any]]:
     from nnunet_side import TimedTraining, configuration_for, prepare
 
     prepare(work, arguments.dataset, split, as_foreground=True)
@@ -127,14 +171,18 @@ def _race_nnunet(arguments: argparse.Namespace, work: Path, split: Split) -> tup
     truths = [read_truth(picture) > 0 for picture in split.test]
     curve = []
     for spent in training.train(60 * arguments.minutes, stops=STOPS):
-        found = [training.predict(arguments.dataset, picture, mirror=False) > 0 for picture in split.test]
+        found = [
+            training.predict(arguments.dataset, picture, mirror=False) > 0 for picture in split.test
+        ]
         curve.append((spent, _dice(found, truths)))
         print(f"nnU-Net after {spent:.0f} s: Dice {curve[-1][1]:.4f}", file=sys.stderr, flush=True)
     training.end()
     return curve, {**training.settings, "iterations": training.iterations}
 
 
-def _race_maskloop(arguments: argparse.Namespace, split: Split, work: Path) -> tuple[list[tuple[float, float]], int]:
+def _race_maskloop(
+    arguments: argparse.Namespace, split: Split, work: Path
+) -> tuple[list[tuple[float, float]], int]:
     """The loop as it comes, validating on the held-out images; its clock runs while it builds and validates."""
     from nuclei import plan_for, samples_for
 
@@ -142,7 +190,10 @@ def _race_maskloop(arguments: argparse.Namespace, split: Split, work: Path) -> t
     from maskloop.models.loop import train
 
     pairs = {
-        side: [(read_picture(arguments.dataset, picture).read(), read_truth(picture)) for picture in pictures]
+        side: [
+            (read_picture(arguments.dataset, picture).read(), read_truth(picture))
+            for picture in pictures
+        ]
         for side, pictures in (("training", split.training), ("test", split.test))
     }
     plan = plan_for(pairs["training"], quick=False, time_s=SHARE * 60 * arguments.minutes)
@@ -154,12 +205,20 @@ def _race_maskloop(arguments: argparse.Namespace, split: Split, work: Path) -> t
             curve.append((time.perf_counter() - begin, event.values["dice"]))
 
     (work / "maskloop").mkdir()
-    train(plan, samples_for(pairs["training"], plan), validation=samples_for(pairs["test"], plan), folder=work / "maskloop", report=report)
+    train(
+        plan,
+        samples_for(pairs["training"], plan),
+        validation=samples_for(pairs["test"], plan),
+        folder=work / "maskloop",
+        report=report,
+    )
     return curve, plan.architecture.base_channels
 
 
 def _dice(found: list[Any], truths: list[Any]) -> float:
-    both = sum(int(np.count_nonzero(ours & truth)) for ours, truth in zip(found, truths, strict=True))
+    both = sum(
+        int(np.count_nonzero(ours & truth)) for ours, truth in zip(found, truths, strict=True)
+    )
     return 2 * both / max(1, sum(int(np.count_nonzero(labels)) for labels in (*found, *truths)))
 
 
@@ -211,7 +270,9 @@ def main() -> None:
     on = side_by_side.machine()
     with tempfile.TemporaryDirectory() as work:
         result = WHATS[arguments.what](arguments, Path(work))
-    side_by_side.write(f"nnunet_{arguments.what}_{arguments.dataset}", arguments, result, started_on=on)
+    side_by_side.write(
+        f"nnunet_{arguments.what}_{arguments.dataset}", arguments, result, started_on=on
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """nnU-Net v2 on the same images: its own planning, augmentation, network, loss, optimiser and prediction, called from outside.
 
-What differs from a training as it comes: it ends by the clock instead of after 1000 epochs of 250 iterations, and its polynomial learning
-rate falls with the share of the time that is used instead of with the epochs; there are no validation iterations and no checkpoints
-between (both only save it time); it trains on all training images instead of four fifths of them. Instances are learnt as nnU-Net users
-do it: classes for the cores and the borders of objects; each core is an object and grows into the border. Nothing of nnU-Net is copied.
+What differs from a training as it comes: it ends by the clock instead of after 1000 epochs of 250
+iterations, and its polynomial learning rate falls with the share of the time that is used instead
+of with the epochs; there are no validation iterations and no checkpoints between (both only save it
+time); it trains on all training images instead of four fifths of them. Instances are learnt as
+nnU-Net users do it: classes for the cores and the borders of objects; each core is an object and
+grows into the border. Nothing of nnU-Net is copied.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def _plan(configuration: str) -> None:
 
     extract_fingerprint_dataset(1, num_processes=1, verbose=False, show_progress_bar=False)
     plan_experiment_dataset(1)
-    preprocess_dataset(1, configurations=(configuration,), num_processes=(1,), show_progress_bar=False)
+    preprocess_dataset(
+        1, configurations=(configuration,), num_processes=(1,), show_progress_bar=False
+    )
 
 
 def configuration_for(name: str) -> str:
@@ -88,9 +92,13 @@ def _write(raw: Path, name: str, picture: Picture, as_foreground: bool) -> None:
     elif DATASETS[name].mode == "instances":
         truth = to_core_and_border(truth)
     tifffile.imwrite(
-        raw / "imagesTr" / f"{picture.name}_0000.tif", image.read(), photometric="rgb" if image.channels == 3 else "minisblack"
+        raw / "imagesTr" / f"{picture.name}_0000.tif",
+        image.read(),
+        photometric="rgb" if image.channels == 3 else "minisblack",
     )
-    tifffile.imwrite(raw / "labelsTr" / f"{picture.name}.tif", truth.astype(np.uint8), photometric="minisblack")
+    tifffile.imwrite(
+        raw / "labelsTr" / f"{picture.name}.tif", truth.astype(np.uint8), photometric="minisblack"
+    )
     if "Z" in image.axes:
         spacing = json.dumps({"spacing": _spacing(image.pixel_size_um)})
         for folder in ("imagesTr", "labelsTr"):
@@ -107,7 +115,9 @@ def to_core_and_border(labels: NDArray[Any]) -> NDArray[np.uint8]:
 
     # Across planes, which lie further apart, one is enough.
     size = (3, *(2 * BORDER_PX + 1,) * 2)[-labels.ndim :]
-    is_core = minimum_filter(labels, size, mode="nearest") == maximum_filter(labels, size, mode="nearest")
+    is_core = minimum_filter(labels, size, mode="nearest") == maximum_filter(
+        labels, size, mode="nearest"
+    )
     return np.where(labels == 0, 0, np.where(is_core, 1, 2)).astype(np.uint8)
 
 
@@ -128,7 +138,10 @@ class TimedTraining:
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
         folder = work / "preprocessed" / DATASET
-        plans = {**json.loads((folder / "nnUNetPlans.json").read_text()), "continue_training": False}
+        plans = {
+            **json.loads((folder / "nnUNetPlans.json").read_text()),
+            "continue_training": False,
+        }
         facts = json.loads((folder / "dataset.json").read_text())
         # Fold "all": every training image is trained on.
         self.trainer = nnUNetTrainer(plans, configuration, "all", facts, device=torch.device("cpu"))
@@ -165,7 +178,13 @@ class TimedTraining:
         self.trainer.train_step(next(self.trainer.dataloader_train))
         self.iterations += 1
 
-    def train(self, seconds: float, *, stops: Sequence[float] = (1.0,), clock: Callable[[], float] = time.perf_counter) -> Iterator[float]:
+    def train(
+        self,
+        seconds: float,
+        *,
+        stops: Sequence[float] = (1.0,),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Iterator[float]:
         """Train for so many seconds; the clock stands still while the caller looks at a stop.
 
         Yields
@@ -189,7 +208,12 @@ class TimedTraining:
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
         trainer = self.trainer
-        predictor = nnUNetPredictor(use_mirroring=mirror, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False)
+        predictor = nnUNetPredictor(
+            use_mirroring=mirror,
+            perform_everything_on_device=False,
+            device=torch.device("cpu"),
+            allow_tqdm=False,
+        )
         trainer.set_deep_supervision_enabled(False)
         trainer.network.eval()
         predictor.manual_initialization(
@@ -206,9 +230,14 @@ class TimedTraining:
             pixels, spacing = image.read()[None], _spacing(image.pixel_size_um)
         else:
             # nnU-Net takes planes as volumes of one slice: channel, Z, Y, X.
-            pixels, spacing = (image.read("CYX") if "C" in image.axes else image.read()[None])[:, None], [999, 1, 1]
+            pixels, spacing = (
+                (image.read("CYX") if "C" in image.axes else image.read()[None])[:, None],
+                [999, 1, 1],
+            )
         try:
-            classes = predictor.predict_single_npy_array(pixels.astype(np.float32), {"spacing": spacing})
+            classes = predictor.predict_single_npy_array(
+                pixels.astype(np.float32), {"spacing": spacing}
+            )
         finally:
             trainer.set_deep_supervision_enabled(True)
         return np.asarray(classes) if "Z" in image.axes else np.asarray(classes)[0]

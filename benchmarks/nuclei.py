@@ -23,7 +23,10 @@ def read_nuclei(data: Path, *, count: int = 24) -> tuple[Pairs, str]:
     """Fluorescent nuclei of dsb2018 with their masks, or simulated ones where the data is absent, and which it was."""
     found = sorted((data / "dsb2018" / "images").glob("fluo_*.tif"))[:count]
     if found:
-        return [(tifffile.imread(path), tifffile.imread(path.parents[1] / "masks" / path.name)) for path in found], "dsb2018"
+        return [
+            (tifffile.imread(path), tifffile.imread(path.parents[1] / "masks" / path.name))
+            for path in found
+        ], "dsb2018"
     from maskloop.samples import simulate_pairs
 
     return list(simulate_pairs(count, shape=(256, 256))), "simulated"
@@ -34,7 +37,10 @@ def mosaic(pairs: Pairs, side: int) -> NDArray[np.uint8]:
     part = 256
     tiles = [_to_8_bits(image[:part, :part]) for image, _ in pairs if min(image.shape) >= part]
     across = -(-side // part)
-    rows = [np.hstack([tiles[(row * across + column) % len(tiles)] for column in range(across)]) for row in range(across)]
+    rows = [
+        np.hstack([tiles[(row * across + column) % len(tiles)] for column in range(across)])
+        for row in range(across)
+    ]
     return np.ascontiguousarray(np.vstack(rows)[:side, :side])
 
 
@@ -50,7 +56,9 @@ def plan_for(pairs: Pairs, *, quick: bool, **choices: Any) -> Any:
     from maskloop.models.base import Architecture, Recipe
     from maskloop.models.plan import make_plan
 
-    facts = combine_fingerprints([fingerprint_pair(Image(image, "YX"), mask, instances=False) for image, mask in pairs])
+    facts = combine_fingerprints(
+        [fingerprint_pair(Image(image, "YX"), mask, instances=False) for image, mask in pairs]
+    )
     tiny = {"base_channels": 8, "patch_size": (64, 64), "batch_size": 2} if quick else {}
     return make_plan(Recipe(device="cpu", **{**tiny, **choices}), facts, Architecture())
 
@@ -60,7 +68,12 @@ def samples_for(pairs: Pairs, plan: Any) -> list[Any]:
     from maskloop.models.data import Sample
 
     return [
-        Sample(f"nuclei_{number}", image[None], (mask > 0).astype(np.uint8), plan.normalization.fit(image[None]))
+        Sample(
+            f"nuclei_{number}",
+            image[None],
+            (mask > 0).astype(np.uint8),
+            plan.normalization.fit(image[None]),
+        )
         for number, (image, mask) in enumerate(pairs)
     ]
 
@@ -72,7 +85,11 @@ def train_briefly(plan: Any, samples: Sequence[Any], *, steps: int) -> Any:
     from maskloop.models.weights_file import load_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(plan.model_copy(update={"epochs": 1, "steps_per_epoch": steps}), samples, folder=Path(folder))
+        trained = train(
+            plan.model_copy(update={"epochs": 1, "steps_per_epoch": steps}),
+            samples,
+            folder=Path(folder),
+        )
         assert trained is not None
         module = build_unet(plan.architecture)
         module.load_state_dict(load_checkpoint(trained.weights).state_dict)

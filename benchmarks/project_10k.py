@@ -1,7 +1,8 @@
 """How long a project of 10,000 pairs takes to open, and to accept one more small pair.
 
-Run with ``python benchmarks/project_10k.py``. The manifest is generated; the files of its pairs are not needed, since
-opening a project touches none of them. The seconds of the processor (``cpu``) are those to compare on a busy machine.
+Run with ``python benchmarks/project_10k.py``. The manifest is generated; the files of its pairs are
+not needed, since opening a project touches none of them. The seconds of the processor (``cpu``) are
+those to compare on a busy machine.
 """
 
 from __future__ import annotations
@@ -38,17 +39,32 @@ def generate(folder: Path) -> ProjectFolder:
     """A project with a manifest of 10,000 different pairs."""
     project = ProjectFolder.create(folder)
     random = np.random.default_rng(0)
-    first = project.dataset.accept(random.integers(0, 255, (64, 64), np.uint8), np.eye(64, dtype=np.uint8), name="first")
+    first = project.dataset.accept(
+        random.integers(0, 255, (64, 64), np.uint8), np.eye(64, dtype=np.uint8), name="first"
+    )
     pairs = []
     for number in range(1, PAIRS + 1):
         pair_id = f"pair_{number:04d}_{random.bytes(4).hex()}"
         look, pixels = random.bytes(32).hex(), random.bytes(32).hex()
-        paths = {"image_path": f"{layout.IMAGES}/{pair_id}.tif", "mask_path": f"{layout.MASKS}/{pair_id}.tif"}
+        paths = {
+            "image_path": f"{layout.IMAGES}/{pair_id}.tif",
+            "mask_path": f"{layout.MASKS}/{pair_id}.tif",
+        }
         pairs.append(
-            changed(first, pair_id=pair_id, name=f"image {number}", group=pair_id, perceptual_hash=look, pixels_sha256=pixels, **paths)
+            changed(
+                first,
+                pair_id=pair_id,
+                name=f"image {number}",
+                group=pair_id,
+                perceptual_hash=look,
+                pixels_sha256=pixels,
+                **paths,
+            )
         )
     stamp = layout.now()
-    project.record(layout.MANIFEST, Manifest).write(Manifest(created_at=stamp, updated_at=stamp, next_pair=PAIRS + 1, pairs=tuple(pairs)))
+    project.record(layout.MANIFEST, Manifest).write(
+        Manifest(created_at=stamp, updated_at=stamp, next_pair=PAIRS + 1, pairs=tuple(pairs))
+    )
     return project
 
 
@@ -68,7 +84,12 @@ def main() -> None:
         generate(folder)
         opened = []
         for _ in range(3):
-            output = subprocess.run([sys.executable, "-c", OPEN, str(folder)], check=True, capture_output=True, text=True).stdout.split()
+            output = subprocess.run(
+                [sys.executable, "-c", OPEN, str(folder)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.split()
             opened.append([float(figure) for figure in output])
         project = ProjectFolder.open(folder)
         random = np.random.default_rng(1)

@@ -1,6 +1,7 @@
 """Write the figures of results/*.json into README.md, between its markers: no figure there is typed by hand.
 
-``python benchmarks/report.py`` fills them in; ``--check`` only says whether README.md is up to date.
+``python benchmarks/report.py`` fills them in; ``--check`` only says whether README.md is up to
+date.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ Result = dict[str, Any]
 
 def read_results(folder: Path) -> dict[str, Result]:
     """Results by name; those of quick runs are left out."""
-    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
     return {name: result for name, result in found.items() if not result.get("quick")}
 
 
@@ -42,7 +46,11 @@ def section(name: str, results: dict[str, Result]) -> str:
 def timing(result: Result) -> str:
     """Medians of the sides, then what was to be shown."""
     rows = [
-        (side, f"{figures['median']:.3g} {figures['unit']}", ", ".join(f"{value:.3g}" for value in figures["values"]))
+        (
+            side,
+            f"{figures['median']:.3g} {figures['unit']}",
+            ", ".join(f"{value:.3g}" for value in figures["values"]),
+        )
         for side, figures in result.get("sides", {}).items()
     ]
     parts = [table(("side", "median", "each"), rows)] if rows else []
@@ -69,7 +77,9 @@ def settings_line(result: Result) -> str:
 
 def machine_line(result: Result) -> str:
     on = result["machine"]
-    libraries = ", ".join(f"{name} {on[name]}" for name in ("torch", "numpy", "monai", "nnunetv2") if name in on)
+    libraries = ", ".join(
+        f"{name} {on[name]}" for name in ("torch", "numpy", "monai", "nnunetv2") if name in on
+    )
     bf16 = "with" if on["bf16"] else "without"
     return f"On {on['cpu']}, {on['cores']} cores {bf16} bf16, {on['system']}, {libraries}; load before: {on['load_before']}.\n"
 
@@ -91,7 +101,11 @@ def accuracy(results: dict[str, Result]) -> str:
     if not rows:
         return NOT_YET
     first = next(result for name, result in results.items() if name.startswith("accuracy_"))
-    return table(("data set", "maskloop", "nnU-Net v2", "its steps", "minutes", "published"), rows) + "\n" + machine_line(first)
+    return (
+        table(("data set", "maskloop", "nnU-Net v2", "its steps", "minutes", "published"), rows)
+        + "\n"
+        + machine_line(first)
+    )
 
 
 def scores(result: Result) -> str:
@@ -101,7 +115,9 @@ def scores(result: Result) -> str:
 def steps(result: Result) -> str:
     """How far nnU-Net came in its time, with the batches that it planned for a GPU."""
     planned = result["settings"]["nnunet"]
-    return f"{planned['iterations']} of {planned['batch']} x {' x '.join(map(str, planned['patch']))}"
+    return (
+        f"{planned['iterations']} of {planned['batch']} x {' x '.join(map(str, planned['patch']))}"
+    )
 
 
 def minutes(*sides: Result) -> str:
@@ -110,7 +126,10 @@ def minutes(*sides: Result) -> str:
 
 def splits(_results: dict[str, Result]) -> str:
     """The fixed split of each data set, in words."""
-    return table(("data set", "task", "held out"), [(name, kind.mode, kind.rule) for name, kind in DATASETS.items()])
+    return table(
+        ("data set", "task", "held out"),
+        [(name, kind.mode, kind.rule) for name, kind in DATASETS.items()],
+    )
 
 
 def nnunet_speed(results: dict[str, Result]) -> str:
@@ -122,7 +141,9 @@ def nnunet_race(results: dict[str, Result]) -> str:
 
 
 def _all_of(start: str, results: dict[str, Result], show: Callable[[Result], str]) -> str:
-    found = [f"`{name}`\n\n{show(result)}" for name, result in results.items() if name.startswith(start)]
+    found = [
+        f"`{name}`\n\n{show(result)}" for name, result in results.items() if name.startswith(start)
+    ]
     return "\n".join(found) or NOT_YET
 
 
@@ -134,9 +155,21 @@ def _race(result: Result) -> str:
     ]
     reached = result["maskloop"]["reached_s"]
     best, best_s = result["nnunet"]["best"], result["nnunet"]["best_s"]
-    by = f"after {reached:.0f} s" if reached is not None else f"not within {result['maskloop']['given_s']:.0f} s"
+    by = (
+        f"after {reached:.0f} s"
+        if reached is not None
+        else f"not within {result['maskloop']['given_s']:.0f} s"
+    )
     words = f"nnU-Net's best foreground Dice is {best:.4f}, after {best_s:.0f} s; maskloop reaches it {by}.\n"
-    return "\n".join([words, claims(result), table(("side", "trained", "Dice"), rows), machine_line(result), settings_line(result)])
+    return "\n".join(
+        [
+            words,
+            claims(result),
+            table(("side", "trained", "Dice"), rows),
+            machine_line(result),
+            settings_line(result),
+        ]
+    )
 
 
 def window(results: dict[str, Result]) -> str:
@@ -146,11 +179,23 @@ def window(results: dict[str, Result]) -> str:
     result = results["window"]
     alone, dock = result["phases"]["napari"], result["phases"]["maskloop"]
     rows = [
-        (phase, f"{found['longest_ms']:.0f}", f"{found['worked_ms']:.0f}", f"{alone[phase]['longest_ms']:.0f}" if phase in alone else "")
+        (
+            phase,
+            f"{found['longest_ms']:.0f}",
+            f"{found['worked_ms']:.0f}",
+            f"{alone[phase]['longest_ms']:.0f}" if phase in alone else "",
+        )
         for phase, found in dock.items()
     ]
-    head = ("phase", "longest stall with the dock (ms)", "of it at most worked (ms)", "napari alone (ms)")
-    return "\n".join([table(head, rows), claims(result), machine_line(result), settings_line(result)])
+    head = (
+        "phase",
+        "longest stall with the dock (ms)",
+        "of it at most worked (ms)",
+        "napari alone (ms)",
+    )
+    return "\n".join(
+        [table(head, rows), claims(result), machine_line(result), settings_line(result)]
+    )
 
 
 SECTIONS: dict[str, Callable[[dict[str, Result]], str]] = {
@@ -164,7 +209,11 @@ SECTIONS: dict[str, Callable[[dict[str, Result]], str]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; end with 1 if README.md is out of date")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; end with 1 if README.md is out of date",
+    )
     is_check = parser.parse_args().check
     readme = BENCHMARKS / "README.md"
     text = readme.read_text(encoding="utf-8")

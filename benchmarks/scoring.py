@@ -23,18 +23,35 @@ def read_truth(picture: Picture) -> NDArray[Any]:
 def read_picture(name: str, picture: Picture) -> Image:
     """The image, with the pixel size where only the data's README tells it."""
     image = open_image(picture.image)
-    return Image(image.read(), image.axes, {**DATASETS[name].pixel_size_um, **image.pixel_size_um}, name=picture.name)
+    return Image(
+        image.read(),
+        image.axes,
+        {**DATASETS[name].pixel_size_um, **image.pixel_size_um},
+        name=picture.name,
+    )
 
 
-def score(name: str, found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]) -> dict[str, float]:
+def score(
+    name: str, found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]
+) -> dict[str, float]:
     """AP at .5 and .75 and F1 of instances; Dice of each class otherwise; all test images counted as one."""
     kind = DATASETS[name]
     if kind.mode == "instances":
-        objects = [instance_scores(ours, truth, thresholds=(0.5, 0.75)) for ours, truth in zip(found, truths, strict=True)]
+        objects = [
+            instance_scores(ours, truth, thresholds=(0.5, 0.75))
+            for ours, truth in zip(found, truths, strict=True)
+        ]
         total = sum(objects[1:], objects[0])
-        return {"AP .5": total.average_precision(0.5), "AP .75": total.average_precision(0.75), "F1 .5": total.f1(0.5)}
+        return {
+            "AP .5": total.average_precision(0.5),
+            "AP .75": total.average_precision(0.75),
+            "F1 .5": total.f1(0.5),
+        }
     classes = kind.classes or ("foreground",)
-    pixels = [class_scores(ours, truth, len(classes) + 1) for ours, truth in zip(found, truths, strict=True)]
+    pixels = [
+        class_scores(ours, truth, len(classes) + 1)
+        for ours, truth in zip(found, truths, strict=True)
+    ]
     in_sum = sum(pixels[1:], pixels[0])
     return {f"Dice {label}": in_sum.dice[number] for number, label in enumerate(classes, 1)}
 

@@ -25,10 +25,18 @@ LIBRARIES = ("torch", "numpy", "lightning-fabric", "monai", "nnunetv2")
 def options(name: str, description: str | None) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(prog=name, description=description)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the real annotated images")
-    parser.add_argument("--out", type=Path, help=f"JSON file to write (results/{name}.json; with --quick none)")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="folder of the real annotated images"
+    )
+    parser.add_argument(
+        "--out", type=Path, help=f"JSON file to write (results/{name}.json; with --quick none)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs: its figures mean nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny sizes, to see that it runs: its figures mean nothing",
+    )
     return parser
 
 
@@ -65,7 +73,11 @@ def in_turn(sides: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[st
     for number in range(rounds):
         for name, measure in sides.items():
             values[name].append(measure())
-            print(f"round {number + 1} of {rounds}: {name}: {values[name][-1]:.4g}", file=sys.stderr, flush=True)
+            print(
+                f"round {number + 1} of {rounds}: {name}: {values[name][-1]:.4g}",
+                file=sys.stderr,
+                flush=True,
+            )
     return values
 
 
@@ -79,7 +91,8 @@ def seconds(call: Callable[[], object]) -> float:
 def core_s() -> float:
     """Seconds for which all cores of this machine have worked for this process and those it started (Linux).
 
-    A clock for "ten minutes of two cores each" that stands still while another program has the cores.
+    A clock for "ten minutes of two cores each" that stands still while another program has the
+    cores.
     """
     ticks = 0
     for child in multiprocessing.active_children():
@@ -91,16 +104,34 @@ def core_s() -> float:
 
 def sides(values: Mapping[str, Sequence[float]], unit: str) -> dict[str, Any]:
     """Medians of what was measured, and all of it."""
-    return {name: {"median": statistics.median(found), "unit": unit, "values": list(found)} for name, found in values.items()}
+    return {
+        name: {"median": statistics.median(found), "unit": unit, "values": list(found)}
+        for name, found in values.items()
+    }
 
 
-def claim(words: str, value: float, target: float, *, at_most: bool = False, unit: str = "x") -> dict[str, Any]:
+def claim(
+    words: str, value: float, target: float, *, at_most: bool = False, unit: str = "x"
+) -> dict[str, Any]:
     """One figure with what it should be."""
     holds = value <= target if at_most else value >= target
-    return {"words": words, "value": value, "target": target, "at_most": at_most, "unit": unit, "holds": holds}
+    return {
+        "words": words,
+        "value": value,
+        "target": target,
+        "at_most": at_most,
+        "unit": unit,
+        "holds": holds,
+    }
 
 
-def write(name: str, arguments: argparse.Namespace, result: Mapping[str, Any], *, started_on: Mapping[str, Any]) -> None:
+def write(
+    name: str,
+    arguments: argparse.Namespace,
+    result: Mapping[str, Any],
+    *,
+    started_on: Mapping[str, Any],
+) -> None:
     """Show a result, and keep it unless it is a quick one that nobody asked to keep."""
     content = {"benchmark": name, "quick": arguments.quick, "machine": dict(started_on), **result}
     text = json.dumps(content, indent=1)

@@ -1,8 +1,8 @@
 """2048 x 2048 to labels with tiles of 256 x 256, half overlap and Gaussian weights: our `segment` against MONAI's sliding window.
 
-The same briefly trained standard U-Net (base 32) on all sides, from pixels to labels. MONAI once as it comes (fp32) and once under bf16
-autocast with channels last, each with the quicker of two window batch sizes, which is found first. Needs the environment of
-requirements.txt.
+The same briefly trained standard U-Net (base 32) on all sides, from pixels to labels. MONAI once as
+it comes (fp32) and once under bf16 autocast with channels last, each with the quicker of two window
+batch sizes, which is found first. Needs the environment of requirements.txt.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ WINDOWS = (1, 4)
 
 
 @torch.inference_mode()
-def monai_labels(model: torch.nn.Module, image: NDArray[np.uint8], *, windows: int, is_bf16: bool) -> NDArray[np.bool_]:
+def monai_labels(
+    model: torch.nn.Module, image: NDArray[np.uint8], *, windows: int, is_bf16: bool
+) -> NDArray[np.bool_]:
     """Labels by MONAI's sliding window."""
     pixels = torch.from_numpy(normalize(image[None], Normalization().fit(image[None])))[None]
     if is_bf16:
         pixels = pixels.to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-        logits = sliding_window_inference(pixels, (TILE, TILE), windows, model, overlap=0.5, mode="gaussian")
+        logits = sliding_window_inference(
+            pixels, (TILE, TILE), windows, model, overlap=0.5, mode="gaussian"
+        )
     assert isinstance(logits, torch.Tensor)
     return (torch.sigmoid(logits.float()) > 0.5)[0, 0].numpy()
 
@@ -44,7 +48,12 @@ def quicker(model: torch.nn.Module, image: NDArray[np.uint8], *, is_bf16: bool) 
     """The window batch size that MONAI is quicker with, measured on a part of the image."""
     part = image[: 3 * TILE, : 3 * TILE]
     times = {
-        windows: min(side_by_side.seconds(lambda: monai_labels(model, part, windows=windows, is_bf16=is_bf16)) for _ in range(2))  # noqa: B023
+        windows: min(
+            side_by_side.seconds(
+                lambda: monai_labels(model, part, windows=windows, is_bf16=is_bf16)
+            )
+            for _ in range(2)
+        )  # noqa: B023
         for windows in WINDOWS
     }
     return min(times, key=lambda windows: times[windows])
@@ -61,23 +70,43 @@ def main() -> None:
     image, half = Image(pixels, "YX"), Tiling(tile_shape=(TILE, TILE), overlap=0.5)
     plain, last = copy.deepcopy(module), copy.deepcopy(module).to(memory_format=torch.channels_last)
     ours = UNetSegmenter(module, plan, device="cpu", owns=True)
-    windows = {"fp32": quicker(plain, pixels, is_bf16=False), "bf16": quicker(last, pixels, is_bf16=True)}
+    windows = {
+        "fp32": quicker(plain, pixels, is_bf16=False),
+        "bf16": quicker(last, pixels, is_bf16=True),
+    }
     labels: dict[str, Callable[[], NDArray[np.generic]]] = {
-        "MONAI, default": functools.partial(monai_labels, plain, pixels, windows=windows["fp32"], is_bf16=False),
-        "MONAI, bf16 and channels last": functools.partial(monai_labels, last, pixels, windows=windows["bf16"], is_bf16=True),
+        "MONAI, default": functools.partial(
+            monai_labels, plain, pixels, windows=windows["fp32"], is_bf16=False
+        ),
+        "MONAI, bf16 and channels last": functools.partial(
+            monai_labels, last, pixels, windows=windows["bf16"], is_bf16=True
+        ),
         "maskloop": lambda: segment(image, ours, tiling=half).labels.read(),
         "maskloop, own tiling": lambda: segment(image, ours).labels.read(),
     }
     reference = labels["MONAI, default"]()
-    agreement = {name: float((find() == reference).mean()) for name, find in labels.items() if name != "MONAI, default"}
+    agreement = {
+        name: float((find() == reference).mean())
+        for name, find in labels.items()
+        if name != "MONAI, default"
+    }
     values = side_by_side.in_turn(
-        {name: functools.partial(side_by_side.seconds, find) for name, find in labels.items()}, rounds=arguments.rounds
+        {name: functools.partial(side_by_side.seconds, find) for name, find in labels.items()},
+        rounds=arguments.rounds,
     )
     found = side_by_side.sides(values, "s/image")
     ours_s = found["maskloop"]["median"]
     claims = [
-        side_by_side.claim("half overlap, maskloop over MONAI's default", found["MONAI, default"]["median"] / ours_s, 5.0),
-        side_by_side.claim("half overlap, maskloop over MONAI in bf16", found["MONAI, bf16 and channels last"]["median"] / ours_s, 1.0),
+        side_by_side.claim(
+            "half overlap, maskloop over MONAI's default",
+            found["MONAI, default"]["median"] / ours_s,
+            5.0,
+        ),
+        side_by_side.claim(
+            "half overlap, maskloop over MONAI in bf16",
+            found["MONAI, bf16 and channels last"]["median"] / ours_s,
+            1.0,
+        ),
     ]
     settings = {
         "images": source,
@@ -87,7 +116,12 @@ def main() -> None:
         "monai_window_batch": windows,
         "pixels_with_the_label_of_monai_default": agreement,
     }
-    side_by_side.write("sliding_window", arguments, {"settings": settings, "sides": found, "claims": claims}, started_on=on)
+    side_by_side.write(
+        "sliding_window",
+        arguments,
+        {"settings": settings, "sides": found, "claims": claims},
+        started_on=on,
+    )
 
 
 if __name__ == "__main__":

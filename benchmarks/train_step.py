@@ -1,9 +1,11 @@
 """Images per second of training: our loop against the one that a user would write in plain PyTorch.
 
-Both train the standard U-Net (base 32) with BCE + Dice and AdamW on patches of 256 x 256 from the same images in memory, in batches of the
-same size. Theirs: fp32, contiguous, a Dataset that flips, turns by right angles and changes intensities with NumPy, a DataLoader in the
-same process. Ours: what the plan decides, with free rotation, zoom, elastic deformation, blur and noise on top, gradient clipping and
-averaged weights. Timed are whole steps, patches included; not validation, and not the state that is saved every 30 seconds.
+Both train the standard U-Net (base 32) with BCE + Dice and AdamW on patches of 256 x 256 from the
+same images in memory, in batches of the same size. Theirs: fp32, contiguous, a Dataset that flips,
+turns by right angles and changes intensities with NumPy, a DataLoader in the same process. Ours:
+what the plan decides, with free rotation, zoom, elastic deformation, blur and noise on top,
+gradient clipping and averaged weights. Timed are whole steps, patches included; not validation, and
+not the state that is saved every 30 seconds.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ class Patches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, _index: int) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = int(self.random.integers(len(self.images)))
-        top, left = (int(self.random.integers(length - self.patch + 1)) for length in self.masks[chosen].shape)
+        top, left = (
+            int(self.random.integers(length - self.patch + 1))
+            for length in self.masks[chosen].shape
+        )
         where = slice(top, top + self.patch), slice(left, left + self.patch)
         image, mask = self.images[chosen][where], self.masks[chosen][where]
         for axis in (0, 1):
@@ -53,7 +58,9 @@ class Patches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         image, mask = np.rot90(image, turns), np.rot90(mask, turns)
         image = image * self.random.uniform(0.8, 1.2) + self.random.uniform(-0.2, 0.2)
         image = (image + self.random.normal(0, 0.05, image.shape)).astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(image)[None]), torch.from_numpy(np.ascontiguousarray(mask)[None])
+        return torch.from_numpy(np.ascontiguousarray(image)[None]), torch.from_numpy(
+            np.ascontiguousarray(mask)[None]
+        )
 
 
 def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -69,11 +76,15 @@ def plain_pytorch(plan: Any, samples: Sequence[Any], steps: int) -> Callable[[],
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate)
 
     def measure() -> float:
-        loader = DataLoader(Patches(large_enough, patch, (WARM_UP + steps) * batch), batch_size=batch, num_workers=0)
+        loader = DataLoader(
+            Patches(large_enough, patch, (WARM_UP + steps) * batch), batch_size=batch, num_workers=0
+        )
         ticks = [time.perf_counter()]
         for images, masks in loader:
             logits = model(images)
-            loss = functional.binary_cross_entropy_with_logits(logits, masks) + dice_loss(logits, masks)
+            loss = functional.binary_cross_entropy_with_logits(logits, masks) + dice_loss(
+                logits, masks
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -113,13 +124,27 @@ def main() -> None:
     plan = plan_for(pairs, quick=arguments.quick)
     samples = samples_for(pairs, plan)
     values = side_by_side.in_turn(
-        {"plain PyTorch": plain_pytorch(plan, samples, steps), "maskloop": our_loop(plan, samples, steps)}, rounds=arguments.rounds
+        {
+            "plain PyTorch": plain_pytorch(plan, samples, steps),
+            "maskloop": our_loop(plan, samples, steps),
+        },
+        rounds=arguments.rounds,
     )
     found = side_by_side.sides(values, "images/s")
     ratio = found["maskloop"]["median"] / found["plain PyTorch"]["median"]
-    settings = {"images": source, "steps": steps, "threads": torch.get_num_threads(), **_facts(plan)}
+    settings = {
+        "images": source,
+        "steps": steps,
+        "threads": torch.get_num_threads(),
+        **_facts(plan),
+    }
     claims = [side_by_side.claim("training, maskloop over plain PyTorch", ratio, 4.0)]
-    side_by_side.write("train_step", arguments, {"settings": settings, "sides": found, "claims": claims}, started_on=on)
+    side_by_side.write(
+        "train_step",
+        arguments,
+        {"settings": settings, "sides": found, "claims": claims},
+        started_on=on,
+    )
 
 
 def _facts(plan: Any) -> dict[str, Any]:

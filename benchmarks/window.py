@@ -1,14 +1,16 @@
 """The longest time for which the thread of the window is held, while a training runs and a person works.
 
-A real napari window with a stack of 2 GB (memory-mapped, uint16, in a temporary folder), a training in its child process
-and, on the side "maskloop", the dock with a project of 10,000 pairs. A timer in the event loop ticks every 5 ms; a stall is
-the time between two ticks, nothing taken off. Each phase of the work is measured by itself. The side "napari" does the same
-with the stack without the dock: what it shows is napari's own (drawing without a graphics card above all). On a machine with
-more to do than it has cores a window waits without being held by anybody: ``worked`` is the most that its process has worked
-between two ticks.
+A real napari window with a stack of 2 GB (memory-mapped, uint16, in a temporary folder), a training
+in its child process and, on the side "maskloop", the dock with a project of 10,000 pairs. A timer
+in the event loop ticks every 5 ms; a stall is the time between two ticks, nothing taken off. Each
+phase of the work is measured by itself. The side "napari" does the same with the stack without the
+dock: what it shows is napari's own (drawing without a graphics card above all). On a machine with
+more to do than it has cores a window waits without being held by anybody: ``worked`` is the most
+that its process has worked between two ticks.
 
-Needs ``pip install "maskloop[napari]"`` and a screen (``xvfb-run`` where there is none). ``--explain`` also tells, of each
-long stall, how long Python collected garbage and where the thread of the window was.
+Needs ``pip install "maskloop[napari]"`` and a screen (``xvfb-run`` where there is none).
+``--explain`` also tells, of each long stall, how long Python collected garbage and where the thread
+of the window was.
 """
 
 from __future__ import annotations
@@ -69,15 +71,28 @@ def make_project(folder: Path, count: int) -> None:
     from maskloop.samples import simulate_pairs
 
     project = ProjectFolder.create(folder, mode="instances")
-    real = [project.dataset.accept(*pair, name=f"image {number}") for number, pair in enumerate(simulate_pairs(REAL_PAIRS, shape=(64, 64)))]
+    real = [
+        project.dataset.accept(*pair, name=f"image {number}")
+        for number, pair in enumerate(simulate_pairs(REAL_PAIRS, shape=(64, 64)))
+    ]
     random = np.random.default_rng(0)
     pairs = list(real)
     for number in range(REAL_PAIRS, count):
         pair_id = f"pair_{number + 1:05d}_{random.bytes(4).hex()}"
         fresh = {"perceptual_hash": random.bytes(32).hex(), "pixels_sha256": random.bytes(32).hex()}
-        pairs.append(changed(real[number % REAL_PAIRS], pair_id=pair_id, name=f"image {number}", group=pair_id, **fresh))
+        pairs.append(
+            changed(
+                real[number % REAL_PAIRS],
+                pair_id=pair_id,
+                name=f"image {number}",
+                group=pair_id,
+                **fresh,
+            )
+        )
     stamp = layout.now()
-    project.record(layout.MANIFEST, Manifest).write(Manifest(created_at=stamp, updated_at=stamp, next_pair=count + 1, pairs=tuple(pairs)))
+    project.record(layout.MANIFEST, Manifest).write(
+        Manifest(created_at=stamp, updated_at=stamp, next_pair=count + 1, pairs=tuple(pairs))
+    )
 
 
 def make_stack(file: Path, planes: int, side: int) -> None:
@@ -85,7 +100,9 @@ def make_stack(file: Path, planes: int, side: int) -> None:
     from maskloop.samples import simulate_pairs
 
     tile = np.asarray(simulate_pairs(1, shape=(256, 256), seed=7)[0][0])
-    plane = np.tile((tile / max(1, tile.max()) * 4000).astype(np.uint16), (side // 256, side // 256))
+    plane = np.tile(
+        (tile / max(1, tile.max()) * 4000).astype(np.uint16), (side // 256, side // 256)
+    )
     stack = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint16, shape=(planes, side, side))
     for number in range(planes):
         stack[number] = np.roll(plane, 3 * number, axis=1) + number
@@ -103,7 +120,9 @@ def start_training(folder: Path) -> Any:
     ids = tuple(pair.pair_id for pair in project.dataset.pairs[:REAL_PAIRS])
     share = 4 / len(project.dataset.pairs)
     # Epochs of some seconds, so that there are curves and pictures to be drawn meanwhile.
-    recipe = Recipe(epochs=100_000, patience=100_000, base_channels=8, batch_size=64, validation_share=share)
+    recipe = Recipe(
+        epochs=100_000, patience=100_000, base_channels=8, batch_size=64, validation_share=share
+    )
     return start(submit(project, TrainJob(recipe=recipe, start="scratch", pairs=ids)), "process")
 
 
@@ -154,18 +173,38 @@ class Clock:
             self._collected.append((self._began, time.perf_counter()))
 
     def _look(self, _number: int, frame: FrameType | None) -> None:
-        """Note where the thread of the window is. A signal, because looking at it from another thread can crash Python 3.11."""
+        """Note where the thread of the window is.
+
+        A signal, because looking at it from another thread can crash Python 3.11.
+        """
         if time.perf_counter() - self._last > LONG_MS / 2000:
-            stack = [entry for entry in traceback.extract_stack(frame) if any(f"/{name}/" in entry.filename for name in OWN)]
-            self._seen.append(" < ".join(f"{Path(entry.filename).name}:{entry.lineno} {entry.name}" for entry in reversed(stack[-5:])))
+            stack = [
+                entry
+                for entry in traceback.extract_stack(frame)
+                if any(f"/{name}/" in entry.filename for name in OWN)
+            ]
+            self._seen.append(
+                " < ".join(
+                    f"{Path(entry.filename).name}:{entry.lineno} {entry.name}"
+                    for entry in reversed(stack[-5:])
+                )
+            )
 
     def _tell(self, begin: float, end: float) -> None:
-        collected = sum(stop - start for start, stop in self._collected if start >= begin and stop <= end)
+        collected = sum(
+            stop - start for start, stop in self._collected if start >= begin and stop <= end
+        )
         places, self._seen = self._seen, []
         often = sorted(set(places), key=places.count, reverse=True)[:3]
-        print(f"    {(end - begin) * 1000:.0f} ms, of them {collected * 1000:.0f} ms garbage collection", file=sys.stderr)
+        print(
+            f"    {(end - begin) * 1000:.0f} ms, of them {collected * 1000:.0f} ms garbage collection",
+            file=sys.stderr,
+        )
         for where in often:
-            print(f"      {places.count(where)} of {len(places)}: {where or 'in the event loop'}", file=sys.stderr)
+            print(
+                f"      {places.count(where)} of {len(places)}: {where or 'in the event loop'}",
+                file=sys.stderr,
+            )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -184,7 +223,9 @@ class Clock:
             "worked_ms": round(max(self._worked) * 1000, 1),
             "p99_9_ms": round(waits[math.ceil(0.999 * len(waits)) - 1], 1),
             "over_100_ms": sum(wait > TARGET_MS for wait in waits),
-            "collecting_ms": round(max((stop - start for start, stop in self._collected), default=0) * 1000, 1),
+            "collecting_ms": round(
+                max((stop - start for start, stop in self._collected), default=0) * 1000, 1
+            ),
             "seconds": round(time.perf_counter() - begin, 1),
         }
         self.phases[name] = found
@@ -215,7 +256,9 @@ def wait_until(is_true: Callable[[], object]) -> None:
 def work_on_stack(viewer: Viewer, clock: Clock, stack: Path) -> None:
     """What both sides do: open the stack, step through it, draw on it."""
     with clock.phase("open the stack"):
-        image = viewer.add_image(np.load(stack, mmap_mode="r"), name="stack", metadata={"axes": "ZYX"})
+        image = viewer.add_image(
+            np.load(stack, mmap_mode="r"), name="stack", metadata={"axes": "ZYX"}
+        )
     planes = image.data.shape[0]
     with clock.phase("look at it for 5 s"):
         pause(5)
@@ -227,7 +270,9 @@ def work_on_stack(viewer: Viewer, clock: Clock, stack: Path) -> None:
         labels = viewer.add_labels(np.zeros(image.data.shape, np.uint8), name="mask")
     with clock.phase("paint"):
         for number in range(STEPS):
-            labels.paint((viewer.dims.current_step[0], 100 + number, 200 + 2 * number), 1 + number % 5)
+            labels.paint(
+                (viewer.dims.current_step[0], 100 + number, 200 + 2 * number), 1 + number % 5
+            )
             pause(0.02)
 
 
@@ -244,7 +289,10 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
         pause(5)
     with clock.phase("switch tabs"):
         for number in range(3 * dock.tabs.count()):
-            click(dock.tabs.tabBar(), at=dock.tabs.tabBar().tabRect(number % dock.tabs.count()).center())
+            click(
+                dock.tabs.tabBar(),
+                at=dock.tabs.tabBar().tabRect(number % dock.tabs.count()).center(),
+            )
             pause(0.3)
     dock.tabs.setCurrentWidget(dock.dataset)
     pause(1)
@@ -273,7 +321,12 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
     with clock.phase("mark a pair as validation"):
         pair_id = next(pair.pair_id for pair in session.snapshot.active_pairs if pair.split is None)
         session.dataset.mark_validation([pair_id])
-        wait_until(lambda: any(pair.pair_id == pair_id and pair.split == "validation" for pair in session.snapshot.pairs))
+        wait_until(
+            lambda: any(
+                pair.pair_id == pair_id and pair.split == "validation"
+                for pair in session.snapshot.pairs
+            )
+        )
     with clock.phase("another window removes a pair"):
         remove_elsewhere(session.project.folder, session.snapshot.active_pairs[7].pair_id)
         count = len(session.snapshot.active_pairs)
@@ -313,7 +366,13 @@ def type_into(widget: QWidget, text: str) -> None:
 
 def remove_elsewhere(folder: Path, pair_id: str) -> None:
     """Write to the project from another process."""
-    subprocess.Popen([sys.executable, "-c", f"from maskloop import Project; Project.open({str(folder)!r}).dataset.remove({pair_id!r})"])
+    subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"from maskloop import Project; Project.open({str(folder)!r}).dataset.remove({pair_id!r})",
+        ]
+    )
 
 
 # The sides
@@ -332,7 +391,9 @@ def measure(side: str, folder: Path, *, explain: bool) -> dict[str, Any]:
             _, dock = viewer.window.add_plugin_dock_widget("maskloop")
         with clock.phase("open the project"):
             dock.open_project(folder / "project")
-            wait_until(lambda: dock.session.snapshot.active_pairs and not dock.session.background.is_busy)
+            wait_until(
+                lambda: dock.session.snapshot.active_pairs and not dock.session.background.is_busy
+            )
     work_on_stack(viewer, clock, folder / "stack.npy")
     if side == "maskloop":
         work_in_dock(dock, clock)
@@ -354,7 +415,15 @@ def measure_apart(side: str, folder: Path, *, explain: bool) -> dict[str, Any]:
             if time.monotonic() - begin > DEADLINE_S:
                 raise TimeoutError(f"the training has not begun after {DEADLINE_S} s")
             time.sleep(0.2)
-        command = [sys.executable, __file__, "--side", side, "--folder", str(folder), *(["--explain"] if explain else [])]
+        command = [
+            sys.executable,
+            __file__,
+            "--side",
+            side,
+            "--folder",
+            str(folder),
+            *(["--explain"] if explain else []),
+        ]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         assert training.is_alive(), "the training ended before the measurement did"
     finally:
@@ -375,7 +444,9 @@ def is_learning(folder: Path) -> bool:
 def main() -> None:
     """Measure both sides in turn and write what was found."""
     parser = side_by_side.options("window", __doc__)
-    parser.add_argument("--explain", action="store_true", help="say of each long stall where it came from")
+    parser.add_argument(
+        "--explain", action="store_true", help="say of each long stall where it came from"
+    )
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -394,8 +465,16 @@ def main() -> None:
                 shutil.rmtree(folder / "project", ignore_errors=True)
                 make_project(folder / "project", pairs)
                 rounds[one].append(measure_apart(one, folder, explain=arguments.explain))
-    settings = {"pairs": pairs, "stack": [planes, side, side], "stack_gb": round(planes * side * side * 2 / 1e9, 2), "tick_ms": TICK_MS}
-    result = {"settings": settings, "phases": {name: summary(found) for name, found in rounds.items()}}
+    settings = {
+        "pairs": pairs,
+        "stack": [planes, side, side],
+        "stack_gb": round(planes * side * side * 2 / 1e9, 2),
+        "tick_ms": TICK_MS,
+    }
+    result = {
+        "settings": settings,
+        "phases": {name: summary(found) for name, found in rounds.items()},
+    }
     result["claims"] = claims(result["phases"])
     side_by_side.write("window", arguments, result, started_on=on)
 
@@ -416,13 +495,33 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def claims(phases: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """The longest stall of what only the dock does, and of what napari does without it."""
-    own = {phase: found["longest_ms"] for phase, found in phases["maskloop"].items() if phase not in {*phases["napari"], *BEFORE}}
+    own = {
+        phase: found["longest_ms"]
+        for phase, found in phases["maskloop"].items()
+        if phase not in {*phases["napari"], *BEFORE}
+    }
     worst = max(own, key=lambda phase: own[phase])
-    both = {phase: found["longest_ms"] for phase, found in phases["maskloop"].items() if phase in phases["napari"]}
+    both = {
+        phase: found["longest_ms"]
+        for phase, found in phases["maskloop"].items()
+        if phase in phases["napari"]
+    }
     added = max(both[phase] - phases["napari"][phase]["longest_ms"] for phase in both)
     return [
-        side_by_side.claim(f"longest stall of what is done in the dock ({worst})", own[worst], TARGET_MS, at_most=True, unit="ms"),
-        side_by_side.claim("most that the dock adds to napari's own stalls", added, TARGET_MS, at_most=True, unit="ms"),
+        side_by_side.claim(
+            f"longest stall of what is done in the dock ({worst})",
+            own[worst],
+            TARGET_MS,
+            at_most=True,
+            unit="ms",
+        ),
+        side_by_side.claim(
+            "most that the dock adds to napari's own stalls",
+            added,
+            TARGET_MS,
+            at_most=True,
+            unit="ms",
+        ),
     ]
 
 

@@ -22,13 +22,20 @@ def make_demo_picture(folder: Path) -> None:
     """An image that the model has not seen, beside what it found there."""
     result = run_demo(folder / "demo")
     drawn = open_image(result.files["picture"]).read()
-    plain = open_image(sorted((folder / "demo" / "unseen" / "images").iterdir())[0]).read().astype(float)
+    plain = (
+        open_image(sorted((folder / "demo" / "unseen" / "images").iterdir())[0])
+        .read()
+        .astype(float)
+    )
     low, high = np.percentile(plain, (1, 99.8))
     grey = np.clip((plain - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     zoom = drawn.shape[0] // grey.shape[0]
     left = np.repeat(grey.repeat(zoom, 0).repeat(zoom, 1)[..., None], 3, axis=2)
     PICTURES.mkdir(exist_ok=True)
-    write_image(PICTURES / "demo.png", Image(np.hstack([left, np.full((left.shape[0], 8, 3), 255, np.uint8), drawn]), "YXC"))
+    write_image(
+        PICTURES / "demo.png",
+        Image(np.hstack([left, np.full((left.shape[0], 8, 3), 255, np.uint8), drawn]), "YXC"),
+    )
     print(f"{PICTURES / 'demo.png'}: {result.scores}")
 
 

@@ -2,8 +2,8 @@
 
 python docs/make_window_pictures.py [--out FOLDER]
 
-Needs the images of BBBC039 (CC0, nuclei of U2OS cells) as they lie in `shared/data/bbbc039`, or in the folder that MASKLOOP_DATA names,
-and a screen. It trains for a minute and a half, twice.
+Needs the images of BBBC039 (CC0, nuclei of U2OS cells) as they lie in `shared/data/bbbc039`, or in
+the folder that MASKLOOP_DATA names, and a screen. It trains for a minute and a half, twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from maskloop.images.readers import open_image, open_labels
 from maskloop.ui.dock import MaskloopDock
 
 PICTURES = Path(__file__).parent / "pictures"
-DATA = Path(os.environ.get("MASKLOOP_DATA", Path(__file__).parents[2] / "shared" / "data")) / "bbbc039"
+DATA = (
+    Path(os.environ.get("MASKLOOP_DATA", Path(__file__).parents[2] / "shared" / "data")) / "bbbc039"
+)
 TRAIN_S = 90.0
 PAIRS = 7
 WINDOW = (1320, 900)
@@ -66,7 +68,9 @@ class Walk:
         self.window.statusBar().clearMessage()
         shot = self.viewer.screenshot(canvas_only=False, flash=False)
         self.pictures.mkdir(exist_ok=True)
-        Picture.fromarray(shot[..., :3]).quantize(192).save(self.pictures / f"{name}.png", optimize=True)
+        Picture.fromarray(shot[..., :3]).quantize(192).save(
+            self.pictures / f"{name}.png", optimize=True
+        )
         print(name, shot.shape)
 
     def clear(self) -> None:
@@ -117,10 +121,18 @@ def walk(place: Path, pictures: Path) -> None:
 
     dock.tabs.setCurrentWidget(dock.train)
     session.training.set_choice("time_s", TRAIN_S)
-    step.until(lambda: dock.train.train_button.isEnabled() and session.training.proposal is not None and not session.training.is_planning)
+    step.until(
+        lambda: (
+            dock.train.train_button.isEnabled()
+            and session.training.proposal is not None
+            and not session.training.is_planning
+        )
+    )
     step.picture("window_3_plan")
     dock.train.train()
-    step.until(lambda: session.training.preview is not None and len(session.training.story.history) > 2)
+    step.until(
+        lambda: session.training.preview is not None and len(session.training.story.history) > 2
+    )
     dock.train.area.ensureWidgetVisible(dock.train.caption)
     step.picture("window_4_train")
     step.until(lambda: session.snapshot.checkpoints)
@@ -163,6 +175,7 @@ if __name__ == "__main__":
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "napari.yaml")
         os.environ["XDG_CONFIG_HOME"] = folder
         QSettings.setPath(QSettings.Format.NativeFormat, QSettings.Scope.UserScope, folder)
-        # The bar writes paths from the person's home, and no other place of this machine belongs into a picture.
+        # The bar writes paths from the person's home, and no other place of this machine belongs
+        # into a picture.
         Path.home = classmethod(lambda _cls: Path(folder))  # type: ignore[method-assign, assignment]
         walk(Path(folder), parser.parse_args().out)

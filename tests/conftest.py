@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-# Small networks are quickest on one thread, and threads that wait for each other on a busy machine are slow beyond measure.
+# Small networks are quickest on one thread, and threads that wait for each other on a busy machine
+# are slow beyond measure.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("QT_API", "pyside6")
-# Neither napari's settings nor the list of recent projects of the person who runs the tests is read or written.
+# Neither napari's settings nor the list of recent projects of the person who runs the tests is read
+# or written.
 _SETTINGS = tempfile.TemporaryDirectory(prefix="maskloop-tests-")
 os.environ["XDG_CONFIG_HOME"] = _SETTINGS.name
 os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS.name) / "napari.yaml")
@@ -31,7 +33,9 @@ def shared_data() -> Path:
     """The real annotated images, where they are there: `shared/data` beside the checkout, or what MASKLOOP_DATA names."""
     folder = Path(os.environ.get("MASKLOOP_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not (folder / "README.md").is_file():
-        pytest.skip("the real annotated images (shared/data, or the folder named by MASKLOOP_DATA) are not here")
+        pytest.skip(
+            "the real annotated images (shared/data, or the folder named by MASKLOOP_DATA) are not here"
+        )
     return folder
 
 
@@ -39,15 +43,20 @@ def _is_of_window(item: Any) -> bool:
     return not {"qtbot", "make_viewer"}.isdisjoint(item.fixturenames)
 
 
-# A hook and not a fixture: pytest-qt's application, which ends the process where there is no screen, is made before any fixture of a test.
+# A hook and not a fixture: pytest-qt's application, which ends the process where there is no
+# screen, is made before any fixture of a test.
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of the window where there can be none."""
     if not _is_of_window(item):
         return
-    if missing := [name for name in ("napari", "qtpy", "PySide6") if importlib.util.find_spec(name) is None]:
+    if missing := [
+        name for name in ("napari", "qtpy", "PySide6") if importlib.util.find_spec(name) is None
+    ]:
         pytest.skip(f"the window needs {', '.join(missing)}: pip install 'maskloop[napari]'")
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
         pytest.skip("there is no screen; start one: Xvfb :99 & export DISPLAY=:99")
 
 
@@ -55,7 +64,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def nothing_of_the_window_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test of the window fails when widgets, timers or threads outlive it.
 
-    `make_napari_viewer` looks for viewers that outlive a test, and for widgets, but not for what runs.
+    `make_napari_viewer` looks for viewers that outlive a test, and for widgets, but not for what
+    runs.
     """
     if not _is_of_window(request.node):
         yield
@@ -65,7 +75,9 @@ def nothing_of_the_window_is_left(request: pytest.FixtureRequest) -> Iterator[No
     outcome = getattr(request.node, "rep_call", None)
     # The traceback of a failed test holds all that the test held.
     if outcome is not None and outcome.passed:
-        left = _left_of_qt(before) + [f"thread {thread.name!r}" for thread in _python_threads(threads)]
+        left = _left_of_qt(before) + [
+            f"thread {thread.name!r}" for thread in _python_threads(threads)
+        ]
         assert not left, f"left behind by the test: {', '.join(sorted(left))}"
 
 
@@ -87,7 +99,8 @@ def _left_of_qt(before: set[Any]) -> list[str]:
         left = [f"{type(one).__name__} {one.objectName()!r}" for one in _of_qt() - before]
         if not left:
             break
-        # It takes a while, and what is collected may hold the last reference to what is collected next.
+        # It takes a while, and what is collected may hold the last reference to what is collected
+        # next.
         gc.collect()
     return left
 
@@ -99,16 +112,26 @@ def _of_qt() -> set[Any]:
     from shiboken6 import Shiboken
 
     # vispy keeps the empty window of a canvas; napari's own check lets it pass as well.
-    found = {widget for widget in QApplication.topLevelWidgets() if type(widget).__name__ != "CanvasBackendDesktop"}
+    found = {
+        widget
+        for widget in QApplication.topLevelWidgets()
+        if type(widget).__name__ != "CanvasBackendDesktop"
+    }
     for one in Shiboken.getAllValidWrappers():
-        if (isinstance(one, QTimer) and one.isActive()) or (isinstance(one, QThread) and one.isRunning()):
+        if (isinstance(one, QTimer) and one.isActive()) or (
+            isinstance(one, QThread) and one.isRunning()
+        ):
             found.add(one)
     # The thread that looks is seen as soon as anybody has asked for it.
     return found - {QThread.currentThread()}
 
 
 def _python_threads(before: set[threading.Thread]) -> list[threading.Thread]:
-    left = [thread for thread in threading.enumerate() if thread not in before and thread not in _pool_of_dask()]
+    left = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and thread not in _pool_of_dask()
+    ]
     for thread in left:
         thread.join(DEADLINE_S)
     return [thread for thread in left if thread.is_alive()]
@@ -117,7 +140,14 @@ def _python_threads(before: set[threading.Thread]) -> list[threading.Thread]:
 def _pool_of_dask() -> set[threading.Thread]:
     """The threads that dask keeps for the life of the process."""
     threaded = sys.modules.get("dask.threaded")
-    pools = [threaded.default_pool, *(pool for kept in threaded.pools.values() for pool in kept.values())] if threaded else []
+    pools = (
+        [
+            threaded.default_pool,
+            *(pool for kept in threaded.pools.values() for pool in kept.values()),
+        ]
+        if threaded
+        else []
+    )
     return {thread for pool in pools for thread in getattr(pool, "_threads", ())}
 
 

@@ -50,28 +50,47 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def test_each_file_gets_labels_with_the_provenance_beside_and_within(images: Path, tmp_path: Path) -> None:
-    done = predict_files([images], Bright(), out=tmp_path / "out", model_id="unet_run_001", mirror=True)
+def test_each_file_gets_labels_with_the_provenance_beside_and_within(
+    images: Path, tmp_path: Path
+) -> None:
+    done = predict_files(
+        [images], Bright(), out=tmp_path / "out", model_id="unet_run_001", mirror=True
+    )
     assert [file.status for file in done.files] == ["done", "done"]
     labels = tmp_path / "out" / "cell_1_labels.tif"
     assert (open_image(labels).read() == (pixels(1) > 127)).all()
     facts = read_provenance(labels)
     assert facts is not None
-    assert (facts.source, facts.model_id, facts.settings.mirror) == ("cell_1.tif", "unet_run_001", True)
+    assert (facts.source, facts.model_id, facts.settings.mirror) == (
+        "cell_1.tif",
+        "unet_run_001",
+        True,
+    )
     with tifffile.TiffFile(labels) as file:
         assert facts.source_sha256 in file.pages.first.description
 
 
-def test_a_failing_file_is_told_at_the_end_and_the_rest_is_done(images: Path, tmp_path: Path) -> None:
+def test_a_failing_file_is_told_at_the_end_and_the_rest_is_done(
+    images: Path, tmp_path: Path
+) -> None:
     (images / "broken.tif").write_bytes(b"II*\0 not an image")
     tifffile.imwrite(images / "colour.tif", pixels(shape=(20, 30, 3)), photometric="rgb")
     events: list[Any] = []
-    done = predict_files([images, tmp_path / "missing.tif"], Bright(), out=tmp_path / "out", report=events.append)
-    assert sorted(Path(file.source).name for file in done.failed) == ["broken.tif", "colour.tif", "missing.tif"]
+    done = predict_files(
+        [images, tmp_path / "missing.tif"], Bright(), out=tmp_path / "out", report=events.append
+    )
+    assert sorted(Path(file.source).name for file in done.failed) == [
+        "broken.tif",
+        "colour.tif",
+        "missing.tif",
+    ]
     assert "2 predicted, 0 already there, 3 failed." in str(done)
     assert "has 3 channels" in str(done)
     assert sum(isinstance(event, Message) for event in events) == 3
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.tif")) == ["cell_1_labels.tif", "cell_2_labels.tif"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tif")) == [
+        "cell_1_labels.tif",
+        "cell_2_labels.tif",
+    ]
 
 
 def test_what_is_there_already_is_not_made_again(images: Path, tmp_path: Path) -> None:
@@ -82,8 +101,13 @@ def test_what_is_there_already_is_not_made_again(images: Path, tmp_path: Path) -
     assert again.calls == 1
 
 
-@pytest.mark.parametrize("change", [{"model_id": "b"}, {"mirror": True}, {"tiling": Tiling(overlap=0.5)}, {"overwrite": True}])
-def test_labels_of_another_model_or_other_settings_are_made_anew(images: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"model_id": "b"}, {"mirror": True}, {"tiling": Tiling(overlap=0.5)}, {"overwrite": True}],
+)
+def test_labels_of_another_model_or_other_settings_are_made_anew(
+    images: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
     usual = {"out": tmp_path / "out", "model_id": "a"}
     predict_files([images], Bright(), **usual)
     done = predict_files([images], Bright(), **(usual | change))
@@ -98,14 +122,18 @@ def test_labels_of_changed_pixels_are_made_anew(images: Path, tmp_path: Path) ->
     assert (open_image(tmp_path / "out" / "cell_1_labels.tif").read() == (pixels(7) > 127)).all()
 
 
-def test_labels_that_somebody_corrected_are_not_replaced_unless_asked(images: Path, tmp_path: Path) -> None:
+def test_labels_that_somebody_corrected_are_not_replaced_unless_asked(
+    images: Path, tmp_path: Path
+) -> None:
     predict_files([images], Bright(), out=tmp_path / "out", model_id="a")
     corrected = tmp_path / "out" / "cell_1_labels.tif"
     tifffile.imwrite(corrected, np.zeros((20, 30), np.uint8))
     done = predict_files([images], Bright(), out=tmp_path / "out", model_id="b")
     assert "was changed after it was predicted" in done.failed[0].problem
     assert not tifffile.imread(corrected).any()
-    assert not predict_files([images], Bright(), out=tmp_path / "out", model_id="b", overwrite=True).failed
+    assert not predict_files(
+        [images], Bright(), out=tmp_path / "out", model_id="b", overwrite=True
+    ).failed
 
 
 def test_a_foreign_file_is_not_replaced(images: Path, tmp_path: Path) -> None:
@@ -115,7 +143,9 @@ def test_a_foreign_file_is_not_replaced(images: Path, tmp_path: Path) -> None:
     assert tifffile.imread(tmp_path / "cell_1_labels.tif").shape == (2, 2)
 
 
-def test_labels_whose_note_is_missing_after_a_kill_are_made_again(images: Path, tmp_path: Path) -> None:
+def test_labels_whose_note_is_missing_after_a_kill_are_made_again(
+    images: Path, tmp_path: Path
+) -> None:
     predict_files([images], Bright(), out=tmp_path / "out", model_id="a")
     (tmp_path / "out" / "cell_1_labels.tif.json").unlink()
     done = predict_files([images], Bright(), out=tmp_path / "out", model_id="a")
@@ -140,9 +170,21 @@ def test_probabilities_are_written_on_request(images: Path, tmp_path: Path) -> N
 
 
 def test_two_images_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    sources = [Path("a/x.tif"), Path("a/x.png"), Path("b/x.tif"), Path("b/y.tif"), Path("b/X.ome.tif")]
+    sources = [
+        Path("a/x.tif"),
+        Path("a/x.png"),
+        Path("b/x.tif"),
+        Path("b/y.tif"),
+        Path("b/X.ome.tif"),
+    ]
     names = [path.name for path in name_outputs(sources, tmp_path).values()]
-    assert names == ["a_x_tif_labels.tif", "x_png_labels.tif", "b_x_tif_labels.tif", "y_labels.tif", "X_ome_tif_labels.tif"]
+    assert names == [
+        "a_x_tif_labels.tif",
+        "x_png_labels.tif",
+        "b_x_tif_labels.tif",
+        "y_labels.tif",
+        "X_ome_tif_labels.tif",
+    ]
 
 
 def test_folders_of_one_name_still_give_files_of_their_own(tmp_path: Path) -> None:
@@ -168,7 +210,13 @@ def test_a_cancelled_batch_keeps_what_was_finished(images: Path, tmp_path: Path)
             finished.append(event)
 
     with pytest.raises(Cancelled, match="'cell_2"):
-        predict_files([images], Bright(), out=tmp_path / "out", report=listen, is_cancelled=lambda: bool(finished))
+        predict_files(
+            [images],
+            Bright(),
+            out=tmp_path / "out",
+            report=listen,
+            is_cancelled=lambda: bool(finished),
+        )
     assert [path.name for path in (tmp_path / "out").glob("*.tif")] == ["cell_1_labels.tif"]
 
 
@@ -178,7 +226,9 @@ def test_nothing_to_predict_is_refused(images: Path) -> None:
         predict_files([images / "cell_1_labels.tif"], Bright(), out=images)
 
 
-def test_axes_of_a_person_are_used_and_refused_when_they_do_not_fit(images: Path, tmp_path: Path) -> None:
+def test_axes_of_a_person_are_used_and_refused_when_they_do_not_fit(
+    images: Path, tmp_path: Path
+) -> None:
     done = predict_files([images], Bright(), out=tmp_path / "out", axes="ZYX")
     assert all("ZYX" in file.problem for file in done.failed)
     assert len(done.failed) == 2

@@ -22,7 +22,12 @@ class Faint:
     spatial_dims, input_channels, score_channels, batch_size = 2, 1, 3, 1
     multiple, tile_shape, halo = (1, 1), (4096, 4096), (0, 0)
     normalization = Normalization(mode="none")
-    output = OutputSpec(mode="instances", class_labels={}, threshold=0.5, instances=InstanceSettings(typical_diameter_px=12))
+    output = OutputSpec(
+        mode="instances",
+        class_labels={},
+        threshold=0.5,
+        instances=InstanceSettings(typical_diameter_px=12),
+    )
 
     def __init__(self, height: float) -> None:
         self.height = height
@@ -36,7 +41,10 @@ class Faint:
 def samples(count: int, objects: int = 12) -> list[Sample]:
     drawn = [simulate_nuclei(shape=(96, 96), count=objects, seed=seed)[1] for seed in range(count)]
     return [
-        Sample(f"pair_{n}", labels[None].astype(np.float32), labels, (ChannelRange(offset=0, scale=1),)) for n, labels in enumerate(drawn)
+        Sample(
+            f"pair_{n}", labels[None].astype(np.float32), labels, (ChannelRange(offset=0, scale=1),)
+        )
+        for n, labels in enumerate(drawn)
     ]
 
 
@@ -54,12 +62,17 @@ def test_a_few_objects_move_nothing() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_without_objects_it_is_the_usual_one(count: int) -> None:
-    empty = [Sample("pair", np.zeros((1, 32, 32), np.float32), np.zeros((32, 32), np.uint16), ())] * count
+    empty = [
+        Sample("pair", np.zeros((1, 32, 32), np.float32), np.zeros((32, 32), np.uint16), ())
+    ] * count
     assert find_seed_threshold(Faint(0.3), empty) == USUAL
 
 
 def test_what_is_looked_at_is_bounded_and_from_all_over_the_dataset() -> None:
-    large = [Sample(f"pair_{n}", np.zeros((1, 900, 1100), np.uint8), np.zeros((900, 1100), np.uint8), ()) for n in range(20)]
+    large = [
+        Sample(f"pair_{n}", np.zeros((1, 900, 1100), np.uint8), np.zeros((900, 1100), np.uint8), ())
+        for n in range(20)
+    ]
     chosen = _some(large)
     assert sum(sample.labels.size for sample in chosen) <= PIXELS
     assert [sample.pair_id for sample in chosen][:3] == ["pair_0", "pair_2", "pair_5"]

@@ -33,7 +33,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights = project.history.run_folder(run_id) / "weights.pt"
         weights.write_bytes(content)
         pairs = [pair.pair_id for pair in project.dataset.pairs]
-        project.checkpoints.register(weights, run_id=run_id, pair_ids=pairs, architecture=project.architecture)
+        project.checkpoints.register(
+            weights, run_id=run_id, pair_ids=pairs, architecture=project.architecture
+        )
     (tmp_path / "w.safetensors").write_bytes(b"imported")
     project.weights.add(tmp_path / "w.safetensors", architecture={}, format="safetensors")
     project.predictions.write(Image(np.eye(4, dtype=np.uint8), "YX"), checkpoint_id="latest")
@@ -76,7 +78,11 @@ def test_missing_and_changed_files_are_found_with_their_way_out(project):
 
 
 def test_leftovers_of_a_crash_are_harmless(project):
-    for path in ("dataset/images/pair_0009_aaaa.tif", "checkpoints/unet_run_009.pt", "predictions/.prediction_009.tif.x1.tmp"):
+    for path in (
+        "dataset/images/pair_0009_aaaa.tif",
+        "checkpoints/unet_run_009.pt",
+        "predictions/.prediction_009.tif.x1.tmp",
+    ):
         (project.folder / path).write_bytes(b"left")
     report = check(project)
     assert sorted(kinds(report)) == [
@@ -103,9 +109,19 @@ def test_a_check_tells_how_far_it_is_and_can_be_stopped(project):
         check(project, is_cancelled=lambda: True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"version": 2}', None])
 @pytest.mark.parametrize(
-    "path", [layout.MANIFEST, layout.CHECKPOINTS, layout.CONFIG, layout.REGISTRY, layout.TRAINING_RUNS, layout.ARCHITECTURE]
+    "content", [b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b'{"version": 2}', None]
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        layout.MANIFEST,
+        layout.CHECKPOINTS,
+        layout.CONFIG,
+        layout.REGISTRY,
+        layout.TRAINING_RUNS,
+        layout.ARCHITECTURE,
+    ],
 )
 def test_any_broken_record_is_put_right_and_the_broken_file_kept(project, path, content):
     place = project.folder / path
@@ -114,7 +130,10 @@ def test_any_broken_record_is_put_right_and_the_broken_file_kept(project, path, 
     else:
         place.write_bytes(content)
     again = ProjectFolder.open(project.folder)
-    harmless_here = path in (layout.CHECKPOINTS, layout.TRAINING_RUNS, layout.ARCHITECTURE) and content == b'{"version": 2}'
+    harmless_here = (
+        path in (layout.CHECKPOINTS, layout.TRAINING_RUNS, layout.ARCHITECTURE)
+        and content == b'{"version": 2}'
+    )
     if not harmless_here:
         assert ("broken record", path) in kinds(check(again))
     done = repair(again)
@@ -141,21 +160,33 @@ def test_whole_lines_of_a_torn_manifest_are_saved(project):
     assert "and 2 entries that were whole" in done.repaired[0]
     assert [pair.name for pair in again.dataset.pairs] == ["image 0", "image 1"]
     assert {kind for kind, _ in kinds(done.left)} == {"orphan"}
-    assert accept(again, 50).pair_id.startswith("pair_0004_"), "the number of the lost line is not used again"
+    assert accept(again, 50).pair_id.startswith("pair_0004_"), (
+        "the number of the lost line is not used again"
+    )
 
 
 def test_what_follows_the_checkpoints_is_brought_in_step(project):
     (project.folder / layout.LATEST).write_bytes(b"not the latest")
     (project.folder / layout.BENCHMARKS).write_bytes(b"\xff\xfe broken")
-    assert sorted(kinds(check(project))) == [("broken record", layout.BENCHMARKS), ("out of step", layout.LATEST)]
+    assert sorted(kinds(check(project))) == [
+        ("broken record", layout.BENCHMARKS),
+        ("out of step", layout.LATEST),
+    ]
     done = repair(ProjectFolder.open(project.folder))
     assert done.left.problems == ()
     assert (project.folder / layout.LATEST).read_bytes() == b"second"
-    assert [row["checkpoint_id"] for row in project.history.benchmarks()] == ["unet_run_001", "unet_run_002"]
+    assert [row["checkpoint_id"] for row in project.history.benchmarks()] == [
+        "unet_run_001",
+        "unet_run_002",
+    ]
 
 
 def test_repair_of_a_sound_project_changes_no_record(project):
-    before = {path: (project.folder / path).read_bytes() for path in layout.RECORDS if path != layout.CONFIG}
+    before = {
+        path: (project.folder / path).read_bytes()
+        for path in layout.RECORDS
+        if path != layout.CONFIG
+    }
     assert repair(project).repaired == ()
     assert {path: (project.folder / path).read_bytes() for path in before} == before
 

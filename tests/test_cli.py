@@ -24,12 +24,27 @@ VERBS = (
     "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints", "import-weights", "predict",
     "evaluate", "execute", "upgrade",
 )  # fmt: skip
-SMALL = ("--epochs", "2", "--patch", "32", "--batch", "4", "--depth", "2", "--base-channels", "4", "--device", "cpu")
+SMALL = (
+    "--epochs",
+    "2",
+    "--patch",
+    "32",
+    "--batch",
+    "4",
+    "--depth",
+    "2",
+    "--base-channels",
+    "4",
+    "--device",
+    "cpu",
+)
 
 
 def run(*arguments: object, code: int = 0) -> Any:
     """Run a verb in this process, and check its exit code."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(
+        app, [str(argument) for argument in arguments], env={"COLUMNS": "200"}
+    )
     assert result.exit_code == code, result.output + repr(result.exception)
     return result
 
@@ -92,7 +107,9 @@ def test_every_verb_says_what_it_does_and_what_each_option_means(verb: str) -> N
 def test_option_help_is_the_description_of_the_record() -> None:
     from maskloop.models.base import Recipe
 
-    assert str(Recipe.model_fields["validation_share"].description) in plain(run("train", "--help").stdout)
+    assert str(Recipe.model_fields["validation_share"].description) in plain(
+        run("train", "--help").stdout
+    )
 
 
 def test_without_a_verb_the_verbs_are_listed() -> None:
@@ -100,7 +117,12 @@ def test_without_a_verb_the_verbs_are_listed() -> None:
 
 
 def test_python_m_maskloop_is_the_command_line() -> None:
-    done = subprocess.run([sys.executable, "-m", "maskloop", "new", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "maskloop", "new", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "Make a new, empty project." in done.stdout
 
 
@@ -124,7 +146,10 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
         (("train", "p", "--device", "tpu"), "'tpu' does not fit"),
         (("new", "p", "--mode", "objects"), "'objects' does not fit"),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
-        (("add", "p", "--pixel-size", "0.4"), "'0.4' is no pixel size. Give micrometres along Z, Y and X"),
+        (
+            ("add", "p", "--pixel-size", "0.4"),
+            "'0.4' is no pixel size. Give micrometres along Z, Y and X",
+        ),
         (("trian", "p"), "No such command 'trian'"),
         (("predict", "p"), "Missing argument"),
         (("status", "p", "--colour"), "No such option"),
@@ -135,8 +160,23 @@ def test_misuse_is_told_with_code_2(arguments: tuple[str, ...], words: str) -> N
 
 
 def test_new_makes_a_project_with_its_classes_and_network(tmp_path: Path) -> None:
-    said = read("new", tmp_path / "p", "--mode", "multiclass", "--classes", "axon,myelin", "--preset", "resunet", "--depth", "3")
-    assert (said["state"], said["mode"], said["classes"]) == ("empty", "multiclass", ["background", "axon", "myelin"])
+    said = read(
+        "new",
+        tmp_path / "p",
+        "--mode",
+        "multiclass",
+        "--classes",
+        "axon,myelin",
+        "--preset",
+        "resunet",
+        "--depth",
+        "3",
+    )
+    assert (said["state"], said["mode"], said["classes"]) == (
+        "empty",
+        "multiclass",
+        ["background", "axon", "myelin"],
+    )
     own = Project.open(tmp_path / "p").architecture
     assert (own["preset"], own["depth"], own["output_channels"]) == ("resunet", 3, 3)
     assert "holds a project already" in run("new", tmp_path / "p", code=1).stderr
@@ -151,14 +191,19 @@ def test_add_accepts_pairs_and_a_dry_run_writes_nothing(tmp_path: Path, files: P
     arguments = ("add", tmp_path / "p", "--images", files / "images", "--masks", files / "masks")
     assert "5 pairs would be accepted, 0 files refused." in run(*arguments, "--dry-run").stdout
     assert read("status", tmp_path / "p")["pair_count"] == 0
-    assert [len(read(*arguments)["accepted"]), read("status", tmp_path / "p")["pair_count"]] == [5, 5]
+    assert [len(read(*arguments)["accepted"]), read("status", tmp_path / "p")["pair_count"]] == [
+        5,
+        5,
+    ]
 
 
 def test_add_tells_what_was_refused_and_accepts_the_rest(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "files", 2)
     write_image(folder / "images" / "alone.tif", Image(np.eye(8, dtype=np.uint8), "YX"))
     run("new", tmp_path / "p")
-    result = run("add", tmp_path / "p", "--images", folder / "images", "--masks", folder / "masks", code=1)
+    result = run(
+        "add", tmp_path / "p", "--images", folder / "images", "--masks", folder / "masks", code=1
+    )
     assert "2 pairs accepted, 1 files refused." in result.stdout
     assert "alone.tif" in result.stderr
 
@@ -167,7 +212,9 @@ def test_add_takes_a_table_and_a_label_map(tmp_path: Path, files: Path) -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[:9], mask[20:30] = 3, 7
     write_labels(tmp_path / "mask.tif", mask, axes="YX")
-    (tmp_path / "pairs.csv").write_text(f"image,mask\n{files / 'images' / 'cell_0.tif'},mask.tif\n", encoding="utf-8")
+    (tmp_path / "pairs.csv").write_text(
+        f"image,mask\n{files / 'images' / 'cell_0.tif'},mask.tif\n", encoding="utf-8"
+    )
     run("new", tmp_path / "p", "--mode", "multiclass", "--classes", "a,b")
     run("add", tmp_path / "p", "--pairs", tmp_path / "pairs.csv", "--map", "3=1,7=2")
     dataset = Project.open(tmp_path / "p").dataset
@@ -180,8 +227,19 @@ def test_add_takes_a_table_and_a_label_map(tmp_path: Path, files: Path) -> None:
 def test_add_replaces_the_mask_of_a_pair(project: Path, tmp_path: Path) -> None:
     pair = Project.open(project).dataset.pairs[0].pair_id
     write_labels(tmp_path / "better.tif", np.ones((64, 64), np.uint8), axes="YX")
-    run("add", project, "--replace", pair, "--masks", tmp_path / "better.tif", "--pixel-size", "2,0.5,0.4")
-    assert Project.open(project).dataset.read_image(pair).pixel_size_um == pytest.approx({"Y": 0.5, "X": 0.4})
+    run(
+        "add",
+        project,
+        "--replace",
+        pair,
+        "--masks",
+        tmp_path / "better.tif",
+        "--pixel-size",
+        "2,0.5,0.4",
+    )
+    assert Project.open(project).dataset.read_image(pair).pixel_size_um == pytest.approx(
+        {"Y": 0.5, "X": 0.4}
+    )
     dataset = Project.open(project).dataset
     assert dataset.read_mask(pair).read().min() == 1
     assert len(dataset.get(pair).history) == 1
@@ -226,15 +284,23 @@ def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> 
     assert "name value reason source" in shown
     assert re.search(r"epochs 7 Set by a person. person", shown)
     assert "It takes at most about" in shown
-    decisions = {one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]}
+    decisions = {
+        one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]
+    }
     assert (decisions["batch_size"], decisions["patch_size"]) == ("person", "planned")
 
 
-def test_train_says_how_it_goes_in_plain_lines_where_there_is_no_terminal(trained: Path, tmp_path: Path, files: Path) -> None:
+def test_train_says_how_it_goes_in_plain_lines_where_there_is_no_terminal(
+    trained: Path, tmp_path: Path, files: Path
+) -> None:
     run("new", tmp_path / "p")
     run("add", tmp_path / "p", "--images", files / "images", "--masks", files / "masks")
     shown = run("train", tmp_path / "p", *SMALL, "--seed", "3").stdout
-    assert re.search(r"^epoch 2  loss \d\.\d{4}  val_loss \d\.\d{4}  dice \d\.\d{4}  iou \d\.\d{4}", shown, re.MULTILINE)
+    assert re.search(
+        r"^epoch 2  loss \d\.\d{4}  val_loss \d\.\d{4}  dice \d\.\d{4}  iou \d\.\d{4}",
+        shown,
+        re.MULTILINE,
+    )
     assert "\x1b" not in shown
     assert "Next: maskloop predict" in shown
 
@@ -259,7 +325,10 @@ def wait_for_scores(child: subprocess.Popen[str], count: int) -> None:
     """Until so many validations were told; the pipe's end means that it never came to that."""
     assert child.stdout is not None
     lines = iter(child.stdout.readline, "")
-    assert sum(1 for _ in islice((line for line in lines if line.startswith("epoch ")), count)) == count
+    assert (
+        sum(1 for _ in islice((line for line in lines if line.startswith("epoch ")), count))
+        == count
+    )
 
 
 LONG = ("--epochs", "5000", *SMALL[2:])
@@ -293,7 +362,10 @@ def test_a_killed_training_goes_on_and_says_so(project: Path) -> None:
 
 
 def test_train_refuses_a_start_that_does_not_exist(project: Path) -> None:
-    assert "There is no checkpoint 'unet_run_099'" in run("train", project, "--from", "unet_run_099", code=1).stderr
+    assert (
+        "There is no checkpoint 'unet_run_099'"
+        in run("train", project, "--from", "unet_run_099", code=1).stderr
+    )
     assert "no checkpoint to go on from" in run("train", project, "--from", "latest", code=1).stderr
     assert "There is no pair 'pair_x'" in run("train", project, "--pairs", "pair_x", code=1).stderr
 
@@ -307,20 +379,53 @@ def test_runs_tell_what_became_of_them(project: Path, trained: Path) -> None:
     assert "finished" in run("runs", trained).stdout
 
 
-def test_predict_and_evaluate_measure_the_result(trained: Path, files: Path, tmp_path: Path) -> None:
+def test_predict_and_evaluate_measure_the_result(
+    trained: Path, files: Path, tmp_path: Path
+) -> None:
     said = read("predict", trained, files / "images", "--out", tmp_path / "out", "--device", "cpu")
     assert len(said["written"]) == 5
     assert said["failed"] == []
     table = tmp_path / "scores.csv"
-    scores = read("evaluate", "--predictions", tmp_path / "out", "--masks", files / "masks", "--mode", "binary", "--out", table)
+    scores = read(
+        "evaluate",
+        "--predictions",
+        tmp_path / "out",
+        "--masks",
+        files / "masks",
+        "--mode",
+        "binary",
+        "--out",
+        table,
+    )
     assert 0 <= scores["total"]["dice"] <= 1
     assert len(table.read_text(encoding="utf-8").splitlines()) == 7
-    assert "dice" in run("evaluate", "--predictions", tmp_path / "out", "--masks", files / "masks", "--mode", "binary").stdout
+    assert (
+        "dice"
+        in run(
+            "evaluate",
+            "--predictions",
+            tmp_path / "out",
+            "--masks",
+            files / "masks",
+            "--mode",
+            "binary",
+        ).stdout
+    )
 
 
-def test_one_image_that_fails_is_told_and_the_rest_is_done(trained: Path, files: Path, tmp_path: Path) -> None:
+def test_one_image_that_fails_is_told_and_the_rest_is_done(
+    trained: Path, files: Path, tmp_path: Path
+) -> None:
     (tmp_path / "broken.tif").write_bytes(b"not a picture")
-    result = run("predict", trained, tmp_path / "broken.tif", files / "images" / "cell_0.tif", "--out", tmp_path / "out", code=1)
+    result = run(
+        "predict",
+        trained,
+        tmp_path / "broken.tif",
+        files / "images" / "cell_0.tif",
+        "--out",
+        tmp_path / "out",
+        code=1,
+    )
     assert "1 images predicted with unet_run_001, 1 failed." in result.stdout
     assert "broken.tif" in result.stderr
     assert (tmp_path / "out" / "cell_0_labels.tif").is_file()
@@ -335,7 +440,9 @@ def test_execute_runs_what_was_submitted(project: Path) -> None:
     from maskloop.jobs.base import TrainJob
     from maskloop.models.base import Recipe
 
-    recipe = Recipe(epochs=1, patch_size=(32, 32), batch_size=4, depth=2, base_channels=4, device="cpu")
+    recipe = Recipe(
+        epochs=1, patch_size=(32, 32), batch_size=4, depth=2, base_channels=4, device="cpu"
+    )
     handle = submit(Project.open(project), TrainJob(recipe=recipe))
     assert read("execute", project, handle.run_id)["checkpoint_id"] == "unet_run_001"
     assert "'maskloop runs'" in run("execute", project, "../train", code=1).stderr
@@ -351,19 +458,28 @@ def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, pro
     assert "does not fit the network" in wrong
 
 
-def test_bare_weights_tell_their_network_by_their_shapes(trained: Path, project: Path, tmp_path: Path) -> None:
+def test_bare_weights_tell_their_network_by_their_shapes(
+    trained: Path, project: Path, tmp_path: Path
+) -> None:
     import torch
 
     from maskloop.models.weights_file import read_weights
 
-    torch.save(read_weights(next((trained / "checkpoints").glob("unet_run_001*"))), tmp_path / "bare.pt")
-    assert read("import-weights", project, tmp_path / "bare.pt")["architecture"]["base_channels"] == 4
+    torch.save(
+        read_weights(next((trained / "checkpoints").glob("unet_run_001*"))), tmp_path / "bare.pt"
+    )
+    assert (
+        read("import-weights", project, tmp_path / "bare.pt")["architecture"]["base_channels"] == 4
+    )
 
 
 def test_weights_of_another_task_are_refused(trained: Path, tmp_path: Path) -> None:
     run("new", tmp_path / "p", "--mode", "instances")
     file = next((trained / "checkpoints").glob("unet_run_001*"))
-    assert "trained for binary with 2 classes, the project is for instances" in run("import-weights", tmp_path / "p", file, code=1).stderr
+    assert (
+        "trained for binary with 2 classes, the project is for instances"
+        in run("import-weights", tmp_path / "p", file, code=1).stderr
+    )
 
 
 def test_upgrade_of_a_present_project_has_nothing_to_do(project: Path) -> None:

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskloop.errors import AxesError, KnownPixels, MaskError, MaskloopError, NotFound, ProjectError, UsageError
+from maskloop.errors import (
+    AxesError,
+    KnownPixels,
+    MaskError,
+    MaskloopError,
+    NotFound,
+    ProjectError,
+    UsageError,
+)
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import match_pairs
@@ -27,7 +35,11 @@ def noise(seed: int = 0, shape: tuple[int, ...] = (32, 32)) -> np.ndarray:
 
 
 def files(project: ProjectFolder) -> set[str]:
-    return {path.name for folder in (layout.IMAGES, layout.MASKS) for path in (project.folder / folder).iterdir()}
+    return {
+        path.name
+        for folder in (layout.IMAGES, layout.MASKS)
+        for path in (project.folder / folder).iterdir()
+    }
 
 
 def test_an_accepted_pair_comes_back_pixel_by_pixel(project):
@@ -73,7 +85,9 @@ def test_images_of_any_axes_come_back(project, axes, shape, mask_shape):
 
 
 def test_pixel_size_and_channel_names_are_kept(project):
-    image = Image(noise(1, (2, 16, 16)), "CYX", {"Y": 0.25, "X": 0.25}, ("DAPI", "GFP"), "two channels")
+    image = Image(
+        noise(1, (2, 16, 16)), "CYX", {"Y": 0.25, "X": 0.25}, ("DAPI", "GFP"), "two channels"
+    )
     pair = project.dataset.accept(image, np.eye(16, dtype=bool))
     kept = project.dataset.read_image(pair)
     assert kept.pixel_size_um == pytest.approx({"Y": 0.25, "X": 0.25})
@@ -82,11 +96,17 @@ def test_pixel_size_and_channel_names_are_kept(project):
 
 
 def test_a_pixel_size_that_a_person_gives_wins_and_is_put_right_later(project):
-    volume = Image(np.arange(8 * 16 * 16, dtype=np.uint16).reshape(8, 16, 16), "ZYX", {"Y": 0.5, "X": 0.5})
+    volume = Image(
+        np.arange(8 * 16 * 16, dtype=np.uint16).reshape(8, 16, 16), "ZYX", {"Y": 0.5, "X": 0.5}
+    )
     mask = (volume.read() > 700).astype(np.uint8)
     pair = project.dataset.accept(volume, mask, pixel_size_um={"Z": 2.0, "X": 0.4})
-    assert project.dataset.read_image(pair).pixel_size_um == pytest.approx({"Z": 2.0, "Y": 0.5, "X": 0.4})
-    assert project.dataset.fingerprint().pixel_size_um == pytest.approx({"Z": 2.0, "Y": 0.5, "X": 0.4})
+    assert project.dataset.read_image(pair).pixel_size_um == pytest.approx(
+        {"Z": 2.0, "Y": 0.5, "X": 0.4}
+    )
+    assert project.dataset.fingerprint().pixel_size_um == pytest.approx(
+        {"Z": 2.0, "Y": 0.5, "X": 0.4}
+    )
     changed = project.dataset.replace(pair.pair_id, pixel_size_um={"Z": 3.0})
     assert project.dataset.read_image(changed).pixel_size_um["Z"] == pytest.approx(3.0)
     np.testing.assert_array_equal(project.dataset.read_mask(changed).read(), mask)
@@ -105,8 +125,20 @@ def test_pairs_are_accepted_from_files(project, tmp_path):
 @pytest.mark.parametrize(
     ("image", "mask", "axes", "error", "words"),
     [
-        (noise(), np.ones((16, 16), bool), None, MaskError, r"Mask 'mask' is YX \(16, 16\), image 'image' is YX \(32, 32\)"),
-        (noise(0, (3, 8, 8)), np.ones((8, 8), bool), None, AxesError, "3 dimensions .* axes are not named"),
+        (
+            noise(),
+            np.ones((16, 16), bool),
+            None,
+            MaskError,
+            r"Mask 'mask' is YX \(16, 16\), image 'image' is YX \(32, 32\)",
+        ),
+        (
+            noise(0, (3, 8, 8)),
+            np.ones((8, 8), bool),
+            None,
+            AxesError,
+            "3 dimensions .* axes are not named",
+        ),
         (noise(0, (3, 8, 8)), np.ones((8, 8), bool), "ZYX", AxesError, "The mask has 2 dimensions"),
         (noise(), np.zeros((32, 32), bool), None, MaskError, "empty"),
         (noise(), np.full((32, 32), np.nan), None, MaskError, "NaN"),
@@ -130,7 +162,9 @@ def test_an_image_with_nothing_on_it_is_accepted_when_that_is_meant(project):
 
 def test_pixels_already_accepted_are_refused_by_the_name_of_their_pair(project):
     pair = project.dataset.accept(noise(), noise() > 99, name="first")
-    with pytest.raises(MaskError, match=f"already here, as pair '{pair.pair_id}' \\(first\\)") as caught:
+    with pytest.raises(
+        MaskError, match=f"already here, as pair '{pair.pair_id}' \\(first\\)"
+    ) as caught:
         project.dataset.accept(noise(), noise() > 50, name="second")
     assert "replace" in caught.value.way_out
     project.dataset.remove(pair.pair_id)
@@ -144,10 +178,17 @@ def test_the_same_bytes_of_another_type_or_shape_are_other_pixels():
     flat = noise(0, (4, 8))
     hashes = {
         hash_pixels(Image(pixels, axes))
-        for pixels, axes in [(flat, "YX"), (flat.reshape(8, 4), "YX"), (flat.view(np.int8), "YX"), (flat, "XY")]
+        for pixels, axes in [
+            (flat, "YX"),
+            (flat.reshape(8, 4), "YX"),
+            (flat.view(np.int8), "YX"),
+            (flat, "XY"),
+        ]
     }
     assert len(hashes) == 4
-    assert hash_pixels(Image(flat.astype(">u2"), "YX")) == hash_pixels(Image(flat.astype("<u2"), "YX"))
+    assert hash_pixels(Image(flat.astype(">u2"), "YX")) == hash_pixels(
+        Image(flat.astype("<u2"), "YX")
+    )
 
 
 def test_replacing_a_mask_keeps_the_old_one_and_makes_the_pair_new(project):
@@ -169,11 +210,21 @@ def test_replacing_a_mask_keeps_the_old_one_and_makes_the_pair_new(project):
 
 
 def test_a_replaced_mask_says_where_it_and_the_one_before_come_from(project):
-    pair = project.dataset.accept(noise(), noise() > 99, source="imported_pair", metadata={"source_path": "a.tif", "note": 1})
+    pair = project.dataset.accept(
+        noise(), noise() > 99, source="imported_pair", metadata={"source_path": "a.tif", "note": 1}
+    )
     facts = {"prediction_id": "prediction_007", "note": np.int64(2)}
-    new = project.dataset.replace(pair.pair_id, mask=noise() > 50, source="corrected_prediction", metadata=facts)
-    assert (new.source, new.metadata) == ("corrected_prediction", {"source_path": "a.tif", "note": 2, "prediction_id": "prediction_007"})
-    assert (new.history[0].source, new.history[0].metadata) == ("imported_pair", {"source_path": "a.tif", "note": 1})
+    new = project.dataset.replace(
+        pair.pair_id, mask=noise() > 50, source="corrected_prediction", metadata=facts
+    )
+    assert (new.source, new.metadata) == (
+        "corrected_prediction",
+        {"source_path": "a.tif", "note": 2, "prediction_id": "prediction_007"},
+    )
+    assert (new.history[0].source, new.history[0].metadata) == (
+        "imported_pair",
+        {"source_path": "a.tif", "note": 1},
+    )
     assert project.dataset.get(pair.pair_id) == new
     again = project.dataset.replace(pair.pair_id, mask=noise() > 40)
     assert (again.source, again.metadata) == (new.source, new.metadata)
@@ -208,7 +259,9 @@ def test_a_removed_pair_keeps_its_files_until_it_is_purged(project):
     assert files(project) == {Path(second.image_path).name}
     with pytest.raises(NotFound, match="no pair"):
         project.dataset.get(first.pair_id)
-    assert project.dataset.accept(noise(), noise() > 99).pair_id.startswith("pair_0003_"), "numbers are not used again"
+    assert project.dataset.accept(noise(), noise() > 99).pair_id.startswith("pair_0003_"), (
+        "numbers are not used again"
+    )
 
 
 def test_a_pair_without_its_files_is_not_restored(project):
@@ -249,7 +302,9 @@ def test_labels_are_mapped_to_classes_by_a_rule(tmp_path):
     mask[:8], mask[8:16] = 100, 200
     with pytest.raises(MaskError, match="3 classes"):
         project.dataset.accept(noise(), mask)
-    pair = project.dataset.accept(noise(), mask, rule=MaskRule(mask_mode="manual_label_map", label_map={100: 1, 200: 2}))
+    pair = project.dataset.accept(
+        noise(), mask, rule=MaskRule(mask_mode="manual_label_map", label_map={100: 1, 200: 2})
+    )
     assert pair.mask_preparation["label_map"] == {"100": 1, "200": 2}
     assert pair.mask_preparation["saved_labels"] == [0, 1, 2]
 
@@ -263,7 +318,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         write_image(images / f"{name}.tif", Image(noise(seed), "YX"))
         if name != "lonely":
             write_labels(
-                masks / f"{name}.tif", np.zeros((32, 32), np.uint8) if name == "empty" else (noise(seed) > 99).astype(np.uint8), axes="YX"
+                masks / f"{name}.tif",
+                np.zeros((32, 32), np.uint8)
+                if name == "empty"
+                else (noise(seed) > 99).astype(np.uint8),
+                axes="YX",
             )
     write_image(images / "b_copy.tif", Image(noise(1), "YX"))
     write_labels(masks / "b_copy.tif", (noise(1) > 99).astype(np.uint8), axes="YX")
@@ -275,24 +334,38 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_one_bad_file_does_not_stop_an_import(project, folders):
     report = project.dataset.import_pairs(match_pairs(*folders))
     assert [Path(row.image).name for row in report.accepted] == ["a.tif", "b.tif"]
-    assert {Path(row.image).name for row in report.refused} == {"empty.tif", "lonely.tif", "torn.tif", "b_copy.tif"}
+    assert {Path(row.image).name for row in report.refused} == {
+        "empty.tif",
+        "lonely.tif",
+        "torn.tif",
+        "b_copy.tif",
+    }
     problems = {Path(row.image).name: row.problem for row in report.refused}
     assert "is empty" in problems["empty.tif"]
     assert "same pixels as" in problems["b_copy.tif"]
     assert [pair.name for pair in project.dataset.pairs] == ["a", "b"]
-    assert {row.pair_id for row in report.accepted} == {pair.pair_id for pair in project.dataset.pairs}
+    assert {row.pair_id for row in report.accepted} == {
+        pair.pair_id for pair in project.dataset.pairs
+    }
     again = project.dataset.import_pairs(match_pairs(*folders))
     assert again.accepted == ()
-    assert "already here" in next(row.problem for row in again.refused if row.image.endswith("/a.tif"))
+    assert "already here" in next(
+        row.problem for row in again.refused if row.image.endswith("/a.tif")
+    )
 
 
-def test_what_another_program_accepted_meanwhile_does_not_cost_the_rest_of_an_import(project, folders):
+def test_what_another_program_accepted_meanwhile_does_not_cost_the_rest_of_an_import(
+    project, folders
+):
     from maskloop.project.groups import Offer
     from maskloop.project.imports import Imported, _Batch
 
     batch = _Batch(project.dataset, dry_run=False)
     for seed in range(3):
-        batch.add(Offer(project.dataset.examine(noise(seed), noise(seed) > 99)), Imported(image=str(seed), mask=str(seed)))
+        batch.add(
+            Offer(project.dataset.examine(noise(seed), noise(seed) > 99)),
+            Imported(image=str(seed), mask=str(seed)),
+        )
     ProjectFolder.open(project.folder).dataset.accept(noise(1), noise(1) > 99)
     batch.flush()
     assert [row.image for row in batch.accepted] == ["0", "2"]
@@ -306,11 +379,18 @@ def test_a_dry_run_finds_the_same_and_writes_nothing(project, folders):
     assert files(project) == set()
 
 
-def test_an_import_tells_of_each_file_and_keeps_what_was_accepted_before_it_is_cancelled(project, folders):
+def test_an_import_tells_of_each_file_and_keeps_what_was_accepted_before_it_is_cancelled(
+    project, folders
+):
     told = []
-    report = project.dataset.import_pairs(match_pairs(*folders), report=told.append, is_cancelled=lambda: len(told) == 2)
+    report = project.dataset.import_pairs(
+        match_pairs(*folders), report=told.append, is_cancelled=lambda: len(told) == 2
+    )
     assert report.cancelled
-    assert [(event.stage, event.done, event.total) for event in told] == [("a.tif", 0, 5), ("b.tif", 1, 5)]
+    assert [(event.stage, event.done, event.total) for event in told] == [
+        ("a.tif", 0, 5),
+        ("b.tif", 1, 5),
+    ]
     assert [pair.name for pair in project.dataset.pairs] == ["a", "b"]
     assert not project.dataset.import_pairs(match_pairs(*folders), dry_run=True).cancelled
 
@@ -322,7 +402,10 @@ def test_the_pair_that_has_the_pixels_already_is_named(project):
     assert refused.value.pair_id == pair.pair_id
 
 
-@pytest.mark.parametrize(("group_by", "groups"), [("folder", {"images"}), ("file", {"a.tif", "b.tif"}), ("^(.)", {"a", "b"})])
+@pytest.mark.parametrize(
+    ("group_by", "groups"),
+    [("folder", {"images"}), ("file", {"a.tif", "b.tif"}), ("^(.)", {"a", "b"})],
+)
 def test_an_import_groups_as_asked(project, folders, group_by, groups):
     project.dataset.import_pairs(match_pairs(*folders), group_by=group_by)
     assert {pair.group for pair in project.dataset.pairs} == groups

@@ -63,16 +63,25 @@ def test_a_folder_that_is_not_a_demo_is_never_erased(tmp_path: Path) -> None:
 def test_the_demo_takes_a_persons_own_pairs_with_classes_of_any_number(tmp_path: Path) -> None:
     pairs = [simulate_tissue(shape=(64, 64), seed=seed) for seed in range(5)]
     # Classes 1, 2 are saved as 100, 200, as many drawing programs do.
-    images, masks = write_pairs(tmp_path / "own", [(image, labels * np.uint8(100)) for image, labels in pairs])
-    result = run_demo(tmp_path / "demo", images=images, masks=masks, mode="multiclass", time_s=1, device="cpu")
+    images, masks = write_pairs(
+        tmp_path / "own", [(image, labels * np.uint8(100)) for image, labels in pairs]
+    )
+    result = run_demo(
+        tmp_path / "demo", images=images, masks=masks, mode="multiclass", time_s=1, device="cpu"
+    )
     assert result.mode == "multiclass"
-    assert ProjectFolder.open(result.files["project"]).architecture["class_labels"]["2"] == "label_200"
+    assert (
+        ProjectFolder.open(result.files["project"]).architecture["class_labels"]["2"] == "label_200"
+    )
 
 
 def test_the_mode_is_asked_for_where_the_masks_do_not_tell(tmp_path: Path) -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[2:9, 2:9], mask[20:30, 20:30] = 1, 2
-    images, masks = write_pairs(tmp_path / "own", [(simulate_nuclei(shape=(32, 32), seed=seed)[0], mask) for seed in range(2)])
+    images, masks = write_pairs(
+        tmp_path / "own",
+        [(simulate_nuclei(shape=(32, 32), seed=seed)[0], mask) for seed in range(2)],
+    )
     with pytest.raises(UsageError, match="could be classes or the numbers of objects"):
         run_demo(tmp_path / "demo", images=images, masks=masks)
     assert not (tmp_path / "demo").exists()
@@ -80,9 +89,14 @@ def test_the_mode_is_asked_for_where_the_masks_do_not_tell(tmp_path: Path) -> No
 
 def test_pairs_of_one_image_leave_nothing_to_hold_out(tmp_path: Path) -> None:
     image, labels = simulate_nuclei(shape=(64, 64), seed=1)
-    pairs = [(image, labels), (np.ascontiguousarray(image[::-1]), np.ascontiguousarray(labels[::-1]))]
+    pairs = [
+        (image, labels),
+        (np.ascontiguousarray(image[::-1]), np.ascontiguousarray(labels[::-1])),
+    ]
     images, masks = write_pairs(tmp_path / "own", pairs)
-    with pytest.raises(UsageError, match="None of the 2 pairs can be held out honestly: they belong to 1 group "):
+    with pytest.raises(
+        UsageError, match="None of the 2 pairs can be held out honestly: they belong to 1 group "
+    ):
         run_demo(tmp_path / "demo", images=images, masks=masks, mode="instances")
 
 

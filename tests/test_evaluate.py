@@ -35,7 +35,9 @@ def fill(folder: Path, **images: NDArray[Any]) -> None:
 
 
 def describe(path: Path, output: OutputSpec) -> None:
-    note = Provenance(source="a.tif", source_sha256="0", model_id="", settings=PredictionSettings(output=output))
+    note = Provenance(
+        source="a.tif", source_sha256="0", model_id="", settings=PredictionSettings(output=output)
+    )
     write_record(path.with_name(path.name + ".json"), note)
 
 
@@ -63,7 +65,11 @@ def test_classes_are_scored_each_by_itself(folders: tuple[Path, Path]) -> None:
     assert row["iou_class_2"] == pytest.approx(2 / 4)
     assert row["dice_class_3"] is None
     assert row["dice"] == pytest.approx((1 + 4 / 6) / 2)
-    assert evaluate_folders(predictions, masks, mode="multiclass").class_labels == {0: "background", 1: "class_1", 2: "class_2"}
+    assert evaluate_folders(predictions, masks, mode="multiclass").class_labels == {
+        0: "background",
+        1: "class_1",
+        2: "class_2",
+    }
 
 
 def test_binary_counts_every_value_but_zero_as_foreground(folders: tuple[Path, Path]) -> None:
@@ -74,16 +80,24 @@ def test_binary_counts_every_value_but_zero_as_foreground(folders: tuple[Path, P
     assert evaluation.mode == "binary"
     assert evaluation.rows()[0]["dice"] == pytest.approx(8 / 10)
     fill(masks, a=TRUTH)
-    assert evaluate_folders(predictions, masks, mode="binary").rows()[0]["dice"] == pytest.approx(8 / 10)
+    assert evaluate_folders(predictions, masks, mode="binary").rows()[0]["dice"] == pytest.approx(
+        8 / 10
+    )
 
 
 def test_values_that_may_be_classes_or_objects_are_asked_about(folders: tuple[Path, Path]) -> None:
     predictions, masks = folders
     fill(predictions, a=FOUND)
     fill(masks, a=TRUTH)
-    with pytest.raises(UsageError, match=r"'a\.tif' holds 2 values besides 0(.|\n)*--mode multiclass or --mode instances"):
+    with pytest.raises(
+        UsageError,
+        match=r"'a\.tif' holds 2 values besides 0(.|\n)*--mode multiclass or --mode instances",
+    ):
         evaluate_folders(predictions, masks)
-    with pytest.raises(UsageError, match=r"There is no mode 'objects'\.\n  -> Choose one of binary, multiclass, instances\."):
+    with pytest.raises(
+        UsageError,
+        match=r"There is no mode 'objects'\.\n  -> Choose one of binary, multiclass, instances\.",
+    ):
         evaluate_folders(predictions, masks, mode="objects")  # type: ignore[arg-type]
 
 
@@ -91,7 +105,10 @@ def test_predictions_that_say_what_they_are_need_no_mode(folders: tuple[Path, Pa
     predictions, masks = folders
     fill(predictions, a_labels=FOUND)
     fill(masks, a=TRUTH)
-    describe(predictions / "a_labels.tif", OutputSpec(mode="instances", class_labels={0: "background", 1: "nucleus"}))
+    describe(
+        predictions / "a_labels.tif",
+        OutputSpec(mode="instances", class_labels={0: "background", 1: "nucleus"}),
+    )
     assert evaluate_folders(predictions, masks).mode == "instances"
     named = OutputSpec(mode="multiclass", class_labels={0: "background", 1: "axon", 2: "myelin"})
     describe(predictions / "a_labels.tif", named)
@@ -102,23 +119,54 @@ def test_predictions_that_say_what_they_are_need_no_mode(folders: tuple[Path, Pa
 
 def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Path, Path]) -> None:
     predictions, masks = folders
-    fill(predictions, good=FOUND, cropped=FOUND[:2], alone=FOUND, broken=FOUND, stack=np.stack([FOUND, FOUND]), classes=FOUND * 9)
-    fill(masks, good=TRUTH, cropped=TRUTH, broken=TRUTH, unpredicted=TRUTH, stack=TRUTH, classes=TRUTH)
+    fill(
+        predictions,
+        good=FOUND,
+        cropped=FOUND[:2],
+        alone=FOUND,
+        broken=FOUND,
+        stack=np.stack([FOUND, FOUND]),
+        classes=FOUND * 9,
+    )
+    fill(
+        masks,
+        good=TRUTH,
+        cropped=TRUTH,
+        broken=TRUTH,
+        unpredicted=TRUTH,
+        stack=TRUTH,
+        classes=TRUTH,
+    )
     (predictions / "broken.tif").write_bytes(b"II*\0not a picture")
     evaluation = evaluate_folders(predictions, masks, mode="multiclass", num_classes=3)
     assert [image.name for image in evaluation.images] == ["good"]
     reasons = {failure.name: failure.problem for failure in evaluation.failures}
-    assert reasons.keys() == {"cropped.tif", "alone.tif", "broken.tif", "unpredicted.tif", "stack.tif", "classes.tif"}
-    assert reasons["cropped.tif"] == "Prediction 'cropped.tif' is YX (2, 4), mask 'cropped.tif' is YX (3, 4)."
+    assert reasons.keys() == {
+        "cropped.tif",
+        "alone.tif",
+        "broken.tif",
+        "unpredicted.tif",
+        "stack.tif",
+        "classes.tif",
+    }
+    assert (
+        reasons["cropped.tif"]
+        == "Prediction 'cropped.tif' is YX (2, 4), mask 'cropped.tif' is YX (3, 4)."
+    )
     assert "holds class 18, but there are only the classes 0..2" in reasons["classes.tif"]
     assert "is ZYX (2, 3, 4)" in reasons["stack.tif"]
 
 
-def test_nothing_to_compare_is_an_error_with_its_reasons(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_nothing_to_compare_is_an_error_with_its_reasons(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     predictions, masks = folders
     fill(predictions, a=FOUND)
     fill(masks, b=TRUTH)
-    with pytest.raises(MaskError, match=r"Nothing in '.*predictions' could be compared with '.*masks': (.|\n)*must share names"):
+    with pytest.raises(
+        MaskError,
+        match=r"Nothing in '.*predictions' could be compared with '.*masks': (.|\n)*must share names",
+    ):
         evaluate_folders(predictions, masks, mode="binary")
     with pytest.raises(ImageError, match="is missing, not a folder"):
         evaluate_folders(tmp_path / "absent", masks)
@@ -134,12 +182,15 @@ def test_volumes_and_float_masks_of_whole_numbers_are_compared(folders: tuple[Pa
     assert [image.name for image in evaluation.images] == ["a", "b"]
     assert evaluation.rows()[0]["ap50"] == 1
     np.save(masks / "b.npy", TRUTH + 0.5)
-    assert [failure.problem for failure in evaluate_folders(predictions, masks, mode="instances").failures] == [
-        "'b.npy' holds values that are not whole numbers."
-    ]
+    assert [
+        failure.problem
+        for failure in evaluate_folders(predictions, masks, mode="instances").failures
+    ] == ["'b.npy' holds values that are not whole numbers."]
 
 
-def test_a_stack_that_does_not_name_its_axes_needs_them_and_a_single_plane_fits_a_picture(folders: tuple[Path, Path]) -> None:
+def test_a_stack_that_does_not_name_its_axes_needs_them_and_a_single_plane_fits_a_picture(
+    folders: tuple[Path, Path],
+) -> None:
     predictions, masks = folders
     fill(predictions, a=np.stack([FOUND, TRUTH]), b=FOUND[None])
     fill(masks, b=TRUTH)
@@ -147,10 +198,15 @@ def test_a_stack_that_does_not_name_its_axes_needs_them_and_a_single_plane_fits_
     refused = evaluate_folders(predictions, masks, mode="instances")
     assert [image.name for image in refused.images] == ["b"]
     assert "nothing in the file says what its 3 dimensions are" in refused.failures[0].problem
-    assert [image.name for image in evaluate_folders(predictions, masks, mode="instances", axes="ZYX").images] == ["a", "b"]
+    assert [
+        image.name
+        for image in evaluate_folders(predictions, masks, mode="instances", axes="ZYX").images
+    ] == ["a", "b"]
 
 
-def test_an_empty_image_leaves_its_cells_empty_and_adds_nothing(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_empty_image_leaves_its_cells_empty_and_adds_nothing(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     predictions, masks = folders
     fill(predictions, a=FOUND, empty=TRUTH * 0)
     fill(masks, a=TRUTH, empty=TRUTH * 0)

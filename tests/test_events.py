@@ -9,7 +9,11 @@ from maskloop.events import Finished, Message, Progress, append_event, follow_ev
 
 def test_events_are_read_as_they_were_said(tmp_path: Path) -> None:
     journal = tmp_path / "events.jsonl"
-    said = [Message(text="begin"), Progress(stage="training", done=1, total=2), Finished(result={"checkpoint_id": "unet_run_001"})]
+    said = [
+        Message(text="begin"),
+        Progress(stage="training", done=1, total=2),
+        Finished(result={"checkpoint_id": "unet_run_001"}),
+    ]
     for event in said:
         append_event(journal, event)
     assert read_events(journal)[0] == said
@@ -34,7 +38,10 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
     with journal.open("ab") as file:
         file.write(b'{"kind": "mess')
     append_event(journal, Message(text="after"))
-    assert [event.text for event in read_events(journal)[0] if isinstance(event, Message)] == ["before", "after"]
+    assert [event.text for event in read_events(journal)[0] if isinstance(event, Message)] == [
+        "before",
+        "after",
+    ]
 
 
 def test_following_ends_with_the_last_word(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ def squares() -> np.ndarray:
     return labels
 
 
-def measure(labels: np.ndarray, axes: str = "YX", *, instances: bool = True, **of_image: object) -> PairFingerprint:
+def measure(
+    labels: np.ndarray, axes: str = "YX", *, instances: bool = True, **of_image: object
+) -> PairFingerprint:
     pixels = np.random.default_rng(0).integers(0, 200, labels.shape).astype(np.uint8)
     return fingerprint_pair(Image(pixels, axes, **of_image), labels, instances=instances)  # type: ignore[arg-type]
 
@@ -59,14 +61,22 @@ def test_a_z_step_counts_as_many_pixels_as_it_is_long() -> None:
 
 
 def test_intensities_are_kept_per_channel_without_pixels_that_are_no_number() -> None:
-    pixels = np.stack([np.linspace(0, 100, 101), np.full(101, np.nan)]).astype(np.float32).reshape(2, 1, 101)
+    pixels = (
+        np.stack([np.linspace(0, 100, 101), np.full(101, np.nan)])
+        .astype(np.float32)
+        .reshape(2, 1, 101)
+    )
     found = fingerprint_pair(Image(pixels, "CYX"), np.ones((1, 101), np.uint8), instances=False)
-    assert found.intensity_percentiles[0] == pytest.approx((0, 1, 50, 99.8, 100, 50, 29.15), abs=0.01)
+    assert found.intensity_percentiles[0] == pytest.approx(
+        (0, 1, 50, 99.8, 100, 50, 29.15), abs=0.01
+    )
     assert found.intensity_percentiles[1] == (0,) * 7
 
 
 def test_labels_of_another_shape_are_refused() -> None:
-    with pytest.raises(MaskError, match=r"Mask 'mask' is YX \(5, 5\), image 'image' is YX \(40, 60\)"):
+    with pytest.raises(
+        MaskError, match=r"Mask 'mask' is YX \(5, 5\), image 'image' is YX \(40, 60\)"
+    ):
         fingerprint_pair(Image(squares(), "YX"), np.zeros((5, 5), np.uint8), instances=True)
 
 
@@ -94,9 +104,13 @@ def test_the_pooled_range_is_close_to_that_of_all_pixels_together(mode: str) -> 
     random = np.random.default_rng(1)
     images = [random.normal(level, 20, (200, 200)).astype(np.float32) for level in (100, 110, 130)]
     whole = Normalization(mode=mode).fit(np.concatenate(images)[None])[0]
-    pairs = [fingerprint_pair(Image(image, "YX"), np.ones((200, 200), np.uint8), instances=True) for image in images]
+    pairs = [
+        fingerprint_pair(Image(image, "YX"), np.ones((200, 200), np.uint8), instances=True)
+        for image in images
+    ]
     pooled = combine_fingerprints(pairs).fit(Normalization(mode=mode))[0]
-    # Between the kept percentiles the distribution is taken as straight; off by a third of the spread at worst.
+    # Between the kept percentiles the distribution is taken as straight; off by a third of the
+    # spread at worst.
     assert pooled.offset == pytest.approx(whole.offset, abs=7)
     assert pooled.scale == pytest.approx(whole.scale, rel=0.12)
 
@@ -115,7 +129,9 @@ def test_a_dataset_without_pairs_or_of_mixed_channels_is_refused() -> None:
     with pytest.raises(UsageError, match="no accepted pair"):
         combine_fingerprints([])
     grey = measure(squares())
-    colour = fingerprint_pair(Image(np.zeros((40, 60, 3), np.uint8), "YXC"), squares(), instances=True)
+    colour = fingerprint_pair(
+        Image(np.zeros((40, 60, 3), np.uint8), "YXC"), squares(), instances=True
+    )
     with pytest.raises(ImageError, match=r"1 with 1, 1 with 3"):
         combine_fingerprints([grey, colour])
     with pytest.raises(ImageError, match=r"2 with 1, 1 with 3 \(with 3: stained\)\."):

@@ -10,13 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from maskloop.images.instances import InstanceSettings, decode_instances, decode_with_anchors, encode_instances
+from maskloop.images.instances import (
+    InstanceSettings,
+    decode_instances,
+    decode_with_anchors,
+    encode_instances,
+)
 
 
 def matched(truth: np.ndarray, found: np.ndarray, overlap: float) -> tuple[int, int, int]:
     """True positives, false positives and false negatives at an intersection over union."""
     rows, columns = int(truth.max()) + 1, int(found.max()) + 1
-    shared = np.bincount(truth.ravel().astype(np.int64) * columns + found.ravel(), minlength=rows * columns).reshape(rows, columns)
+    shared = np.bincount(
+        truth.ravel().astype(np.int64) * columns + found.ravel(), minlength=rows * columns
+    ).reshape(rows, columns)
     sizes, others = shared.sum(axis=1, keepdims=True), shared.sum(axis=0, keepdims=True)
     hits = int(((shared / np.maximum(sizes + others - shared, 1))[1:, 1:] > overlap).sum())
     return hits, int((others[0, 1:] > 0).sum()) - hits, int((sizes[1:] > 0).sum()) - hits
@@ -24,11 +31,15 @@ def matched(truth: np.ndarray, found: np.ndarray, overlap: float) -> tuple[int, 
 
 def whole_objects(labels: np.ndarray, smallest: int) -> np.ndarray:
     """Objects by their largest connected piece, without specks: some are drawn in several pieces, which no map can tell."""
-    pieces = cc3d.connected_components(labels, connectivity=4 if labels.ndim == 2 else 6).astype(np.int32)
+    pieces = cc3d.connected_components(labels, connectivity=4 if labels.ndim == 2 else 6).astype(
+        np.int32
+    )
     sizes = np.bincount(pieces.ravel())
     owner = np.zeros(len(sizes), np.int64)
     owner[pieces.ravel()] = labels.ravel()
-    largest = {int(owner[piece]): piece for piece in np.argsort(sizes, kind="stable") if owner[piece]}
+    largest = {
+        int(owner[piece]): piece for piece in np.argsort(sizes, kind="stable") if owner[piece]
+    }
     kept = np.zeros(len(sizes), np.int32)
     for number, piece in enumerate(largest.values(), 1):
         kept[piece] = number * (sizes[piece] >= smallest)
@@ -91,9 +102,12 @@ def test_real_objects_come_back_at_an_overlap_of_9_tenths(shared_data: Path, fol
     total, errors = 0, 0
     for path in sorted((shared_data / folder / "masks").glob("*.tif")):
         truth = whole_objects(tifffile.imread(path), 16)
-        hits, wrong, missed = matched(truth, decode_instances(encode_instances(truth), InstanceSettings()), 0.9)
+        hits, wrong, missed = matched(
+            truth, decode_instances(encode_instances(truth), InstanceSettings()), 0.9
+        )
         total, errors = total + hits + missed, errors + wrong + missed
-    # Of the smallest objects, where one pixel is a tenth, a few come back with one pixel more or less.
+    # Of the smallest objects, where one pixel is a tenth, a few come back with one pixel more or
+    # less.
     assert errors <= 0.006 * total
 
 
@@ -133,12 +147,21 @@ def test_anisotropic_voxels_are_measured_in_their_own_size() -> None:
     assert flat[2, 2, 10, 10] == 1
 
 
-@pytest.mark.parametrize("turn", [lambda a: a[..., ::-1], lambda a: np.rot90(a, axes=(-2, -1)), lambda a: a.repeat(2, -1).repeat(2, -2)])
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda a: a[..., ::-1],
+        lambda a: np.rot90(a, axes=(-2, -1)),
+        lambda a: a.repeat(2, -1).repeat(2, -2),
+    ],
+)
 def test_maps_turn_and_scale_with_the_image(turn: object) -> None:
     assert callable(turn)
     grid = np.stack(np.meshgrid(np.arange(40), np.arange(40), indexing="ij"), -1)
     truth = ((((grid - (18, 21)) / (14, 8)) ** 2).sum(-1) <= 1).astype(np.uint8)
-    np.testing.assert_allclose(encode_instances(turn(truth)), turn(encode_instances(truth)), atol=0.2)
+    np.testing.assert_allclose(
+        encode_instances(turn(truth)), turn(encode_instances(truth)), atol=0.2
+    )
 
 
 def test_bytes_give_the_objects_of_the_floats() -> None:
@@ -146,7 +169,9 @@ def test_bytes_give_the_objects_of_the_floats() -> None:
     maps = encode_instances(truth)
     whole = decode_instances(maps, InstanceSettings())
     assert whole.max() == 25
-    assert (decode_instances(np.rint(maps * 255).astype(np.uint8), InstanceSettings()) == whole).all()
+    assert (
+        decode_instances(np.rint(maps * 255).astype(np.uint8), InstanceSettings()) == whole
+    ).all()
 
 
 def test_objects_smaller_than_asked_are_dropped() -> None:
@@ -188,8 +213,19 @@ def test_an_empty_array_has_no_objects() -> None:
 
 
 def test_noisy_maps_of_real_nuclei_still_give_most_nuclei(shared_data: Path) -> None:
-    truth = whole_objects(tifffile.imread(sorted((shared_data / "bbbc039" / "masks").glob("*.tif"))[0]), 64)
-    grain = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((3, *truth.shape)), (0, 2, 2))
-    maps = np.clip(ndimage.gaussian_filter(encode_instances(truth), (0, 1, 1)) * 0.9 + 0.1 * grain / grain.std(), 0, 1)
-    hits, wrong, missed = matched(truth, decode_instances(maps, InstanceSettings(typical_diameter_px=28)), 0.5)
+    truth = whole_objects(
+        tifffile.imread(sorted((shared_data / "bbbc039" / "masks").glob("*.tif"))[0]), 64
+    )
+    grain = ndimage.gaussian_filter(
+        np.random.default_rng(0).standard_normal((3, *truth.shape)), (0, 2, 2)
+    )
+    maps = np.clip(
+        ndimage.gaussian_filter(encode_instances(truth), (0, 1, 1)) * 0.9
+        + 0.1 * grain / grain.std(),
+        0,
+        1,
+    )
+    hits, wrong, missed = matched(
+        truth, decode_instances(maps, InstanceSettings(typical_diameter_px=28)), 0.5
+    )
     assert hits / (hits + wrong + missed) > 0.95

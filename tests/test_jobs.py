@@ -29,7 +29,14 @@ from maskloop.models.weights_file import load_checkpoint
 from maskloop.priority import NICE
 from maskloop.samples import simulate_nuclei
 
-SMALL: dict[str, Any] = {"base_channels": 4, "depth": 2, "patch_size": (32, 32), "batch_size": 4, "device": "cpu", "precision": "fp32"}
+SMALL: dict[str, Any] = {
+    "base_channels": 4,
+    "depth": 2,
+    "patch_size": (32, 32),
+    "batch_size": 4,
+    "device": "cpu",
+    "precision": "fp32",
+}
 
 
 @pytest.fixture
@@ -51,7 +58,9 @@ def test_the_loop_accepts_trains_predicts_and_remembers(project: Project, tmp_pa
     assert {"ap50", "loss", "val_loss"} <= set(first.metrics)
     assert first.architecture_summary["parameters"] > 0
     assert first.architecture["base_channels"] == 4
-    hashes = load_checkpoint(project.checkpoints.path("unet_run_001")).header["dataset_pixel_hashes"]
+    hashes = load_checkpoint(project.checkpoints.path("unet_run_001")).header[
+        "dataset_pixel_hashes"
+    ]
     assert len(hashes) == 4
     assert first.dataset_pixel_hashes.items() <= hashes.items()
     image, _ = simulate_nuclei(shape=(50, 70), count=3, seed=9)
@@ -116,12 +125,20 @@ def test_a_run_that_was_cancelled_early_is_taken_up_again(project: Project) -> N
     assert project.train(epochs=3, **SMALL).run_id == handle.run_id
 
 
-def test_the_projects_settings_are_followed_where_a_training_leaves_them_open(project: Project) -> None:
+def test_the_projects_settings_are_followed_where_a_training_leaves_them_open(
+    project: Project,
+) -> None:
     switches = {"horizontal_flip": False, "intensity_jitter": False}
-    project.update_config(patch_size=48, batch_size=3, normalization_mode="z_score", augmentation_settings=switches)
+    project.update_config(
+        patch_size=48, batch_size=3, normalization_mode="z_score", augmentation_settings=switches
+    )
     plan = project.plan(epochs=1, depth=2)
     assert (plan.patch_size, plan.batch_size, plan.normalization.mode) == ((48, 48), 3, "z_score")
-    assert (plan.augmentation.horizontal_flip, plan.augmentation.intensity_jitter, plan.augmentation.vertical_flip) == (False, 0, True)
+    assert (
+        plan.augmentation.horizontal_flip,
+        plan.augmentation.intensity_jitter,
+        plan.augmentation.vertical_flip,
+    ) == (False, 0, True)
     assert project.plan(epochs=1, depth=2, batch_size=5).batch_size == 5
     project.update_config(normalization_mode="by eye")
     with pytest.raises(UsageError, match=r"setting for normalization\.mode does not fit"):
@@ -150,13 +167,17 @@ def autogroup(process_id: int) -> str:
     return path.read_text() if path.exists() else ""
 
 
-@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="Windows sets the priority where a process is started")
+@pytest.mark.skipif(
+    not hasattr(os, "getpriority"), reason="Windows sets the priority where a process is started"
+)
 def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project) -> None:
     before = autogroup(os.getpid())
     handle = start(submit(project, TrainJob(recipe=Recipe(epochs=10_000, **SMALL))), "process")
     first = next(event for event in handle.follow() if event.kind == "started")
     try:
-        assert os.getpriority(os.PRIO_PROCESS, first.process_id) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+        assert os.getpriority(os.PRIO_PROCESS, first.process_id) == min(
+            19, os.getpriority(os.PRIO_PROCESS, 0) + NICE
+        )
         group = autogroup(first.process_id)
         assert group == "" or group.endswith(f"nice {NICE}\n")
         assert autogroup(os.getpid()) == before
@@ -168,19 +189,27 @@ def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
     record = project.train(epochs=1, tensorboard=True, **SMALL)
-    assert list((project.history.run_folder(record.run_id) / "tensorboard").glob("events.out.tfevents.*"))
+    assert list(
+        (project.history.run_folder(record.run_id) / "tensorboard").glob("events.out.tfevents.*")
+    )
 
 
 def test_two_processes_train_one_network(project: Project) -> None:
     record = project.train(epochs=2, devices=2, target="process", **SMALL)
     assert [found.checkpoint_id for found in project.checkpoints.list()] == [record.checkpoint_id]
-    assert record.number_of_patches == 2 * record.plan["steps_per_epoch"] * 2 * record.plan["batch_size"]
+    assert (
+        record.number_of_patches
+        == 2 * record.plan["steps_per_epoch"] * 2 * record.plan["batch_size"]
+    )
 
 
 @pytest.mark.parametrize("blocks", [2, 40, 120, 400])
-def test_a_full_disk_ends_a_training_in_words_and_it_can_be_taken_up(project: Project, blocks: int) -> None:
+def test_a_full_disk_ends_a_training_in_words_and_it_can_be_taken_up(
+    project: Project, blocks: int
+) -> None:
     words = "--epochs 2 --base-channels 8 --depth 2 --patch 32,32 --device cpu"
-    # A limit on the size of a file stands in for a full disk; SIGXFSZ is ignored, so that writes fail.
+    # A limit on the size of a file stands in for a full disk; SIGXFSZ is ignored, so that writes
+    # fail.
     command = f"trap '' XFSZ; ulimit -f {blocks}; exec '{sys.executable}' -m maskloop train '{project.folder}' {words}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     if ended.returncode:
@@ -213,7 +242,9 @@ def test_a_project_that_may_only_be_read_predicts_into_another_folder(tmp_path: 
             try:
                 if os.getuid() == 0:
                     os.setuid(65534)
-                result = Project.open(project.folder).predict(Path(place) / "new.tif", out=str(out), device="cpu")
+                result = Project.open(project.folder).predict(
+                    Path(place) / "new.tif", out=str(out), device="cpu"
+                )
                 code = 0 if result["failed"] == [] and not os.access(project.folder, os.W_OK) else 2
             finally:
                 os._exit(code)
@@ -230,7 +261,14 @@ def _killed_after(handle: RunHandle, seconds: float) -> None:
         return sum(isinstance(event, Started) for event in read_events(handle.folder / EVENTS)[0])
 
     before = starts()
-    command = [sys.executable, "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id]
+    command = [
+        sys.executable,
+        "-m",
+        "maskloop",
+        "execute",
+        str(handle.project.folder),
+        handle.run_id,
+    ]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while starts() == before and child.poll() is None:
         time.sleep(0.005)
@@ -246,11 +284,26 @@ def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: i
     images = tmp_path / f"images_{seed}"
     images.mkdir()
     for number in range(5):
-        write_labels(images / f"field_{number}.tif", simulate_nuclei(shape=(96, 80), count=4, seed=50 + number)[0], axes="YX")
+        write_labels(
+            images / f"field_{number}.tif",
+            simulate_nuclei(shape=(96, 80), count=4, seed=50 + number)[0],
+            axes="YX",
+        )
     undisturbed = tmp_path / f"undisturbed_{seed}"
     project.predict(images, out=str(undisturbed), device="cpu")
     out = tmp_path / f"out_{seed}"
-    command = [sys.executable, "-m", "maskloop", "predict", str(project.folder), str(images), "--out", str(out), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "maskloop",
+        "predict",
+        str(project.folder),
+        str(images),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+    ]
     random = np.random.default_rng(seed)
     for _ in range(kills):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -259,12 +312,17 @@ def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: i
         child.kill()
         child.wait()
         for path in out.glob("*_labels.tif"):
-            assert np.array_equal(open_labels(path).read(), open_labels(undisturbed / path.name).read())
+            assert np.array_equal(
+                open_labels(path).read(), open_labels(undisturbed / path.name).read()
+            )
     result = project.predict(images, out=str(out), device="cpu")
     assert result["failed"] == []
     names = sorted(path.name for path in undisturbed.glob("*.tif"))
     assert sorted(path.name for path in out.glob("*.tif")) == names
-    assert all(np.array_equal(open_labels(out / name).read(), open_labels(undisturbed / name).read()) for name in names)
+    assert all(
+        np.array_equal(open_labels(out / name).read(), open_labels(undisturbed / name).read())
+        for name in names
+    )
 
 
 def test_a_prediction_killed_at_random_is_taken_up(project: Project, tmp_path: Path) -> None:
@@ -293,12 +351,16 @@ def _kill_until_done(project: Project, rounds: int, seed: int, *, epochs: int = 
             break
         kills += 1
         # Killed before its first word, the run is still as it was submitted.
-        assert run_state(project, handle.run_id) == "submitted" or find_interrupted(project, job) is not None
+        assert (
+            run_state(project, handle.run_id) == "submitted"
+            or find_interrupted(project, job) is not None
+        )
     if run_state(project, handle.run_id) != "finished":
         start(handle)
     (record,) = [found for found in project.checkpoints.list() if found.run_id == handle.run_id]
     ours, theirs = (
-        load_checkpoint(project.checkpoints.path(name)).state_dict for name in (record.checkpoint_id, undisturbed.checkpoint_id)
+        load_checkpoint(project.checkpoints.path(name)).state_dict
+        for name in (record.checkpoint_id, undisturbed.checkpoint_id)
     )
     assert all(np.array_equal(ours[name].numpy(), theirs[name].numpy()) for name in theirs)
     return kills
@@ -328,15 +390,25 @@ def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Proj
     trial = plan_training(project, TrainJob(recipe=Recipe(time_s=60.0, device="cpu")))
     assert trial.architecture.base_channels < 32
     project.set_architecture(trial.architecture.model_dump(mode="json"))
-    project.set_auto_configuration_decisions([decision.model_dump(mode="json") for decision in trial.decisions])
+    project.set_auto_configuration_decisions(
+        [decision.model_dump(mode="json") for decision in trial.decisions]
+    )
     later = plan_training(project, TrainJob(start="scratch", recipe=Recipe(device="cpu")))
     assert later.architecture.base_channels == 32
     assert later.architecture.output_mode == "instances"
     project.set_architecture(project.architecture | {"base_channels": 24})
-    assert plan_training(project, TrainJob(start="scratch", recipe=Recipe(device="cpu"))).architecture.base_channels == 24
+    assert (
+        plan_training(
+            project, TrainJob(start="scratch", recipe=Recipe(device="cpu"))
+        ).architecture.base_channels
+        == 24
+    )
 
 
 def test_an_epoch_is_planned_for_the_pairs_that_are_learnt_from(project: Project) -> None:
     ids = [pair.pair_id for pair in project.dataset.pairs]
-    whole, one = (plan_training(project, TrainJob(recipe=Recipe(**SMALL), pairs=pairs)) for pairs in ("all", (ids[0],)))
+    whole, one = (
+        plan_training(project, TrainJob(recipe=Recipe(**SMALL), pairs=pairs))
+        for pairs in ("all", (ids[0],))
+    )
     assert one.steps_per_epoch < whole.steps_per_epoch

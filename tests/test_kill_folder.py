@@ -1,7 +1,7 @@
 """What a project folder survives: kills at any moment, a full disk, a folder that cannot be written, two writers at once.
 
-The tests run this file as a program: it loads everything once, then forks one writer after the other, so that hundreds
-of kills take minutes and not hours.
+The tests run this file as a program: it loads everything once, then forks one writer after the
+other, so that hundreds of kills take minutes and not hours.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from maskloop.project.check import check
 from maskloop.project.intake import hash_pixels
 from maskloop.project.project import ProjectFolder
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to kill writers by the hundred")
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="needs fork, to kill writers by the hundred"
+)
 PAIRS_PER_FOLDER = 40
 TRACED = ("maskloop/project/", "maskloop/records.py")
 
@@ -77,7 +79,9 @@ def test_two_writers_at_once_lose_nothing(tmp_path):
     run("two-writers", tmp_path)
     project = ProjectFolder.open(tmp_path / "p")
     assert len({pair.pair_id for pair in project.dataset.pairs}) == 20
-    assert sorted(int(pair.pair_id.split("_")[1]) for pair in project.dataset.pairs) == list(range(1, 21))
+    assert sorted(int(pair.pair_id.split("_")[1]) for pair in project.dataset.pairs) == list(
+        range(1, 21)
+    )
     assert check(project).problems == ()
 
 
@@ -95,7 +99,9 @@ def register(project: ProjectFolder, seed: int) -> dict[str, str]:
     weights = project.history.run_folder(run_id) / "weights.pt"
     weights.write_bytes(np.random.default_rng(seed).bytes(5000))
     pairs = [pair.pair_id for pair in project.dataset.pairs]
-    record = project.checkpoints.register(weights, run_id=run_id, pair_ids=pairs, metrics={"dice": 0.5})
+    record = project.checkpoints.register(
+        weights, run_id=run_id, pair_ids=pairs, metrics={"dice": 0.5}
+    )
     return {"checkpoint": record.checkpoint_id, "sha256": record.sha256}
 
 
@@ -104,7 +110,9 @@ def replace(project: ProjectFolder, seed: int) -> dict[str, str]:
     if not pairs:
         return accept(project, seed)
     chosen = pairs[seed % len(pairs)]
-    pair = project.dataset.replace(chosen.pair_id, mask=np.random.default_rng(seed).random((24, 24)) > 0.5)
+    pair = project.dataset.replace(
+        chosen.pair_id, mask=np.random.default_rng(seed).random((24, 24)) > 0.5
+    )
     return {"pair": pair.pair_id, "pixels": pair.pixels_sha256, "mask": pair.mask_sha256}
 
 
@@ -119,8 +127,13 @@ def write_for_ever(folder: Path, seed: int, tell: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def writer(folder: Path, seed: int, before: Callable[[], None] = lambda: None) -> Iterator[tuple[int, int]]:
-    """A forked process that writes for ever; gives its id and the pipe it tells on. Killed when the block ends."""
+def writer(
+    folder: Path, seed: int, before: Callable[[], None] = lambda: None
+) -> Iterator[tuple[int, int]]:
+    """A forked process that writes for ever; gives its id and the pipe it tells on.
+
+    Killed when the block ends.
+    """
     listen, tell = os.pipe()
     process = os.fork()
     if process == 0:
@@ -171,7 +184,11 @@ def kill_after_lines(count: int) -> None:
 def verify(folder: Path, told: list[dict[str, str]]) -> None:
     """Everything that was told of is there with the right bytes, before and after the next write."""
     project = ProjectFolder.open(folder)
-    left = [problem for problem in check(project).problems if not problem.is_harmless and problem.kind != "out of step"]
+    left = [
+        problem
+        for problem in check(project).problems
+        if not problem.is_harmless and problem.kind != "out of step"
+    ]
     assert not left, left
     masks = {}
     for fact in told:
@@ -189,7 +206,9 @@ def verify(folder: Path, told: list[dict[str, str]]) -> None:
     report = check(project)
     assert report.is_sound, report.problems
     if (latest := project.checkpoints.latest) is not None:
-        assert [row["checkpoint_id"] for row in project.history.benchmarks()] == [one.checkpoint_id for one in project.checkpoints.list()]
+        assert [row["checkpoint_id"] for row in project.history.benchmarks()] == [
+            one.checkpoint_id for one in project.checkpoints.list()
+        ]
         assert project.config.latest_checkpoint_id == latest.checkpoint_id
 
 
@@ -203,11 +222,17 @@ def kill_again_and_again(scratch: Path, kills: int, seed: int, *, by_lines: bool
             folder, told = scratch / f"p{made}", []
             ProjectFolder.create(folder)
         lines = dice.randrange(1, 6000)
-        with writer(folder, 1000 * (kill + 1), (lambda lines=lines: kill_after_lines(lines)) if by_lines else (lambda: None)) as (
+        with writer(
+            folder,
+            1000 * (kill + 1),
+            (lambda lines=lines: kill_after_lines(lines)) if by_lines else (lambda: None),
+        ) as (
             process,
             listen,
         ):
-            heard = hear(listen, until=time.monotonic() + (30 if by_lines else dice.uniform(0.01, 0.4)))
+            heard = hear(
+                listen, until=time.monotonic() + (30 if by_lines else dice.uniform(0.01, 0.4))
+            )
             if not by_lines:
                 os.kill(process, signal.SIGKILL)
                 heard += hear(listen, until=time.monotonic() + 30)
@@ -241,10 +266,16 @@ def full_disk(scratch: Path) -> None:
     manifest = (folder / layout.MANIFEST).stat().st_size
     for limit in (100, 2000, manifest - 10):
         in_child(lambda limit=limit: write_beyond(folder, limit))
-        after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".last-good")}
-        assert after == {path: content for path, content in before.items() if not path.name.endswith(".last-good")}, sorted(
-            set(after) ^ set(before)
-        )
+        after = {
+            path: path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and not path.name.endswith(".last-good")
+        }
+        assert after == {
+            path: content
+            for path, content in before.items()
+            if not path.name.endswith(".last-good")
+        }, sorted(set(after) ^ set(before))
     assert check(ProjectFolder.open(folder)).problems == ()
     accept(ProjectFolder.open(folder), 99)
 
@@ -316,8 +347,12 @@ def main(job: str, scratch: str, *arguments: str) -> None:
         accept(ProjectFolder.create(Path(warm) / "p"), 0)
     numbers = [int(argument) for argument in arguments]
     jobs: dict[str, Callable[..., None]] = {
-        "random-moments": lambda folder, kills, seed: kill_again_and_again(folder, kills, seed, by_lines=False),
-        "random-lines": lambda folder, kills, seed: kill_again_and_again(folder, kills, seed, by_lines=True),
+        "random-moments": lambda folder, kills, seed: kill_again_and_again(
+            folder, kills, seed, by_lines=False
+        ),
+        "random-lines": lambda folder, kills, seed: kill_again_and_again(
+            folder, kills, seed, by_lines=True
+        ),
         "full-disk": full_disk,
         "read-only": read_only,
         "two-writers": two_writers,

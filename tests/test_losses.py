@@ -60,11 +60,22 @@ def test_an_empty_target_gives_a_finite_loss_and_finite_gradients(mode: str, sca
 
 
 @settings(max_examples=25, deadline=None)
-@given(mode=st.sampled_from(sorted(MODES)), seed=st.integers(0, 999), scale=st.floats(0.01, 1e3), three=st.booleans())
-def test_the_loss_is_finite_and_not_negative_in_two_and_three_dimensions(mode: str, seed: int, scale: float, three: bool) -> None:
+@given(
+    mode=st.sampled_from(sorted(MODES)),
+    seed=st.integers(0, 999),
+    scale=st.floats(0.01, 1e3),
+    three=st.booleans(),
+)
+def test_the_loss_is_finite_and_not_negative_in_two_and_three_dimensions(
+    mode: str, seed: int, scale: float, three: bool
+) -> None:
     target = truth_of(mode, (2, 4, 4, 4) if three else (2, 8, 8))
     generator = torch.Generator().manual_seed(seed)
-    value = float(build_loss(MODES[mode])(torch.randn(perfect(mode, target).shape, generator=generator) * scale, target))
+    value = float(
+        build_loss(MODES[mode])(
+            torch.randn(perfect(mode, target).shape, generator=generator) * scale, target
+        )
+    )
     assert 0 <= value < float("inf")
 
 
@@ -110,19 +121,32 @@ def test_a_heavier_class_costs_more_when_it_is_missed(mode: str) -> None:
     classes = MODES[mode].num_classes
     even = build_loss(MODES[mode], class_weights=[1.0] * classes)(logits, target)
     torch.testing.assert_close(even, build_loss(MODES[mode])(logits, target))
-    assert float(build_loss(MODES[mode], class_weights=[1.0] + [5.0] * (classes - 1))(logits, target)) > float(even)
+    assert float(
+        build_loss(MODES[mode], class_weights=[1.0] + [5.0] * (classes - 1))(logits, target)
+    ) > float(even)
 
 
 @pytest.mark.parametrize("mode", ["binary", "multiclass"])
 def test_weights_of_zero_for_all_that_is_there_give_a_finite_loss(mode: str) -> None:
     weights = [0.0] + [1.0] * (MODES[mode].num_classes - 1)
     target = torch.zeros_like(truth_of(mode))
-    assert float(build_loss(MODES[mode], class_weights=weights)(torch.randn(perfect(mode, target).shape), target)) == 0
+    assert (
+        float(
+            build_loss(MODES[mode], class_weights=weights)(
+                torch.randn(perfect(mode, target).shape), target
+            )
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("weights", "words"),
-    [((1.0,), "There are 1 class weights for 2 classes."), ((1.0, -1.0), "not all finite and positive"), ((0.0, 0.0), "not all finite")],
+    [
+        ((1.0,), "There are 1 class weights for 2 classes."),
+        ((1.0, -1.0), "not all finite and positive"),
+        ((0.0, 0.0), "not all finite"),
+    ],
 )
 def test_weights_that_fit_no_class_are_refused(weights: tuple[float, ...], words: str) -> None:
     with pytest.raises(UsageError, match=words):

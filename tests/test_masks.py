@@ -10,11 +10,29 @@ from hypothesis.extra import numpy as hnp
 
 from maskloop.errors import EmptyMask, MaskError, UsageError
 from maskloop.images.image import Image
-from maskloop.images.masks import MaskPreparation, MaskRule, check_pair, default_rule, foresee_mask, prepare_mask
+from maskloop.images.masks import (
+    MaskPreparation,
+    MaskRule,
+    check_pair,
+    default_rule,
+    foresee_mask,
+    prepare_mask,
+)
 
 INSTANCES = default_rule("instances")
 CLASSES = default_rule("multiclass")
-INTEGERS = (np.bool_, np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64, np.float16, np.float32, np.float64)
+INTEGERS = (
+    np.bool_,
+    np.uint8,
+    np.int8,
+    np.uint16,
+    np.int32,
+    np.int64,
+    np.uint64,
+    np.float16,
+    np.float32,
+    np.float64,
+)
 
 
 def plane(*values: float, dtype: object = np.float32) -> np.ndarray:
@@ -25,7 +43,14 @@ def plane(*values: float, dtype: object = np.float32) -> np.ndarray:
 def masks(draw: st.DrawFn) -> np.ndarray:
     dtype = np.dtype(draw(st.sampled_from(INTEGERS)))
     values = st.booleans() if dtype.kind == "b" else st.integers(0, 100)
-    return draw(hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=3, max_side=6), elements=values, fill=st.just(dtype.type(0))))
+    return draw(
+        hnp.arrays(
+            dtype,
+            hnp.array_shapes(min_dims=2, max_dims=3, max_side=6),
+            elements=values,
+            fill=st.just(dtype.type(0)),
+        )
+    )
 
 
 @given(masks())
@@ -41,7 +66,9 @@ def test_merging_keeps_exactly_the_foreground(mask: np.ndarray) -> None:
 def test_keeping_instances_neither_merges_nor_splits(mask: np.ndarray) -> None:
     labels = prepare_mask(mask, INSTANCES.model_copy(update={"allow_empty": True})).labels
     assert np.array_equal(labels == 0, mask == 0)
-    both = np.unique(np.stack([mask.reshape(-1).astype(int), labels.reshape(-1).astype(int)]), axis=1)
+    both = np.unique(
+        np.stack([mask.reshape(-1).astype(int), labels.reshape(-1).astype(int)]), axis=1
+    )
     assert len(np.unique(both[0])) == len(np.unique(both[1])) == both.shape[1]
     assert np.unique(labels[labels > 0]).tolist() == list(range(1, int(labels.max()) + 1))
 
@@ -49,8 +76,14 @@ def test_keeping_instances_neither_merges_nor_splits(mask: np.ndarray) -> None:
 @given(masks(), st.dictionaries(st.integers(1, 100), st.integers(0, 3)))
 def test_a_label_map_is_applied_to_every_pixel(mask: np.ndarray, label_map: dict[int, int]) -> None:
     whole = {**dict.fromkeys(range(1, 101), 1), **label_map}
-    prepared = prepare_mask(mask, MaskRule(mask_mode="manual_label_map", label_map=whole, allow_empty=True), num_classes=4)
-    assert np.array_equal(prepared.labels, np.vectorize(lambda label: {0: 0, **whole}[int(label)])(mask))
+    prepared = prepare_mask(
+        mask,
+        MaskRule(mask_mode="manual_label_map", label_map=whole, allow_empty=True),
+        num_classes=4,
+    )
+    assert np.array_equal(
+        prepared.labels, np.vectorize(lambda label: {0: 0, **whole}[int(label)])(mask)
+    )
     assert prepared.preparation.label_map == whole
 
 
@@ -74,12 +107,18 @@ def test_many_instances_are_summarised_in_a_record_of_a_few_lines() -> None:
     assert prepared.labels.dtype == np.uint32
     assert prepared.preparation.source_labels == prepared.preparation.saved_labels == ()
     assert prepared.preparation.source_summary is not None
-    assert prepared.preparation.source_summary.model_dump() == {"count": 90000, "minimum": 0, "maximum": 89999 * 7}
+    assert prepared.preparation.source_summary.model_dump() == {
+        "count": 90000,
+        "minimum": 0,
+        "maximum": 89999 * 7,
+    }
     assert len(prepared.preparation.json_line) < 600
 
 
 def test_a_preparation_survives_json() -> None:
-    preparation = prepare_mask(plane(0, 5), MaskRule(mask_mode="manual_label_map", label_map={5: 1})).preparation
+    preparation = prepare_mask(
+        plane(0, 5), MaskRule(mask_mode="manual_label_map", label_map={5: 1})
+    ).preparation
     assert MaskPreparation.model_validate_json(preparation.json_line) == preparation
 
 
@@ -118,15 +157,45 @@ def test_rows_in_another_memory_order_give_the_same_labels() -> None:
 @pytest.mark.parametrize(
     ("mask", "rule", "problem", "way_out"),
     [
-        (plane(0, np.nan, 1), MaskRule(), "1 pixel without a number (NaN or infinite)", "Fill them with 0"),
-        (plane(0, 0.5, 1), MaskRule(), "1 pixel with fractions, such as 0.5", "threshold them first"),
-        (plane(0, -1, dtype=np.int16), MaskRule(), "negative labels, the smallest is -1", "to 0 (background)"),
+        (
+            plane(0, np.nan, 1),
+            MaskRule(),
+            "1 pixel without a number (NaN or infinite)",
+            "Fill them with 0",
+        ),
+        (
+            plane(0, 0.5, 1),
+            MaskRule(),
+            "1 pixel with fractions, such as 0.5",
+            "threshold them first",
+        ),
+        (
+            plane(0, -1, dtype=np.int16),
+            MaskRule(),
+            "negative labels, the smallest is -1",
+            "to 0 (background)",
+        ),
         (plane(0, -2.0), INSTANCES, "negative labels, the smallest is -2", "to 0 (background)"),
         (plane(0, 0, dtype=np.uint8), MaskRule(), "is empty: all 2 pixels are 0", "allow_empty"),
         (plane(0, 0), INSTANCES, "is empty", "allow_empty"),
-        (plane(0, 3, dtype=np.uint8), CLASSES, "holds label 3, but the project has 3 classes: 0 to 2", "manual_label_map"),
-        (plane(*range(20)), CLASSES, "holds labels 3, 4, 5, 6, 7, 8, 9, 10 and 9 more", "manual_label_map"),
-        (plane(0, 2**33, dtype=np.int64), INSTANCES, "holds the label 8589934592; the largest possible is 4294967295", "Relabel"),
+        (
+            plane(0, 3, dtype=np.uint8),
+            CLASSES,
+            "holds label 3, but the project has 3 classes: 0 to 2",
+            "manual_label_map",
+        ),
+        (
+            plane(*range(20)),
+            CLASSES,
+            "holds labels 3, 4, 5, 6, 7, 8, 9, 10 and 9 more",
+            "manual_label_map",
+        ),
+        (
+            plane(0, 2**33, dtype=np.int64),
+            INSTANCES,
+            "holds the label 8589934592; the largest possible is 4294967295",
+            "Relabel",
+        ),
         (plane(0, 2**25), INSTANCES, "float32 keeps labels apart only up to 16777216", "Relabel"),
         (plane(0, 1, dtype=np.complex64), MaskRule(), "values of type complex64", "whole numbers"),
         (np.zeros((0, 4), np.uint8), MaskRule(), "its shape is (0, 4)", "rows and columns"),
@@ -137,8 +206,18 @@ def test_rows_in_another_memory_order_give_the_same_labels() -> None:
             "holds label 6, which the label map does not name",
             "Add",
         ),
-        (plane(0, 5), MaskRule(mask_mode="manual_label_map", label_map={5: 7}), "sends 5 to 7, but the project has 3 classes", "0 to 2"),
-        (plane(0, 5), MaskRule(mask_mode="manual_label_map", label_map={5: 0}), "empty after the label map", "allow_empty"),
+        (
+            plane(0, 5),
+            MaskRule(mask_mode="manual_label_map", label_map={5: 7}),
+            "sends 5 to 7, but the project has 3 classes",
+            "0 to 2",
+        ),
+        (
+            plane(0, 5),
+            MaskRule(mask_mode="manual_label_map", label_map={5: 0}),
+            "empty after the label map",
+            "allow_empty",
+        ),
     ],
 )
 def test_a_mask_that_cannot_be_used_is_refused_with_its_values_and_a_way_out(
@@ -169,19 +248,37 @@ def test_each_output_mode_has_its_rule_and_others_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("axes", "shape", "mask_axes", "mask_shape"),
-    [("YX", (4, 5), "YX", (4, 5)), ("YXC", (4, 5, 3), "YX", (4, 5)), ("TCZYX", (2, 3, 6, 4, 5), "tzyx", (2, 6, 4, 5))],
+    [
+        ("YX", (4, 5), "YX", (4, 5)),
+        ("YXC", (4, 5, 3), "YX", (4, 5)),
+        ("TCZYX", (2, 3, 6, 4, 5), "tzyx", (2, 6, 4, 5)),
+    ],
 )
-def test_a_mask_that_fits_is_let_through(axes: str, shape: tuple[int, ...], mask_axes: str, mask_shape: tuple[int, ...]) -> None:
+def test_a_mask_that_fits_is_let_through(
+    axes: str, shape: tuple[int, ...], mask_axes: str, mask_shape: tuple[int, ...]
+) -> None:
     check_pair(Image(np.zeros(shape), axes), mask_shape, mask_axes)
 
 
 @pytest.mark.parametrize(
     ("axes", "shape", "mask_axes", "mask_shape", "way_out"),
     [
-        ("YX", (1024, 1024), "YX", (512, 512), "Choose the image this mask was drawn on, or resample the mask first."),
+        (
+            "YX",
+            (1024, 1024),
+            "YX",
+            (512, 512),
+            "Choose the image this mask was drawn on, or resample the mask first.",
+        ),
         ("YX", (40, 50), "YX", (50, 40), "Rows and columns look exchanged"),
         ("YXC", (40, 50, 3), "YXC", (40, 50, 3), "choose one channel, so that it is YX (40, 50)"),
-        ("ZYX", (5, 40, 50), "TYX", (5, 40, 50), "Bring the mask to the axes of the image without channels: ZYX (5, 40, 50)."),
+        (
+            "ZYX",
+            (5, 40, 50),
+            "TYX",
+            (5, 40, 50),
+            "Bring the mask to the axes of the image without channels: ZYX (5, 40, 50).",
+        ),
         ("ZYX", (5, 40, 50), "YX", (40, 50), "ZYX (5, 40, 50)"),
     ],
 )
@@ -190,16 +287,24 @@ def test_a_mask_of_another_shape_or_other_axes_is_refused(
 ) -> None:
     problem = f"Mask 'preview' is {mask_axes} {mask_shape}, image 'well_B3' is {axes} {shape}."
     with pytest.raises(MaskError, match=re.escape(problem)) as refused:
-        check_pair(Image(np.zeros(shape), axes, name="well_B3"), mask_shape, mask_axes, mask_name="preview")
+        check_pair(
+            Image(np.zeros(shape), axes, name="well_B3"), mask_shape, mask_axes, mask_name="preview"
+        )
     assert way_out in refused.value.way_out
 
 
-@given(masks(), st.sampled_from(["merge_nonzero_to_foreground", "keep_instances", "manual_label_map"]))
+@given(
+    masks(), st.sampled_from(["merge_nonzero_to_foreground", "keep_instances", "manual_label_map"])
+)
 def test_what_is_foreseen_is_what_is_saved(mask: np.ndarray, mode: str) -> None:
-    rule = MaskRule(mask_mode=mode, label_map={label: label % 3 for label in range(101)}, allow_empty=True)  # type: ignore[arg-type]
+    rule = MaskRule(
+        mask_mode=mode, label_map={label: label % 3 for label in range(101)}, allow_empty=True
+    )  # type: ignore[arg-type]
     saved = foresee_mask(mask, rule, num_classes=3)
     labels = prepare_mask(mask, rule, num_classes=3).labels
-    assert {int(drawn): int(label) for drawn, label in zip(mask.flat, labels.flat, strict=True)} == saved
+    assert {
+        int(drawn): int(label) for drawn, label in zip(mask.flat, labels.flat, strict=True)
+    } == saved
     assert list(saved) == sorted(saved)
 
 

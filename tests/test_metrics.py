@@ -17,7 +17,9 @@ from maskloop.errors import MaskError, UsageError
 from maskloop.models.metrics import ClassCounts, InstanceCounts, class_scores, instance_scores
 
 SHAPES = st.sampled_from([(0, 5), (1, 1), (6, 7), (3, 4, 5)])
-LABELS = SHAPES.flatmap(lambda shape: st.tuples(*[hnp.arrays(np.int32, shape, elements=st.integers(0, 5))] * 2))
+LABELS = SHAPES.flatmap(
+    lambda shape: st.tuples(*[hnp.arrays(np.int32, shape, elements=st.integers(0, 5))] * 2)
+)
 
 
 def row(*labels: int) -> NDArray[Any]:
@@ -26,7 +28,9 @@ def row(*labels: int) -> NDArray[Any]:
 
 def test_class_scores_of_a_hand_made_case() -> None:
     counts = class_scores(row(0, 0, 1, 1, 2, 2), row(0, 1, 1, 1, 2, 0), 3)
-    assert counts == ClassCounts(true_positives=(1, 2, 1), false_positives=(1, 0, 1), false_negatives=(1, 1, 0))
+    assert counts == ClassCounts(
+        true_positives=(1, 2, 1), false_positives=(1, 0, 1), false_negatives=(1, 1, 0)
+    )
     assert counts.dice == pytest.approx((0.5, 0.8, 2 / 3))
     assert counts.iou == pytest.approx((1 / 3, 2 / 3, 0.5))
     assert counts.precision == pytest.approx((0.5, 1, 0.5))
@@ -48,12 +52,15 @@ def test_class_counts_of_two_images_add_up_to_those_of_both_as_one(
     first: tuple[NDArray[Any], NDArray[Any]], second: tuple[NDArray[Any], NDArray[Any]]
 ) -> None:
     added = class_scores(*first, 6) + class_scores(*second, 6)
-    found, truth = (np.concatenate([a.ravel(), b.ravel()]) for a, b in zip(first, second, strict=True))
+    found, truth = (
+        np.concatenate([a.ravel(), b.ravel()]) for a, b in zip(first, second, strict=True)
+    )
     assert added == class_scores(found, truth, 6)
 
 
 def test_instance_scores_of_a_hand_made_case() -> None:
-    # True 1 is matched with IoU 3/4, true 2 (4 px) is split into halves of IoU 1/2 each, true 3 is missed, 9 is invented.
+    # True 1 is matched with IoU 3/4, true 2 (4 px) is split into halves of IoU 1/2 each, true 3 is
+    # missed, 9 is invented.
     truth = row(1, 1, 1, 1, 0, 2, 2, 2, 2, 0, 3, 3, 0, 0)
     found = row(7, 7, 7, 0, 0, 4, 4, 5, 5, 0, 0, 0, 9, 0)
     counts = instance_scores(found, truth, (0.5, 0.75, 0.8))
@@ -67,7 +74,8 @@ def test_instance_scores_of_a_hand_made_case() -> None:
     assert counts.mean_matched_iou() == pytest.approx((0.75 + 0.5) / 2)
     assert counts.panoptic_quality() == pytest.approx(1.25 / 3.5)
     assert counts.mean_average_precision == pytest.approx((2 / 5 + 1 / 6) / 3)
-    # Kumar: best partners 3 + 2 of unions 4 + 4; the other half (2), the missed (2) and the invented (1) widen the union.
+    # Kumar: best partners 3 + 2 of unions 4 + 4; the other half (2), the missed (2) and the
+    # invented (1) widen the union.
     assert (counts.aji_intersection, counts.aji_union) == (5, 13)
     assert counts.aggregated_jaccard == pytest.approx(5 / 13)
 
@@ -89,7 +97,20 @@ def test_an_image_without_objects_has_no_score_and_an_invented_object_costs_all(
 
 def test_scores_by_name_hold_one_average_precision_per_threshold() -> None:
     values = instance_scores(row(1), row(1)).values()
-    assert list(values) == ["ap50", "ap60", "ap70", "ap75", "ap80", "ap90", "precision", "recall", "f1", "pq", "matched_iou", "aji"]
+    assert list(values) == [
+        "ap50",
+        "ap60",
+        "ap70",
+        "ap75",
+        "ap80",
+        "ap90",
+        "precision",
+        "recall",
+        "f1",
+        "pq",
+        "matched_iou",
+        "aji",
+    ]
     assert set(values.values()) == {1.0}
 
 
@@ -102,18 +123,23 @@ def test_a_perfect_segmentation_scores_one(labels: tuple[NDArray[Any], NDArray[A
 
 
 @given(LABELS, st.permutations(range(1, 6)), st.sampled_from([1, 1000, 2**33]))
-def test_the_numbers_of_the_objects_do_not_matter(labels: tuple[NDArray[Any], NDArray[Any]], order: list[int], factor: int) -> None:
+def test_the_numbers_of_the_objects_do_not_matter(
+    labels: tuple[NDArray[Any], NDArray[Any]], order: list[int], factor: int
+) -> None:
     found, truth = labels
     renamed = np.array([0, *order], np.int64)[found] * factor
     ours, theirs = instance_scores(renamed, truth), instance_scores(found, truth)
-    # Only where several predictions share a true object equally does the aggregated Jaccard index take the lowest number.
+    # Only where several predictions share a true object equally does the aggregated Jaccard index
+    # take the lowest number.
     ignored = {"aji_intersection", "aji_union", "matched_iou"}
     assert ours.model_dump(exclude=ignored) == theirs.model_dump(exclude=ignored)
     assert ours.matched_iou == pytest.approx(theirs.matched_iou)
 
 
 @given(LABELS)
-def test_exchanging_prediction_and_truth_keeps_the_matches(labels: tuple[NDArray[Any], NDArray[Any]]) -> None:
+def test_exchanging_prediction_and_truth_keeps_the_matches(
+    labels: tuple[NDArray[Any], NDArray[Any]],
+) -> None:
     forth, back = (instance_scores(*pair, (0.1, 0.3, 0.5, 0.7)) for pair in (labels, labels[::-1]))
     assert forth.true_positives == back.true_positives
     assert forth.matched_iou == pytest.approx(back.matched_iou)
@@ -122,10 +148,14 @@ def test_exchanging_prediction_and_truth_keeps_the_matches(labels: tuple[NDArray
 
 @settings(deadline=None)
 @given(LABELS, st.sampled_from([0.05, 0.2, 1 / 3, 0.5, 0.6]))
-def test_matches_are_those_of_trying_all_pairings(labels: tuple[NDArray[Any], NDArray[Any]], threshold: float) -> None:
+def test_matches_are_those_of_trying_all_pairings(
+    labels: tuple[NDArray[Any], NDArray[Any]], threshold: float
+) -> None:
     found, truth = labels
     ids = [[label for label in np.unique(image) if label] for image in labels]
-    iou = np.array([[_iou(found == a, truth == b) for b in ids[1]] for a in ids[0]]).reshape(len(ids[0]), len(ids[1]))
+    iou = np.array([[_iou(found == a, truth == b) for b in ids[1]] for a in ids[0]]).reshape(
+        len(ids[0]), len(ids[1])
+    )
     iou = iou.T if len(ids[0]) > len(ids[1]) else iou
     tries = itertools.permutations(range(iou.shape[1]), iou.shape[0])
     chosen = ([iou[a, b] for a, b in enumerate(order) if iou[a, b] >= threshold] for order in tries)
@@ -140,11 +170,15 @@ def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 @given(LABELS, LABELS)
-def test_instance_counts_of_two_images_add_up(first: tuple[NDArray[Any], NDArray[Any]], second: tuple[NDArray[Any], NDArray[Any]]) -> None:
+def test_instance_counts_of_two_images_add_up(
+    first: tuple[NDArray[Any], NDArray[Any]], second: tuple[NDArray[Any], NDArray[Any]]
+) -> None:
     apart = np.concatenate([first[0].ravel(), second[0].ravel() + 100 * (second[0].ravel() > 0)])
     truth = np.concatenate([first[1].ravel(), second[1].ravel() + 100 * (second[1].ravel() > 0)])
     added, whole = instance_scores(*first) + instance_scores(*second), instance_scores(apart, truth)
-    assert added.model_copy(update={"matched_iou": ()}) == whole.model_copy(update={"matched_iou": ()})
+    assert added.model_copy(update={"matched_iou": ()}) == whole.model_copy(
+        update={"matched_iou": ()}
+    )
     assert added.matched_iou == pytest.approx(whole.matched_iou)
 
 
@@ -153,7 +187,14 @@ def test_many_objects_on_a_large_image_are_matched_exactly() -> None:
     truth = 1 + grid[:, None] * 32 + grid
     counts = instance_scores(np.roll(truth, 2, 0).astype(np.uint32) * 4_000_000, truth)
     assert (counts.true_objects, counts.predicted_objects) == (1024, 1024)
-    assert counts.true_positives == (1024, 1024, 1024, 1024, 1024, 0)  # IoU 30 / 34 but in the wrapped row
+    assert counts.true_positives == (
+        1024,
+        1024,
+        1024,
+        1024,
+        1024,
+        0,
+    )  # IoU 30 / 34 but in the wrapped row
     assert counts.mean_matched_iou() == pytest.approx(30 / 34)
 
 
@@ -161,14 +202,18 @@ def test_many_objects_on_a_large_image_are_matched_exactly() -> None:
 def test_label_images_that_cannot_be_compared_are_refused(scores: Any) -> None:
     with pytest.raises(MaskError, match=r"The prediction has shape \(1, 2\), the truth \(1, 3\)\."):
         scores(row(0, 1), row(0, 1, 1))
-    with pytest.raises(MaskError, match=r"The truth holds values of type float64, not whole numbers\."):
+    with pytest.raises(
+        MaskError, match=r"The truth holds values of type float64, not whole numbers\."
+    ):
         scores(row(0, 1), np.array([[0.0, 0.5]]))
     with pytest.raises(MaskError, match=r"The prediction holds the negative label -1\."):
         scores(np.array([[0, -1]]), row(0, 1))
 
 
 def test_a_class_out_of_range_is_refused_by_its_number() -> None:
-    with pytest.raises(MaskError, match=r"The truth holds class 7, but there are only the classes 0\.\.1\."):
+    with pytest.raises(
+        MaskError, match=r"The truth holds class 7, but there are only the classes 0\.\.1\."
+    ):
         class_scores(row(0, 1), row(0, 7), 2)
 
 

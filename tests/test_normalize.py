@@ -10,11 +10,24 @@ from maskloop.errors import ImageError
 from maskloop.images.normalize import LIMIT, ChannelRange, Normalization, normalize, percentiles
 
 MODES = ("percentile", "min_max", "z_score", "none")
-DTYPES = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int64, np.float16, np.float32, np.float64)
+DTYPES = (
+    np.bool_,
+    np.uint8,
+    np.int8,
+    np.uint16,
+    np.int16,
+    np.uint32,
+    np.int64,
+    np.float16,
+    np.float32,
+    np.float64,
+)
 
 
 @given(
-    image=st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=3, max_dims=3, max_side=8))),
+    image=st.sampled_from(DTYPES).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=3, max_dims=3, max_side=8))
+    ),
     mode=st.sampled_from(MODES),
 )
 def test_any_image_becomes_finite_numbers_within_the_limit(image: np.ndarray, mode: str) -> None:
@@ -26,10 +39,14 @@ def test_any_image_becomes_finite_numbers_within_the_limit(image: np.ndarray, mo
 
 
 @given(
-    pixels=st.sampled_from((np.uint8, np.uint16)).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(1, 300))),
+    pixels=st.sampled_from((np.uint8, np.uint16)).flatmap(
+        lambda dtype: hnp.arrays(dtype, st.integers(1, 300))
+    ),
     at=st.lists(st.floats(0, 100), min_size=1, max_size=4),
 )
-def test_percentiles_through_a_histogram_are_those_of_numpy(pixels: np.ndarray, at: list[float]) -> None:
+def test_percentiles_through_a_histogram_are_those_of_numpy(
+    pixels: np.ndarray, at: list[float]
+) -> None:
     assert np.allclose(percentiles(pixels, at), np.percentile(pixels, at), atol=1e-6)
 
 
@@ -37,7 +54,9 @@ def test_percentiles_through_a_histogram_are_those_of_numpy(pixels: np.ndarray, 
 def test_a_tile_is_normalised_as_its_place_in_the_whole(mode: str) -> None:
     image = np.random.default_rng(0).integers(0, 4000, (2, 40, 50)).astype(np.uint16)
     ranges = Normalization(mode=mode).fit(image)
-    assert np.array_equal(normalize(image, ranges)[:, 5:20, 7:30], normalize(image[:, 5:20, 7:30], ranges))
+    assert np.array_equal(
+        normalize(image, ranges)[:, 5:20, 7:30], normalize(image[:, 5:20, 7:30], ranges)
+    )
 
 
 def test_each_mode_does_what_its_name_says() -> None:
@@ -63,7 +82,9 @@ def test_pixels_without_a_number_do_not_count_and_become_zero() -> None:
     ranges = Normalization(mode="min_max").fit(spoiled)
     assert ranges[0].offset == pytest.approx(image[0, 0, 1])
     assert normalize(spoiled, ranges)[0, [0, 5, 9], [0, 5, 9]].tolist() == [0, 0, 0]
-    assert not normalize(np.full((1, 4, 4), np.nan), Normalization().fit(np.full((1, 4, 4), np.nan))).any()
+    assert not normalize(
+        np.full((1, 4, 4), np.nan), Normalization().fit(np.full((1, 4, 4), np.nan))
+    ).any()
 
 
 def test_a_dark_field_with_one_bright_pixel_keeps_it() -> None:

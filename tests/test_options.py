@@ -20,7 +20,16 @@ from maskloop.options import (
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("10min", 600), ("1h30m", 5400), ("1.5h", 5400), ("1h 2m 3s", 3723), ("2H", 7200)]
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("10m", 600),
+        ("10min", 600),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("1h 2m 3s", 3723),
+        ("2H", 7200),
+    ],
 )
 def test_durations_are_read_in_seconds(text: str, seconds: float) -> None:
     assert read_duration(text) == seconds
@@ -49,7 +58,10 @@ def test_what_is_no_duration_is_refused_with_examples(text: str, words: str) -> 
 
 @given(st.dictionaries(st.integers(0, 10**6), st.integers(0, 255), min_size=1))
 def test_a_label_map_is_read_as_it_was_written(label_map: dict[int, int]) -> None:
-    assert read_label_map(",".join(f"{label}={target}" for label, target in label_map.items())) == label_map
+    assert (
+        read_label_map(",".join(f"{label}={target}" for label, target in label_map.items()))
+        == label_map
+    )
 
 
 @pytest.mark.parametrize("text", ["3", "3=", "a=1", "3=1;7=2", "3=1,", "3=1,3=2", "-1=2"])

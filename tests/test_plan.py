@@ -57,7 +57,10 @@ def test_every_decision_has_a_value_and_a_reason() -> None:
 
 
 def test_how_long_it_takes_is_estimated_on_a_processor_alone() -> None:
-    short, long = (make_plan(Recipe(epochs=epochs), data(), Architecture(), machine=LAPTOP).estimated_s for epochs in (10, 40))
+    short, long = (
+        make_plan(Recipe(epochs=epochs), data(), Architecture(), machine=LAPTOP).estimated_s
+        for epochs in (10, 40)
+    )
     assert short is not None
     assert long == pytest.approx(4 * short)
     assert make_plan(Recipe(time_s=90), data(), Architecture(), machine=LAPTOP).estimated_s == 90
@@ -67,10 +70,21 @@ def test_how_long_it_takes_is_estimated_on_a_processor_alone() -> None:
 
 def test_a_value_that_a_person_sets_wins_and_is_recorded_as_theirs() -> None:
     recipe = Recipe(
-        epochs=7, patch_size=(64, 96), batch_size=3, normalization=Normalization(mode="z_score"), precision="fp32", base_channels=12
+        epochs=7,
+        patch_size=(64, 96),
+        batch_size=3,
+        normalization=Normalization(mode="z_score"),
+        precision="fp32",
+        base_channels=12,
     )
     plan = make_plan(recipe, data(), Architecture(), machine=LAPTOP)
-    assert (plan.epochs, plan.patch_size, plan.batch_size, plan.normalization.mode, plan.architecture.base_channels) == (
+    assert (
+        plan.epochs,
+        plan.patch_size,
+        plan.batch_size,
+        plan.normalization.mode,
+        plan.architecture.base_channels,
+    ) == (
         7,
         (64, 96),
         3,
@@ -78,31 +92,59 @@ def test_a_value_that_a_person_sets_wins_and_is_recorded_as_theirs() -> None:
         12,
     )
     theirs = {decision.name for decision in plan.decisions if decision.source == "person"}
-    assert theirs == {"epochs", "patch_size", "batch_size", "normalization", "precision", "base_channels"}
+    assert theirs == {
+        "epochs",
+        "patch_size",
+        "batch_size",
+        "normalization",
+        "precision",
+        "base_channels",
+    }
 
 
 def test_what_a_person_set_in_the_architecture_is_kept_even_under_a_time_budget() -> None:
     own = Architecture(depth=2, base_channels=24)
-    plan = make_plan(Recipe(time_s=60), data(), own, chosen={"depth", "base_channels"}, machine=LAPTOP)
+    plan = make_plan(
+        Recipe(time_s=60), data(), own, chosen={"depth", "base_channels"}, machine=LAPTOP
+    )
     assert (plan.architecture.depth, plan.architecture.base_channels) == (2, 24)
 
 
 def test_the_network_is_smaller_when_there_is_little_time() -> None:
     widths = [
-        make_plan(Recipe(time_s=time_s), data(), Architecture(), machine=LAPTOP).architecture.base_channels for time_s in (20, 600, 36_000)
+        make_plan(
+            Recipe(time_s=time_s), data(), Architecture(), machine=LAPTOP
+        ).architecture.base_channels
+        for time_s in (20, 600, 36_000)
     ]
     assert widths == sorted(widths)
     assert widths[0] < widths[-1] == 32
 
 
 def test_volumes_get_a_three_dimensional_network_and_thin_stacks_planes() -> None:
-    assert make_plan(Recipe(), data((40, 128, 128)), Architecture(), machine=LAPTOP).architecture.spatial_dims == "3d"
-    assert make_plan(Recipe(), data((4, 128, 128)), Architecture(), machine=LAPTOP).architecture.spatial_dims == "2d"
+    assert (
+        make_plan(
+            Recipe(), data((40, 128, 128)), Architecture(), machine=LAPTOP
+        ).architecture.spatial_dims
+        == "3d"
+    )
+    assert (
+        make_plan(
+            Recipe(), data((4, 128, 128)), Architecture(), machine=LAPTOP
+        ).architecture.spatial_dims
+        == "2d"
+    )
 
 
 def test_three_dimensions_for_planes_are_refused() -> None:
     with pytest.raises(UsageError, match="three-dimensional"):
-        make_plan(Recipe(), data(), Architecture(spatial_dims="3d"), chosen={"spatial_dims"}, machine=LAPTOP)
+        make_plan(
+            Recipe(),
+            data(),
+            Architecture(spatial_dims="3d"),
+            chosen={"spatial_dims"},
+            machine=LAPTOP,
+        )
 
 
 def test_channels_other_than_those_of_the_weights_are_refused_with_both_numbers() -> None:
@@ -111,10 +153,20 @@ def test_channels_other_than_those_of_the_weights_are_refused_with_both_numbers(
 
 
 def test_going_on_from_weights_keeps_their_network_and_says_so() -> None:
-    plan = make_plan(Recipe(time_s=60), data(), Architecture(depth=2, base_channels=12), is_continued=True, machine=LAPTOP)
+    plan = make_plan(
+        Recipe(time_s=60),
+        data(),
+        Architecture(depth=2, base_channels=12),
+        is_continued=True,
+        machine=LAPTOP,
+    )
     assert (plan.architecture.depth, plan.architecture.base_channels) == (2, 12)
     reasons = {decision.name: (decision.source, decision.reason) for decision in plan.decisions}
-    assert reasons["depth"] == reasons["base_channels"] == ("planned", "That of the weights it goes on from.")
+    assert (
+        reasons["depth"]
+        == reasons["base_channels"]
+        == ("planned", "That of the weights it goes on from.")
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,11 +180,17 @@ def test_going_on_from_weights_keeps_their_network_and_says_so() -> None:
     ],
 )
 def test_a_volume_is_halved_along_z_as_its_planes_allow(
-    shape: tuple[int, ...], pixel_um: dict[str, float], z_strides: tuple[int, ...], patch: tuple[int, ...]
+    shape: tuple[int, ...],
+    pixel_um: dict[str, float],
+    z_strides: tuple[int, ...],
+    patch: tuple[int, ...],
 ) -> None:
     plan = make_plan(Recipe(), data(shape, pixel_size_um=pixel_um), Architecture(), machine=LAPTOP)
     assert plan.architecture.depth == 4
-    assert plan.architecture.z_strides == Architecture(spatial_dims="3d", z_strides=z_strides).z_strides
+    assert (
+        plan.architecture.z_strides
+        == Architecture(spatial_dims="3d", z_strides=z_strides).z_strides
+    )
     assert plan.patch_size == patch
     (told,) = (decision for decision in plan.decisions if decision.name == "z_strides")
     assert f"{shape[0]} of them" in told.reason
@@ -174,7 +232,9 @@ def test_a_normalisation_fitted_to_the_dataset_carries_its_ranges() -> None:
     st.integers(1, 7),
     st.integers(28, 40),
 )
-def test_any_image_gets_a_plan_that_fits_its_network_and_the_memory(shape: tuple[int, int], depth: int, memory: int) -> None:
+def test_any_image_gets_a_plan_that_fits_its_network_and_the_memory(
+    shape: tuple[int, int], depth: int, memory: int
+) -> None:
     machine = Machine(device="cpu", name="any", memory_bytes=2**memory, has_bf16=False, cores=2)
     plan = make_plan(Recipe(), data(shape), Architecture(depth=depth), machine=machine)
     assert all(length % 2**plan.architecture.depth == 0 for length in plan.patch_size)

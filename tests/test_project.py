@@ -12,7 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from maskloop.errors import MaskloopError, NotFound, ProjectError, ProjectLocked, RecordError, UsageError
+from maskloop.errors import (
+    MaskloopError,
+    NotFound,
+    ProjectError,
+    ProjectLocked,
+    RecordError,
+    UsageError,
+)
 from maskloop.images.image import Image
 from maskloop.project import layout
 from maskloop.project.layout import Manifest, Pair
@@ -37,7 +44,11 @@ def register(project: ProjectFolder, content: bytes = b"weights", **facts: objec
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_new_project_has_the_layout_people_know(project):
@@ -52,7 +63,9 @@ def test_a_new_project_has_the_layout_people_know(project):
 
 
 def test_a_multiclass_project_describes_a_network_with_its_classes(tmp_path):
-    project = ProjectFolder.create(tmp_path / "p", mode="multiclass", classes=["axon", "myelin"], architecture={"depth": 3})
+    project = ProjectFolder.create(
+        tmp_path / "p", mode="multiclass", classes=["axon", "myelin"], architecture={"depth": 3}
+    )
     assert project.architecture["class_labels"] == {"0": "background", "1": "axon", "2": "myelin"}
     assert project.architecture["output_channels"] == 3
     assert project.architecture["depth"] == 3
@@ -180,7 +193,9 @@ def test_a_broken_record_is_named_and_the_rest_stays_readable(project):
     assert again.checkpoints.list() == ()
     with pytest.raises(RecordError, match="is broken"):
         accept(again, 1)
-    assert (project.folder / layout.MANIFEST).read_text() == "{ broken", "nothing is written over it"
+    assert (project.folder / layout.MANIFEST).read_text() == "{ broken", (
+        "nothing is written over it"
+    )
 
 
 def test_a_project_without_its_settings_still_opens(project):
@@ -192,7 +207,17 @@ def test_a_project_without_its_settings_still_opens(project):
         _ = again.config
 
 
-@pytest.mark.parametrize("path", ["../outside.tif", "/etc/passwd", "C:/x.tif", "dataset\\images\\x.tif", "dataset/../../x.tif", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside.tif",
+        "/etc/passwd",
+        "C:/x.tif",
+        "dataset\\images\\x.tif",
+        "dataset/../../x.tif",
+        "",
+    ],
+)
 def test_a_path_that_leaves_the_folder_is_refused(project, path):
     pair = accept(project)
     manifest = project.folder / layout.MANIFEST
@@ -208,11 +233,15 @@ def test_a_record_of_a_newer_program_is_not_touched(project):
         accept(ProjectFolder.open(project.folder))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_a_mutated_record_never_ends_in_anything_but_words(tmp_path_factory, data):
     folder = _mutation_ground(tmp_path_factory)
-    path = folder / data.draw(st.sampled_from([layout.MANIFEST, layout.CONFIG, layout.CHECKPOINTS, layout.ARCHITECTURE]))
+    path = folder / data.draw(
+        st.sampled_from([layout.MANIFEST, layout.CONFIG, layout.CHECKPOINTS, layout.ARCHITECTURE])
+    )
     good = path.read_bytes()
     content = bytearray(good)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -249,7 +278,12 @@ def test_opening_loads_neither_torch_nor_the_image_libraries(project):
         "import sys; from maskloop.project.project import ProjectFolder; ProjectFolder.open(sys.argv[1]).status(); "
         "print([name for name in ('torch', 'skimage', 'scipy', 'pandas', 'cc3d', 'PIL') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code, str(project.folder)], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(project.folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert found.stdout.strip() == "[]"
 
 
@@ -299,17 +333,22 @@ def test_numbers_are_never_used_again(project):
     register(project, b"second")
     (project.folder / "checkpoints/unet_run_003.pt").write_bytes(b"orphan of a killed registration")
     assert register(project, b"third").checkpoint_id == "unet_run_004"
-    assert (project.folder / "checkpoints/unet_run_003.pt").read_bytes() == b"orphan of a killed registration"
+    assert (
+        project.folder / "checkpoints/unet_run_003.pt"
+    ).read_bytes() == b"orphan of a killed registration"
     assert project.checkpoints.latest.checkpoint_id == "unet_run_004"
     shutil.rmtree(project.history.run_folder("train_003"))
     assert project.history.new_run("predict") == "predict_004"
     assert project.history.runs() == ["train_001", "train_002", "predict_004"]
 
 
-def test_a_registration_that_was_killed_before_its_followers_is_completed_by_the_next_writer(project):
+def test_a_registration_that_was_killed_before_its_followers_is_completed_by_the_next_writer(
+    project,
+):
     pair = accept(project)
     stale = {
-        path: (project.folder / path).read_bytes() for path in (layout.CONFIG, layout.BENCHMARKS, layout.TRAINING_RUNS, layout.MANIFEST)
+        path: (project.folder / path).read_bytes()
+        for path in (layout.CONFIG, layout.BENCHMARKS, layout.TRAINING_RUNS, layout.MANIFEST)
     }
     record = register(project, pair_ids=[pair.pair_id], metrics={"dice": 0.5})
     for path, content in stale.items():
@@ -334,7 +373,10 @@ def test_an_unknown_checkpoint_is_answered_with_those_there_are(project):
 def test_a_note_stays_with_its_checkpoint(project):
     register(project)
     project.checkpoints.note("unet_run_001", "too many false cells")
-    assert ProjectFolder.open(project.folder).checkpoints.get("unet_run_001").note == "too many false cells"
+    assert (
+        ProjectFolder.open(project.folder).checkpoints.get("unet_run_001").note
+        == "too many false cells"
+    )
 
 
 def test_imported_weights_are_copied_and_registered(project, tmp_path):
@@ -345,7 +387,9 @@ def test_imported_weights_are_copied_and_registered(project, tmp_path):
     assert project.weights.path(model.model_id).read_bytes() == b"tensors"
     assert model.model_id.startswith("imported_model_001_")
     assert model.architecture == {"depth": 3}
-    start = project.weights.set_start(mode="imported_pretrained_unet", imported_model_id=model.model_id)
+    start = project.weights.set_start(
+        mode="imported_pretrained_unet", imported_model_id=model.model_id
+    )
     assert start.imported_model_path == model.model_path
     with pytest.raises(NotFound, match="no imported weights"):
         project.weights.set_start(imported_model_id="imported_model_009")
@@ -357,7 +401,11 @@ def test_a_prediction_tells_where_it_came_from_and_is_never_overwritten(project)
     checkpoint = register(project)
     labels = Image(np.arange(12, dtype=np.int32).reshape(3, 4), "YX", {"Y": 0.5, "X": 0.5})
     first = project.predictions.write(
-        labels, checkpoint_id="latest", input_path="plate/a.tif", input_sha256="a" * 64, settings={"mirror": True}
+        labels,
+        checkpoint_id="latest",
+        input_path="plate/a.tif",
+        input_sha256="a" * 64,
+        settings={"mirror": True},
     )
     (project.folder / "predictions/prediction_002.tif").write_bytes(b"orphan")
     second = project.predictions.write(labels, checkpoint_id=None)
@@ -367,7 +415,9 @@ def test_a_prediction_tells_where_it_came_from_and_is_never_overwritten(project)
     assert first.settings == {"mirror": True}
     from maskloop.images.readers import open_labels
 
-    assert np.array_equal(open_labels(project.predictions.path("prediction_001")).read(), labels.read())
+    assert np.array_equal(
+        open_labels(project.predictions.path("prediction_001")).read(), labels.read()
+    )
 
 
 def test_a_prediction_written_elsewhere_can_be_registered(project, tmp_path):
@@ -381,7 +431,9 @@ def test_the_architecture_cannot_leave_the_accepted_masks_behind(project):
     accept(project)
     project.set_architecture({**project.architecture, "depth": 2})
     assert project.architecture["depth"] == 2
-    with pytest.raises(UsageError, match="output_mode is binary, and the masks of 1 pairs were made for it"):
+    with pytest.raises(
+        UsageError, match="output_mode is binary, and the masks of 1 pairs were made for it"
+    ):
         project.set_architecture({**project.architecture, "output_mode": "instances"})
 
 
@@ -389,23 +441,35 @@ def test_a_class_can_be_added_to_accepted_masks_and_none_taken_away(tmp_path):
     project = ProjectFolder.create(tmp_path / "p", mode="multiclass", classes=["axon", "myelin"])
     accept(project)
     labels = {**project.architecture["class_labels"], "3": "glia"}
-    project.set_architecture({**project.architecture, "num_classes": 4, "output_channels": 4, "class_labels": labels})
+    project.set_architecture(
+        {**project.architecture, "num_classes": 4, "output_channels": 4, "class_labels": labels}
+    )
     assert project.architecture["class_labels"]["3"] == "glia"
-    with pytest.raises(UsageError, match="num_classes is 4, and the masks of 1 pairs were made for it, not for 3"):
+    with pytest.raises(
+        UsageError, match="num_classes is 4, and the masks of 1 pairs were made for it, not for 3"
+    ):
         project.set_architecture({**project.architecture, "num_classes": 3})
     with pytest.raises(UsageError, match="num_classes is 4"):
         project.set_architecture(
-            {name: value for name, value in project.architecture.items() if name != "num_classes"} | {"num_classes": 2}
+            {name: value for name, value in project.architecture.items() if name != "num_classes"}
+            | {"num_classes": 2}
         )
 
 
 def test_decisions_of_a_plan_are_kept(project):
-    project.set_auto_configuration_decisions([{"name": "patch_size", "value": 256, "reason": "objects of 30 px"}])
-    assert ProjectFolder.open(project.folder).auto_configuration_decisions[0]["reason"] == "objects of 30 px"
+    project.set_auto_configuration_decisions(
+        [{"name": "patch_size", "value": 256, "reason": "objects of 30 px"}]
+    )
+    assert (
+        ProjectFolder.open(project.folder).auto_configuration_decisions[0]["reason"]
+        == "objects of 30 px"
+    )
 
 
 def test_the_copy_before_the_last_write_is_a_record_too(project):
     accept(project, 1)
     accept(project, 2)
-    copy = Manifest.model_validate_json((project.folder / f"{layout.MANIFEST}.last-good").read_bytes())
+    copy = Manifest.model_validate_json(
+        (project.folder / f"{layout.MANIFEST}.last-good").read_bytes()
+    )
     assert [pair.name for pair in copy.pairs] == ["image 1"]

@@ -20,7 +20,9 @@ from maskloop.errors import AxesError, ImageError, MaskError
 from maskloop.images.readers import open_image, open_labels
 from maskloop.images.tiff import PagedArray
 
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def ramp(*shape: int, dtype: Any = np.uint16) -> np.ndarray[Any, Any]:
@@ -31,14 +33,27 @@ def ramp(*shape: int, dtype: Any = np.uint16) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"byteorder": ">", "compression": "zlib"}, {"bigtiff": True}]
+    "options",
+    [
+        {},
+        {"compression": "zlib"},
+        {"byteorder": ">"},
+        {"byteorder": ">", "compression": "zlib"},
+        {"bigtiff": True},
+    ],
 )
 @pytest.mark.parametrize("axes", ["ZYX", "CYX", "TZYX", "TZCYX"])
-def test_axes_that_the_file_names_are_used(tmp_path: Path, axes: str, options: dict[str, Any]) -> None:
+def test_axes_that_the_file_names_are_used(
+    tmp_path: Path, axes: str, options: dict[str, Any]
+) -> None:
     pixels = ramp(2, 3, 4, 5, 6)[(0,) * (5 - len(axes))]
     opening = {key: options[key] for key in ("byteorder", "bigtiff") if key in options}
     writing = {key: options[key] for key in ("compression",) if key in options}
-    for name, kind in (("shaped.tif", {}), ("hyper.tif", {"imagej": True}), ("some.ome.tif", {"ome": True})):
+    for name, kind in (
+        ("shaped.tif", {}),
+        ("hyper.tif", {"imagej": True}),
+        ("some.ome.tif", {"ome": True}),
+    ):
         if kind.get("imagej") and "bigtiff" in options:
             continue
         with tifffile.TiffWriter(tmp_path / name, **kind, **opening) as writer:
@@ -51,7 +66,15 @@ def test_axes_that_the_file_names_are_used(tmp_path: Path, axes: str, options: d
         np.testing.assert_array_equal(np.asarray(image.data), pixels)
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"planarconfig": "separate", "compression": "zlib"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "zlib"},
+        {"tile": (16, 16)},
+        {"planarconfig": "separate", "compression": "zlib"},
+    ],
+)
 def test_colours_are_channels(tmp_path: Path, options: dict[str, Any]) -> None:
     separate = options.get("planarconfig") == "separate"
     pixels = ramp(*((3, 20, 30) if separate else (20, 30, 3)), dtype=np.uint8)
@@ -62,19 +85,29 @@ def test_colours_are_channels(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"compression": "zlib"}, {"planarconfig": "separate", "compression": "zlib"}, {"planarconfig": "separate"}]
+    "options",
+    [
+        {},
+        {"compression": "zlib"},
+        {"planarconfig": "separate", "compression": "zlib"},
+        {"planarconfig": "separate"},
+    ],
 )
 @pytest.mark.parametrize("extra", ["unassalpha", "unspecified"])
 def test_alpha_is_left_out_of_colours(tmp_path: Path, extra: str, options: dict[str, Any]) -> None:
     separate = "planarconfig" in options
     pixels = ramp(*((4, 20, 30) if separate else (20, 30, 4)), dtype=np.uint8)
-    tifffile.imwrite(tmp_path / "rgba.tif", pixels, photometric="rgb", extrasamples=[extra], **options)
+    tifffile.imwrite(
+        tmp_path / "rgba.tif", pixels, photometric="rgb", extrasamples=[extra], **options
+    )
     image = open_image(tmp_path / "rgba.tif")
     np.testing.assert_array_equal(image.read(), pixels[:3] if separate else pixels[..., :3])
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
-def test_alpha_is_left_out_of_grey_but_a_second_channel_is_not(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_alpha_is_left_out_of_grey_but_a_second_channel_is_not(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     pixels = ramp(20, 30, 2, dtype=np.uint8)
     common = {"photometric": "minisblack", "planarconfig": "contig", **options}
     tifffile.imwrite(tmp_path / "alpha.tif", pixels, extrasamples=["unassalpha"], **common)
@@ -91,13 +124,19 @@ def test_a_stack_without_names_is_refused_with_its_shape_and_the_way_out(tmp_pat
     for name in ("stack.npy", "shaped.tif", "plain.tif"):
         with pytest.raises(AxesError) as caught:
             open_image(tmp_path / name)
-        assert "(4, 5, 6), and nothing in the file says what its 3 dimensions are" in str(caught.value)
+        assert "(4, 5, 6), and nothing in the file says what its 3 dimensions are" in str(
+            caught.value
+        )
         assert "--axes ZYX" in caught.value.way_out
         assert open_image(tmp_path / name, axes="tyx").axes == "TYX"
 
 
-@pytest.mark.parametrize(("shape", "example"), [((5,), "X"), ((2, 3, 4, 5), "TZYX"), ((2, 3, 4, 5, 6), "TCZYX")])
-def test_the_way_out_names_as_many_axes_as_there_are(tmp_path: Path, shape: tuple[int, ...], example: str) -> None:
+@pytest.mark.parametrize(
+    ("shape", "example"), [((5,), "X"), ((2, 3, 4, 5), "TZYX"), ((2, 3, 4, 5, 6), "TCZYX")]
+)
+def test_the_way_out_names_as_many_axes_as_there_are(
+    tmp_path: Path, shape: tuple[int, ...], example: str
+) -> None:
     np.save(tmp_path / "stack.npy", ramp(*shape))
     with pytest.raises(AxesError) as caught:
         open_image(tmp_path / "stack.npy")
@@ -112,14 +151,20 @@ def test_a_film_in_colour_without_names_keeps_what_is_known(tmp_path: Path) -> N
 
 
 def test_given_axes_win_where_they_fit(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "stack.tif", ramp(4, 5, 6), metadata={"axes": "ZYX"}, photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "stack.tif", ramp(4, 5, 6), metadata={"axes": "ZYX"}, photometric="minisblack"
+    )
     assert open_image(tmp_path / "stack.tif", axes="TYX").axes == "TYX"
-    with pytest.raises(AxesError, match=r"Axes 'YX' name 2 dimensions, but the image has 3: \(4, 5, 6\)"):
+    with pytest.raises(
+        AxesError, match=r"Axes 'YX' name 2 dimensions, but the image has 3: \(4, 5, 6\)"
+    ):
         open_image(tmp_path / "stack.tif", axes="YX")
 
 
 def test_an_axis_of_length_one_is_kept_where_it_is_declared(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "one.tif", ramp(1, 5, 6), metadata={"axes": "ZYX"}, photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "one.tif", ramp(1, 5, 6), metadata={"axes": "ZYX"}, photometric="minisblack"
+    )
     tifffile.imwrite(tmp_path / "unnamed.tif", ramp(1, 5, 6), photometric="minisblack")
     assert open_image(tmp_path / "one.tif").shape == (1, 5, 6)
     assert open_image(tmp_path / "one.tif", axes="YX").shape == (5, 6)
@@ -130,13 +175,29 @@ def test_an_axis_of_length_one_is_kept_where_it_is_declared(tmp_path: Path) -> N
 
 
 @law
-@given(shape=npst.array_shapes(min_dims=3, max_dims=4, max_side=4), choice=st.data(), compressed=st.booleans(), big_endian=st.booleans())
+@given(
+    shape=npst.array_shapes(min_dims=3, max_dims=4, max_side=4),
+    choice=st.data(),
+    compressed=st.booleans(),
+    big_endian=st.booleans(),
+)
 def test_a_slice_of_a_lazy_image_is_the_slice_of_its_pixels(
-    tmp_path: Path, shape: tuple[int, ...], choice: st.DataObject, compressed: bool, big_endian: bool
+    tmp_path: Path,
+    shape: tuple[int, ...],
+    choice: st.DataObject,
+    compressed: bool,
+    big_endian: bool,
 ) -> None:
     pixels, axes = ramp(*shape[:-1], shape[-1] + 1), "TZYX"[-len(shape) :]
-    with tifffile.TiffWriter(tmp_path / "stack.tif", byteorder=">" if big_endian else "<") as writer:
-        writer.write(pixels, metadata={"axes": axes}, photometric="minisblack", compression="zlib" if compressed else None)
+    with tifffile.TiffWriter(
+        tmp_path / "stack.tif", byteorder=">" if big_endian else "<"
+    ) as writer:
+        writer.write(
+            pixels,
+            metadata={"axes": axes},
+            photometric="minisblack",
+            compression="zlib" if compressed else None,
+        )
     image = open_image(tmp_path / "stack.tif")
     for _ in range(3):
         key = choice.draw(npst.basic_indices(pixels.shape, allow_newaxis=False))
@@ -160,11 +221,19 @@ def test_only_the_pages_of_a_slice_are_read(tmp_path: Path) -> None:
 def test_uncompressed_files_are_mapped(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6))
     np.save(tmp_path / "a.npy", ramp(5, 6))
-    assert all(isinstance(open_image(tmp_path / name).data, np.memmap) for name in ("a.tif", "a.npy"))
+    assert all(
+        isinstance(open_image(tmp_path / name).data, np.memmap) for name in ("a.tif", "a.npy")
+    )
 
 
 def test_a_lazy_image_can_be_sent_to_another_process(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", ramp(3, 5, 6), metadata={"axes": "ZYX"}, compression="zlib", photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        ramp(3, 5, 6),
+        metadata={"axes": "ZYX"},
+        compression="zlib",
+        photometric="minisblack",
+    )
     data = pickle.loads(pickle.dumps(open_image(tmp_path / "a.tif").data))
     assert isinstance(data, PagedArray)
     np.testing.assert_array_equal(data[1:], ramp(3, 5, 6)[1:])
@@ -175,11 +244,17 @@ def test_a_lazy_image_can_be_sent_to_another_process(tmp_path: Path) -> None:
 # Pixel size and channel names
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("um", 1), ("micron", 1), ("\\u00B5m", 1), ("nm", 1e-3), ("mm", 1e3)])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("um", 1), ("micron", 1), ("\\u00B5m", 1), ("nm", 1e-3), ("mm", 1e3)]
+)
 def test_imagej_says_the_pixel_size(tmp_path: Path, unit: str, factor: float) -> None:
     metadata = {"axes": "ZYX", "spacing": 3.0, "unit": unit}
-    tifffile.imwrite(tmp_path / "a.tif", ramp(2, 5, 6), imagej=True, resolution=(4, 2), metadata=metadata)
-    assert open_image(tmp_path / "a.tif").pixel_size_um == pytest.approx({"X": 0.25 * factor, "Y": 0.5 * factor, "Z": 3.0 * factor})
+    tifffile.imwrite(
+        tmp_path / "a.tif", ramp(2, 5, 6), imagej=True, resolution=(4, 2), metadata=metadata
+    )
+    assert open_image(tmp_path / "a.tif").pixel_size_um == pytest.approx(
+        {"X": 0.25 * factor, "Y": 0.5 * factor, "Z": 3.0 * factor}
+    )
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("µm", 1), ("nm", 1e-3), ("Å", 1e-4), ("mm", 1e3)])
@@ -188,7 +263,9 @@ def test_ome_says_the_pixel_size(tmp_path: Path, unit: str, factor: float) -> No
     for axis, size in (("X", 0.25), ("Y", 0.5), ("Z", 3.0)):
         metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": unit}
     tifffile.imwrite(tmp_path / "a.ome.tif", ramp(2, 5, 6), metadata=metadata)
-    assert open_image(tmp_path / "a.ome.tif").pixel_size_um == pytest.approx({"X": 0.25 * factor, "Y": 0.5 * factor, "Z": 3.0 * factor})
+    assert open_image(tmp_path / "a.ome.tif").pixel_size_um == pytest.approx(
+        {"X": 0.25 * factor, "Y": 0.5 * factor, "Z": 3.0 * factor}
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,9 +287,17 @@ def test_resolution_tags_say_the_pixel_size_but_print_settings_do_not(
 
 def test_channels_are_named_by_ome_and_imagej(tmp_path: Path) -> None:
     tifffile.imwrite(
-        tmp_path / "a.ome.tif", ramp(2, 5, 6), photometric="minisblack", metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "µ"]}}
+        tmp_path / "a.ome.tif",
+        ramp(2, 5, 6),
+        photometric="minisblack",
+        metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "µ"]}},
     )
-    tifffile.imwrite(tmp_path / "a.tif", ramp(2, 5, 6), imagej=True, metadata={"axes": "CYX", "Labels": ["DAPI", "GFP"]})
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        ramp(2, 5, 6),
+        imagej=True,
+        metadata={"axes": "CYX", "Labels": ["DAPI", "GFP"]},
+    )
     assert open_image(tmp_path / "a.ome.tif").channel_names == ("DAPI", "µ")
     assert open_image(tmp_path / "a.tif").channel_names == ("DAPI", "GFP")
 
@@ -255,7 +340,12 @@ def test_a_palette_is_colours_in_an_image_and_labels_in_a_mask(tmp_path: Path) -
 
 
 def test_the_lookup_table_of_imagej_is_for_display_only(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6, dtype=np.uint8), imagej=True, colormap=np.zeros((3, 256), np.uint16))
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        ramp(5, 6, dtype=np.uint8),
+        imagej=True,
+        colormap=np.zeros((3, 256), np.uint16),
+    )
     np.testing.assert_array_equal(open_image(tmp_path / "a.tif").read(), ramp(5, 6))
 
 
@@ -289,7 +379,9 @@ class Trap:
         (np.zeros((0, 3), np.uint8), r"is empty: its shape is \(0,"),
     ],
 )
-def test_npy_that_holds_no_pixels_is_refused_unread(tmp_path: Path, pixels: Any, words: str) -> None:
+def test_npy_that_holds_no_pixels_is_refused_unread(
+    tmp_path: Path, pixels: Any, words: str
+) -> None:
     np.save(tmp_path / "a.npy", pixels, allow_pickle=True)
     with pytest.raises(ImageError, match=words):
         open_image(tmp_path / "a.npy")
@@ -306,7 +398,13 @@ def test_a_complex_tiff_is_refused(tmp_path: Path) -> None:
 
 def test_a_mask_loses_its_only_channel(tmp_path: Path) -> None:
     for name, options in (("a.tif", {"compression": "zlib"}), ("b.tif", {})):
-        tifffile.imwrite(tmp_path / name, ramp(1, 5, 6), metadata={"axes": "CYX"}, photometric="minisblack", **options)
+        tifffile.imwrite(
+            tmp_path / name,
+            ramp(1, 5, 6),
+            metadata={"axes": "CYX"},
+            photometric="minisblack",
+            **options,
+        )
         labels = open_labels(tmp_path / name)
         assert (labels.axes, labels.shape) == ("YX", (5, 6))
         np.testing.assert_array_equal(labels.read(), ramp(5, 6))
@@ -314,7 +412,10 @@ def test_a_mask_loses_its_only_channel(tmp_path: Path) -> None:
 
 def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
     Pillow.new("RGB", (6, 5)).save(tmp_path / "a.png")
-    with pytest.raises(MaskError, match=r"has 3 channels \(axes YXC, shape \(5, 6, 3\)\); a mask has one number per pixel") as caught:
+    with pytest.raises(
+        MaskError,
+        match=r"has 3 channels \(axes YXC, shape \(5, 6, 3\)\); a mask has one number per pixel",
+    ) as caught:
         open_labels(tmp_path / "a.png")
     assert "8-bit or 16-bit" in caught.value.way_out
 
@@ -326,7 +427,10 @@ def test_several_images_in_one_file_are_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(ramp(5, 6))
         writer.write(ramp(7, 8))
-    with pytest.raises(ImageError, match=r"holds 2 images \(\(5, 6\), \(7, 8\)\), and nothing says which one is meant"):
+    with pytest.raises(
+        ImageError,
+        match=r"holds 2 images \(\(5, 6\), \(7, 8\)\), and nothing says which one is meant",
+    ):
         open_image(tmp_path / "a.tif")
 
 
@@ -338,7 +442,9 @@ def test_an_animation_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.png", "a.jpg", "a.npy"])
-def test_empty_missing_and_foreign_files_are_refused_in_words(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_missing_and_foreign_files_are_refused_in_words(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / name
     with pytest.raises(ImageError, match="There is no file"):
         open_image(path)
@@ -346,7 +452,9 @@ def test_empty_missing_and_foreign_files_are_refused_in_words(tmp_path: Path, na
     with pytest.raises(ImageError, match=r"is empty \(0 bytes\)"):
         open_image(path)
     path.write_bytes(b"this is a letter to my aunt\n" * 9)
-    with pytest.raises(ImageError, match="cannot be read: it is damaged, cut short or not the kind"):
+    with pytest.raises(
+        ImageError, match="cannot be read: it is damaged, cut short or not the kind"
+    ):
         open_image(path)
     path.unlink()
     path.mkdir()
@@ -357,9 +465,13 @@ def test_empty_missing_and_foreign_files_are_refused_in_words(tmp_path: Path, na
 
 def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path: Path) -> None:
     size = struct.pack(">4sIIBBBBB", b"IHDR", 60000, 60000, 8, 0, 0, 0, 0)
-    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    header = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    )
     (tmp_path / "a.png").write_bytes(header + struct.pack(">I4s", 100, b"IDAT") + bytes(104))
-    with pytest.raises(ImageError, match="has more pixels than are read from a PNG or JPEG") as caught:
+    with pytest.raises(
+        ImageError, match="has more pixels than are read from a PNG or JPEG"
+    ) as caught:
         open_image(tmp_path / "a.png")
     assert caught.value.way_out == "Save it as TIFF."
 
@@ -373,9 +485,23 @@ def test_an_unknown_ending_is_refused_with_those_that_are_known(tmp_path: Path) 
 
 def samples(folder: Path) -> list[Path]:
     pixels = ramp(3, 40, 50)
-    tifffile.imwrite(folder / "packed.tif", pixels, metadata={"axes": "ZYX"}, photometric="minisblack", compression="zlib", predictor=True)
-    tifffile.imwrite(folder / "plain.tif", pixels, imagej=True, metadata={"axes": "ZYX", "unit": "um", "spacing": 2.0})
-    tifffile.imwrite(folder / "pages.tif", pixels, metadata=None, photometric="minisblack", compression="zlib")
+    tifffile.imwrite(
+        folder / "packed.tif",
+        pixels,
+        metadata={"axes": "ZYX"},
+        photometric="minisblack",
+        compression="zlib",
+        predictor=True,
+    )
+    tifffile.imwrite(
+        folder / "plain.tif",
+        pixels,
+        imagej=True,
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 2.0},
+    )
+    tifffile.imwrite(
+        folder / "pages.tif", pixels, metadata=None, photometric="minisblack", compression="zlib"
+    )
     tifffile.imwrite(folder / "some.ome.tif", pixels, metadata={"axes": "ZYX"}, compression="lzw")
     np.save(folder / "a.npy", pixels[0])
     Pillow.fromarray(pixels[0].astype(np.uint8)).save(folder / "a.png")
@@ -383,7 +509,9 @@ def samples(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_a_file_cut_short_is_refused_or_lacks_no_pixel(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_cut_short_is_refused_or_lacks_no_pixel(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for path in samples(tmp_path):
         content, axes = path.read_bytes(), "ZYX" if path.name == "pages.tif" else None
         whole = open_image(path, axes=axes).read()
@@ -397,13 +525,22 @@ def test_a_file_cut_short_is_refused_or_lacks_no_pixel(tmp_path: Path, caplog: p
 def test_planes_that_are_missing_are_missed(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", ramp(3, 40, 50), imagej=True, metadata={"axes": "ZYX"})
     (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:6000])
-    with pytest.raises(ImageError, match="is damaged or cut short: not all of its planes can be found"):
+    with pytest.raises(
+        ImageError, match="is damaged or cut short: not all of its planes can be found"
+    ):
         open_image(tmp_path / "a.tif")
 
 
 @law
-@given(which=st.integers(0, 6), flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8))
-def test_a_damaged_file_opens_or_is_refused_in_words(tmp_path: Path, which: int, flips: list[tuple[float, int]]) -> None:
+@given(
+    which=st.integers(0, 6),
+    flips=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8
+    ),
+)
+def test_a_damaged_file_opens_or_is_refused_in_words(
+    tmp_path: Path, which: int, flips: list[tuple[float, int]]
+) -> None:
     originals = tmp_path / "originals"
     if not originals.exists():
         originals.mkdir()
@@ -420,7 +557,9 @@ def test_a_damaged_file_opens_or_is_refused_in_words(tmp_path: Path, which: int,
             image.read()
 
 
-def test_our_quiet_does_not_silence_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_our_quiet_does_not_silence_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     samples(tmp_path)
     open_image(tmp_path / "packed.tif").read()
     logging.getLogger("tifffile").warning("still heard")
@@ -428,19 +567,26 @@ def test_our_quiet_does_not_silence_others(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_a_set_of_files_that_lacks_one_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.ome.tif", ramp(2, 5, 6), photometric="minisblack", metadata={"axes": "ZYX"})
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", ramp(2, 5, 6), photometric="minisblack", metadata={"axes": "ZYX"}
+    )
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
         whole = file.ome_metadata
-    plane = (
-        '<TiffData IFD="0" FirstZ="{}" PlaneCount="1"><UUID FileName="{}">urn:uuid:00000000-0000-0000-0000-00000000000{}</UUID></TiffData>'
-    )
+    plane = '<TiffData IFD="0" FirstZ="{}" PlaneCount="1"><UUID FileName="{}">urn:uuid:00000000-0000-0000-0000-00000000000{}</UUID></TiffData>'
     first = whole.index("<TiffData")
     last = whole.index("</Pixels>")
     own = plane.format(0, "a.ome.tif", 1) + plane.format(1, "gone.ome.tif", 2)
     head = whole[:first].replace(
-        whole[whole.index("urn:uuid") : whole.index("urn:uuid") + 45], "urn:uuid:00000000-0000-0000-0000-000000000001"
+        whole[whole.index("urn:uuid") : whole.index("urn:uuid") + 45],
+        "urn:uuid:00000000-0000-0000-0000-000000000001",
     )
-    tifffile.imwrite(tmp_path / "a.ome.tif", ramp(5, 6), description=(head + own + whole[last:]).encode(), metadata=None, ome=False)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        ramp(5, 6),
+        description=(head + own + whole[last:]).encode(),
+        metadata=None,
+        ome=False,
+    )
     with pytest.raises(ImageError, match="one file of several that make up an OME-TIFF"):
         open_image(tmp_path / "a.ome.tif")
 
@@ -449,7 +595,9 @@ def test_a_set_of_files_that_lacks_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_all_of_dsb2018_opens(shared_data: Path) -> None:
-    images, masks = (sorted((shared_data / "dsb2018" / part).glob("*.tif")) for part in ("images", "masks"))
+    images, masks = (
+        sorted((shared_data / "dsb2018" / part).glob("*.tif")) for part in ("images", "masks")
+    )
     assert len(images) == len(masks) == 70
     for image_path, mask_path in zip(images, masks, strict=True):
         image, labels = open_image(image_path), open_labels(mask_path)
@@ -470,14 +618,18 @@ def test_all_of_dsb2018_opens(shared_data: Path) -> None:
         ("reader_samples/FOV7_HV110_P0500510000.ome.tiff", "YX", {}),
     ],
 )
-def test_real_files_say_their_axes_and_pixel_size(shared_data: Path, name: str, axes: str, pixel_size: dict[str, float]) -> None:
+def test_real_files_say_their_axes_and_pixel_size(
+    shared_data: Path, name: str, axes: str, pixel_size: dict[str, float]
+) -> None:
     image = open_image(shared_data / name)
     assert image.axes == axes
     assert image.pixel_size_um == pytest.approx(pixel_size)
     assert image.read().any()
 
 
-def test_every_real_tiff_opens_without_a_word(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_real_tiff_opens_without_a_word(
+    shared_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     paths = [path for path in sorted(shared_data.rglob("*")) if path.suffix in (".tif", ".tiff")]
     for path in paths:
         open_image(path)

@@ -15,11 +15,24 @@ from maskloop.images.writers import write_labels
 from maskloop.samples import simulate_nuclei
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-QUICK = ["--epochs", "1", "--base-channels", "4", "--depth", "2", "--patch", "32,32", "--device", "cpu"]
+QUICK = [
+    "--epochs",
+    "1",
+    "--base-channels",
+    "4",
+    "--depth",
+    "2",
+    "--patch",
+    "32,32",
+    "--device",
+    "cpu",
+]
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"<!-- {kind}, run by tests/test_readme.py -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    return re.findall(
+        rf"<!-- {kind}, run by tests/test_readme.py -->\n```\w+\n(.*?)```", README, re.DOTALL
+    )
 
 
 def fields(folder: Path, seeds: range) -> list[tuple[Any, Any]]:
@@ -35,7 +48,10 @@ def fields(folder: Path, seeds: range) -> list[tuple[Any, Any]]:
 def _quick(words: list[str]) -> list[str]:
     """The same command, but for what makes it slow."""
     kept = [
-        word for at, word in enumerate(words) if word not in ("--time", "--epochs") and words[max(0, at - 1)] not in ("--time", "--epochs")
+        word
+        for at, word in enumerate(words)
+        if word not in ("--time", "--epochs")
+        and words[max(0, at - 1)] not in ("--time", "--epochs")
     ]
     return kept + QUICK if words[0] in ("train", "plan") else words
 
@@ -43,7 +59,12 @@ def _quick(words: list[str]) -> list[str]:
 def test_the_commands_of_the_readme_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fields(tmp_path / "known", range(4))
     fields(tmp_path / "new", range(4, 6))
-    for name, source in (("images", "known/images"), ("masks", "known/masks"), ("new_images", "new/images"), ("new_masks", "new/masks")):
+    for name, source in (
+        ("images", "known/images"),
+        ("masks", "known/masks"),
+        ("new_images", "new/images"),
+        ("new_masks", "new/masks"),
+    ):
         (tmp_path / source).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("commands") for line in block.splitlines()]
@@ -56,17 +77,26 @@ def test_the_commands_of_the_readme_work(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list((tmp_path / "nuclei" / "checkpoints").glob("unet_run_*.pt"))) == 3
 
 
-def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_readme_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    names: dict[str, Any] = {"pairs": fields(tmp_path, range(3)), "new_image": simulate_nuclei(shape=(40, 50), count=3, seed=8)[0]}
+    names: dict[str, Any] = {
+        "pairs": fields(tmp_path, range(3)),
+        "new_image": simulate_nuclei(shape=(40, 50), count=3, seed=8)[0],
+    }
     exec(code.replace("time_s=600", "epochs=1, base_channels=4, depth=2, device='cpu'"), names)
     assert names["labels"].shape == (40, 50)
     assert "unet_run_001" in capsys.readouterr().out
 
 
 def test_every_verb_is_in_the_readme() -> None:
-    verbs = [command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback]
+    verbs = [
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in app.registered_commands
+        if command.callback
+    ]
     assert verbs
     assert all(f"`{verb}`" in README for verb in verbs)

@@ -33,14 +33,18 @@ trees = st.builds(
 
 
 @given(trees)
-def test_a_record_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, tree: Tree) -> None:
+def test_a_record_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, tree: Tree
+) -> None:
     path = tmp_path_factory.mktemp("tree") / "tree.json"
     write_record(path, tree)
     assert read_record(path, Tree) == tree
 
 
 @given(trees, st.lists(st.builds(Leaf, name=st.text()), max_size=3))
-def test_entries_that_did_not_change_are_taken_over(tmp_path_factory: pytest.TempPathFactory, tree: Tree, more: list[Leaf]) -> None:
+def test_entries_that_did_not_change_are_taken_over(
+    tmp_path_factory: pytest.TempPathFactory, tree: Tree, more: list[Leaf]
+) -> None:
     path = tmp_path_factory.mktemp("tree") / "tree.json"
     write_record(path, tree)
     before = read_record(path, Tree)
@@ -76,7 +80,10 @@ def test_the_copy_before_is_kept(tmp_path: Path) -> None:
     for title in ("first", "second", "third"):
         write_record(path, Tree(title=title))
     assert read_record(last_good(path), Tree).title == "second"
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tree.json", "tree.json.last-good"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "tree.json",
+        "tree.json.last-good",
+    ]
 
 
 def test_a_broken_record_is_named_with_the_copy_that_is_good(tmp_path: Path) -> None:

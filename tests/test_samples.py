@@ -55,7 +55,10 @@ def test_tissue_has_three_classes_of_rising_brightness() -> None:
 
 
 def test_pairs_differ_from_each_other_and_a_longer_list_begins_alike() -> None:
-    short, long = simulate_pairs(2, shape=(64, 64), seed=9), simulate_pairs(3, shape=(64, 64), seed=9)
+    short, long = (
+        simulate_pairs(2, shape=(64, 64), seed=9),
+        simulate_pairs(3, shape=(64, 64), seed=9),
+    )
     assert all(np.array_equal(one[0], two[0]) for one, two in zip(short, long, strict=False))
     assert not np.array_equal(long[0][0], long[1][0])
     assert simulate_pairs(1, kind="tissue", shape=(64, 64))[0][1].max() <= 2

@@ -30,7 +30,9 @@ RAW = Normalization(mode="none")
 class Brightness:
     """Foreground is what is bright after a blur whose reach is the halo."""
 
-    def __init__(self, spatial_dims: int = 2, normalization: Normalization | None = None, tile: int = 16) -> None:
+    def __init__(
+        self, spatial_dims: int = 2, normalization: Normalization | None = None, tile: int = 16
+    ) -> None:
         self.spatial_dims = spatial_dims
         self.input_channels = 1
         self.score_channels = 1
@@ -42,7 +44,9 @@ class Brightness:
         self.output = OutputSpec(mode="binary", class_labels={0: "background", 1: "foreground"})
 
     def scores(self, tiles: np.ndarray) -> np.ndarray:
-        blurred = ndimage.gaussian_filter(tiles, (0, 0, *(1.0,) * self.spatial_dims), radius=(0, 0, *self.halo), mode="mirror")
+        blurred = ndimage.gaussian_filter(
+            tiles, (0, 0, *(1.0,) * self.spatial_dims), radius=(0, 0, *self.halo), mode="mirror"
+        )
         return np.clip(blurred, 0, 1)
 
 
@@ -57,7 +61,9 @@ class Shares:
     halo = (0, 0)
     batch_size = 2
     normalization = RAW
-    output = OutputSpec(mode="multiclass", class_labels={0: "background", 1: "nucleus", 2: "cytoplasm"})
+    output = OutputSpec(
+        mode="multiclass", class_labels={0: "background", 1: "nucleus", 2: "cytoplasm"}
+    )
 
     def scores(self, tiles: np.ndarray) -> np.ndarray:
         positive = np.clip(tiles, 0, None) + np.float32(1e-3)
@@ -72,13 +78,17 @@ class Maps:
     batch_size = 4
     normalization = RAW
 
-    def __init__(self, spatial_dims: int = 2, extent: int = 0, diameter: float | None = None) -> None:
+    def __init__(
+        self, spatial_dims: int = 2, extent: int = 0, diameter: float | None = None
+    ) -> None:
         self.spatial_dims = spatial_dims
         self.tile_shape = ((64, 64) if spatial_dims == 2 else (16, 32, 32))[:spatial_dims]
         self.multiple = (4,) * spatial_dims
         self.halo = (2,) * spatial_dims
         choices = InstanceSettings(largest_extent_px=extent, typical_diameter_px=diameter)
-        self.output = OutputSpec(mode="instances", class_labels={0: "background", 1: "cell"}, instances=choices)
+        self.output = OutputSpec(
+            mode="instances", class_labels={0: "background", 1: "cell"}, instances=choices
+        )
 
     def scores(self, tiles: np.ndarray) -> np.ndarray:
         return np.clip(tiles, 0, 1)
@@ -113,7 +123,9 @@ def discs(shape: tuple[int, ...], radius: int = 5) -> np.ndarray:
     """Touching discs or balls on a grid, of one size."""
     labels = np.zeros(shape, np.int32)
     step = 2 * radius
-    centres = np.stack(np.meshgrid(*(np.arange(radius, length, step) for length in shape), indexing="ij"), -1).reshape(-1, len(shape))
+    centres = np.stack(
+        np.meshgrid(*(np.arange(radius, length, step) for length in shape), indexing="ij"), -1
+    ).reshape(-1, len(shape))
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     for label, centre in enumerate(centres, 1):
         labels[((grid - centre) ** 2).sum(-1) <= radius**2] = label
@@ -129,7 +141,9 @@ def are_same_objects(first: np.ndarray, second: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (5, 3), (16, 16), (17, 16), (61, 47)])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
-def test_an_image_of_any_size_and_type_becomes_labels_of_its_size(shape: tuple[int, int], kind: Any) -> None:
+def test_an_image_of_any_size_and_type_becomes_labels_of_its_size(
+    shape: tuple[int, int], kind: Any
+) -> None:
     labels = segment(Image(noise(*shape, kind=kind), "YX"), Brightness()).labels
     assert labels.shape == shape
     assert labels.axes == "YX"
@@ -149,7 +163,10 @@ def test_pixels_that_are_not_finite_leave_the_others_alone() -> None:
     broken[6, 6] = np.inf
     away = np.s_[12:, 12:]
     whole = segment(Image(pixels, "YX"), Brightness(normalization=RAW)).labels.read()
-    assert (segment(Image(broken, "YX"), Brightness(normalization=RAW)).labels.read()[away] == whole[away]).all()
+    assert (
+        segment(Image(broken, "YX"), Brightness(normalization=RAW)).labels.read()[away]
+        == whole[away]
+    ).all()
 
 
 @settings(deadline=None, max_examples=50)
@@ -159,23 +176,34 @@ def test_pixels_that_are_not_finite_leave_the_others_alone() -> None:
     weighting=st.sampled_from(("gaussian", "core")),
     tile=st.integers(16, 40),
 )
-def test_tiled_equals_untiled(height: int, width: int, weighting: Literal["gaussian", "core"], tile: int) -> None:
+def test_tiled_equals_untiled(
+    height: int, width: int, weighting: Literal["gaussian", "core"], tile: int
+) -> None:
     class Pointwise(Brightness):
         def scores(self, tiles: np.ndarray) -> np.ndarray:
             return np.clip(tiles, 0, 1) ** 2
 
     image = Image(noise(height, width), "YX")
     whole = segment(image, Pointwise(tile=64), probabilities=True)
-    tiled = segment(image, Pointwise(), tiling=Tiling(tile_shape=(tile, tile), weighting=weighting), probabilities=True)
+    tiled = segment(
+        image,
+        Pointwise(),
+        tiling=Tiling(tile_shape=(tile, tile), weighting=weighting),
+        probabilities=True,
+    )
     assert whole.probabilities is not None
     assert tiled.probabilities is not None
     np.testing.assert_allclose(tiled.probabilities.read(), whole.probabilities.read(), atol=1e-5)
 
 
-def test_with_core_tiles_and_a_true_halo_a_network_with_reach_gives_the_scores_of_the_whole() -> None:
+def test_with_core_tiles_and_a_true_halo_a_network_with_reach_gives_the_scores_of_the_whole() -> (
+    None
+):
     image = Image(noise(64, 96), "YX")
     whole = segment(image, Brightness(tile=96), probabilities=True).probabilities
-    tiled = segment(image, Brightness(tile=16), tiling=Tiling(weighting="core"), probabilities=True).probabilities
+    tiled = segment(
+        image, Brightness(tile=16), tiling=Tiling(weighting="core"), probabilities=True
+    ).probabilities
     assert whole is not None
     assert tiled is not None
     np.testing.assert_allclose(tiled.read(), whole.read(), atol=1e-5)
@@ -184,7 +212,9 @@ def test_with_core_tiles_and_a_true_halo_a_network_with_reach_gives_the_scores_o
 def test_volumes_are_tiled_like_planes() -> None:
     image = Image(noise(12, 40, 36), "ZYX")
     whole = segment(image, Brightness(3, tile=48), probabilities=True).probabilities
-    tiled = segment(image, Brightness(3), tiling=Tiling(weighting="core"), probabilities=True).probabilities
+    tiled = segment(
+        image, Brightness(3), tiling=Tiling(weighting="core"), probabilities=True
+    ).probabilities
     assert whole is not None
     assert tiled is not None
     np.testing.assert_allclose(tiled.read(), whole.read(), atol=1e-5)
@@ -198,7 +228,9 @@ def test_each_plane_of_time_and_depth_is_segmented_alone_and_the_axes_stay(axes:
     assert labels.axes == axes.replace("C", "")
     for t, z in np.ndindex(2, 3):
         plane = image.read("TZCYX")[t, z, 0]
-        assert (labels.read("TZYX")[t, z] == segment(Image(plane, "YX"), Brightness()).labels.read()).all()
+        assert (
+            labels.read("TZYX")[t, z] == segment(Image(plane, "YX"), Brightness()).labels.read()
+        ).all()
 
 
 def test_pixel_size_and_name_are_kept() -> None:
@@ -235,7 +267,9 @@ def test_objects_of_all_frames_have_numbers_of_their_own() -> None:
 @pytest.mark.parametrize("shape", [(90, 130), (20, 40, 50)])
 def test_instances_of_a_tiled_image_are_those_of_the_maps(shape: tuple[int, ...]) -> None:
     truth = discs(shape)
-    found = segment(Image(encode_instances(truth), "CZYX" if len(shape) == 3 else "CYX"), Maps(len(shape))).labels.read()
+    found = segment(
+        Image(encode_instances(truth), "CZYX" if len(shape) == 3 else "CYX"), Maps(len(shape))
+    ).labels.read()
     assert found.dtype == np.int32
     assert are_same_objects(found, decode_instances(encode_instances(truth), InstanceSettings()))
 
@@ -255,7 +289,10 @@ def test_mirroring_takes_out_what_a_model_sees_on_one_side_only() -> None:
 def test_progress_counts_tiles_of_all_frames_and_ends_with_all() -> None:
     events: list[Any] = []
     segment(Image(noise(3, 40, 40), "TYX", name="film"), Brightness(), report=events.append)
-    assert all(isinstance(event, Progress) and event.stage == "film" and event.unit == "tiles" for event in events)
+    assert all(
+        isinstance(event, Progress) and event.stage == "film" and event.unit == "tiles"
+        for event in events
+    )
     assert events[-1].done == events[-1].total
     assert events[-1].total % 3 == 0
     assert events[-1].seconds_left == 0
@@ -265,11 +302,18 @@ def test_progress_counts_tiles_of_all_frames_and_ends_with_all() -> None:
 def test_a_cancelled_prediction_stops_at_the_next_batch_and_says_how_far_it_was() -> None:
     answers = iter([False, True])
     with pytest.raises(Cancelled, match="'film' was cancelled after 3 of 16 tiles"):
-        segment(Image(noise(40, 40), "YX", name="film"), Brightness(), is_cancelled=lambda: next(answers), tiling=Tiling(overlap=0.4))
+        segment(
+            Image(noise(40, 40), "YX", name="film"),
+            Brightness(),
+            is_cancelled=lambda: next(answers),
+            tiling=Tiling(overlap=0.4),
+        )
 
 
 def test_another_number_of_channels_is_refused_with_both_numbers() -> None:
-    with pytest.raises(ImageError, match=r"'cells' has 3 channels \(YXC \(9, 9, 3\)\), the model was made for 1") as caught:
+    with pytest.raises(
+        ImageError, match=r"'cells' has 3 channels \(YXC \(9, 9, 3\)\), the model was made for 1"
+    ) as caught:
         segment(Image(noise(9, 9, 3), "YXC", name="cells"), Brightness())
     assert "--axes CYX" in caught.value.way_out
 
@@ -284,7 +328,9 @@ def test_a_plane_is_refused_by_a_model_of_volumes() -> None:
         segment(Image(noise(9, 9), "YX"), Brightness(3))
 
 
-def test_results_in_scratch_files_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_results_in_scratch_files_are_those_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     image = Image(encode_instances(discs((90, 130))), "CYX")
     usual = segment(image, Maps(), probabilities=True)
     monkeypatch.setattr(segment_module, "SPOOL_BYTES", 0)
@@ -329,15 +375,25 @@ def decode_in_blocks(maps: np.ndarray, choices: InstanceSettings, pixels: int) -
 
 
 def spoil(maps: np.ndarray) -> np.ndarray:
-    grain = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(maps.shape), (0, *(2,) * (maps.ndim - 1)))
-    return np.clip(ndimage.gaussian_filter(maps, (0, *(1,) * (maps.ndim - 1))) + 0.1 * grain / grain.std(), 0, 1)
+    grain = ndimage.gaussian_filter(
+        np.random.default_rng(0).standard_normal(maps.shape), (0, *(2,) * (maps.ndim - 1))
+    )
+    return np.clip(
+        ndimage.gaussian_filter(maps, (0, *(1,) * (maps.ndim - 1))) + 0.1 * grain / grain.std(),
+        0,
+        1,
+    )
 
 
 @pytest.mark.parametrize("shape", [(150, 170), (20, 80, 90)])
 @pytest.mark.parametrize("change", [lambda maps: maps, spoil])
-def test_block_by_block_finds_the_objects_of_the_whole(shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_block_by_block_finds_the_objects_of_the_whole(
+    shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]
+) -> None:
     maps = change(encode_instances(discs(shape, radius=4)))
-    choices = InstanceSettings(largest_extent_px=12 if len(shape) == 2 else 9, typical_diameter_px=8)
+    choices = InstanceSettings(
+        largest_extent_px=12 if len(shape) == 2 else 9, typical_diameter_px=8
+    )
     whole = decode_instances(np.rint(maps * 255).astype(np.uint8), choices)
     assert len(list(plan_blocks(shape, choices.margin_px, pixels=10_000))) > 1
     assert are_same_objects(decode_in_blocks(maps, choices, 10_000), whole)
@@ -382,11 +438,19 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux reports it")
 def test_8192_by_8192_pixels_become_instances_within_one_gigabyte() -> None:
-    done = subprocess.run([sys.executable, "-c", MEMORY_SCRIPT], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_SCRIPT],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1.0
 
 
 def test_nothing_here_imports_torch() -> None:
     code = "import sys, maskloop.predict.segment, maskloop.predict.batch; print('torch' in sys.modules, 'skimage' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
+    assert subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split() == ["False", "False"]

@@ -24,7 +24,10 @@ from maskloop.images.similarity import (
 from maskloop.samples import simulate_nuclei
 
 HASHES = st.builds(
-    lambda whole, landmarks: bytes([whole[0] & 127, *whole[1:]]).hex() + "".join(sorted(f"{one:08x}" for one in landmarks)),
+    lambda whole, landmarks: (
+        bytes([whole[0] & 127, *whole[1:]]).hex()
+        + "".join(sorted(f"{one:08x}" for one in landmarks))
+    ),
     st.binary(min_size=32, max_size=32),
     st.sets(st.integers(0, 5) | st.integers(0, 2**32 - 1), max_size=8),
 )
@@ -36,8 +39,12 @@ def hash_of(pixels: np.ndarray) -> str:
 
 @pytest.fixture(scope="module")
 def real(shared_data: Path) -> list[np.ndarray]:
-    images = [tifffile.imread(path) for path in sorted((shared_data / "dsb2018" / "images").glob("*.tif"))]
-    return [pixels for pixels in images if pixels.shape[0] * pixels.shape[1] < 150_000]  # 59 of 70: the large ones take long
+    images = [
+        tifffile.imread(path) for path in sorted((shared_data / "dsb2018" / "images").glob("*.tif"))
+    ]
+    return [
+        pixels for pixels in images if pixels.shape[0] * pixels.shape[1] < 150_000
+    ]  # 59 of 70: the large ones take long
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,9 @@ def known(real: list[np.ndarray]) -> list[str]:
 
 def resized(pixels: np.ndarray, factor: float) -> np.ndarray:
     size = (round(pixels.shape[1] * factor), round(pixels.shape[0] * factor))
-    return np.asarray(Picture.fromarray(np.ascontiguousarray(pixels)).resize(size, Picture.Resampling.BILINEAR))
+    return np.asarray(
+        Picture.fromarray(np.ascontiguousarray(pixels)).resize(size, Picture.Resampling.BILINEAR)
+    )
 
 
 def brightened(pixels: np.ndarray) -> np.ndarray:
@@ -67,7 +76,10 @@ def compressed(pixels: np.ndarray) -> np.ndarray:
 
 def cropped(pixels: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
     height, width = (round(length * share) for length in pixels.shape[:2])
-    top, left = (int(random.integers(whole - part + 1)) for whole, part in zip(pixels.shape[:2], (height, width), strict=True))
+    top, left = (
+        int(random.integers(whole - part + 1))
+        for whole, part in zip(pixels.shape[:2], (height, width), strict=True)
+    )
     return pixels[top : top + height, left : left + width]
 
 
@@ -91,9 +103,14 @@ ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("alteration", ALTERATIONS)
-def test_altered_copies_of_real_images_are_found_and_nothing_else(alteration: str, real: list[np.ndarray], known: list[str]) -> None:
-    # Measured on all 70 images (benchmarks/near_duplicates.py): recall 1.0, no false alarm, worst copy at 37 bits, nearest stranger at 86.
-    found = [find_near_duplicates(hash_of(ALTERATIONS[alteration](pixels)), known) for pixels in real]
+def test_altered_copies_of_real_images_are_found_and_nothing_else(
+    alteration: str, real: list[np.ndarray], known: list[str]
+) -> None:
+    # Measured on all 70 images (benchmarks/near_duplicates.py): recall 1.0, no false alarm, worst
+    # copy at 37 bits, nearest stranger at 86.
+    found = [
+        find_near_duplicates(hash_of(ALTERATIONS[alteration](pixels)), known) for pixels in real
+    ]
     assert sum(at in places for at, places in enumerate(found)) >= len(real) - 1
     assert all(place == at for at, places in enumerate(found) for place in places)
 
@@ -105,7 +122,9 @@ def test_images_of_different_places_are_far_apart(known: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("share", "recall"), [(0.98, 1), (0.9, 1), (0.75, 0.98), (0.5, 0.85)])
-def test_crops_of_real_images_are_found_and_nothing_else(share: float, recall: float, real: list[np.ndarray], known: list[str]) -> None:
+def test_crops_of_real_images_are_found_and_nothing_else(
+    share: float, recall: float, real: list[np.ndarray], known: list[str]
+) -> None:
     random = np.random.default_rng(1)
     crops = [np.rot90(cropped(pixels, share, random))[::-1] for pixels in real]
     found = [find_near_duplicates(hash_of(crop), known) for crop in crops]
@@ -120,7 +139,9 @@ def test_tiles_that_overlap_are_found_and_tiles_that_do_not_are_not() -> None:
 
 
 @given(HASHES, HASHES)
-def test_the_distance_is_the_same_in_both_directions_and_zero_to_itself(one: str, other: str) -> None:
+def test_the_distance_is_the_same_in_both_directions_and_zero_to_itself(
+    one: str, other: str
+) -> None:
     assert hash_distances(one, [other]) == hash_distances(other, [one])
     assert hash_distances(one, [one])[0] == 0
 
@@ -131,7 +152,11 @@ def test_known_hashes_are_compared_one_by_one(new: str, known: list[str]) -> Non
     assert hash_distances(new, known).tolist() == alone
     shared = [len({*landmarks(new)} & {*landmarks(one)}) for one in known]
     assert count_shared_landmarks(new, known).tolist() == shared
-    expected = sorted((distance, at) for at, distance in enumerate(alone) if distance <= MAX_DISTANCE or shared[at] >= MIN_SHARED)
+    expected = sorted(
+        (distance, at)
+        for at, distance in enumerate(alone)
+        if distance <= MAX_DISTANCE or shared[at] >= MIN_SHARED
+    )
     assert find_near_duplicates(new, known) == [at for _, at in expected]
 
 
@@ -186,7 +211,11 @@ def test_of_a_long_stack_only_some_planes_are_read() -> None:
 def test_many_hashes_at_once_find_what_each_finds_by_itself(hashes: list[str], since: int) -> None:
     expected: dict[int, list[int]] = {}
     for place, one in enumerate(hashes):
-        others = {other for other in find_near_duplicates(one, hashes) if other != place and max(place, other) >= since}
+        others = {
+            other
+            for other in find_near_duplicates(one, hashes)
+            if other != place and max(place, other) >= since
+        }
         if others:
             expected[place] = sorted(others)
     assert find_near_duplicates_among(hashes, since=since) == expected

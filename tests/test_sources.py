@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskloop.errors import ImageError, UsageError
-from maskloop.images.sources import find_images, match_pairs, natural_order, read_pair_table, stem_of
+from maskloop.images.sources import (
+    find_images,
+    match_pairs,
+    natural_order,
+    read_pair_table,
+    stem_of,
+)
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -37,7 +43,14 @@ def test_a_folder_gives_its_images_in_natural_order(tmp_path: Path) -> None:
         "._c1.tif",
         "sub/g.tif",
     )
-    assert [path.name for path in find_images([tmp_path])] == ["c1.png", "c2.TIFF", "c10.tif", "d.npy", "e.ome.tif", "f.jpg"]
+    assert [path.name for path in find_images([tmp_path])] == [
+        "c1.png",
+        "c2.TIFF",
+        "c10.tif",
+        "d.npy",
+        "e.ome.tif",
+        "f.jpg",
+    ]
 
 
 def test_inputs_keep_their_order_and_each_file_comes_once(tmp_path: Path) -> None:
@@ -64,11 +77,15 @@ def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
         ("*.tif", r"The pattern '.*\*\.tif' leads to no image"),
     ],
 )
-def test_what_leads_to_nothing_is_named_with_the_endings_that_are_read(tmp_path: Path, name: str, words: str) -> None:
+def test_what_leads_to_nothing_is_named_with_the_endings_that_are_read(
+    tmp_path: Path, name: str, words: str
+) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match=words) as caught:
         find_images([tmp_path / name])
-    assert all(ending in caught.value.way_out for ending in (".tif", ".ome.tif", ".png", ".jpg", ".npy"))
+    assert all(
+        ending in caught.value.way_out for ending in (".tif", ".ome.tif", ".png", ".jpg", ".npy")
+    )
 
 
 def test_no_input_is_refused() -> None:
@@ -83,7 +100,14 @@ def test_numbers_in_names_are_sorted_as_numbers(one: int, other: int, rest: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "stem"), [("a.ome.tif", "a"), ("a.OME.TIFF", "a"), ("a.b.png", "a.b"), ("a.czi", "a"), ("ome.tif", "ome")]
+    ("name", "stem"),
+    [
+        ("a.ome.tif", "a"),
+        ("a.OME.TIFF", "a"),
+        ("a.b.png", "a.b"),
+        ("a.czi", "a"),
+        ("ome.tif", "ome"),
+    ],
 )
 def test_the_stem_lacks_the_whole_ending(name: str, stem: str) -> None:
     assert stem_of(Path(name)) == stem
@@ -104,8 +128,13 @@ def test_pairs_match_by_stem_whatever_their_ending(tmp_path: Path) -> None:
 def test_one_folder_is_split_by_the_suffix(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "a_mask.png", "b.tif", "c_mask.tif")
     table = match_pairs(tmp_path, tmp_path, mask_suffix="_mask")
-    assert [(pair.stem, pair.image.name, pair.mask.name) for pair in table.matched] == [("a", "a.tif", "a_mask.png")]
-    assert reasons(table) == {"b.tif": f"no mask called 'b_mask' in '{tmp_path}'", "c_mask.tif": f"no image called 'c' in '{tmp_path}'"}
+    assert [(pair.stem, pair.image.name, pair.mask.name) for pair in table.matched] == [
+        ("a", "a.tif", "a_mask.png")
+    ]
+    assert reasons(table) == {
+        "b.tif": f"no mask called 'b_mask' in '{tmp_path}'",
+        "c_mask.tif": f"no image called 'c' in '{tmp_path}'",
+    }
 
 
 def test_one_folder_without_a_suffix_is_refused(tmp_path: Path) -> None:
@@ -120,7 +149,9 @@ def test_every_file_without_a_partner_is_reported(tmp_path: Path) -> None:
     masks = touch(tmp_path / "{masks}", "a_seg.tif", "c_seg.tif", "b.tif")
     table = match_pairs(images, masks, mask_suffix="_seg")
     assert [pair.stem for pair in table.matched] == ["a"]
-    found = {(problem.path.parent.name, problem.path.name): problem.reason for problem in table.problems}
+    found = {
+        (problem.path.parent.name, problem.path.name): problem.reason for problem in table.problems
+    }
     assert found["{masks}", "b.tif"] == "its name does not end in '_seg'"
     assert found["{images}", "b.tif"] == f"no mask called 'b_seg' in '{masks}'"
     assert found["{masks}", "c_seg.tif"] == f"no image called 'c' in '{images}'"
@@ -132,7 +163,9 @@ def test_of_two_files_of_one_name_none_is_chosen(tmp_path: Path) -> None:
     masks = touch(tmp_path / "masks", "a.tif", "b.tif", "b.ome.tif")
     table = match_pairs(images, masks)
     assert table.matched == ()
-    found = {(problem.path.parent.name, problem.path.name): problem.reason for problem in table.problems}
+    found = {
+        (problem.path.parent.name, problem.path.name): problem.reason for problem in table.problems
+    }
     assert found == {
         ("images", "a.tif"): "has the same name as a.png: keep one of them",
         ("images", "a.png"): "has the same name as a.tif: keep one of them",
@@ -160,17 +193,32 @@ def test_a_table_gives_pairs_with_groups_and_axes(tmp_path: Path, separator: str
         ["i/b.tif", "m/b.tif", "", "", ""],
         [""] * 5,
     ]
-    (tmp_path / "pairs.csv").write_text("\ufeff" + "\n".join(separator.join(row) for row in rows), "utf-8")
+    (tmp_path / "pairs.csv").write_text(
+        "\ufeff" + "\n".join(separator.join(row) for row in rows), "utf-8"
+    )
     table = read_pair_table(tmp_path / "pairs.csv")
     first, second = table.matched
-    assert (first.stem, first.mask, first.group, first.axes) == ("a", tmp_path / "m/a.tif", "fish 1", "ZYX")
+    assert (first.stem, first.mask, first.group, first.axes) == (
+        "a",
+        tmp_path / "m/a.tif",
+        "fish 1",
+        "ZYX",
+    )
     assert (second.group, second.axes) == (None, None)
     assert table.problems == ()
 
 
 def test_each_bad_row_is_reported_and_the_rest_is_used(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "b.tif", "m.tif", "c.tif")
-    rows = ["image,mask,axes", "a.tif,m.tif,", "gone.tif,m.tif,", "b.tif,,", "a.tif,m.tif,", "b.tif,m.tif,YQ", "c.tif,c.tif,"]
+    rows = [
+        "image,mask,axes",
+        "a.tif,m.tif,",
+        "gone.tif,m.tif,",
+        "b.tif,,",
+        "a.tif,m.tif,",
+        "b.tif,m.tif,YQ",
+        "c.tif,c.tif,",
+    ]
     (tmp_path / "pairs.csv").write_text("\n".join(rows))
     table = read_pair_table(tmp_path / "pairs.csv")
     assert [pair.stem for pair in table.matched] == ["a"]
@@ -192,7 +240,9 @@ def test_each_bad_row_is_reported_and_the_rest_is_used(tmp_path: Path) -> None:
         (b"image,mask\n\xff\xfe,a", "it is not UTF-8 text"),
     ],
 )
-def test_a_table_that_cannot_be_understood_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_table_that_cannot_be_understood_is_refused(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(UsageError, match=words):
         read_pair_table(tmp_path / "pairs.csv")

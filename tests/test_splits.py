@@ -15,7 +15,14 @@ from maskloop.project.splits import derive_group, split_pairs
 from maskloop.project.store import changed
 
 
-def pair(number: int, group: str, *, split: str | None = None, classes: tuple[int, ...] = (1,), objects: int = 10) -> Pair:
+def pair(
+    number: int,
+    group: str,
+    *,
+    split: str | None = None,
+    classes: tuple[int, ...] = (1,),
+    objects: int = 10,
+) -> Pair:
     facts = PairFingerprint(
         axes="YX",
         shape=(8, 8),
@@ -27,7 +34,16 @@ def pair(number: int, group: str, *, split: str | None = None, classes: tuple[in
     )
     name = f"pair_{number:04d}"
     path = {"image_path": f"dataset/images/{name}.tif", "mask_path": f"dataset/masks/{name}.tif"}
-    return Pair(pair_id=name, shape=(8, 8), mask_shape=(8, 8), created_at="", group=group, split=split, fingerprint=facts, **path)
+    return Pair(
+        pair_id=name,
+        shape=(8, 8),
+        mask_shape=(8, 8),
+        created_at="",
+        group=group,
+        split=split,
+        fingerprint=facts,
+        **path,
+    )
 
 
 def sides(pairs: list[Pair], share: float = 0.2, seed: int = 0) -> tuple[set[str], set[str]]:
@@ -55,7 +71,10 @@ def test_no_group_lies_on_both_sides_and_no_pair_is_lost(pairs, share, seed):
 @given(groups_of, st.integers(1, 20))
 def test_a_pair_once_on_a_side_stays_there_as_the_dataset_grows(pairs, more):
     split = split_pairs(pairs, share=0.3, seed=1)
-    settled = [changed(one, split="validation" if one.pair_id in split.validation else "training") for one in pairs]
+    settled = [
+        changed(one, split="validation" if one.pair_id in split.validation else "training")
+        for one in pairs
+    ]
     grown = [*settled, *(pair(1000 + at, f"new{at}") for at in range(more))]
     again = split_pairs(grown, share=0.3, seed=1)
     assert set(split.validation) <= set(again.validation)
@@ -75,7 +94,9 @@ def test_one_group_has_no_validation_and_the_reason_is_said():
 
 
 def test_groups_that_were_trained_on_never_validate():
-    split = split_pairs([pair(at, f"g{at}", split="training") for at in range(4)], share=0.5, seed=0)
+    split = split_pairs(
+        [pair(at, f"g{at}", split="training") for at in range(4)], share=0.5, seed=0
+    )
     assert split.validation == ()
     assert "has been trained on already" in split.reason
 
@@ -149,7 +170,10 @@ def test_near_duplicates_share_a_group(project):
 
 
 def test_slices_of_one_stack_share_a_group(project):
-    groups = {project.dataset.accept(noise(at), noise(at) > 200, name=f"brain_z{at:02d}").group for at in range(3)}
+    groups = {
+        project.dataset.accept(noise(at), noise(at) > 200, name=f"brain_z{at:02d}").group
+        for at in range(3)
+    }
     assert groups == {"brain"}
 
 
@@ -172,12 +196,17 @@ def test_a_split_is_recorded_and_new_pairs_of_a_group_join_its_side(project):
 
 def test_a_pair_is_not_put_on_the_other_side_of_its_group(project):
     project.dataset.accept(noise(0), noise(0) > 200, group="mouse", split="validation")
-    with pytest.raises(UsageError, match="group 'mouse', which is kept for validation, not training"):
+    with pytest.raises(
+        UsageError, match="group 'mouse', which is kept for validation, not training"
+    ):
         project.dataset.accept(noise(1), noise(1) > 200, group="mouse", split="training")
 
 
 def test_a_group_is_kept_for_validation_unless_a_checkpoint_was_trained_on_it(project):
-    pairs = [project.dataset.accept(noise(at), noise(at) > 200, group="a" if at < 2 else "b") for at in range(3)]
+    pairs = [
+        project.dataset.accept(noise(at), noise(at) > 200, group="a" if at < 2 else "b")
+        for at in range(3)
+    ]
     project.dataset.mark_validation(pairs[0].pair_id)
     assert [one.split for one in project.dataset.pairs] == ["validation", "validation", None]
     split = project.dataset.split(project.dataset.pairs, share=0.2)

@@ -9,23 +9,38 @@ from maskloop.events import Message, Metric, Progress, Started
 from maskloop.terminal import RunView, say_json, show_facts, show_table, shown_path
 
 
-def test_a_terminal_sees_a_live_table_with_pace_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_sees_a_live_table_with_pace_and_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
     monkeypatch.setattr("maskloop.terminal._console", lambda *, to_stderr=False: console)
     with RunView() as view:
-        view(Progress(stage="training", done=3, total=10, unit="epochs", rate=21.5, seconds_left=131))
+        view(
+            Progress(stage="training", done=3, total=10, unit="epochs", rate=21.5, seconds_left=131)
+        )
         view(Metric(epoch=3, values={"loss": 0.25, "val_loss": 0.5, "dice": 0.875}))
         view(Message(level="warning", text="The batch did not fit into memory."))
     text = screen.getvalue()
-    for words in ("21.5 images/s", "2m11s left", "3 of 10 epochs", "0.8750", "val_loss", "Warning: The batch did not fit"):
+    for words in (
+        "21.5 images/s",
+        "2m11s left",
+        "3 of 10 epochs",
+        "0.8750",
+        "val_loss",
+        "Warning: The batch did not fit",
+    ):
         assert words in text
 
 
-def test_elsewhere_there_is_one_plain_line_per_validation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_elsewhere_there_is_one_plain_line_per_validation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with RunView() as view:
         view(Started(process_id=1, host="here", resumed=True))
-        view(Progress(stage="training", done=1, total=2, unit="epochs", rate=2.0, seconds_left=3700))
+        view(
+            Progress(stage="training", done=1, total=2, unit="epochs", rate=2.0, seconds_left=3700)
+        )
         view(Metric(epoch=1, values={"loss": 0.25, "ap50": 0.5}))
         view(Progress(stage="images", done=1, total=2, unit="images"))
     assert capsys.readouterr().out.splitlines() == [
@@ -35,7 +50,9 @@ def test_elsewhere_there_is_one_plain_line_per_validation(capsys: pytest.Capture
     ]
 
 
-def test_what_a_script_reads_goes_to_stdout_and_the_rest_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_script_reads_goes_to_stdout_and_the_rest_to_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with RunView(to_stderr=True) as view:
         view(Message(text="note"))
     say_json({"score": float("nan"), "path": shown_path("here")})
@@ -44,7 +61,9 @@ def test_what_a_script_reads_goes_to_stdout_and_the_rest_to_stderr(capsys: pytes
     assert seen.out == '{\n  "score": null,\n  "path": "here"\n}\n'
 
 
-def test_brackets_of_a_persons_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_of_a_persons_names_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     show_table("[bold]x", ("a",), [["[red]y[/red]"]])
     show_facts("facts", {"name": "[i]z", "left out": None})
     shown = capsys.readouterr().out

@@ -32,7 +32,9 @@ def plans(draw: st.DrawFn) -> TilePlan:
 def stitch(plan: TilePlan, image: np.ndarray, sweep: int = 0) -> np.ndarray:
     result = np.zeros(image.shape, np.float32)
     for place in plan.places(sweep):
-        result[(slice(None), *plan.window(place))] += plan.weigh(plan.cut(image, place).astype(np.float32), place)
+        result[(slice(None), *plan.window(place))] += plan.weigh(
+            plan.cut(image, place).astype(np.float32), place
+        )
     return result
 
 
@@ -49,7 +51,10 @@ def test_every_pixel_is_covered_and_no_tile_leaves_the_image(plan: TilePlan) -> 
     seen = np.zeros(plan.shape, int)
     for place in plan.places():
         window = plan.window(place)
-        assert all(0 <= side.start < side.stop <= length for side, length in zip(window, plan.shape, strict=True))
+        assert all(
+            0 <= side.start < side.stop <= length
+            for side, length in zip(window, plan.shape, strict=True)
+        )
         seen[window] += 1
     assert seen.min() >= 1
     assert len(plan) == len(list(plan.places()))
@@ -63,36 +68,50 @@ def test_all_tiles_are_cut_to_one_shape(plan: TilePlan) -> None:
 
 
 @settings(deadline=None)
-@given(shape=st.tuples(lengths, lengths), tile=st.integers(8, 64), multiple=st.sampled_from((1, 4, 8)))
-def test_tile_lengths_are_multiples_and_no_longer_than_asked(shape: tuple[int, int], tile: int, multiple: int) -> None:
+@given(
+    shape=st.tuples(lengths, lengths), tile=st.integers(8, 64), multiple=st.sampled_from((1, 4, 8))
+)
+def test_tile_lengths_are_multiples_and_no_longer_than_asked(
+    shape: tuple[int, int], tile: int, multiple: int
+) -> None:
     plan = plan_tiles(shape, (tile, tile), multiple=(multiple, multiple))
     assert all(length % multiple == 0 and length <= tile for length in plan.tile_shape)
 
 
 @settings(deadline=None)
 @given(shape=st.tuples(lengths, lengths), halo=st.integers(0, 8))
-def test_with_core_weights_each_pixel_comes_from_one_tile_and_never_from_its_halo(shape: tuple[int, int], halo: int) -> None:
+def test_with_core_weights_each_pixel_comes_from_one_tile_and_never_from_its_halo(
+    shape: tuple[int, int], halo: int
+) -> None:
     plan = plan_tiles(shape, (32, 32), halo=(halo, halo), weighting="core")
     for axis in (0, 1):
         assert set(np.unique(plan.weights[axis])) <= {0, 1}
         for at, start in enumerate(plan.starts[axis]):
             used = np.flatnonzero(plan.weights[axis][at])
             assert start == 0 or used.min() >= halo
-            assert start + plan.tile_shape[axis] >= shape[axis] or used.max() < plan.tile_shape[axis] - halo
+            assert (
+                start + plan.tile_shape[axis] >= shape[axis]
+                or used.max() < plan.tile_shape[axis] - halo
+            )
 
 
 @settings(deadline=None)
 @given(length=st.integers(33, 400), overlap=st.floats(0, 0.8))
 def test_neighbours_overlap_by_at_least_what_was_asked(length: int, overlap: float) -> None:
     plan = plan_tiles((length,), (32,), overlap=overlap)
-    shared = [first + plan.tile_shape[0] - second for first, second in zip(plan.starts[0], plan.starts[0][1:], strict=False)]
+    shared = [
+        first + plan.tile_shape[0] - second
+        for first, second in zip(plan.starts[0], plan.starts[0][1:], strict=False)
+    ]
     assert min(shared) >= round(overlap * 32) - 1
 
 
 def test_the_middle_of_a_tile_counts_most_and_sigma_is_an_eighth_of_it() -> None:
     plan = plan_tiles((96,), (64,), overlap=0.5)
     first, second = plan.weights[0]
-    assert first[40] / second[8] == pytest.approx(np.exp(-0.5 * ((40 - 31.5) ** 2 - (8 - 31.5) ** 2) / 8**2), rel=1e-4)
+    assert first[40] / second[8] == pytest.approx(
+        np.exp(-0.5 * ((40 - 31.5) ** 2 - (8 - 31.5) ** 2) / 8**2), rel=1e-4
+    )
 
 
 def test_an_image_slightly_larger_than_a_tile_is_cut_into_smaller_tiles() -> None:
@@ -113,7 +132,10 @@ def test_a_small_image_is_mirrored_at_its_edges() -> None:
 
 
 def test_a_plane_tile_for_a_volume_is_refused_with_both_shapes() -> None:
-    with pytest.raises(UsageError, match=r"tile \(64, 64\) does not have one length for each of the 3 axes of an image of \(5, 9, 9\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"tile \(64, 64\) does not have one length for each of the 3 axes of an image of \(5, 9, 9\)",
+    ):
         plan_tiles((5, 9, 9), (64, 64))
 
 

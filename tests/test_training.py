@@ -39,26 +39,46 @@ def discs(
     labels = np.zeros(shape, np.uint16)
     grid = np.stack(np.meshgrid(*(np.arange(length) for length in shape), indexing="ij"))
     for number in range(count):
-        centre = np.array([random.integers(min(8, length // 3), length - min(8, length // 3)) for length in shape]).reshape(
-            -1, *[1] * len(shape)
+        centre = np.array(
+            [random.integers(min(8, length // 3), length - min(8, length // 3)) for length in shape]
+        ).reshape(-1, *[1] * len(shape))
+        labels[((grid - centre) ** 2).sum(0) < random.integers(16, 49)] = (
+            number % classes + 1 if classes > 1 else number + 1
         )
-        labels[((grid - centre) ** 2).sum(0) < random.integers(16, 49)] = number % classes + 1 if classes > 1 else number + 1
     level = labels * 60 / classes if classes > 1 else (labels > 0) * 60
     return (level + random.normal(30, 5, shape)).clip(0, 255).astype(np.uint8), labels
 
 
-def small_plan(mode: str, *, classes: int = 2, dims: str = "2d", images: int = 4, **choices: Any) -> tuple[Plan, list[Sample]]:
+def small_plan(
+    mode: str, *, classes: int = 2, dims: str = "2d", images: int = 4, **choices: Any
+) -> tuple[Plan, list[Sample]]:
     shape = (16, 32, 32) if dims == "3d" else (64, 64)
     pairs = [discs(4, classes=classes - 1, seed=seed, shape=shape) for seed in range(images)]
     axes = "ZYX" if dims == "3d" else "YX"
     if mode == "binary":
         pairs = [(image, (labels > 0).astype(np.uint8)) for image, labels in pairs]
-    prints = [fingerprint_pair(Image(image, axes), labels, instances=mode == "instances") for image, labels in pairs]
-    architecture = Architecture(output_mode=mode, num_classes=classes, spatial_dims=dims, base_channels=8, depth=2)
-    recipe = Recipe(
-        **{"device": "cpu", "patch_size": (16, 32, 32) if dims == "3d" else (32, 32), "batch_size": 4, "precision": "fp32"} | choices
+    prints = [
+        fingerprint_pair(Image(image, axes), labels, instances=mode == "instances")
+        for image, labels in pairs
+    ]
+    architecture = Architecture(
+        output_mode=mode, num_classes=classes, spatial_dims=dims, base_channels=8, depth=2
     )
-    plan = make_plan(recipe, combine_fingerprints(prints), architecture, chosen={"base_channels", "depth", "spatial_dims"})
+    recipe = Recipe(
+        **{
+            "device": "cpu",
+            "patch_size": (16, 32, 32) if dims == "3d" else (32, 32),
+            "batch_size": 4,
+            "precision": "fp32",
+        }
+        | choices
+    )
+    plan = make_plan(
+        recipe,
+        combine_fingerprints(prints),
+        architecture,
+        chosen={"base_channels", "depth", "spatial_dims"},
+    )
     samples = [
         sample
         for number, (image, labels) in enumerate(pairs)
@@ -111,7 +131,9 @@ def test_it_learns_and_the_file_predicts_what_was_scored(
     tmp_path: Path, mode: str, classes: int, dims: str, figure: str, least: float
 ) -> None:
     torch.manual_seed(0)
-    plan, samples = small_plan(mode, classes=classes, dims=dims, epochs=30 if dims == "2d" else 12, learning_rate=5e-3)
+    plan, samples = small_plan(
+        mode, classes=classes, dims=dims, epochs=30 if dims == "2d" else 12, learning_rate=5e-3
+    )
     listener = Listener()
     begin = time.monotonic()
     result = trained(plan, samples, tmp_path, report=listener)
@@ -122,9 +144,15 @@ def test_it_learns_and_the_file_predicts_what_was_scored(
     assert listener.of(Progress)[-1].rate > 0
     assert all((tmp_path / event.path).is_file() for event in listener.of(Preview))
     segmenter = load_segmenter(result.weights)
-    labels = segment(Image(samples[0].image, "CZYX" if dims == "3d" else "CYX"), segmenter).labels.read()
+    labels = segment(
+        Image(samples[0].image, "CZYX" if dims == "3d" else "CYX"), segmenter
+    ).labels.read()
     assert labels.shape == samples[0].labels.shape
-    both = np.logical_and(labels > 0, samples[0].labels > 0).sum() * 2 / ((labels > 0).sum() + (samples[0].labels > 0).sum())
+    both = (
+        np.logical_and(labels > 0, samples[0].labels > 0).sum()
+        * 2
+        / ((labels > 0).sum() + (samples[0].labels > 0).sum())
+    )
     assert both > least
 
 
@@ -136,9 +164,16 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None
     trained(plan, samples, whole, save_every_s=0)
     for stop_after in (3, 2, 4):
         asked = itertools.count()
-        # Whether anything was validated before the stop: then the best so far is kept and the call ends well.
+        # Whether anything was validated before the stop: then the best so far is kept and the call
+        # ends well.
         with contextlib.suppress(Cancelled):
-            trained(plan, samples, parts, save_every_s=0, is_cancelled=lambda asked=asked, stop_after=stop_after: next(asked) >= stop_after)
+            trained(
+                plan,
+                samples,
+                parts,
+                save_every_s=0,
+                is_cancelled=lambda asked=asked, stop_after=stop_after: next(asked) >= stop_after,
+            )
     trained(plan, samples, parts, save_every_s=0)
     ours, theirs = (load_checkpoint(folder / "best.pt") for folder in (parts, whole))
     assert ours.header["epoch"] == theirs.header["epoch"]
@@ -162,12 +197,16 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
         name: tensor * float("nan") if tensor.is_floating_point() else tensor
         for name, tensor in build_unet(plan.architecture).state_dict().items()
     }
-    with pytest.raises(TrainingFailed, match=r"loss is nan in epoch 1, step 1, with pair_") as caught:
+    with pytest.raises(
+        TrainingFailed, match=r"loss is nan in epoch 1, step 1, with pair_"
+    ) as caught:
         trained(plan, samples, tmp_path, start=start)
     assert "learning rate (now 0.001)" in caught.value.way_out
 
 
-def test_a_batch_that_does_not_fit_is_halved_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_fit_is_halved_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from maskloop.models.data import Batch
     from maskloop.models.loop import _Training
 
@@ -176,19 +215,25 @@ def test_a_batch_that_does_not_fit_is_halved_aloud(tmp_path: Path, monkeypatch: 
 
     def out_of_memory_above_two(self: _Training, batch: Batch) -> float:
         if len(batch.images) > 2:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+            )
         return learn(self, batch)
 
     monkeypatch.setattr(_Training, "_learn", out_of_memory_above_two)
     listener = Listener()
     trained(plan, samples, tmp_path, report=listener)
-    assert [event.text for event in listener.of(Message)] == ["The batch did not fit into memory: going on with 2 patches per step."]
+    assert [event.text for event in listener.of(Message)] == [
+        "The batch did not fit into memory: going on with 2 patches per step."
+    ]
 
 
 def test_a_cancelled_training_keeps_the_best_so_far(tmp_path: Path) -> None:
     plan, samples = small_plan("binary", epochs=50)
     listener = Listener()
-    result = trained(plan, samples, tmp_path, report=listener, is_cancelled=lambda: len(listener.of(Metric)) >= 2)
+    result = trained(
+        plan, samples, tmp_path, report=listener, is_cancelled=lambda: len(listener.of(Metric)) >= 2
+    )
     assert result.stopped == "cancelled"
     assert result.weights.is_file()
     assert result.epochs < 50
@@ -201,11 +246,15 @@ def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
     assert result.stopped == "time"
     last = listener.of(Progress)[-1]
     assert last.total < plan.epochs
-    assert last.done / last.total > 0.5, "the bar tells of the time, not of epochs that there is no time for"
+    assert last.done / last.total > 0.5, (
+        "the bar tells of the time, not of epochs that there is no time for"
+    )
     assert result.metrics["dice"] >= 0
 
 
-def test_where_objects_start_is_found_after_the_training_and_told_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan, samples = small_plan("instances", epochs=2)
     usual = trained(plan, samples, tmp_path / "usual")
     assert usual.plan == plan
@@ -215,7 +264,10 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(tmp
     header = load_checkpoint(found.weights).header
     assert header["plan"]["seed_threshold"] == found.plan.seed_threshold == 0.2
     told = listener.of(Metric)[-1].values
-    assert all(header["metrics"][name] == found.metrics[name] == told[name] for name in ("loss", "val_loss", "dice"))
+    assert all(
+        header["metrics"][name] == found.metrics[name] == told[name]
+        for name in ("loss", "val_loss", "dice")
+    )
     assert found.plan.decisions[-1].name == "seed_threshold"
     assert "score of 0.2 instead of 0.4" in listener.of(Message)[-1].text
     assert load_segmenter(found.weights, device="cpu").output.instances.seed_threshold == 0.2
@@ -223,7 +275,9 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(tmp
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_a_training_is_not_lost_when_the_memory_ends_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_is_not_lost_when_the_memory_ends_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> float:
         raise MemoryError
 
@@ -236,13 +290,21 @@ def test_a_training_is_not_lost_when_the_memory_ends_after_it(tmp_path: Path, mo
     assert "left at a score of 0.4" in listener.of(Message)[-1].text
 
 
-def test_while_nothing_is_found_the_lower_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_nothing_is_found_the_lower_loss_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = iter((3.0, 1.0, 2.0))
     nothing = np.zeros((8, 8), np.float32)
     monkeypatch.setattr(
         Validation,
         "score",
-        lambda *_: Scores(0.0, {"val_loss": next(losses), "ap50": 0.0}, nothing, nothing.astype(int), nothing.astype(int)),
+        lambda *_: Scores(
+            0.0,
+            {"val_loss": next(losses), "ap50": 0.0},
+            nothing,
+            nothing.astype(int),
+            nothing.astype(int),
+        ),
     )
     monkeypatch.setattr(loop, "find_seed_threshold", lambda *_: 0.4)
     plan, samples = small_plan("instances", epochs=3)
@@ -266,5 +328,7 @@ def test_training_goes_on_from_given_weights(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     first = trained(plan, samples, tmp_path / "first")
     short = plan.model_copy(update={"epochs": 1, "learning_rate": 1e-4})
-    second = trained(short, samples, tmp_path / "second", start=dict(load_checkpoint(first.weights).state_dict))
+    second = trained(
+        short, samples, tmp_path / "second", start=dict(load_checkpoint(first.weights).state_dict)
+    )
     assert second.metrics["dice"] > first.metrics["dice"] - 0.1

@@ -91,7 +91,9 @@ def test_mode_and_classes_are_decided_elsewhere(tmp_path: Path) -> None:
         assert network.decided.startswith("Output: binary (foreground).")
 
 
-def test_what_another_window_saves_is_shown_unless_something_is_being_edited(tmp_path: Path) -> None:
+def test_what_another_window_saves_is_shown_unless_something_is_being_edited(
+    tmp_path: Path,
+) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
         network = opened(session, pump, folder).advanced.network
@@ -111,7 +113,9 @@ def test_checkpoints_of_another_network_are_named(tmp_path: Path) -> None:
     fits, other = add_checkpoint(folder), add_checkpoint(folder, depth=3)
     with open_session(tmp_path) as (session, pump, _):
         network = opened(session, pump, folder).advanced.network
-        assert network.misfits.startswith(f"{other} (depth 3) has another network: it goes on predicting")
+        assert network.misfits.startswith(
+            f"{other} (depth 3) has another network: it goes on predicting"
+        )
         network.edit({"depth": 3})
         pump.until(lambda: network.misfits.startswith(f"{fits} (depth 2)"))
         network.edit({"depth": 2, "upsampling": "bilinear"})
@@ -140,31 +144,44 @@ def test_the_summary_is_counted_apart_and_only_while_somebody_looks(tmp_path: Pa
         pump.until(lambda: network.summary is not None)
         first = network.summary
         assert first is not None
-        assert first.parameters == sum(p.numel() for p in build_unet(Architecture(depth=2, base_channels=5)).parameters())
+        assert first.parameters == sum(
+            p.numel() for p in build_unet(Architecture(depth=2, base_channels=5)).parameters()
+        )
         network.edit({"base_channels": 6})
         pump.until(lambda: network.summary not in (None, first))
         assert not failures
 
 
 def test_the_summary_says_what_a_person_asks(tmp_path: Path) -> None:
-    summary = summarize_network(str(make_project(tmp_path / "cells", pairs=0)), Architecture(base_channels=64).model_dump(mode="json"))
-    assert summary.words.startswith("31.0 M parameters, 18 convolutions + 4 upsamplings + 1 projection; weights 118 MiB; about ")
+    summary = summarize_network(
+        str(make_project(tmp_path / "cells", pairs=0)),
+        Architecture(base_channels=64).model_dump(mode="json"),
+    )
+    assert summary.words.startswith(
+        "31.0 M parameters, 18 convolutions + 4 upsamplings + 1 projection; weights 118 MiB; about "
+    )
     assert summary.words.endswith("for a training step of 4 patches of 256 x 256")
     assert summary.problem == ""
 
 
 def test_the_summary_is_that_of_the_patch_which_a_training_would_take(tmp_path: Path) -> None:
-    summary = summarize_network(str(make_project(tmp_path / "cells")), {**SMALL, "preset": "resunet"})
+    summary = summarize_network(
+        str(make_project(tmp_path / "cells")), {**SMALL, "preset": "resunet"}
+    )
     assert summary.patch_size == (64, 64)
     assert summary.shortcuts == 5
     assert "5 shortcuts" in summary.words
 
 
 def test_what_a_training_would_fit_to_the_images_is_told(tmp_path: Path) -> None:
-    summary = summarize_network(str(make_project(tmp_path / "cells")), {**SMALL, "input_channels": 3})
+    summary = summarize_network(
+        str(make_project(tmp_path / "cells")), {**SMALL, "input_channels": 3}
+    )
     assert "takes 3 channels, the images have 1" in summary.problem
     folder = make_project(tmp_path / "small", pairs=0, depth=4)
-    Project.open(folder).dataset.accept(*(part[:24, :24] for part in simulate_pairs(1, shape=(64, 64), seed=1)[0]))
+    Project.open(folder).dataset.accept(
+        *(part[:24, :24] for part in simulate_pairs(1, shape=(64, 64), seed=1)[0])
+    )
     summary = summarize_network(str(folder), {"depth": 4, "base_channels": 4})
     assert summary.adapted
     assert summary.adapted[0].startswith("depth 2: The shortest side is 24 px")
@@ -174,9 +191,16 @@ def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
     made = Project.create(tmp_path / "thin", mode="instances")
     labels = np.zeros((10, 64, 64), np.uint8)
     labels[2:8, 10:40, 10:40] = 1
-    made.dataset.accept(Image(labels * np.uint8(90), "ZYX", {"Z": 1.0, "Y": 0.2, "X": 0.2}), labels, name="stack")
-    told = " ".join(summarize_network(str(made.folder), Architecture().model_dump(mode="json")).adapted)
-    assert "strides along Z 1, 1, 2, 1, then 2: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time." in told
+    made.dataset.accept(
+        Image(labels * np.uint8(90), "ZYX", {"Z": 1.0, "Y": 0.2, "X": 0.2}), labels, name="stack"
+    )
+    told = " ".join(
+        summarize_network(str(made.folder), Architecture().model_dump(mode="json")).adapted
+    )
+    assert (
+        "strides along Z 1, 1, 2, 1, then 2: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time."
+        in told
+    )
 
 
 def test_few_parameters_are_counted_in_full() -> None:
@@ -191,7 +215,9 @@ def test_few_parameters_are_counted_in_full() -> None:
 
 
 def save_weights(file: Path, **architecture: object) -> Path:
-    torch.save(build_unet(Architecture.model_validate({**SMALL, **architecture})).state_dict(), file)
+    torch.save(
+        build_unet(Architecture.model_validate({**SMALL, **architecture})).state_dict(), file
+    )
     return file
 
 
@@ -214,7 +240,10 @@ def test_weights_are_brought_in_apart_and_chosen_for_the_next_training(tmp_path:
         pump.until(lambda: imported.rows)
         assert "All 92 weights matched" in imported.words
         row = imported.rows[0]
-        assert (row.fit, row.is_start) == ("Their network differs from the project's: depth 3, here 2.", False)
+        assert (row.fit, row.is_start) == (
+            "Their network differs from the project's: depth 3, here 2.",
+            False,
+        )
         assert imported.network_of(row.model.model_id)["depth"] == 3
         imported.start_from(row.model.model_id)
         pump.until(lambda: imported.rows[0].is_start)
@@ -290,7 +319,10 @@ def test_notes_of_another_window_are_shown_when_nothing_is_lost_by_it(tmp_path: 
         assert notes.theirs is None
 
 
-@pytest.mark.parametrize(("choice", "kept"), [("keep_both", f"mine{BOTH}theirs"), ("keep_mine", "mine"), ("take_theirs", "theirs")])
+@pytest.mark.parametrize(
+    ("choice", "kept"),
+    [("keep_both", f"mine{BOTH}theirs"), ("keep_mine", "mine"), ("take_theirs", "theirs")],
+)
 def test_notes_of_two_windows_are_both_offered(tmp_path: Path, choice: str, kept: str) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
@@ -343,7 +375,10 @@ def test_a_broken_record_is_found_and_repaired(tmp_path: Path) -> None:
         checkup = opened(session, pump, folder).advanced.checkup
         checkup.check()
         pump.until(lambda: not checkup.is_checking)
-        assert [(problem.kind, problem.is_harmless) for problem in checkup.problems] == [("broken record", False), ("orphan", True)]
+        assert [(problem.kind, problem.is_harmless) for problem in checkup.problems] == [
+            ("broken record", False),
+            ("orphan", True),
+        ]
         assert checkup.words.endswith("1 to look at, 1 harmless.")
         assert checkup.will_do[0].startswith(f"'{layout.CHECKPOINTS}' is set aside and made again")
         checkup.repair()

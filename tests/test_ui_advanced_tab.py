@@ -100,7 +100,9 @@ def test_an_edited_network_is_reverted(qtbot: Any, tab: AdvancedTab) -> None:
     assert not tab.network.revert.isEnabled()
 
 
-def test_weights_are_brought_in_and_chosen(qtbot: Any, tab: AdvancedTab, tmp_path: Path, folder: Path) -> None:
+def test_weights_are_brought_in_and_chosen(
+    qtbot: Any, tab: AdvancedTab, tmp_path: Path, folder: Path
+) -> None:
     click(qtbot, tab.sections["Pretrained weights"].button)
     file = tmp_path / "deeper.pt"
     torch.save(build_unet(Architecture(depth=3, base_channels=4)).state_dict(), file)
@@ -135,7 +137,9 @@ def _focus_out() -> Any:
     return QFocusEvent(QEvent.Type.FocusOut)
 
 
-def test_notes_are_kept_a_moment_after_the_last_key(qtbot: Any, tab: AdvancedTab, folder: Path) -> None:
+def test_notes_are_kept_a_moment_after_the_last_key(
+    qtbot: Any, tab: AdvancedTab, folder: Path
+) -> None:
     click(qtbot, tab.sections["Notes"].button)
     qtbot.keyClicks(tab.notes.editor, "later")
     until(qtbot, lambda: Project.open(folder).notes == "later")
@@ -166,14 +170,19 @@ def test_a_broken_record_is_found_and_repaired_after_asking(
     checkup.table.select(checkup.model.key(checkup.model.shown[0]))
     assert "checkpoints.json" in checkup.detail.text()
     asked: list[str] = []
-    monkeypatch.setattr("maskloop.ui.tabs.advanced.ask", lambda _parent, _question, detail, **_: asked.append(detail) is None)
+    monkeypatch.setattr(
+        "maskloop.ui.tabs.advanced.ask",
+        lambda _parent, _question, detail, **_: asked.append(detail) is None,
+    )
     click(qtbot, checkup.repair)
     until(qtbot, lambda: checkup.words.text().startswith("Repaired."))
     assert "is set aside and made again" in asked[0]
     assert "No file is deleted" in asked[0]
 
 
-def test_a_folder_that_vanished_disables_what_writes_and_says_why(qtbot: Any, tab: AdvancedTab, session: Session, folder: Path) -> None:
+def test_a_folder_that_vanished_disables_what_writes_and_says_why(
+    qtbot: Any, tab: AdvancedTab, session: Session, folder: Path
+) -> None:
     folder.rename(folder.with_name("elsewhere"))
     until(qtbot, lambda: session.snapshot.condition == "missing")
     assert tab.notes.editor.isReadOnly()
@@ -185,7 +194,9 @@ def test_a_folder_that_vanished_disables_what_writes_and_says_why(qtbot: Any, ta
 def test_the_project_is_described(qtbot: Any, tab: AdvancedTab, folder: Path) -> None:
     click(qtbot, tab.sections["About this project"].button)
     until(qtbot, lambda: tab.about.facts.rowCount() > 3)
-    assert tab.about.facts.itemAt(0, tab.about.facts.ItemRole.FieldRole).widget().text() == str(folder)
+    assert tab.about.facts.itemAt(0, tab.about.facts.ItemRole.FieldRole).widget().text() == str(
+        folder
+    )
 
 
 def test_nothing_is_wider_than_the_dock(tab: AdvancedTab) -> None:

@@ -46,14 +46,33 @@ def make(number: int, parent: int | None = None, **values: object) -> Checkpoint
 
 
 MODEL = ImportedModel(
-    model_id="imported_model_001", model_name="cyto", source_filename="a.pt", model_path="models/imported/a.pt", imported_at="x", format="x"
+    model_id="imported_model_001",
+    model_name="cyto",
+    source_filename="a.pt",
+    model_path="models/imported/a.pt",
+    imported_at="x",
+    format="x",
 )
 
 
 def test_checkpoints_stand_below_what_they_came_from() -> None:
-    rows = rows_of([make(1), make(2), make(3, parent=1), make(4, parent=3), make(5, parent=2), make(6, parent=99)], [])
+    rows = rows_of(
+        [
+            make(1),
+            make(2),
+            make(3, parent=1),
+            make(4, parent=3),
+            make(5, parent=2),
+            make(6, parent=99),
+        ],
+        [],
+    )
     assert [row.checkpoint_id[-1] for row in rows] == list("134256")
-    assert [len(row.label) - len(row.label.lstrip("\N{NO-BREAK SPACE}\N{BOX DRAWINGS LIGHT UP AND RIGHT} ")) for row in rows] == [
+    assert [
+        len(row.label)
+        - len(row.label.lstrip("\N{NO-BREAK SPACE}\N{BOX DRAWINGS LIGHT UP AND RIGHT} "))
+        for row in rows
+    ] == [
         0,
         2,
         5,
@@ -72,14 +91,18 @@ def test_a_long_line_of_descent_is_no_trouble() -> None:
 def test_the_ancestry_goes_back_to_scratch_or_to_imported_weights() -> None:
     imported = make(1, starting_weights={"imported_model_id": "imported_model_001"})
     records = [imported, make(2, parent=1), make(3), make(4, parent=99)]
-    assert ancestry("unet_run_002", records, [MODEL]) == "unet_run_002 ← unet_run_001 ← imported cyto"
+    assert (
+        ancestry("unet_run_002", records, [MODEL]) == "unet_run_002 ← unet_run_001 ← imported cyto"
+    )
     assert ancestry("unet_run_003", records, [MODEL]) == "unet_run_003 ← scratch"
     assert ancestry("unet_run_004", records, [MODEL]) == "unet_run_004 ← unet_run_099 (not here)"
     assert rows_of(records, [MODEL])[0].parent == "imported cyto"
 
 
 def test_checkpoints_that_loop_do_not_hang() -> None:
-    assert ancestry("unet_run_001", [make(1, parent=2), make(2, parent=1)], []).startswith("unet_run_001 ← unet_run_002")
+    assert ancestry("unet_run_001", [make(1, parent=2), make(2, parent=1)], []).startswith(
+        "unet_run_001 ← unet_run_002"
+    )
 
 
 def test_missing_and_foreign_weights_are_marked() -> None:
@@ -95,7 +118,11 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
         metrics={"dice": 0.8, "epochs": 10, "stopped": "epochs"},
         dataset_pair_ids_used=("a", "b"),
         number_of_images=2,
-        plan={"patch_size": [32, 32], "learning_rate": 0.002, "normalization": {"low": 1.0, "high": 99.8}},
+        plan={
+            "patch_size": [32, 32],
+            "learning_rate": 0.002,
+            "normalization": {"low": 1.0, "high": 99.8},
+        },
         architecture={"depth": 4, "preset": "standard_unet"},
     )
     second = make(
@@ -103,7 +130,11 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
         metrics={"dice": 0.9, "epochs": 10, "iou": float("nan")},
         dataset_pair_ids_used=("b", "c", "d"),
         number_of_images=3,
-        plan={"patch_size": [64, 64], "learning_rate": 0.002, "normalization": {"low": 1.0, "high": 99.0}},
+        plan={
+            "patch_size": [64, 64],
+            "learning_rate": 0.002,
+            "normalization": {"low": 1.0, "high": 99.0},
+        },
         architecture={"depth": 3, "preset": "standard_unet"},
     )
     found = {what: (ours, theirs) for what, ours, theirs in compare(first, second)}
@@ -125,7 +156,10 @@ def test_real_checkpoints_are_listed_and_compared(desk: Desk) -> None:
     assert (first.checkpoint_id, second.parent) == ("unet_run_001", "unet_run_001")
     assert first.network == "U-Net 2D, depth 1, 2 base channels"
     assert first.dice is not None
-    found = {what: (ours, theirs) for what, ours, theirs in session.checkpoints.compare("unet_run_001", "unet_run_002")}
+    found = {
+        what: (ours, theirs)
+        for what, ours, theirs in session.checkpoints.compare("unet_run_001", "unet_run_002")
+    }
     assert found["Epochs done"] == ("2", "3")
     assert found["Learning rate"] == ("0.002", "0.001")
     assert "Patch size" not in found
@@ -149,11 +183,15 @@ def test_a_checkpoint_is_chosen_for_training_on_and_for_predicting(desk: Desk) -
     assert session.prediction.checkpoint == "unet_run_001"
 
 
-def test_a_checkpoint_is_exported_whole_and_nothing_is_replaced_unasked(desk: Desk, tmp_path: Path) -> None:
+def test_a_checkpoint_is_exported_whole_and_nothing_is_replaced_unasked(
+    desk: Desk, tmp_path: Path
+) -> None:
     session, pump, failures, folder = desk
     session.checkpoints.export("unet_run_001", tmp_path / "mine")
     pump.settle(session)
-    assert (tmp_path / "mine.pt").read_bytes() == (folder / "checkpoints/unet_run_001.pt").read_bytes()
+    assert (tmp_path / "mine.pt").read_bytes() == (
+        folder / "checkpoints/unet_run_001.pt"
+    ).read_bytes()
     (tmp_path / "mine.pt").write_bytes(b"precious")
     session.checkpoints.export("unet_run_001", tmp_path / "mine.pt")
     pump.until(lambda: failures)
@@ -172,7 +210,11 @@ def test_missing_weights_disable_what_needs_them(desk: Desk) -> None:
     Project.open(folder).checkpoints.note("unet_run_002", "something changed")
     pump.until(lambda: session.checkpoints.is_missing("unet_run_001"))
     assert "missing" in session.checkpoints.rows[0].warning
-    for why_not in (session.checkpoints.why_not_continue, session.checkpoints.why_not_export, session.checkpoints.why_not_predict):
+    for why_not in (
+        session.checkpoints.why_not_continue,
+        session.checkpoints.why_not_export,
+        session.checkpoints.why_not_predict,
+    ):
         assert "missing" in str(why_not("unet_run_001"))
         assert why_not("unet_run_002") is None
 
@@ -181,8 +223,13 @@ def test_two_checkpoints_predict_one_image_one_after_the_other(desk: Desk) -> No
     session, pump, failures, _ = desk
     found: list[PredictedImage] = []
     image = Image(field(), "YX", name="well")
-    session.checkpoints.side_by_side("unet_run_001", "unet_run_002", image, name="well", then=found.append)
-    assert session.checkpoints.why_not_side_by_side("unet_run_001", "unet_run_002", image) == "A prediction is going on."
+    session.checkpoints.side_by_side(
+        "unet_run_001", "unet_run_002", image, name="well", then=found.append
+    )
+    assert (
+        session.checkpoints.why_not_side_by_side("unet_run_001", "unet_run_002", image)
+        == "A prediction is going on."
+    )
     pump.until(lambda: len(found) == 2, 120)
     assert [one.checkpoint_id for one in found] == ["unet_run_001", "unet_run_002"]
     assert not failures

@@ -51,7 +51,10 @@ def find_docks(viewer: Any) -> list[Any]:
 
 
 def drop(viewer: Any, path: Path, *, reader: str | None = None) -> list[str]:
-    """Drop a path on the canvas; answers napari's question for the reader. Gives back the readers that it offered."""
+    """Drop a path on the canvas; answers napari's question for the reader.
+
+    Gives back the readers that it offered.
+    """
     offered: list[str] = []
 
     def answer() -> None:
@@ -71,7 +74,13 @@ def drop(viewer: Any, path: Path, *, reader: str | None = None) -> list[str]:
     timer.timeout.connect(answer)
     what = QMimeData()
     what.setUrls([QUrl.fromLocalFile(str(path))])
-    dropped = QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, what, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+    dropped = QDropEvent(
+        QPointF(5, 5),
+        Qt.DropAction.CopyAction,
+        what,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
     timer.start(10)
     try:
         viewer.window._qt_viewer.dropEvent(dropped)
@@ -84,7 +93,9 @@ def find_action(menu: QMenu, *titles: str) -> QAction:
     """An entry by the words of its menus and its own, as a person reads them."""
     first, *others = titles
     menu.aboutToShow.emit()
-    found = next(action for action in menu.actions() if action.text().replace("&", "").startswith(first))
+    found = next(
+        action for action in menu.actions() if action.text().replace("&", "").startswith(first)
+    )
     return find_action(found.menu(), *others) if others else found
 
 
@@ -92,14 +103,18 @@ def test_the_manifest_is_valid_and_all_it_names_exists(manifest: PluginManifest)
     manifest.validate_imports()
     named = {command.id for command in manifest.contributions.commands or ()}
     assert set(manifest.contributions.menus) <= set(MenuId.contributables())
-    assert {item.command for items in manifest.contributions.menus.values() for item in items} <= named  # type: ignore[union-attr]
+    assert {
+        item.command for items in manifest.contributions.menus.values() for item in items
+    } <= named  # type: ignore[union-attr]
     assert manifest.contributions.widgets is not None
     assert [widget.display_name for widget in manifest.contributions.widgets] == ["maskloop"]
 
 
 def test_the_plugin_loads_no_torch() -> None:
     code = "import sys, maskloop.ui.contributions, maskloop.ui.dock; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["False"]
 
 
@@ -109,7 +124,9 @@ def test_the_contributions_load_neither_torch_nor_qt() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_project_that_is_dropped_on_napari_opens_in_the_dock(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_a_project_that_is_dropped_on_napari_opens_in_the_dock(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
     folder = make_project(tmp_path / "cells")
     assert drop(viewer, folder, reader="maskloop") == ["maskloop", "napari builtins"]
     (dock,) = find_docks(viewer)
@@ -118,7 +135,9 @@ def test_a_project_that_is_dropped_on_napari_opens_in_the_dock(viewer: Any, qtbo
     assert len(viewer.layers) == 0
 
 
-def test_the_settings_of_a_project_are_dropped_without_a_question(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_the_settings_of_a_project_are_dropped_without_a_question(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
     folder = make_project(tmp_path / "cells")
     assert drop(viewer, folder / "project_config.json") == []
     (dock,) = find_docks(viewer)
@@ -131,13 +150,18 @@ def test_the_next_project_opens_in_the_same_dock(viewer: Any, qtbot: Any, tmp_pa
         viewer.open(folder, plugin="maskloop")
         (dock,) = find_docks(viewer)
         qtbot.waitUntil(
-            lambda dock=dock, folder=folder: dock.session.project is not None and dock.session.project.folder == folder, timeout=DEADLINE_MS
+            lambda dock=dock, folder=folder: (
+                dock.session.project is not None and dock.session.project.folder == folder
+            ),
+            timeout=DEADLINE_MS,
         )
 
 
 def test_without_a_viewer_a_project_reads_as_no_layers(tmp_path: Path) -> None:
     PluginManager.instance().discover()
-    assert read([str(make_project(tmp_path / "cells"))], stack=False, plugin_name="maskloop") == [(None,)]
+    assert read([str(make_project(tmp_path / "cells"))], stack=False, plugin_name="maskloop") == [
+        (None,)
+    ]
 
 
 def test_ordinary_files_are_left_to_others(tmp_path: Path) -> None:
@@ -153,13 +177,16 @@ def test_an_ordinary_folder_opens_as_before(viewer: Any, tmp_path: Path) -> None
     folder = make_ordinary_folder(tmp_path / "images")
     viewer.open(folder)
     drop(viewer, folder, reader="napari builtins")
-    # A person who drops a folder of images may choose maskloop in napari's question, or leave it chosen.
+    # A person who drops a folder of images may choose maskloop in napari's question, or leave it
+    # chosen.
     viewer.open(folder, plugin="maskloop")
     assert [layer.data.shape for layer in viewer.layers] == [(20, 30), (20, 30), (20, 30)]
     assert not viewer.window._wrapped_dock_widgets.get("maskloop (maskloop)")
 
 
-@pytest.mark.parametrize(("sample", "dimensions"), [(sample_nuclei, 2), (sample_nuclei_3d, 3), (sample_tissue, 2)])
+@pytest.mark.parametrize(
+    ("sample", "dimensions"), [(sample_nuclei, 2), (sample_nuclei_3d, 3), (sample_tissue, 2)]
+)
 def test_sample_data_have_their_truth(sample: Any, dimensions: int) -> None:
     (image, about, kind), (truth, about_truth, truth_kind) = sample()
     assert (kind, truth_kind) == ("image", "labels")
@@ -175,7 +202,11 @@ def test_the_sample_of_three_classes_has_three() -> None:
 
 @pytest.mark.parametrize(
     ("title", "dimensions"),
-    [("Simulated nuclei (with truth)", 2), ("Simulated nuclei in 3D (with truth)", 3), ("Simulated tissue (three classes)", 2)],
+    [
+        ("Simulated nuclei (with truth)", 2),
+        ("Simulated nuclei in 3D (with truth)", 3),
+        ("Simulated tissue (three classes)", 2),
+    ],
 )
 def test_sample_data_open_from_the_menu(viewer: Any, title: str, dimensions: int) -> None:
     find_action(viewer.window.file_menu, "Open Sample", "maskloop", title).trigger()
@@ -183,7 +214,9 @@ def test_sample_data_open_from_the_menu(viewer: Any, title: str, dimensions: int
     assert {layer.ndim for layer in viewer.layers} == {dimensions}
 
 
-@pytest.mark.parametrize(("menu", "titles"), [("file_menu", ("New Layer",)), ("layers_menu", ("Annotate",))])
+@pytest.mark.parametrize(
+    ("menu", "titles"), [("file_menu", ("New Layer",)), ("layers_menu", ("Annotate",))]
+)
 def test_a_mask_is_added_from_the_menu(viewer: Any, menu: str, titles: tuple[str, ...]) -> None:
     viewer.add_image(np.zeros((40, 60)), name="cells", scale=(0.5, 0.5))
     find_action(getattr(viewer.window, menu), *titles, "Mask for the selected image").trigger()
@@ -197,7 +230,10 @@ def test_a_mask_without_an_image_is_refused_with_the_way_out(viewer: Any) -> Non
     viewer.add_labels(np.zeros((40, 60), int))
     find_action(viewer.window.layers_menu, "Annotate", "Mask for the selected image").trigger()
     assert len(viewer.layers) == 1
-    assert notification_manager.records[-1].message == "No image layer is selected.\nSelect the image to draw on in the layer list."
+    assert (
+        notification_manager.records[-1].message
+        == "No image layer is selected.\nSelect the image to draw on in the layer list."
+    )
 
 
 def test_a_mask_on_an_image_of_unknown_axes_is_refused_with_the_way_out(viewer: Any) -> None:

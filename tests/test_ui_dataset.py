@@ -38,7 +38,9 @@ class Desk:
 
     def open(self, folder: Path) -> Project:
         self.session.open(folder)
-        self.pump.until(lambda: self.session.project is not None and self.session.project.folder == folder)
+        self.pump.until(
+            lambda: self.session.project is not None and self.session.project.folder == folder
+        )
         self.pump.until(lambda: self.session.snapshot.condition != "none")
         self.pump.settle(self.session)
         assert self.session.project is not None
@@ -54,7 +56,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(session, pump, failures)
 
 
-def new_project(folder: Path, mode: Any = "instances", classes: list[str] | None = None, count: int = 0) -> Path:
+def new_project(
+    folder: Path, mode: Any = "instances", classes: list[str] | None = None, count: int = 0
+) -> Path:
     project = Project.create(folder, mode=mode, classes=classes)
     for number, (image, labels) in enumerate(simulate_pairs(count, shape=(64, 64), seed=1)):
         project.dataset.accept(image, labels, name=f"cells {number}")
@@ -75,10 +79,28 @@ CLASSES = Classes("multiclass", ("background", "nucleus", "cytoplasm"))
         ([1, 2, 3], MaskRule(), Classes(), "Labels 1..3 become foreground.", True),
         ([7], MaskRule(), Classes(), "Label 7 becomes foreground.", True),
         ([], MaskRule(), Classes(), "Nothing is drawn yet.", False),
-        ([4, 9], MaskRule(mask_mode="keep_instances"), Classes("instances"), "Labels 4 and 9 become 2 objects.", True),
-        ([5], MaskRule(mask_mode="keep_instances"), Classes("instances"), "Label 5 becomes 1 object.", True),
+        (
+            [4, 9],
+            MaskRule(mask_mode="keep_instances"),
+            Classes("instances"),
+            "Labels 4 and 9 become 2 objects.",
+            True,
+        ),
+        (
+            [5],
+            MaskRule(mask_mode="keep_instances"),
+            Classes("instances"),
+            "Label 5 becomes 1 object.",
+            True,
+        ),
         ([2, 4, 6, 8, 10, 99], MaskRule(), Classes(), "6 labels (2..99) become foreground.", True),
-        ([1, 2], MaskRule(mask_mode="keep_labels_as_multiclass"), CLASSES, "Labels 1..2 are saved as nucleus (1) and cytoplasm (2).", True),
+        (
+            [1, 2],
+            MaskRule(mask_mode="keep_labels_as_multiclass"),
+            CLASSES,
+            "Labels 1..2 are saved as nucleus (1) and cytoplasm (2).",
+            True,
+        ),
         (
             [1, 5, 6],
             MaskRule(mask_mode="manual_label_map", label_map={1: 1, 5: 2, 6: 2}),
@@ -86,10 +108,18 @@ CLASSES = Classes("multiclass", ("background", "nucleus", "cytoplasm"))
             "Label 1 becomes nucleus; labels 5..6 become cytoplasm.",
             True,
         ),
-        ([3], MaskRule(mask_mode="manual_label_map", label_map={3: 0}), CLASSES, "Label 3 becomes background.", False),
+        (
+            [3],
+            MaskRule(mask_mode="manual_label_map", label_map={3: 0}),
+            CLASSES,
+            "Label 3 becomes background.",
+            False,
+        ),
     ],
 )
-def test_a_description_says_what_will_be_saved(drawn: list[int], rule: MaskRule, classes: Classes, words: str, is_fine: bool) -> None:
+def test_a_description_says_what_will_be_saved(
+    drawn: list[int], rule: MaskRule, classes: Classes, words: str, is_fine: bool
+) -> None:
     mask = np.zeros((8, 16), np.uint16)
     mask.flat[: len(drawn)] = drawn
     found = describe(Image(mask, "YX", name="m"), rule, classes)
@@ -99,7 +129,11 @@ def test_a_description_says_what_will_be_saved(drawn: list[int], rule: MaskRule,
 
 
 def test_a_description_of_what_would_be_refused_says_why_and_names_the_labels() -> None:
-    found = describe(Image(np.array([[0, 1], [7, 7]]), "YX", name="m"), MaskRule(mask_mode="keep_labels_as_multiclass"), CLASSES)
+    found = describe(
+        Image(np.array([[0, 1], [7, 7]]), "YX", name="m"),
+        MaskRule(mask_mode="keep_labels_as_multiclass"),
+        CLASSES,
+    )
     assert "Mask 'm' holds label 7, but the project has 3 classes" in found.words
     assert not found.is_fine
     assert found.labels == (1, 7)
@@ -110,9 +144,14 @@ def test_a_description_of_what_would_be_refused_says_why_and_names_the_labels() 
     labels=st.lists(st.integers(0, 6), min_size=24, max_size=24),
     mode=st.sampled_from(["merge_nonzero_to_foreground", "keep_instances", "manual_label_map"]),
 )
-def test_a_description_is_fine_exactly_where_the_mask_would_be_accepted(labels: list[int], mode: MaskMode) -> None:
+def test_a_description_is_fine_exactly_where_the_mask_would_be_accepted(
+    labels: list[int], mode: MaskMode
+) -> None:
     mask = np.array(labels, np.uint8).reshape(2, 3, 4)
-    rule = MaskRule(mask_mode=mode, label_map={1: 1, 2: 0, 3: 2, 4: 1, 5: 0} if mode == "manual_label_map" else {})
+    rule = MaskRule(
+        mask_mode=mode,
+        label_map={1: 1, 2: 0, 3: 2, 4: 1, 5: 0} if mode == "manual_label_map" else {},
+    )
     found = describe(Image(mask, "ZYX"), rule, CLASSES)
     try:
         prepare_mask(mask, rule, num_classes=3)
@@ -151,7 +190,9 @@ def test_accepting_saves_what_was_seen_at_the_click(desk: Desk, tmp_path: Path) 
     assert desk.part.rows[0].objects == count
 
 
-def test_large_labels_are_copied_in_a_thread_and_refused_when_they_are_painted_on_meanwhile(desk: Desk, tmp_path: Path) -> None:
+def test_large_labels_are_copied_in_a_thread_and_refused_when_they_are_painted_on_meanwhile(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.open(new_project(tmp_path / "cells"))
     image, labels = field()
     slow = Slow(labels)
@@ -160,7 +201,12 @@ def test_large_labels_are_copied_in_a_thread_and_refused_when_they_are_painted_o
     desk.part.disturb()
     slow.go.set()
     desk.settle()
-    assert desk.failures == [("The mask was changed while it was being copied, so nothing was accepted.", "Accept it once more.")]
+    assert desk.failures == [
+        (
+            "The mask was changed while it was being copied, so nothing was accepted.",
+            "Accept it once more.",
+        )
+    ]
     desk.part.accept(image, Image(slow, "YX"))
     desk.settle()
     assert len(desk.part.rows) == 1
@@ -183,10 +229,14 @@ def test_only_small_labels_in_memory_are_copied_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", small)
     assert is_quick_to_copy(Image(small, "YX"))
     assert not is_quick_to_copy(Image(np.load(tmp_path / "m.npy", mmap_mode="r")[2:], "YX"))
-    assert not is_quick_to_copy(Image(np.lib.stride_tricks.as_strided(small, (QUICK_BYTES, 8), (0, 1)), "YX"))
+    assert not is_quick_to_copy(
+        Image(np.lib.stride_tricks.as_strided(small, (QUICK_BYTES, 8), (0, 1)), "YX")
+    )
 
 
-def test_an_empty_mask_is_asked_about_and_accepted_when_it_is_meant(desk: Desk, tmp_path: Path) -> None:
+def test_an_empty_mask_is_asked_about_and_accepted_when_it_is_meant(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.open(new_project(tmp_path / "cells"))
     asked: list[Any] = []
     desk.part.events.empty_asked.connect(asked.append)
@@ -201,14 +251,21 @@ def test_an_empty_mask_is_asked_about_and_accepted_when_it_is_meant(desk: Desk, 
     assert desk.said == ["Accepted pair_0001: nothing on it"]
 
 
-def test_pixels_that_are_here_already_lead_to_the_question_whether_to_replace(desk: Desk, tmp_path: Path) -> None:
+def test_pixels_that_are_here_already_lead_to_the_question_whether_to_replace(
+    desk: Desk, tmp_path: Path
+) -> None:
     project = desk.open(new_project(tmp_path / "cells"))
     asked: list[tuple[str, Any]] = []
     desk.part.events.known_asked.connect(lambda pair_id, retry: asked.append((pair_id, retry)))
     image, labels = field()
     desk.part.accept(image, Image(labels, "YX"))
     desk.settle()
-    desk.part.accept(image, Image(labels == 1, "YX"), source="corrected_prediction", metadata={"prediction_id": "prediction_007"})
+    desk.part.accept(
+        image,
+        Image(labels == 1, "YX"),
+        source="corrected_prediction",
+        metadata={"prediction_id": "prediction_007"},
+    )
     desk.settle()
     assert asked[0][0] == project.dataset.pairs[0].pair_id
     asked[0][1]()
@@ -220,7 +277,9 @@ def test_pixels_that_are_here_already_lead_to_the_question_whether_to_replace(de
     assert len(project.dataset.pairs[0].history) == 1
 
 
-def test_a_refusal_is_told_with_the_way_out_and_the_button_is_free_again(desk: Desk, tmp_path: Path) -> None:
+def test_a_refusal_is_told_with_the_way_out_and_the_button_is_free_again(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.open(new_project(tmp_path / "cells"))
     image, labels = field()
     desk.part.accept(image, Image(labels[:8], "YX", name="half"))
@@ -232,10 +291,14 @@ def test_a_refusal_is_told_with_the_way_out_and_the_button_is_free_again(desk: D
 def test_without_a_project_nothing_is_accepted_and_the_way_out_is_told(desk: Desk) -> None:
     image, labels = field()
     desk.part.accept(image, Image(labels, "YX"))
-    assert desk.failures == [("Nothing was accepted.", "No project is open: choose or create one at the top.")]
+    assert desk.failures == [
+        ("Nothing was accepted.", "No project is open: choose or create one at the top.")
+    ]
 
 
-def test_what_was_chosen_is_remembered_with_the_accept_and_restored_on_opening(desk: Desk, tmp_path: Path) -> None:
+def test_what_was_chosen_is_remembered_with_the_accept_and_restored_on_opening(
+    desk: Desk, tmp_path: Path
+) -> None:
     folder = new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"])
     desk.open(folder)
     desk.part.choose_rule("manual_label_map")
@@ -243,7 +306,12 @@ def test_what_was_chosen_is_remembered_with_the_accept_and_restored_on_opening(d
     image, _ = field()
     mask = np.zeros((64, 64), np.uint8)
     mask[4:9, 4:9] = 9
-    desk.part.accept(image, Image(mask, "YX"), rule=desk.part.rule, metadata={"image_layers": ["dapi"], "labels_layer": "drawn"})
+    desk.part.accept(
+        image,
+        Image(mask, "YX"),
+        rule=desk.part.rule,
+        metadata={"image_layers": ["dapi"], "labels_layer": "drawn"},
+    )
     desk.settle()
     assert not desk.failures
     restored: list[tuple[Any, Any]] = []
@@ -255,7 +323,9 @@ def test_what_was_chosen_is_remembered_with_the_accept_and_restored_on_opening(d
     assert desk.part.rule.label_map == {9: 2}
 
 
-def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(desk: Desk, tmp_path: Path) -> None:
+def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.open(new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"]))
     desk.part.choose_rule("manual_label_map")
     mask = Image(np.array([[0, 1], [2, 9]], np.uint8), "YX", name="m")
@@ -268,7 +338,9 @@ def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(desk: Desk
     desk.part.map_label(9, 1)
     desk.part.describe(mask)
     desk.settle()
-    assert desk.part.description.words == "Labels 1 and 9 become nucleus; label 2 becomes cytoplasm."
+    assert (
+        desk.part.description.words == "Labels 1 and 9 become nucleus; label 2 becomes cytoplasm."
+    )
 
 
 def test_of_many_wishes_to_describe_only_the_newest_is_told(desk: Desk, tmp_path: Path) -> None:
@@ -297,12 +369,20 @@ def test_pairs_are_removed_brought_back_and_kept_for_validation(desk: Desk, tmp_
     desk.settle()
     assert [row.split for row in desk.part.rows] == ["", "validation", ""]
     assert desk.part.words == "3 pairs, 1 for validation"
-    assert desk.part.why_not_validate([desk.part.rows[1]]) == "They are kept for validation already."
-    assert desk.said == ["Removed pair_0001", "Brought back pair_0001", "Kept for validation: pair_0002"]
+    assert (
+        desk.part.why_not_validate([desk.part.rows[1]]) == "They are kept for validation already."
+    )
+    assert desk.said == [
+        "Removed pair_0001",
+        "Brought back pair_0001",
+        "Kept for validation: pair_0002",
+    ]
     assert not desk.failures
 
 
-def test_a_training_learns_from_the_marked_pairs_that_may_be_learnt_from(desk: Desk, tmp_path: Path) -> None:
+def test_a_training_learns_from_the_marked_pairs_that_may_be_learnt_from(
+    desk: Desk, tmp_path: Path
+) -> None:
     desk.open(new_project(tmp_path / "cells", count=3))
     desk.part.mark_validation([desk.part.rows[1].pair_id])
     desk.settle()
@@ -345,7 +425,9 @@ def test_a_photograph_keeps_its_colours_in_the_thumbnail(desk: Desk, tmp_path: P
 
 def test_a_thumbnail_of_a_large_image_is_small(desk: Desk, tmp_path: Path) -> None:
     folder = new_project(tmp_path / "cells")
-    Project.open(folder).dataset.accept(np.arange(300 * 200, dtype=np.uint16).reshape(300, 200), np.ones((300, 200), np.uint8))
+    Project.open(folder).dataset.accept(
+        np.arange(300 * 200, dtype=np.uint16).reshape(300, 200), np.ones((300, 200), np.uint8)
+    )
     desk.open(folder)
     got: list[Any] = []
     desk.part.thumbnail(desk.part.rows[0], got.append)
@@ -354,7 +436,9 @@ def test_a_thumbnail_of_a_large_image_is_small(desk: Desk, tmp_path: Path) -> No
     assert max(got[0].shape) <= SIZE_PX
 
 
-def test_a_thumbnail_is_kept_in_the_cache_and_made_anew_when_the_cache_is_gone(desk: Desk, tmp_path: Path) -> None:
+def test_a_thumbnail_is_kept_in_the_cache_and_made_anew_when_the_cache_is_gone(
+    desk: Desk, tmp_path: Path
+) -> None:
     project = desk.open(new_project(tmp_path / "cells", count=1))
     got: list[Any] = []
     desk.part.thumbnail(desk.part.rows[0], got.append)
@@ -385,7 +469,9 @@ def test_a_pair_is_read_to_be_shown_and_its_labels_are_a_copy(desk: Desk, tmp_pa
     assert desk.part.shown_pair({**shown, "maskloop_project": "/elsewhere"}, shown) is None
 
 
-def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(desk: Desk, tmp_path: Path) -> None:
+def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(
+    desk: Desk, tmp_path: Path
+) -> None:
     folder = new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"])
     image, _ = field()
     Project.open(folder).dataset.accept(image, np.eye(64, dtype=np.uint8))
@@ -427,7 +513,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return images, masks
 
 
-def test_folders_are_looked_through_before_they_are_imported(desk: Desk, tmp_path: Path, folders: tuple[Path, Path]) -> None:
+def test_folders_are_looked_through_before_they_are_imported(
+    desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
     project = desk.open(new_project(tmp_path / "cells"))
     part = desk.part.importing
     assert part.why_not_look == "Choose the folder of the images first."
@@ -448,7 +536,9 @@ def test_folders_are_looked_through_before_they_are_imported(desk: Desk, tmp_pat
     assert not desk.failures
 
 
-def test_an_import_that_is_cancelled_keeps_what_was_accepted(desk: Desk, tmp_path: Path, folders: tuple[Path, Path]) -> None:
+def test_an_import_that_is_cancelled_keeps_what_was_accepted(
+    desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
     desk.open(new_project(tmp_path / "cells"))
     part = desk.part.importing
     part.choose(images=folders[0], masks=folders[1])
@@ -460,7 +550,9 @@ def test_an_import_that_is_cancelled_keeps_what_was_accepted(desk: Desk, tmp_pat
     assert "Stopped before the end." in part.words
 
 
-def test_images_are_gone_through_and_those_accepted_are_marked(desk: Desk, tmp_path: Path, folders: tuple[Path, Path]) -> None:
+def test_images_are_gone_through_and_those_accepted_are_marked(
+    desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
     desk.open(new_project(tmp_path / "cells"))
     queue = desk.part.queue
     shown: list[Any] = []
@@ -471,7 +563,9 @@ def test_images_are_gone_through_and_those_accepted_are_marked(desk: Desk, tmp_p
     assert queue.words == "1 of 4: cell_0.tif"
     assert queue.why_not_previous == "This is the first image."
     labels = np.eye(64, dtype=np.uint8)
-    desk.part.accept(shown[0].image, Image(labels, "YX"), metadata={"source_path": str(shown[0].path)})
+    desk.part.accept(
+        shown[0].image, Image(labels, "YX"), metadata={"source_path": str(shown[0].path)}
+    )
     desk.settle()
     assert queue.words == "1 of 4: cell_0.tif (accepted), 1 accepted"
     queue.next()
@@ -514,7 +608,9 @@ def test_the_list_of_images_is_remembered_and_goes_on_at_the_first_that_is_not_a
     assert not desk.failures
 
 
-def test_an_image_is_known_by_its_pixels_wherever_it_lies(desk: Desk, tmp_path: Path, folders: tuple[Path, Path]) -> None:
+def test_an_image_is_known_by_its_pixels_wherever_it_lies(
+    desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
     folder = new_project(tmp_path / "cells")
     pair = Project.open(folder).dataset.accept(folders[0] / "cell_0.tif", folders[1] / "cell_0.tif")
     desk.open(folder)
@@ -558,6 +654,8 @@ def test_another_project_forgets_what_belonged_to_the_old_one(desk: Desk, tmp_pa
 def test_a_read_only_project_is_looked_at_and_not_changed(desk: Desk, tmp_path: Path) -> None:
     folder = new_project(tmp_path / "cells", count=1)
     desk.open(folder)
-    desk.session.snapshot = desk.session.snapshot.__class__(condition="read-only", words="Read only", way_out="Copy the project.")
+    desk.session.snapshot = desk.session.snapshot.__class__(
+        condition="read-only", words="Read only", way_out="Copy the project."
+    )
     assert desk.part.why_not_accept == "Read only. Copy the project."
     assert desk.part.why_not_remove(desk.part.rows) == "Read only. Copy the project."

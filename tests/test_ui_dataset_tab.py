@@ -65,7 +65,9 @@ def window(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[Window]:
     made.close()
 
 
-def new_project(folder: Path, mode: Any = "instances", classes: list[str] | None = None, count: int = 0) -> Path:
+def new_project(
+    folder: Path, mode: Any = "instances", classes: list[str] | None = None, count: int = 0
+) -> Path:
     project = Project.create(folder, mode=mode, classes=classes)
     for number, (image, labels) in enumerate(simulate_pairs(count, shape=(64, 64), seed=1)):
         project.dataset.accept(image, labels, name=f"cells {number}")
@@ -128,12 +130,18 @@ def test_a_new_mask_is_for_the_image_that_is_selected(window: Window, tmp_path: 
     assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
 
 
-def test_a_mask_that_was_made_for_another_image_is_asked_about(window: Window, tmp_path: Path) -> None:
+def test_a_mask_that_was_made_for_another_image_is_asked_about(
+    window: Window, tmp_path: Path
+) -> None:
     window.open(new_project(tmp_path / "cells"))
     window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=0)[0][0], name="first")
     window.click(window.tab.new_mask_button)
     window.paint(1)
-    window.chosen.image.choose(window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="second", visible=False))
+    window.chosen.image.choose(
+        window.viewer.add_image(
+            simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="second", visible=False
+        )
+    )
     questions: list[str] = []
     for words in ("No", "Yes"):
         asked = window.answer(words)
@@ -161,7 +169,9 @@ def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_pa
     assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["below"]
 
 
-def test_an_image_that_is_here_already_is_offered_to_be_replaced(window: Window, tmp_path: Path) -> None:
+def test_an_image_that_is_here_already_is_offered_to_be_replaced(
+    window: Window, tmp_path: Path
+) -> None:
     window.open(new_project(tmp_path / "cells", count=1))
     window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=1)[0][0], name="the same")
     window.tab.make_mask()
@@ -173,7 +183,9 @@ def test_an_image_that_is_here_already_is_offered_to_be_replaced(window: Window,
     assert window.told == ["Replaced the mask of pair_0001: 1 object"]
 
 
-def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named(window: Window, tmp_path: Path) -> None:
+def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named(
+    window: Window, tmp_path: Path
+) -> None:
     project = window.open(new_project(tmp_path / "cells"))
     tab = window.tab
     stack = np.random.default_rng(0).integers(0, 999, (5, 64, 64)).astype(np.uint16)
@@ -205,7 +217,9 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     tab.extent.activated.emit(2)
     window.until(lambda: "There is no rectangle" in tab.description.text())
     window.click(tab.draw_button)
-    window.viewer.layers["Area to accept"].add_rectangles(np.array([[24, 24], [24, 47], [47, 47], [47, 24]]))
+    window.viewer.layers["Area to accept"].add_rectangles(
+        np.array([[24, 24], [24, 47], [47, 47], [47, 24]])
+    )
     window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
     window.click(tab.accept_button)
     window.until(lambda: len(window.session.dataset.rows) == 2)
@@ -213,25 +227,44 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     assert not [words for words in window.told if "Accepted" not in words]
 
 
-def test_a_click_shows_a_pair_and_the_next_click_takes_its_place(window: Window, tmp_path: Path) -> None:
+def test_a_click_shows_a_pair_and_the_next_click_takes_its_place(
+    window: Window, tmp_path: Path
+) -> None:
     project = window.open(new_project(tmp_path / "cells", count=3))
     window.until(lambda: len(window.tab.pairs.model.shown) == 3)
     window.click_row(0)
     window.until(lambda: window.chosen.labels.layer is not None)
     first = window.chosen.image.layer
-    assert [layer.name for layer in window.viewer.layers] == ["cells 0 (pair_0001)", "cells 0 (pair_0001) mask"]
+    assert [layer.name for layer in window.viewer.layers] == [
+        "cells 0 (pair_0001)",
+        "cells 0 (pair_0001) mask",
+    ]
     window.click_row(1)
-    window.until(lambda: window.chosen.image.layer.metadata["maskloop_pair"].startswith("pair_0002"))
-    assert [layer.name for layer in window.viewer.layers] == ["cells 1 (pair_0002)", "cells 1 (pair_0002) mask"]
+    window.until(
+        lambda: window.chosen.image.layer.metadata["maskloop_pair"].startswith("pair_0002")
+    )
+    assert [layer.name for layer in window.viewer.layers] == [
+        "cells 1 (pair_0002)",
+        "cells 1 (pair_0002) mask",
+    ]
     assert window.chosen.image.layer is first
-    assert (window.chosen.image.layer.data == project.dataset.read_image(project.dataset.pairs[1]).read()).all()
+    assert (
+        window.chosen.image.layer.data
+        == project.dataset.read_image(project.dataset.pairs[1]).read()
+    ).all()
     assert window.tab.accept_button.text() == "Replace the mask of pair_0002"
     window.paint(9)
     window.click_row(2)
     window.until(lambda: len(window.viewer.layers) == 4)
-    assert window.told == ["Kept 'cells 1 (pair_0002) mask' and its image: what was painted is not accepted yet."]
-    window.chosen.labels.layer.undo()  # nothing was painted here: what was undone must not be that of another pair
-    assert (window.chosen.labels.layer.data == project.dataset.read_mask(project.dataset.pairs[2]).read()).all()
+    assert window.told == [
+        "Kept 'cells 1 (pair_0002) mask' and its image: what was painted is not accepted yet."
+    ]
+    # nothing was painted here: what was undone must not be that of another pair
+    window.chosen.labels.layer.undo()
+    assert (
+        window.chosen.labels.layer.data
+        == project.dataset.read_mask(project.dataset.pairs[2]).read()
+    ).all()
 
 
 def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> None:
@@ -250,16 +283,23 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.until(lambda: window.session.dataset.words == "2 pairs")
 
 
-def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(window: Window, tmp_path: Path) -> None:
+def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
+    window: Window, tmp_path: Path
+) -> None:
     from maskloop.project import layout
     from maskloop.project.layout import Manifest
     from maskloop.project.store import changed
 
     project = Project.open(new_project(tmp_path / "cells", count=1))
     first, count = project.dataset.pairs[0], 2 * PORTION + 7
-    pairs = [changed(first, pair_id=f"pair_{number:04d}_{number:08x}", perceptual_hash="") for number in range(count)]
+    pairs = [
+        changed(first, pair_id=f"pair_{number:04d}_{number:08x}", perceptual_hash="")
+        for number in range(count)
+    ]
     stamp = layout.now()
-    project.record(layout.MANIFEST, Manifest).write(Manifest(created_at=stamp, updated_at=stamp, pairs=tuple(pairs)))
+    project.record(layout.MANIFEST, Manifest).write(
+        Manifest(created_at=stamp, updated_at=stamp, pairs=tuple(pairs))
+    )
     window.open(project.folder)
     window.until(lambda: len(window.tab.pairs.model.shown) == count)
     assert window.tab.pairs.words.text() == f"{count} pairs"
@@ -270,10 +310,16 @@ def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(window:
 def test_thumbnails_come(window: Window, tmp_path: Path) -> None:
     window.open(new_project(tmp_path / "cells", count=1))
     pairs = window.tab.pairs
-    window.until(lambda: pairs.model.shown and pairs.thumbnails.get(pairs.model.shown[0].picture_key) is not None)
+    window.until(
+        lambda: (
+            pairs.model.shown and pairs.thumbnails.get(pairs.model.shown[0].picture_key) is not None
+        )
+    )
 
 
-def test_images_are_gone_through_without_losing_what_was_painted(window: Window, tmp_path: Path) -> None:
+def test_images_are_gone_through_without_losing_what_was_painted(
+    window: Window, tmp_path: Path
+) -> None:
     window.open(new_project(tmp_path / "cells"))
     images, tab = write_images(tmp_path / "images"), window.tab
     assert tab.queue.next_button.toolTip() == "Choose a folder or files to go through first."
@@ -291,11 +337,27 @@ def test_images_are_gone_through_without_losing_what_was_painted(window: Window,
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.queue.next_button)
-    window.until(lambda: window.session.dataset.queue.index == 2 and not window.session.dataset.queue.is_opening)
-    window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_2.tif"])
-    assert "Kept 'cell_1.tif mask' and its image: what was painted is not accepted yet." in window.told
+    window.until(
+        lambda: (
+            window.session.dataset.queue.index == 2 and not window.session.dataset.queue.is_opening
+        )
+    )
+    window.until(
+        lambda: (
+            [layer.name for layer in window.viewer.layers]
+            == ["cell_1.tif", "cell_1.tif mask", "cell_2.tif"]
+        )
+    )
+    assert (
+        "Kept 'cell_1.tif mask' and its image: what was painted is not accepted yet." in window.told
+    )
     window.click(tab.queue.previous_button)
-    window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask", "cell_1.tif [1]"])
+    window.until(
+        lambda: (
+            [layer.name for layer in window.viewer.layers]
+            == ["cell_1.tif", "cell_1.tif mask", "cell_1.tif [1]"]
+        )
+    )
     assert tab.queue.next_button.isEnabled()
 
 
@@ -360,7 +422,9 @@ def test_labels_are_mapped_to_classes_in_a_small_table(window: Window, tmp_path:
 
 def test_the_layers_accepted_from_last_are_chosen_again(window: Window, tmp_path: Path) -> None:
     folder = new_project(tmp_path / "cells")
-    Project.open(folder).update_config(last_selected_image_layer="b", last_selected_mask_layer="b mask")
+    Project.open(folder).update_config(
+        last_selected_image_layer="b", last_selected_mask_layer="b mask"
+    )
     for name in ("a", "b", "c"):
         window.viewer.add_image(np.zeros((16, 16)), name=name)
     window.viewer.add_labels(np.zeros((16, 16), np.uint8), name="b mask")
@@ -384,7 +448,9 @@ def test_further_channels_are_chosen_and_dropped_with_their_layer(viewer: Any, q
     assert [layer.name for layer in picker.layers()] == ["red", "green"]
     elsewhere = ImagePicker(chosen)
     qtbot.addWidget(elsewhere)
-    assert [layer.name for layer in elsewhere.layers()] == ["red", "green"], "an image is chosen once, for all tabs"
+    assert [layer.name for layer in elsewhere.layers()] == ["red", "green"], (
+        "an image is chosen once, for all tabs"
+    )
     assert elsewhere.channels.text() == "+1 channels"
     viewer.layers["green"].translate = (3, 3)
     assert "'green' lies up to 3 pixels away" in str(picker.problem())

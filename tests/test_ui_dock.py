@@ -37,12 +37,20 @@ def make_project(folder: Path) -> Path:
 
 def test_without_a_project_the_tabs_are_disabled_and_say_why(viewer: Any) -> None:
     dock = add_dock(viewer)
-    assert [dock.tabs.tabText(index) for index in range(5)] == ["Dataset", "Train", "Checkpoints", "Predict", "Advanced"]
+    assert [dock.tabs.tabText(index) for index in range(5)] == [
+        "Dataset",
+        "Train",
+        "Checkpoints",
+        "Predict",
+        "Advanced",
+    ]
     assert not any(dock.tabs.isTabEnabled(index) for index in range(5))
     assert all("choose or create" in dock.tabs.tabToolTip(index) for index in range(5))
 
 
-def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
     dock = add_dock(viewer)
     dock.open_project(make_project(tmp_path / "cells"))
     qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
@@ -96,10 +104,16 @@ def test_a_project_of_before_is_chosen_in_the_bar(viewer: Any, qtbot: Any, tmp_p
     assert dock.bar.path.toolTip() == str(folder)
     other = make_project(tmp_path / "nuclei")
     dock.open_project(other)
-    qtbot.waitUntil(lambda: dock.bar.selector.currentText() == "nuclei" and dock.bar.selector.count() > 1, timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.bar.selector.currentText() == "nuclei" and dock.bar.selector.count() > 1,
+        timeout=DEADLINE_MS,
+    )
     index = dock.bar.selector.findText("cells")
     dock.bar.selector.activated.emit(index)
-    qtbot.waitUntil(lambda: dock.session.project is not None and dock.session.project.folder == folder, timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.project is not None and dock.session.project.folder == folder,
+        timeout=DEADLINE_MS,
+    )
 
 
 def test_a_folder_that_vanished_is_told_in_the_bar(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
@@ -115,11 +129,18 @@ def test_a_folder_that_vanished_is_told_in_the_bar(viewer: Any, qtbot: Any, tmp_
 
 def test_the_shortcuts_are_listed_and_belong_to_nobody_else(viewer: Any) -> None:
     dock = add_dock(viewer)
-    taken = {action.shortcut().toString() for action in viewer.window._qt_window.findChildren(QAction)}
-    taken |= {QKeySequence(str(key).replace("Control", "Ctrl").replace("-", "+")).toString() for key in type(viewer).class_keymap}
+    taken = {
+        action.shortcut().toString() for action in viewer.window._qt_window.findChildren(QAction)
+    }
+    taken |= {
+        QKeySequence(str(key).replace("Control", "Ctrl").replace("-", "+")).toString()
+        for key in type(viewer).class_keymap
+    }
     for keys in SHORTCUTS:
         assert QKeySequence(keys).toString() not in taken
-        assert QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText) in dock.help.text()
+        assert (
+            QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText) in dock.help.text()
+        )
 
 
 def test_labels_are_hidden_and_shown_by_their_shortcut(viewer: Any, qtbot: Any) -> None:
@@ -143,7 +164,9 @@ def test_a_closed_dock_leaves_no_threads_behind(viewer: Any, qtbot: Any, tmp_pat
     ended = dock._end
     viewer.window.remove_dock_widget(dock)
     assert ended._application is None
-    assert {thread for thread in threading.enumerate() if thread.name.startswith("maskloop")} <= before
+    assert {
+        thread for thread in threading.enumerate() if thread.name.startswith("maskloop")
+    } <= before
 
 
 def test_two_viewers_have_a_session_each(make_viewer: Any, qtbot: Any, tmp_path: Path) -> None:
@@ -152,8 +175,12 @@ def test_two_viewers_have_a_session_each(make_viewer: Any, qtbot: Any, tmp_path:
     for dock in docks:
         dock.open_project(folder)
     for dock in docks:
-        qtbot.waitUntil(lambda dock=dock: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+        qtbot.waitUntil(
+            lambda dock=dock: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS
+        )
     image, labels = simulate_pairs(1, shape=(64, 64), seed=9)[0]
     docks[0].session.do(lambda project: project.dataset.accept(image, labels))
     for dock in docks:
-        qtbot.waitUntil(lambda dock=dock: len(dock.session.snapshot.active_pairs) == 3, timeout=DEADLINE_MS)
+        qtbot.waitUntil(
+            lambda dock=dock: len(dock.session.snapshot.active_pairs) == 3, timeout=DEADLINE_MS
+        )

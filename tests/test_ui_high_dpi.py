@@ -51,16 +51,27 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_all_tabs_fit_into_a_narrow_dock_and_are_sharp(viewer: Any, tmp_path: Path, scale: int) -> None:
+def test_all_tabs_fit_into_a_narrow_dock_and_are_sharp(
+    viewer: Any, tmp_path: Path, scale: int
+) -> None:
     # The fixture only says that there is a screen, and why not.
     project = Project.create(tmp_path / "cells", mode="instances")
     image, labels = simulate_pairs(1, shape=(128, 128), seed=1)[0]
     project.dataset.accept(image, labels)
     script = tmp_path / "look.py"
     script.write_text(LOOK)
-    environment = {**os.environ, "QT_SCALE_FACTOR": str(scale), "NAPARI_CONFIG": str(tmp_path / "napari.yaml")}
+    environment = {
+        **os.environ,
+        "QT_SCALE_FACTOR": str(scale),
+        "NAPARI_CONFIG": str(tmp_path / "napari.yaml"),
+    }
     ran = subprocess.run(
-        [sys.executable, str(script), str(project.folder)], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(script), str(project.folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout.strip().splitlines()[-1])

@@ -19,7 +19,14 @@ from maskloop.ui.dock import MaskloopDock
 from maskloop.ui.new_project import NewProjectDialog
 
 LEFT = Qt.MouseButton.LeftButton
-SMALL = {"epochs": 60, "base_channels": 8, "depth": 2, "patch_size": (64, 64), "batch_size": 4, "patience": 60}
+SMALL = {
+    "epochs": 60,
+    "base_channels": 8,
+    "depth": 2,
+    "patch_size": (64, 64),
+    "batch_size": 4,
+    "patience": 60,
+}
 
 
 class Person:
@@ -62,7 +69,9 @@ class Person:
         return len(self.session.snapshot.active_pairs)
 
 
-def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(make_viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
+    make_viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
     person = Person(make_viewer(), qtbot)
     dock, viewer, folder = person.dock, person.viewer, tmp_path / "nuclei"
 
@@ -103,7 +112,9 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(make_viewer
         person.session.training.set_choice(name, value)
     person.click(dock.train.train_button)
     person.until(lambda: dock.train.picture.isVisible() and dock.train.loss.listDataItems())
-    person.until(lambda: person.session.snapshot.checkpoints and not person.session.training.is_active)
+    person.until(
+        lambda: person.session.snapshot.checkpoints and not person.session.training.is_active
+    )
     person.until(lambda: "unet_run_001" in dock.train.outcome.text())
     assert "unet_run_001" in dock.bar.facts.text()
 
@@ -115,7 +126,11 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(make_viewer
     person.click(dock.predict.layer.button)
     person.until(lambda: len(viewer.layers) == 2)
     found = viewer.layers[-1]
-    dice = 2 * np.count_nonzero((found.data > 0) & (truth > 0)) / (np.count_nonzero(found.data) + np.count_nonzero(truth))
+    dice = (
+        2
+        * np.count_nonzero((found.data > 0) & (truth > 0))
+        / (np.count_nonzero(found.data) + np.count_nonzero(truth))
+    )
     assert dice > 0.8
     assert tuple(found.scale) == (0.5, 0.5)
 

@@ -45,7 +45,13 @@ class Watched:
     """Pixels that count how many of them are read, like a file would have them."""
 
     def __init__(self, pixels: np.ndarray[Any, Any]) -> None:
-        self.pixels, self.shape, self.dtype, self.ndim, self.size = pixels, pixels.shape, pixels.dtype, pixels.ndim, pixels.size
+        self.pixels, self.shape, self.dtype, self.ndim, self.size = (
+            pixels,
+            pixels.shape,
+            pixels.dtype,
+            pixels.ndim,
+            pixels.size,
+        )
         self.read = 0
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
@@ -65,7 +71,11 @@ def ramp(*shape: int, dtype: str = "uint16") -> np.ndarray[Any, Any]:
 
 def rectangle(viewer: ViewerModel, *bounds: int, **place: Any) -> Any:
     top, bottom, left, right = bounds
-    return viewer.add_shapes([[[top, left], [top, right], [bottom, right], [bottom, left]]], shape_type="rectangle", **place)
+    return viewer.add_shapes(
+        [[[top, left], [top, right], [bottom, right], [bottom, left]]],
+        shape_type="rectangle",
+        **place,
+    )
 
 
 # -- which layer is chosen
@@ -164,7 +174,9 @@ def test_a_closed_choice_leaves_nothing_behind(viewer: ViewerModel) -> None:
     told: list[Any] = []
     choice.changed.connect(told.append)
     choice.close()
-    viewer.add_image(ramp(8, 8), name="cells")  # without a name napari keeps the variables of this function while it looks for one
+    viewer.add_image(
+        ramp(8, 8), name="cells"
+    )  # without a name napari keeps the variables of this function while it looks for one
     assert told == []
     assert [len(getattr(viewer.layers.events, name).callbacks) for name in names] == before
     gone = weakref.ref(choice)
@@ -188,7 +200,9 @@ def test_a_closed_choice_leaves_nothing_behind(viewer: ViewerModel) -> None:
         (3, True, "ZYXC", 2),
     ],
 )
-def test_possible_axes_fit_the_dimensions(ndim: int, rgb: bool, first: str | None, count: int) -> None:
+def test_possible_axes_fit_the_dimensions(
+    ndim: int, rgb: bool, first: str | None, count: int
+) -> None:
     found = possible_axes(ndim, rgb)
     assert len(set(found)) == len(found) == count
     assert all(len(axes) == ndim + rgb for axes in found)
@@ -212,7 +226,9 @@ def test_axes_are_told_by_metadata_then_names_and_never_by_lengths(viewer: Viewe
 
 
 def test_colours_are_channels_at_the_end(viewer: ViewerModel) -> None:
-    assert guess_axes(viewer.add_image(ramp(8, 9, 3, dtype="uint8"), rgb=True), viewer).axes == "YXC"
+    assert (
+        guess_axes(viewer.add_image(ramp(8, 9, 3, dtype="uint8"), rgb=True), viewer).axes == "YXC"
+    )
     stack = viewer.add_image(ramp(2, 8, 9, 4, dtype="uint8"), rgb=True)
     assert guess_axes(stack, viewer).choices == ("ZYXC", "TYXC")
     stack.metadata = {"axes": "TYX"}
@@ -239,7 +255,10 @@ def test_a_slider_named_after_another_layer_only_makes_a_first_choice(viewer: Vi
 
 def test_an_image_layer_becomes_an_image_with_its_pixel_size(viewer: ViewerModel) -> None:
     pixels = ramp(4, 8, 9)
-    image = to_image(viewer.add_image(pixels, scale=(0.002, 65, 65), units=("mm", "nm", "nm"), name="cells"), axes="ZYX")
+    image = to_image(
+        viewer.add_image(pixels, scale=(0.002, 65, 65), units=("mm", "nm", "nm"), name="cells"),
+        axes="ZYX",
+    )
     assert image.pixel_size_um == pytest.approx({"Z": 2.0, "Y": 0.065, "X": 0.065})
     assert (image.name, image.axes) == ("cells", "ZYX")
     np.testing.assert_array_equal(image.read(), pixels)
@@ -269,7 +288,11 @@ def test_several_layers_become_channels_in_the_given_order(viewer: ViewerModel) 
     one, two = ramp(8, 9, dtype="uint8"), ramp(8, 9, dtype="uint16") + 1000
     layers = [viewer.add_image(two, name="actin"), viewer.add_image(one, name="dapi")]
     image = to_image(layers, axes="YX")
-    assert (image.axes, image.channel_names, image.name) == ("CYX", ("actin", "dapi"), "actin + dapi")
+    assert (image.axes, image.channel_names, image.name) == (
+        "CYX",
+        ("actin", "dapi"),
+        "actin + dapi",
+    )
     assert image.data.dtype == np.uint16
     np.testing.assert_array_equal(image.read(), np.stack([two, one]))
     assert to_image(layers, axes="YX", name="field 1").name == "field 1"
@@ -282,7 +305,10 @@ def test_layers_that_do_not_fit_cannot_be_channels(viewer: ViewerModel) -> None:
     mask = viewer.add_labels(np.zeros((8, 9), int), name="mask")
     with pytest.raises(ImageError, match=r"'a' has shape \(8, 9\), 'b' has \(8, 8\)"):
         to_image([a, b], axes="YX")
-    with pytest.raises(ImageError, match=r"'moved' lies up to 3 pixels away from 'a': translate \(0, 3\) instead of \(0, 0\)"):
+    with pytest.raises(
+        ImageError,
+        match=r"'moved' lies up to 3 pixels away from 'a': translate \(0, 3\) instead of \(0, 0\)",
+    ):
         to_image([a, moved], axes="YX")
     with pytest.raises(ImageError, match="Layer 'mask' is no image"):
         to_image(mask, axes="YX")
@@ -295,7 +321,9 @@ def test_layers_that_do_not_fit_cannot_be_channels(viewer: ViewerModel) -> None:
 
 def test_axes_that_do_not_fit_are_refused_with_those_that_do(viewer: ViewerModel) -> None:
     layer = viewer.add_image(ramp(3, 8, 8), name="stack")
-    with pytest.raises(AxesError, match="Axes YX do not fit layer 'stack', which has 3 dimensions") as refused:
+    with pytest.raises(
+        AxesError, match="Axes YX do not fit layer 'stack', which has 3 dimensions"
+    ) as refused:
         to_image(layer, axes="YX")
     assert refused.value.way_out == "Choose one of ZYX, TYX, CYX."
 
@@ -303,16 +331,23 @@ def test_axes_that_do_not_fit_are_refused_with_those_that_do(viewer: ViewerModel
 def test_nothing_is_read_until_somebody_looks(viewer: ViewerModel) -> None:
     pixels = ramp(2, 6, 64, 64)
     channels = [Watched(pixels), Watched(pixels + 1)]
-    layers = [viewer.add_image(channel, contrast_limits=(0, 1), name=str(place)) for place, channel in enumerate(channels)]
+    layers = [
+        viewer.add_image(channel, contrast_limits=(0, 1), name=str(place))
+        for place, channel in enumerate(channels)
+    ]
     mask = Watched(pixels % 5)
     labels = viewer.add_labels(mask)
     viewer.dims.point = (1, 4, 0, 0)
     shapes = rectangle(viewer, 8, 24, 16, 48)
     for watched in (*channels, mask):
         watched.read = 0
-    image, drawn = take(layers, labels, axes="TZYX", extent="rectangle", viewer=viewer, shapes_layer=shapes)
+    image, drawn = take(
+        layers, labels, axes="TZYX", extent="rectangle", viewer=viewer, shapes_layer=shapes
+    )
     assert [watched.read for watched in (*channels, mask)] == [0, 0, 0]
-    np.testing.assert_array_equal(image.read(), np.stack([pixels, pixels + 1])[:, 1, 4, 8:24, 16:48])
+    np.testing.assert_array_equal(
+        image.read(), np.stack([pixels, pixels + 1])[:, 1, 4, 8:24, 16:48]
+    )
     np.testing.assert_array_equal(drawn.read(), (pixels % 5)[1, 4, 8:24, 16:48])
     assert [watched.read for watched in (*channels, mask)] == [16 * 32] * 3
 
@@ -325,7 +360,10 @@ def test_dask_arrays_are_computed_only_where_they_are_looked_at(viewer: ViewerMo
         computed.append(block_info[0]["chunk-location"][0])
         return block
 
-    layer = viewer.add_image(da.from_array(pixels, chunks=(1, 32, 32)).map_blocks(load, dtype=pixels.dtype), contrast_limits=(0, 1))
+    layer = viewer.add_image(
+        da.from_array(pixels, chunks=(1, 32, 32)).map_blocks(load, dtype=pixels.dtype),
+        contrast_limits=(0, 1),
+    )
     viewer.dims.point = (4, 0, 0)
     computed.clear()
     image = take_image(layer, axes="ZYX", extent="slice", viewer=viewer)
@@ -342,23 +380,31 @@ def test_memory_maps_and_zarr_arrays_stay_on_disk(viewer: ViewerModel, tmp_path:
     cut = take_image(viewer.layers[0], axes="ZYX", extent="slice", viewer=viewer)
     assert np.shares_memory(np.asarray(cut.data[...]), mapped.data)
     zarr = pytest.importorskip("zarr", reason="zarr is an extra")
-    stored = zarr.create_array(str(tmp_path / "stack.zarr"), shape=pixels.shape, chunks=(1, 16, 16), dtype=pixels.dtype)
+    stored = zarr.create_array(
+        str(tmp_path / "stack.zarr"), shape=pixels.shape, chunks=(1, 16, 16), dtype=pixels.dtype
+    )
     stored[...] = pixels
     layer = viewer.add_image(stored, contrast_limits=(0, 1))
     viewer.dims.point = (2, 0, 0)
-    np.testing.assert_array_equal(take_image(layer, axes="ZYX", extent="slice", viewer=viewer).read(), pixels[2])
+    np.testing.assert_array_equal(
+        take_image(layer, axes="ZYX", extent="slice", viewer=viewer).read(), pixels[2]
+    )
 
 
 # -- labels
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+)
 def test_labels_of_any_type_keep_their_values(viewer: ViewerModel, dtype: str) -> None:
     image = viewer.add_image(ramp(8, 9), name="cells")
     drawn = (ramp(8, 9) % 3).astype(dtype)
     labels = to_labels(viewer.add_labels(drawn, name="mask"), image, axes="YX")
     assert (labels.axes, labels.name) == ("YX", "mask")
-    np.testing.assert_array_equal(labels.read(), drawn.astype("uint8") if dtype == "bool" else drawn)
+    np.testing.assert_array_equal(
+        labels.read(), drawn.astype("uint8") if dtype == "bool" else drawn
+    )
 
 
 def test_labels_of_a_pyramid_are_taken_at_the_finest_level(viewer: ViewerModel) -> None:
@@ -370,14 +416,19 @@ def test_labels_of_a_pyramid_are_taken_at_the_finest_level(viewer: ViewerModel) 
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ({"translate": (0, 5)}, r"lies up to 5 pixels away from its place on image 'cells': translate \(0, 5\) instead of \(0, 0\)\."),
+        (
+            {"translate": (0, 5)},
+            r"lies up to 5 pixels away from its place on image 'cells': translate \(0, 5\) instead of \(0, 0\)\.",
+        ),
         ({"scale": (2, 2)}, r"scale \(2, 2\) instead of \(1, 1\)\."),
         ({"rotate": 30}, "another rotation, shear or affine"),
         ({"shear": (0.5,)}, "another rotation, shear or affine"),
         ({"affine": [[1, 0, 4], [0, 1, 0], [0, 0, 1]]}, "lies up to 4 pixels away"),
     ],
 )
-def test_labels_that_lie_elsewhere_are_refused(viewer: ViewerModel, place: dict[str, Any], words: str) -> None:
+def test_labels_that_lie_elsewhere_are_refused(
+    viewer: ViewerModel, place: dict[str, Any], words: str
+) -> None:
     image = viewer.add_image(ramp(16, 16), name="cells")
     layer = viewer.add_labels(np.zeros((16, 16), int), name="mask", **place)
     with pytest.raises(MaskError, match=words) as refused:
@@ -387,27 +438,40 @@ def test_labels_that_lie_elsewhere_are_refused(viewer: ViewerModel, place: dict[
 
 def test_the_same_place_in_other_units_is_the_same_place(viewer: ViewerModel) -> None:
     image = viewer.add_image(ramp(16, 16), scale=(0.1, 0.1), translate=(3, 0), units=("um", "um"))
-    same = viewer.add_labels(np.ones((16, 16), int), scale=(100, 100), translate=(3000, 0), units=("nm", "nm"))
+    same = viewer.add_labels(
+        np.ones((16, 16), int), scale=(100, 100), translate=(3000, 0), units=("nm", "nm")
+    )
     assert to_labels(same, image, axes="YX").read().all()
     unitless = viewer.add_labels(np.ones((16, 16), int), scale=(0.1, 0.1), translate=(3, 0))
     assert to_labels(unitless, image, axes="YX").read().all()
-    wrong = viewer.add_labels(np.ones((16, 16), int), scale=(0.1, 0.1), translate=(3, 0), units=("nm", "nm"), name="wrong")
-    with pytest.raises(MaskError, match="units nanometer, nanometer instead of micrometer, micrometer"):
+    wrong = viewer.add_labels(
+        np.ones((16, 16), int), scale=(0.1, 0.1), translate=(3, 0), units=("nm", "nm"), name="wrong"
+    )
+    with pytest.raises(
+        MaskError, match="units nanometer, nanometer instead of micrometer, micrometer"
+    ):
         to_labels(wrong, image, axes="YX")
 
 
 def test_labels_of_another_shape_are_refused(viewer: ViewerModel) -> None:
     image = viewer.add_image(ramp(16, 16), name="cells")
-    with pytest.raises(MaskError, match=r"Mask 'mask' is YX \(8, 16\), image 'cells' is YX \(16, 16\)"):
+    with pytest.raises(
+        MaskError, match=r"Mask 'mask' is YX \(8, 16\), image 'cells' is YX \(16, 16\)"
+    ):
         to_labels(viewer.add_labels(np.zeros((8, 16), int), name="mask"), image, axes="YX")
-    with pytest.raises(MaskError, match="Mask 'deep' has 3 dimensions, image 'cells' \\(YX\\) has room for 2"):
+    with pytest.raises(
+        MaskError, match="Mask 'deep' has 3 dimensions, image 'cells' \\(YX\\) has room for 2"
+    ):
         to_labels(viewer.add_labels(np.zeros((2, 16, 16), int), name="deep"), image, axes="YX")
 
 
 def test_labels_on_one_plane_are_for_the_slice_only(viewer: ViewerModel) -> None:
     stack = viewer.add_image(ramp(4, 16, 16), name="stack")
     layer = viewer.add_labels(ramp(16, 16) % 3, name="mask")
-    with pytest.raises(MaskError, match=r"Mask 'mask' was drawn on one plane \(YX\), image 'stack' is a stack \(ZYX\)\.") as refused:
+    with pytest.raises(
+        MaskError,
+        match=r"Mask 'mask' was drawn on one plane \(YX\), image 'stack' is a stack \(ZYX\)\.",
+    ) as refused:
         to_labels(layer, stack, axes="ZYX")
     assert refused.value.way_out.startswith("Accept the visible slice instead of the whole layer.")
     viewer.dims.point = (3, 0, 0)
@@ -418,14 +482,18 @@ def test_labels_on_one_plane_are_for_the_slice_only(viewer: ViewerModel) -> None
     with pytest.raises(MaskError, match="the viewer shows a volume of 'stack'"):
         take(stack, layer, axes="ZYX", extent="slice", viewer=viewer)
     small = viewer.add_labels(np.zeros((8, 16), int), name="small")
-    with pytest.raises(MaskError, match=r"Mask 'small' is YX \(8, 16\), image 'stack' is YX \(16, 16\)"):
+    with pytest.raises(
+        MaskError, match=r"Mask 'small' is YX \(8, 16\), image 'stack' is YX \(16, 16\)"
+    ):
         take(stack, small, axes="ZYX", extent="slice", viewer=viewer)
 
 
 def test_labels_with_channels_are_for_the_channel_in_view(viewer: ViewerModel) -> None:
     image_layer = viewer.add_image(ramp(2, 16, 16), name="cells")
     layer = viewer.add_labels(ramp(2, 16, 16) % 5, name="mask")  # what napari's own button makes
-    with pytest.raises(MaskError, match="Mask 'mask' has 2 channels, and a mask holds one label per pixel"):
+    with pytest.raises(
+        MaskError, match="Mask 'mask' has 2 channels, and a mask holds one label per pixel"
+    ):
         to_labels(layer, image_layer, axes="CYX")
     viewer.dims.point = (1, 0, 0)
     image, labels = take(image_layer, layer, axes="CYX", extent="slice", viewer=viewer)
@@ -439,13 +507,21 @@ def test_labels_with_channels_are_for_the_channel_in_view(viewer: ViewerModel) -
 def test_the_visible_slice_respects_scale_and_translation(viewer: ViewerModel) -> None:
     pixels = ramp(3, 2, 7, 16, 17)
     layer = viewer.add_image(
-        pixels, scale=(1, 1, 2.5, 0.5, 0.5), translate=(0, 0, -5, 10, 20), units=("s", "pixel", "um", "um", "um"), name="movie"
+        pixels,
+        scale=(1, 1, 2.5, 0.5, 0.5),
+        translate=(0, 0, -5, 10, 20),
+        units=("s", "pixel", "um", "um", "um"),
+        name="movie",
     )
     mask = new_mask(viewer, layer, axes="TCZYX")
     mask.data[2, 0, 3] = 9
     viewer.dims.point = (2, 1, 2.5, 10, 20)
     image, labels = take(layer, mask, axes="TCZYX", extent="slice", viewer=viewer)
-    assert (image.axes, image.name, image.pixel_size_um) == ("CYX", "movie t02 z03", {"Y": 0.5, "X": 0.5})
+    assert (image.axes, image.name, image.pixel_size_um) == (
+        "CYX",
+        "movie t02 z03",
+        {"Y": 0.5, "X": 0.5},
+    )
     np.testing.assert_array_equal(image.read(), pixels[2, :, 3])
     assert (labels.axes, labels.name) == ("YX", "movie mask t02 z03")
     assert (labels.read() == 9).all()
@@ -471,7 +547,10 @@ def test_a_slice_beside_the_layer_is_refused(viewer: ViewerModel) -> None:
     layer = viewer.add_image(ramp(4, 16, 16), name="stack", translate=(10, 0, 0))
     viewer.add_image(ramp(20, 16, 16))
     viewer.dims.point = (2, 0, 0)
-    with pytest.raises(UsageError, match="'stack' is not in view: the slider of Z stands at -8, the layer has 0 to 3"):
+    with pytest.raises(
+        UsageError,
+        match="'stack' is not in view: the slider of Z stands at -8, the layer has 0 to 3",
+    ):
         take_image(layer, axes="ZYX", extent="slice", viewer=viewer)
 
 
@@ -494,15 +573,23 @@ def test_other_units_of_the_viewer_are_converted(viewer: ViewerModel) -> None:
 
 
 def test_the_rectangle_is_cut_out_of_the_slice(viewer: ViewerModel) -> None:
-    layer = viewer.add_image(ramp(12, 32, 40), scale=(1, 0.5, 0.5), translate=(0, 3, 4), name="stack")
-    mask = viewer.add_labels(layer.data % 3, scale=layer.scale, translate=layer.translate, name="mask")
+    layer = viewer.add_image(
+        ramp(12, 32, 40), scale=(1, 0.5, 0.5), translate=(0, 3, 4), name="stack"
+    )
+    mask = viewer.add_labels(
+        layer.data % 3, scale=layer.scale, translate=layer.translate, name="mask"
+    )
     shapes = rectangle(viewer, 10, 26, 8, 60, scale=(0.5, 0.5), translate=(3, 4))
     viewer.dims.point = (5, 0, 0)
-    image, labels = take(layer, mask, axes="ZYX", extent="rectangle", viewer=viewer, shapes_layer=shapes)
+    image, labels = take(
+        layer, mask, axes="ZYX", extent="rectangle", viewer=viewer, shapes_layer=shapes
+    )
     assert image.name == "stack z05 y10-26 x8-40"
     np.testing.assert_array_equal(image.read(), layer.data[5, 10:26, 8:40])
     np.testing.assert_array_equal(labels.read(), mask.data[5, 10:26, 8:40])
-    metadata = crop_metadata(layer, mask, axes="ZYX", extent="rectangle", viewer=viewer, shapes_layer=shapes)
+    metadata = crop_metadata(
+        layer, mask, axes="ZYX", extent="rectangle", viewer=viewer, shapes_layer=shapes
+    )
     assert json.loads(json.dumps(metadata)) == {
         "image_layers": ["stack"],
         "labels_layer": "mask",
@@ -523,7 +610,9 @@ def test_a_rectangle_that_is_missing_small_or_ambiguous_is_refused(viewer: Viewe
     for shapes in (None, viewer.add_shapes()):
         with pytest.raises(UsageError, match="There is no rectangle"):
             cut(shapes)
-    with pytest.raises(UsageError, match="The rectangle covers 16 x 7 pixels of 'cells'") as refused:
+    with pytest.raises(
+        UsageError, match="The rectangle covers 16 x 7 pixels of 'cells'"
+    ) as refused:
         cut(rectangle(viewer, 0, 16, 25, 60))
     assert refused.value.way_out == "Draw a rectangle of at least 8 x 8 pixels on the image."
     two = rectangle(viewer, 0, 16, 0, 16, name="regions")
@@ -535,7 +624,9 @@ def test_a_rectangle_that_is_missing_small_or_ambiguous_is_refused(viewer: Viewe
     with pytest.raises(UsageError, match="'regions' has 2 shapes, 2 of them selected"):
         cut(two)
     two.selected_data = {1}
-    assert take_image(layer, axes="YX", extent="rectangle", viewer=viewer, shapes_layer=two).shape == (16, 16)
+    assert take_image(
+        layer, axes="YX", extent="rectangle", viewer=viewer, shapes_layer=two
+    ).shape == (16, 16)
 
 
 def test_the_source_file_is_remembered(viewer: ViewerModel) -> None:
@@ -546,46 +637,76 @@ def test_the_source_file_is_remembered(viewer: ViewerModel) -> None:
     assert (metadata["index"], metadata["rectangle"]) == ({}, {})
 
 
-STACKS = st.sampled_from(["YX", "ZYX", "TYX", "CYX", "TZYX", "CZYX", "ZCYX", "TCYX", "TCZYX", "TZCYX"])
+STACKS = st.sampled_from(
+    ["YX", "ZYX", "TYX", "CYX", "TZYX", "CZYX", "ZCYX", "TCYX", "TCZYX", "TZCYX"]
+)
 
 
 @settings(max_examples=30, deadline=None)
-@given(axes=STACKS, seed=st.integers(0, 2**16), step=st.sampled_from([0.25, 1.0, 3.0]), extent=st.sampled_from(["slice", "rectangle"]))
-def test_to_cut_then_read_is_to_read_then_cut(axes: str, seed: int, step: float, extent: Any) -> None:
+@given(
+    axes=STACKS,
+    seed=st.integers(0, 2**16),
+    step=st.sampled_from([0.25, 1.0, 3.0]),
+    extent=st.sampled_from(["slice", "rectangle"]),
+)
+def test_to_cut_then_read_is_to_read_then_cut(
+    axes: str, seed: int, step: float, extent: Any
+) -> None:
     rng = np.random.default_rng(seed)
     shape = [int(rng.integers(1, 4)) for _ in axes[:-2]] + [20, 24]
     pixels, place = rng.integers(0, 999, shape), rng.integers(-5, 5, len(axes))
     at = [int(rng.integers(0, length)) for length in shape[:-2]]
     top, left = int(rng.integers(-4, 12)), int(rng.integers(-4, 16))
     viewer = ViewerModel()
-    layer = viewer.add_image(Watched(pixels), scale=[step] * len(axes), translate=place, contrast_limits=(0, 1))
-    shapes = rectangle(viewer, top, top + 12, left, left + 12, scale=[step] * 2, translate=place[-2:])
+    layer = viewer.add_image(
+        Watched(pixels), scale=[step] * len(axes), translate=place, contrast_limits=(0, 1)
+    )
+    shapes = rectangle(
+        viewer, top, top + 12, left, left + 12, scale=[step] * 2, translate=place[-2:]
+    )
     mask = new_mask(viewer, layer, axes=axes)
     mask.data[...] = rng.integers(0, 9, mask.data.shape)
     viewer.dims.point = tuple(np.array([*at, 0, 0]) * step + place)
     image, labels = take(layer, mask, axes=axes, extent=extent, viewer=viewer, shapes_layer=shapes)
-    keys: list[Any] = [slice(None) if letter == "C" else index for letter, index in zip(axes, at, strict=False)]
-    window = (slice(max(top, 0), top + 12), slice(max(left, 0), left + 12)) if extent == "rectangle" else (slice(None), slice(None))
+    keys: list[Any] = [
+        slice(None) if letter == "C" else index for letter, index in zip(axes, at, strict=False)
+    ]
+    window = (
+        (slice(max(top, 0), top + 12), slice(max(left, 0), left + 12))
+        if extent == "rectangle"
+        else (slice(None), slice(None))
+    )
     np.testing.assert_array_equal(image.read(), pixels[(*keys, *window)])
     whole = to_labels(mask, layer, axes=axes)
     wanted = [index for letter, index in zip(axes, at, strict=False) if letter != "C"]
     np.testing.assert_array_equal(labels.read(), whole.read()[(*wanted, *window)])
     assert labels.axes == image.axes.replace("C", "")
-    assert [labels.sizes[letter] for letter in labels.axes] == [image.sizes[letter] for letter in labels.axes]
+    assert [labels.sizes[letter] for letter in labels.axes] == [
+        image.sizes[letter] for letter in labels.axes
+    ]
 
 
 BASIC = st.one_of(
-    st.integers(-3, 2), st.builds(slice, *[st.one_of(st.none(), st.integers(-4, 4))] * 2, st.sampled_from([None, 1, 2, -1, -2]))
+    st.integers(-3, 2),
+    st.builds(
+        slice,
+        *[st.one_of(st.none(), st.integers(-4, 4))] * 2,
+        st.sampled_from([None, 1, 2, -1, -2]),
+    ),
 )
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    cut=st.tuples(*[st.one_of(st.integers(0, 2), st.builds(slice, st.integers(0, 1), st.integers(4, 5)))] * 3),
+    cut=st.tuples(
+        *[st.one_of(st.integers(0, 2), st.builds(slice, st.integers(0, 1), st.integers(4, 5)))] * 3
+    ),
     key=st.lists(BASIC, max_size=3),
     ellipsis=st.integers(0, 3),
 )
-def test_a_view_of_channels_slices_as_numpy_does(cut: tuple[Any, ...], key: list[Any], ellipsis: int) -> None:
+def test_a_view_of_channels_slices_as_numpy_does(
+    cut: tuple[Any, ...], key: list[Any], ellipsis: int
+) -> None:
     pixels = ramp(5, 5, 5)
     expected = pixels[cut]
     key = key[: expected.ndim]
@@ -621,13 +742,20 @@ def test_a_new_mask_lies_on_its_image_and_is_ready_to_paint(viewer: ViewerModel)
     assert new_mask(viewer, image).name == "stack mask [1]"
 
 
-@pytest.mark.parametrize("place", [{"rotate": 25.0}, {"shear": [0.3]}, {"affine": [[0.9, 0.1, 4], [-0.2, 1.1, 0], [0, 0, 1]]}])
-def test_a_new_mask_lies_on_an_image_that_is_turned_or_sheared(viewer: ViewerModel, place: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [{"rotate": 25.0}, {"shear": [0.3]}, {"affine": [[0.9, 0.1, 4], [-0.2, 1.1, 0], [0, 0, 1]]}],
+)
+def test_a_new_mask_lies_on_an_image_that_is_turned_or_sheared(
+    viewer: ViewerModel, place: dict[str, Any]
+) -> None:
     image = viewer.add_image(ramp(64, 80), scale=(0.5, 0.25), **place)
     mask = new_mask(viewer, image)
     np.testing.assert_allclose(mask.data_to_world((13, 7)), image.data_to_world((13, 7)))
     assert to_labels(mask, image, axes="YX").shape == (64, 80)
-    shapes = viewer.add_shapes([[[10, 20], [10, 60], [40, 60], [40, 20]]], shape_type="polygon", scale=(0.5, 0.25), **place)
+    shapes = viewer.add_shapes(
+        [[[10, 20], [10, 60], [40, 60], [40, 20]]], shape_type="polygon", scale=(0.5, 0.25), **place
+    )
     cut = take_image(image, axes="YX", extent="rectangle", viewer=viewer, shapes_layer=shapes)
     np.testing.assert_array_equal(cut.read(), image.data[10:40, 20:60])
 
@@ -642,9 +770,17 @@ def test_a_new_mask_lies_on_an_image_that_is_turned_or_sheared(viewer: ViewerMod
         ("TZYXC", True, (2, 3, 16, 16)),
     ],
 )
-def test_a_new_mask_has_no_channels_and_is_seen_on_all_of_them(viewer: ViewerModel, axes: str, rgb: bool, shape: tuple[int, ...]) -> None:
-    lengths = {"T": 2, "C": 3, "Z": 3, "Y": 16, "X": 16} if axes != "ZCYX" else {"Z": 2, "C": 3, "Y": 16, "X": 16}
-    image = viewer.add_image(ramp(*(lengths[letter] for letter in axes), dtype="uint8"), rgb=rgb, name="cells")
+def test_a_new_mask_has_no_channels_and_is_seen_on_all_of_them(
+    viewer: ViewerModel, axes: str, rgb: bool, shape: tuple[int, ...]
+) -> None:
+    lengths = (
+        {"T": 2, "C": 3, "Z": 3, "Y": 16, "X": 16}
+        if axes != "ZCYX"
+        else {"Z": 2, "C": 3, "Y": 16, "X": 16}
+    )
+    image = viewer.add_image(
+        ramp(*(lengths[letter] for letter in axes), dtype="uint8"), rgb=rgb, name="cells"
+    )
     mask = new_mask(viewer, image, axes=axes)
     assert mask.data.shape == shape
     mask.data[...] = 7
@@ -654,7 +790,9 @@ def test_a_new_mask_has_no_channels_and_is_seen_on_all_of_them(viewer: ViewerMod
         assert mask.get_value(viewer.dims.point, world=True) == 7
     labels = to_labels(mask, image, axes=axes)
     assert labels.axes == axes.replace("C", "")
-    assert viewer.dims.nsteps[: image.ndim] == tuple(lengths[letter] for letter in axes[: image.ndim])
+    assert viewer.dims.nsteps[: image.ndim] == tuple(
+        lengths[letter] for letter in axes[: image.ndim]
+    )
 
 
 def test_a_new_mask_asks_for_axes_that_nobody_told(viewer: ViewerModel) -> None:
@@ -665,12 +803,28 @@ def test_a_new_mask_asks_for_axes_that_nobody_told(viewer: ViewerModel) -> None:
 def test_predicted_labels_are_put_on_their_image_beside_older_ones(viewer: ViewerModel) -> None:
     image = viewer.add_image(ramp(2, 3, 16, 16), scale=(1, 1, 0.5, 0.5), name="cells")
     found = (ramp(3, 16, 16) % 4).astype(np.int32)
-    first = add_labels(viewer, found, image, name="cells found", metadata={"prediction": "prediction_001"}, axes="CZYX")
-    second = add_labels(viewer, found + 1, image, name="cells found", metadata={"prediction": "prediction_002"}, axes="CZYX")
+    first = add_labels(
+        viewer,
+        found,
+        image,
+        name="cells found",
+        metadata={"prediction": "prediction_001"},
+        axes="CZYX",
+    )
+    second = add_labels(
+        viewer,
+        found + 1,
+        image,
+        name="cells found",
+        metadata={"prediction": "prediction_002"},
+        axes="CZYX",
+    )
     assert (first.name, second.name) == ("cells found", "cells found [1]")
     assert first.metadata == {"prediction": "prediction_001", "axes": "ZYX"}
     np.testing.assert_array_equal(to_labels(second, image, axes="CZYX").read(), found + 1)
-    with pytest.raises(MaskError, match=r"Labels 'no' have shape \(16, 16\), image 'cells' has ZYX \(3, 16, 16\)"):
+    with pytest.raises(
+        MaskError, match=r"Labels 'no' have shape \(16, 16\), image 'cells' has ZYX \(3, 16, 16\)"
+    ):
         add_labels(viewer, found[0], image, name="no", metadata={}, axes="CZYX")
 
 
@@ -680,7 +834,9 @@ def test_predicted_labels_are_put_on_their_image_beside_older_ones(viewer: Viewe
 @pytest.fixture
 def window(qtbot: QtBot) -> Iterator[Any]:
     if sys.platform == "linux" and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("QT_QPA_PLATFORM")
+        os.environ.get("DISPLAY")
+        or os.environ.get("WAYLAND_DISPLAY")
+        or os.environ.get("QT_QPA_PLATFORM")
     ):
         pytest.skip("there is no screen")
     import napari
@@ -700,7 +856,10 @@ def test_the_combo_shows_what_can_be_chosen(window: Any, qtbot: QtBot) -> None:
 
     assert (names(), combo.isEnabled()) == (["No image layer"], False)
     assert combo.toolTip() == "Open an image first: drag a file onto the window."
-    first, second = window.add_image(ramp(16, 16), name="cells"), window.add_image(ramp(16, 16), name="cells")
+    first, second = (
+        window.add_image(ramp(16, 16), name="cells"),
+        window.add_image(ramp(16, 16), name="cells"),
+    )
     assert (names(), combo.isEnabled()) == (["cells [1]", "cells"], True)
     assert combo.currentText() == "cells"
     qtbot.keyClick(combo, "c")  # as a person does: the next entry that begins with c

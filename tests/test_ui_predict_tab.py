@@ -40,7 +40,9 @@ class Window(TabWindow):
 
 
 @pytest.fixture
-def window(viewer: Any, qtbot: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+def window(
+    viewer: Any, qtbot: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Window]:
     made = Window(viewer, qtbot, copy_trained(tmp_path_factory, tmp_path / "cells"))
     yield made
     made.close()
@@ -59,7 +61,9 @@ def paint(window: Window, layer: Labels) -> None:
 
 def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Window) -> None:
     tab = window.tab
-    assert tab.layer.button.toolTip() == "There is no image layer. Drag an image file onto the window."
+    assert (
+        tab.layer.button.toolTip() == "There is no image layer. Drag an image file onto the window."
+    )
     image = window.viewer.add_image(field(), name="well", scale=(0.5, 0.5), translate=(3, 4))
     window.click(tab.layer.button)
     window.until(lambda: tab.progress.isVisible())
@@ -82,7 +86,9 @@ def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Win
         "corrected_prediction",
         {"prediction_id": "prediction_001", "checkpoint_id": "unet_run_002", "was_edited": True},
     )
-    assert np.array_equal(Project.open(window.folder).dataset.read_mask(pair).read() > 0, layer.data > 0)
+    assert np.array_equal(
+        Project.open(window.folder).dataset.read_mask(pair).read() > 0, layer.data > 0
+    )
 
 
 def test_what_was_predicted_last_is_what_is_accepted(window: Window) -> None:
@@ -92,7 +98,12 @@ def test_what_was_predicted_last_is_what_is_accepted(window: Window) -> None:
         layer = window.viewer.add_image(field(), name=name)
         window.chosen.image.choose(layer)
         window.click(tab.layer.button)
-        window.until(lambda name=name: f"{name} unet_run_002" in window.viewer.layers and not window.session.prediction.is_active)
+        window.until(
+            lambda name=name: (
+                f"{name} unet_run_002" in window.viewer.layers
+                and not window.session.prediction.is_active
+            )
+        )
         assert window.chosen.labels.layer.name == f"{name} unet_run_002"
         assert tab.correction.source.text() == f"By unet_run_002 from {name}"
         assert tab.correction.button.isEnabled()
@@ -132,14 +143,18 @@ def test_unnamed_axes_and_wrong_channels_are_told_on_the_button(window: Window) 
 
 def test_a_prediction_is_cancelled_and_a_killed_one_is_told(window: Window) -> None:
     tab = window.tab
-    window.viewer.add_image(np.zeros((60, 700, 700), np.uint8), name="film", metadata={"axes": "TYX"})
+    window.viewer.add_image(
+        np.zeros((60, 700, 700), np.uint8), name="film", metadata={"axes": "TYX"}
+    )
     window.click(tab.layer.button)
     window.until(lambda: tab.part.story.tiles[0] > 0)
     assert "tiles" in tab.progress.words.text()
     window.qtbot.mouseClick(tab.progress.cancel, Qt.MouseButton.LeftButton)
     window.until(lambda: tab.outcome.isVisible() and "was cancelled after" in tab.outcome.text())
     processes: list[int] = []
-    tab.part.running.events.told.connect(lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started)))
+    tab.part.running.events.told.connect(
+        lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
+    )
     window.click(tab.layer.button)
     window.until(lambda: tab.part.story.tiles[0] > 0)
     os.kill(processes[-1], signal.SIGKILL)
@@ -169,9 +184,13 @@ def test_files_are_chosen_predicted_and_looked_at_again(window: Window, tmp_path
     window.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
     window.qtbot.mouseDClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
     window.until(window.labels)
-    assert [layer.name for layer in window.viewer.layers] == ["well_1.tif", "well_1.tif unet_run_002"]
+    assert [layer.name for layer in window.viewer.layers] == [
+        "well_1.tif",
+        "well_1.tif unet_run_002",
+    ]
     assert np.allclose(window.labels()[0].scale, (0.5, 0.5))
-    # So small a network finds nothing, so it is asked whether that is meant; the Dataset tab shows the question.
+    # So small a network finds nothing, so it is asked whether that is meant; the Dataset tab shows
+    # the question.
     asked: list[Callable[[], None]] = []
     window.session.dataset.events.empty_asked.connect(asked.append)
     tab.correction.accept()

@@ -27,7 +27,13 @@ from maskloop.images.writers import write_image, write_labels
 from maskloop.ui.parts import predicted as predicted_module
 from maskloop.ui.parts.layer_inputs import INPUTS, sweep_inputs, write_input
 from maskloop.ui.parts.predict_story import PredictStory
-from maskloop.ui.parts.predicted import OpenedPrediction, Part, PredictedImage, is_edited, read_labels
+from maskloop.ui.parts.predicted import (
+    OpenedPrediction,
+    Part,
+    PredictedImage,
+    is_edited,
+    read_labels,
+)
 from maskloop.ui.session import Session
 
 
@@ -76,7 +82,9 @@ def test_a_layer_is_predicted_and_kept_with_where_it_came_from(desk: Desk, folde
     assert (record.input_path, record.checkpoint_id) == ("layer well B/3", "unet_run_002")
     assert found.origin == record.input_path
     desk.pump.until(lambda: not any((folder / INPUTS).iterdir()))
-    desk.pump.until(lambda: [row.prediction_id for row in desk.session.prediction.rows] == [found.prediction_id])
+    desk.pump.until(
+        lambda: [row.prediction_id for row in desk.session.prediction.rows] == [found.prediction_id]
+    )
     labels = desk.wait_for(lambda then: desk.session.prediction.read_labels(found, then))
     assert (labels.shape, labels.axes, labels.data.dtype) == ((64, 64), "YX", np.uint32)
     assert labels.pixel_size_um == {"Y": 0.5, "X": 0.5}
@@ -136,10 +144,14 @@ def test_a_file_alone_that_fails_says_why(desk: Desk, tmp_path: Path) -> None:
     assert "3 channels" in desk.failures[0][0]
 
 
-def test_why_nothing_can_be_predicted_is_said_in_words(desk: Desk, folder: Path, tmp_path: Path) -> None:
+def test_why_nothing_can_be_predicted_is_said_in_words(
+    desk: Desk, folder: Path, tmp_path: Path
+) -> None:
     part = desk.session.prediction
     assert part.why_not_image(None, "There is no image layer.") == "There is no image layer."
-    assert "has 3 channels, unet_run_002 was trained on 1" in str(part.why_not_image(Image(np.zeros((3, 8, 8)), "CYX")))
+    assert "has 3 channels, unet_run_002 was trained on 1" in str(
+        part.why_not_image(Image(np.zeros((3, 8, 8)), "CYX"))
+    )
     assert part.why_not_image(Image(np.zeros((8, 8)), "YX")) is None
     assert part.why_not_files([], None) == "Choose files or a folder first."
     (folder / "checkpoints/unet_run_001.pt").unlink()
@@ -149,7 +161,9 @@ def test_why_nothing_can_be_predicted_is_said_in_words(desk: Desk, folder: Path,
     assert desk.failures[0][0] == "Nothing was predicted."
     Project.create(tmp_path / "empty")
     desk.session.open(tmp_path / "empty")
-    desk.pump.until(lambda: desk.session.snapshot.status is not None and not desk.session.snapshot.checkpoints)
+    desk.pump.until(
+        lambda: desk.session.snapshot.status is not None and not desk.session.snapshot.checkpoints
+    )
     assert part.why_not() == "There is no checkpoint yet: train one first (Train)."
     assert part.rows == []
 
@@ -170,9 +184,13 @@ def test_a_cancelled_prediction_is_told_without_alarm(desk: Desk) -> None:
     assert part.why_not() is None
 
 
-def test_a_killed_prediction_is_told_in_words_and_leaves_nothing_behind(desk: Desk, folder: Path) -> None:
+def test_a_killed_prediction_is_told_in_words_and_leaves_nothing_behind(
+    desk: Desk, folder: Path
+) -> None:
     part, processes = desk.session.prediction, []
-    part.running.events.told.connect(lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started)))
+    part.running.events.told.connect(
+        lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
+    )
     part.predict_image(Image(np.zeros((60, 700, 700), np.uint8), "TYX"), name="film")
     desk.pump.until(lambda: part.story.tiles[0] > 0)
     os.kill(processes[0], signal.SIGKILL)
@@ -184,8 +202,12 @@ def test_a_killed_prediction_is_told_in_words_and_leaves_nothing_behind(desk: De
     assert desk.predict(Image(field(), "YX", name="well")).prediction_id
 
 
-def test_a_prediction_of_another_window_is_followed(desk: Desk, folder: Path, tmp_path: Path) -> None:
-    desk.session.prediction.predict_image(Image(np.zeros((60, 700, 700), np.uint8), "TYX"), name="film")
+def test_a_prediction_of_another_window_is_followed(
+    desk: Desk, folder: Path, tmp_path: Path
+) -> None:
+    desk.session.prediction.predict_image(
+        Image(np.zeros((60, 700, 700), np.uint8), "TYX"), name="film"
+    )
     desk.pump.until(lambda: desk.session.prediction.story.tiles[0] > 0)
     (tmp_path / "other").mkdir()
     with open_session(tmp_path / "other") as (session, pump, _):
@@ -202,7 +224,9 @@ def lock(folder: Path, *, is_locked: bool) -> None:
     paths = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     if os.geteuid() == 0:
         chattr = shutil.which("chattr") or pytest.skip("an administrator may write everywhere")
-        subprocess.run([chattr, "+i" if is_locked else "-i", *paths], check=False, capture_output=True)
+        subprocess.run(
+            [chattr, "+i" if is_locked else "-i", *paths], check=False, capture_output=True
+        )
         return
     for path in paths:
         path.chmod(0o555 if is_locked else 0o755)
@@ -235,11 +259,15 @@ def test_labels_of_a_slice_lie_at_their_place_in_the_stack(tmp_path: Path) -> No
     assert sorted(set(np.nonzero(labels.data)[0])) == [2]
 
 
-def test_labels_too_large_to_draw_on_are_told_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_too_large_to_draw_on_are_told_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(predicted_module, "LARGEST_BYTES", 100)
     write_labels(tmp_path / "plane.tif", np.full((4, 50), 3, np.uint8), axes="YX")
     with pytest.raises(MaskError, match="kept in the project as prediction_007") as caught:
-        read_labels(PredictedImage(tmp_path / "plane.tif", "x", "y", "prediction_007"), is_instances=False)
+        read_labels(
+            PredictedImage(tmp_path / "plane.tif", "x", "y", "prediction_007"), is_instances=False
+        )
     assert "visible slice" in caught.value.way_out
 
 
@@ -254,7 +282,9 @@ def test_whether_labels_were_edited_is_seen_in_any_part_of_them(folder: Path) ->
     assert not is_edited(project, origin, Image(part, "YX"), rectangle)
     part[4, 4] = 0
     assert is_edited(project, origin, Image(part, "YX"), rectangle)
-    assert is_edited(project, {**origin, "index": {"Z": 1}}, Image(pixels[2], "YX"), {"index": {"Z": 2}})
+    assert is_edited(
+        project, {**origin, "index": {"Z": 1}}, Image(pixels[2], "YX"), {"index": {"Z": 2}}
+    )
     assert is_edited(project, {"prediction_id": None}, Image(pixels, "ZYX"), {})
 
 
@@ -273,5 +303,10 @@ def test_progress_over_several_files_is_one_share() -> None:
     story = PredictStory()
     story.take([Progress(stage="a.tif", done=2, total=4, unit="tiles", seconds_left=3.0)])
     assert (story.share, story.words) == ((2, 4), "a.tif: 2 of 4 tiles, 3 s left")
-    story.take([Progress(stage="images", done=1, total=5, unit="images"), Progress(stage="b.tif", done=1, total=2, unit="tiles")])
+    story.take(
+        [
+            Progress(stage="images", done=1, total=5, unit="images"),
+            Progress(stage="b.tif", done=1, total=2, unit="tiles"),
+        ]
+    )
     assert (story.share, story.words) == ((1.5, 5), "b.tif: 1 of 2 tiles, file 2 of 5")

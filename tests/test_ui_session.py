@@ -58,7 +58,9 @@ def test_the_list_of_projects_is_short_and_survives_a_file_that_is_torn(tmp_path
     recent.set_images(tmp_path / "11", ["a", "b/*.tif"])
     recent.add(tmp_path / "5")
     recent.add(tmp_path / "11")
-    assert recent.list() == [tmp_path / name for name in ("11", "5", "10", "9", "8", "7", "6", "4", "3", "2")]
+    assert recent.list() == [
+        tmp_path / name for name in ("11", "5", "10", "9", "8", "7", "6", "4", "3", "2")
+    ]
     assert recent.images(tmp_path / "11") == ("a", "b/*.tif")
     assert recent.images(tmp_path / "0") == ()
     (tmp_path / "settings" / "recent.json").write_text('{"projects": {"')
@@ -141,7 +143,9 @@ def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Pat
         pump.until(lambda: got)
         assert got[0] != os.getpid()
         if hasattr(os, "getpriority"):
-            assert os.getpriority(os.PRIO_PROCESS, got[0]) > os.getpriority(os.PRIO_PROCESS, 0), "it should give way to the window"
+            assert os.getpriority(os.PRIO_PROCESS, got[0]) > os.getpriority(os.PRIO_PROCESS, 0), (
+                "it should give way to the window"
+            )
         os.kill(got[0], signal.SIGKILL)
         session.background.run_apart(os.getpid, then=got.append)
         pump.until(lambda: failures or len(got) == 2)
@@ -159,7 +163,9 @@ def test_errors_of_work_apart_come_back(tmp_path: Path) -> None:
         pump.until(lambda: len(failures) == 2)
         assert "ZeroDivisionError" in failures[1][0]
         got: list[str] = []
-        session.background.run_apart(print, "what libraries print", then=lambda _: got.append("printed"))
+        session.background.run_apart(
+            print, "what libraries print", then=lambda _: got.append("printed")
+        )
         session.background.run_apart(str.upper, "still in step", then=got.append)
         pump.until(lambda: len(got) == 2)
         assert got == ["printed", "STILL IN STEP"]
@@ -178,7 +184,14 @@ def test_work_apart_does_not_run_the_script_again_that_opened_the_window(tmp_pat
         "background.close()\n"
     )
     (tmp_path / "random.py").write_text("raise SystemExit('a stray file of the person')\n")
-    ran = subprocess.run([sys.executable, "-P", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-P", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ran.stdout.split("\n") == ["a window is opened", "apart", ""], ran.stderr
 
 
@@ -200,7 +213,9 @@ def test_an_unexpected_error_is_told_without_a_traceback(tmp_path: Path) -> None
     with open_session(tmp_path) as (session, pump, failures):
         session.background.run(lambda: 1 / 0)
         pump.until(lambda: failures)
-        assert failures[0][0] == "This should not have happened: ZeroDivisionError: division by zero"
+        assert (
+            failures[0][0] == "This should not have happened: ZeroDivisionError: division by zero"
+        )
         assert "Traceback" not in "".join(failures[0])
 
 
@@ -210,7 +225,11 @@ def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path)
         first.open(folder)
         pump.until(lambda: first.snapshot.condition == "valid")
         run = Running(first, "train")
-        run.start(lambda _project: TrainJob(recipe=Recipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))))
+        run.start(
+            lambda _project: TrainJob(
+                recipe=Recipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))
+            )
+        )
         seen: list[Event] = []
         run.events.told.connect(seen.extend)
         pump.until(lambda: any(isinstance(event, Metric) for event in seen), 120)
@@ -244,13 +263,23 @@ def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path
         run, seen, last = Running(session, "train"), [], []
         run.events.told.connect(seen.extend)
         run.events.ended.connect(last.append)
-        run.start(lambda _project: TrainJob(recipe=Recipe(epochs=30, base_channels=2, depth=1, patch_size=(32, 32), save_every_s=0)))
+        run.start(
+            lambda _project: TrainJob(
+                recipe=Recipe(
+                    epochs=30, base_channels=2, depth=1, patch_size=(32, 32), save_every_s=0
+                )
+            )
+        )
         pump.until(lambda: any(isinstance(event, Metric) for event in seen), 120)
-        os.kill(next(event.process_id for event in seen if isinstance(event, Started)), signal.SIGKILL)
+        os.kill(
+            next(event.process_id for event in seen if isinstance(event, Started)), signal.SIGKILL
+        )
         pump.until(lambda: last, 120)
         assert isinstance(last[0], Failed)
         assert "goes on from its last saved state" in last[0].way_out
-        pump.until(lambda: session.snapshot.runs and session.snapshot.runs[-1].state == "interrupted")
+        pump.until(
+            lambda: session.snapshot.runs and session.snapshot.runs[-1].state == "interrupted"
+        )
         run.resume(str(run.run_id))
         pump.until(lambda: len(last) == 2, 120)
         assert isinstance(last[1], Finished)

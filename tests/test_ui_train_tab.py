@@ -22,7 +22,13 @@ from maskloop.samples import simulate_pairs
 from maskloop.ui.tabs.train import TrainTab
 from maskloop.ui.train_widgets import BACK, VALUE
 
-TINY: dict[str, Any] = {"base_channels": 2, "depth": 1, "patch_size": (32, 32), "batch_size": 2, "save_every_s": 0.0}
+TINY: dict[str, Any] = {
+    "base_channels": 2,
+    "depth": 1,
+    "patch_size": (32, 32),
+    "batch_size": 2,
+    "save_every_s": 0.0,
+}
 LONG = {**TINY, "epochs": 5000, "patience": 5000}
 
 
@@ -42,7 +48,9 @@ def window(viewer: Any, qtbot: Any, tmp_path: Path) -> Iterator[TabWindow]:
 
 
 def value_of(tab: TrainTab, label: str) -> tuple[int, str]:
-    index = next(row for row in range(tab.table.rowCount()) if tab.table.item(row, 0).text() == label)
+    index = next(
+        row for row in range(tab.table.rowCount()) if tab.table.item(row, 0).text() == label
+    )
     return index, tab.table.item(index, VALUE).text()
 
 
@@ -59,11 +67,17 @@ def test_without_pairs_the_button_says_why(window: TabWindow, tmp_path: Path) ->
     Project.create(tmp_path / "empty")
     window.open(tmp_path / "empty")
     tab = window.tab
-    window.until(lambda: tab.train_button.toolTip() == "There is no pair to learn from: accept one in Dataset.")
+    window.until(
+        lambda: (
+            tab.train_button.toolTip() == "There is no pair to learn from: accept one in Dataset."
+        )
+    )
     assert not tab.train_button.isEnabled()
 
 
-def test_how_long_the_plan_takes_is_told_in_a_list_that_stays_open(window: TabWindow, folder: Path) -> None:
+def test_how_long_the_plan_takes_is_told_in_a_list_that_stays_open(
+    window: TabWindow, folder: Path
+) -> None:
     tab = window.tab
     begun: list[int] = []
     tab.time.model().rowsRemoved.connect(lambda *_: begun.append(1))
@@ -75,7 +89,9 @@ def test_how_long_the_plan_takes_is_told_in_a_list_that_stays_open(window: TabWi
     tab.time.hidePopup()
 
 
-def test_a_value_is_typed_over_and_given_back_with_the_mouse(window: TabWindow, folder: Path) -> None:
+def test_a_value_is_typed_over_and_given_back_with_the_mouse(
+    window: TabWindow, folder: Path
+) -> None:
     window.open(folder)
     tab = window.tab
     window.until(lambda: tab.table.rowCount() > 10)
@@ -94,7 +110,9 @@ def test_a_value_is_typed_over_and_given_back_with_the_mouse(window: TabWindow, 
     window.until(lambda: value_of(tab, "Epochs")[1] == planned)
 
 
-def test_a_training_is_started_watched_and_cancelled_with_the_mouse(window: TabWindow, folder: Path) -> None:
+def test_a_training_is_started_watched_and_cancelled_with_the_mouse(
+    window: TabWindow, folder: Path
+) -> None:
     window.open(folder)
     tab = window.tab
     assert tab.start.currentText() == "From scratch"
@@ -102,22 +120,30 @@ def test_a_training_is_started_watched_and_cancelled_with_the_mouse(window: TabW
     window.click(tab.train_button)
     window.until(lambda: not tab.train_button.isEnabled())
     assert tab.train_button.toolTip() == "A training is going on."
-    window.until(lambda: tab.picture.image is not None and tab.loss.isVisible() and tab.score.isVisible())
+    window.until(
+        lambda: tab.picture.image is not None and tab.loss.isVisible() and tab.score.isVisible()
+    )
     first = tab.caption.text()
     window.until(lambda: tab.caption.text() != first)
     assert not tab.picture.image.isNull()
     window.click(tab.cancel_button)
-    window.until(lambda: tab.outcome.isVisible() and "is kept as unet_run_001" in tab.outcome.text())
+    window.until(
+        lambda: tab.outcome.isVisible() and "is kept as unet_run_001" in tab.outcome.text()
+    )
     window.until(lambda: tab.start.currentText() == "Continue from the latest (unet_run_001)")
     assert any("Cancelled at epoch" in text for text in window.told)
     assert not tab.go_on_button.isVisible()
 
 
-def test_a_killed_training_is_told_and_goes_on_with_the_mouse(window: TabWindow, folder: Path) -> None:
+def test_a_killed_training_is_told_and_goes_on_with_the_mouse(
+    window: TabWindow, folder: Path
+) -> None:
     window.open(folder)
     tab = window.tab
     processes: list[int] = []
-    tab.part.running.events.told.connect(lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started)))
+    tab.part.running.events.told.connect(
+        lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
+    )
     tab.part.set_choices({**TINY, "epochs": 40, "patience": 40})
     window.click(tab.train_button)
     window.until(lambda: tab.part.story.epoch > 1)

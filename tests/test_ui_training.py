@@ -16,7 +16,16 @@ from ui_session import Pump, open_session
 
 from maskloop import Project
 from maskloop.errors import UsageError
-from maskloop.events import Failed, Finished, Message, Metric, Preview, Progress, Started, time_in_words
+from maskloop.events import (
+    Failed,
+    Finished,
+    Message,
+    Metric,
+    Preview,
+    Progress,
+    Started,
+    time_in_words,
+)
 from maskloop.jobs.base import TrainJob
 from maskloop.jobs.training import fix_inputs
 from maskloop.models.base import Architecture, Recipe
@@ -26,7 +35,13 @@ from maskloop.ui.parts.train_story import TrainStory
 from maskloop.ui.parts.training import TrainingPart
 from maskloop.ui.session import Session
 
-TINY = {"base_channels": 2, "depth": 1, "patch_size": (32, 32), "batch_size": 2, "save_every_s": 0.0}
+TINY = {
+    "base_channels": 2,
+    "depth": 1,
+    "patch_size": (32, 32),
+    "batch_size": 2,
+    "save_every_s": 0.0,
+}
 
 
 def make_project(folder: Path, count: int = 3) -> Path:
@@ -90,7 +105,9 @@ def test_a_project_without_pairs_says_why_it_cannot_train(tmp_path: Path) -> Non
         part = open_project(session, pump, tmp_path / "cells")
         assert part.why_not_train == "There is no pair to learn from: accept one in Dataset."
         part.train()
-        assert failures == [("No training was started.", "There is no pair to learn from: accept one in Dataset.")]
+        assert failures == [
+            ("No training was started.", "There is no pair to learn from: accept one in Dataset.")
+        ]
 
 
 def test_nothing_is_planned_until_somebody_looks(tmp_path: Path) -> None:
@@ -131,7 +148,10 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     planned.plan()
     assert row(part, "batch_size") == before
     part.type_choice("batch_size", "many")
-    assert planned.failures[0][0] == "'many' cannot be the batch size: it must be a valid integer, unable to parse string as an integer."
+    assert (
+        planned.failures[0][0]
+        == "'many' cannot be the batch size: it must be a valid integer, unable to parse string as an integer."
+    )
     assert part.choices == {}
     with pytest.raises(UsageError, match="Epochs does not fit"):
         part.set_choice("epochs", 0)
@@ -208,7 +228,11 @@ def test_what_was_chosen_is_there_when_the_project_is_opened_again(tmp_path: Pat
         part.set_start("scratch")
         part.catch_up()
         part.type_choice("epochs", "12")  # a moment before the window is closed
-    assert Project.open(folder).config.training_choices == {"time_s": 600.0, "patch_size": [32, 32], "epochs": 12}
+    assert Project.open(folder).config.training_choices == {
+        "time_s": 600.0,
+        "patch_size": [32, 32],
+        "epochs": 12,
+    }
     with open_session(tmp_path) as (session, pump, _):
         part = open_project(session, pump, folder)
         assert part.choices == {"time_s": 600.0, "patch_size": (32, 32), "epochs": 12}
@@ -221,7 +245,9 @@ def test_choices_are_kept_through_what_others_write_and_theirs_are_taken_up(tmp_
     with open_session(tmp_path) as (session, pump, _):
         part = open_project(session, pump, folder)
         part.set_choice("epochs", 5)
-        Project.open(folder).update_config(default_dataset_source="new_accepted_pairs", training_choices={"epochs": 9, "future": 1})
+        Project.open(folder).update_config(
+            default_dataset_source="new_accepted_pairs", training_choices={"epochs": 9, "future": 1}
+        )
         pump.until(lambda: part.pairs == "new")
         assert part.choices == {"epochs": 5}
         part.set_choice("epochs", 9)
@@ -247,7 +273,10 @@ def test_pairs_selected_in_the_table_count_until_others_are_chosen(tmp_path: Pat
     with open_session(tmp_path) as (session, pump, _):
         part = open_project(session, pump, make_project(tmp_path / "cells"))
         first = session.snapshot.pairs[0].pair_id
-        assert part.pairs_options == [("all", "All pairs (3)"), ("new", "New since the last checkpoint (3)")]
+        assert part.pairs_options == [
+            ("all", "All pairs (3)"),
+            ("new", "New since the last checkpoint (3)"),
+        ]
         part.set_pairs((first,))
         assert part.pairs == "selected"
         assert part.pairs_options[-1] == ("selected", "Selected in the table (1)")
@@ -278,11 +307,17 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         assert part.start_options[0] == ("latest", "Continue from the latest (unet_run_001)")
         assert part.start == "latest"
         part.set_pairs("new")
-        assert part.why_not_train == "No pair is new since the last checkpoint: accept new ones, or train on all."
+        assert (
+            part.why_not_train
+            == "No pair is new since the last checkpoint: accept new ones, or train on all."
+        )
         part.set_pairs("all")
         assert propose(str(folder), part.job).compatibility.startswith("Fits")
         part.set_choice("depth", 2)
-        assert "Depth 2 was asked for, but the weights need 1" in propose(str(folder), part.job).problem
+        assert (
+            "Depth 2 was asked for, but the weights need 1"
+            in propose(str(folder), part.job).problem
+        )
         assert not failures
     with open_session(tmp_path) as (session, pump, failures):
         part = open_project(session, pump, folder)
@@ -313,7 +348,9 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
         part = open_project(session, pump, folder)
         started: list[int] = []
-        part.running.events.told.connect(lambda told: started.extend(one.process_id for one in told if isinstance(one, Started)))
+        part.running.events.told.connect(
+            lambda told: started.extend(one.process_id for one in told if isinstance(one, Started))
+        )
         part.set_choices({**TINY, "epochs": 60, "patience": 60})
         part.train()
         pump.until(lambda: part.story.epoch > 1, 120)
@@ -333,7 +370,9 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         assert not failures
 
 
-def test_a_training_goes_on_without_the_window_and_is_followed_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_a_training_goes_on_without_the_window_and_is_followed_when_it_is_opened_again(
+    tmp_path: Path,
+) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
         part = open_project(session, pump, folder)
@@ -371,9 +410,15 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
     said = []
     for values in ({}, {"depth": 2}, {"output_mode": "instances"}, {"depth": "many"}):
         weights.write_bytes(b"weights")
-        described = {**Architecture(**values).model_dump(mode="json")} if values.get("depth") != "many" else values
+        described = (
+            {**Architecture(**values).model_dump(mode="json")}
+            if values.get("depth") != "many"
+            else values
+        )
         record = project.checkpoints.register(weights, run_id="", architecture=described)
-        said.append(propose(str(project.folder), TrainJob(start=record.checkpoint_id)).compatibility)
+        said.append(
+            propose(str(project.folder), TrainJob(start=record.checkpoint_id)).compatibility
+        )
     assert said == [
         "Fits: it has the network of this project.",
         "Fits. The training keeps its network: depth 2 (the project's: 4).",
@@ -381,7 +426,9 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
         "Does not fit: It does not say which network it was made for.",
     ]
-    assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith("There is no checkpoint 'unet_run_009'")
+    assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(
+        "There is no checkpoint 'unet_run_009'"
+    )
 
 
 def test_a_job_that_is_refused_puts_no_pair_on_a_side(tmp_path: Path) -> None:
@@ -395,17 +442,39 @@ def test_a_job_that_is_refused_puts_no_pair_on_a_side(tmp_path: Path) -> None:
 
 def test_a_story_is_told_from_events() -> None:
     story = TrainStory()
-    story.take([Started(process_id=1, host="here", time=1000.0), Message(text="1 of 5 pairs is kept for validation.")])
+    story.take(
+        [
+            Started(process_id=1, host="here", time=1000.0),
+            Message(text="1 of 5 pairs is kept for validation."),
+        ]
+    )
     assert story.progress == "Getting ready"
-    story.take([Progress(stage="training", done=1.5, total=30, unit="epochs", rate=12.345, seconds_left=300)])
+    story.take(
+        [
+            Progress(
+                stage="training", done=1.5, total=30, unit="epochs", rate=12.345, seconds_left=300
+            )
+        ]
+    )
     assert story.progress == "Epoch 2 of 30, 12.3 images/s, 5 min left"
-    story.take([Metric(epoch=1, values={"loss": 0.5, "val_loss": float("nan"), "dice": 0.4}), Preview(epoch=1, path="previews/a.png")])
+    story.take(
+        [
+            Metric(epoch=1, values={"loss": 0.5, "val_loss": float("nan"), "dice": 0.4}),
+            Preview(epoch=1, path="previews/a.png"),
+        ]
+    )
     assert story.curves("loss") == {"training": ([1.0], [0.5])}
     story.take([Message(level="warning", text="The batch did not fit.")] * 2)
     assert story.messages == ["The batch did not fit."]
     assert story.age(now=1600.0) == "10 min"
     metrics = {"stopped": "not finite", "epochs": 3, "best_epoch": 2, "seconds": 60.0}
-    story.take([Finished(result={"checkpoint_id": "unet_run_001", "summary": "dice 0.4", "metrics": metrics})])
+    story.take(
+        [
+            Finished(
+                result={"checkpoint_id": "unet_run_001", "summary": "dice 0.4", "metrics": metrics}
+            )
+        ]
+    )
     assert (story.tone, story.outcome) == (
         "bad",
         "Stopped at epoch 3, the loss was no number any more: the best so far (epoch 2) is kept as unet_run_001: dice 0.4.",
@@ -414,7 +483,15 @@ def test_a_story_is_told_from_events() -> None:
 
 def test_the_words_of_a_log_are_not_shown() -> None:
     story = TrainStory()
-    story.take([Failed(error="Interrupted", problem="ended without a last word: Traceback (most recent call last)", way_out="")])
+    story.take(
+        [
+            Failed(
+                error="Interrupted",
+                problem="ended without a last word: Traceback (most recent call last)",
+                way_out="",
+            )
+        ]
+    )
     assert story.outcome == "The training was ended from outside before the first epoch was scored."
     assert "Traceback" not in story.outcome + story.way_out
 

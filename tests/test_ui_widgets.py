@@ -18,7 +18,17 @@ from qtpy.QtWidgets import QMessageBox, QPushButton
 from maskloop.models.base import Architecture, Augmentation
 from maskloop.ui.forms import RecordForm, title_of
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
-from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, ReasonButton, Section, ask, human_bytes, human_time
+from maskloop.ui.widgets import (
+    Curves,
+    Line,
+    Notice,
+    ProgressLine,
+    ReasonButton,
+    Section,
+    ask,
+    human_bytes,
+    human_time,
+)
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -30,7 +40,10 @@ class Cell:
 
 
 def make_table(cells: list[Cell]) -> tuple[RowModel[Cell], Table]:
-    model: RowModel[Cell] = RowModel([Column("Name", lambda row: row.name), Column("Area", lambda row: row.area)], key=lambda row: row.name)
+    model: RowModel[Cell] = RowModel(
+        [Column("Name", lambda row: row.name), Column("Area", lambda row: row.area)],
+        key=lambda row: row.name,
+    )
     model.set_rows(cells)
     return model, Table(model, empty="No cells yet")
 
@@ -59,7 +72,9 @@ def test_a_click_on_a_title_sorts_numbers_as_numbers_and_nothing_last(qtbot: Any
 
 
 def test_typing_into_the_filter_keeps_rows_with_all_words(qtbot: Any) -> None:
-    model, table = make_table([Cell("nucleus big", 10.0), Cell("nucleus small", 1.0), Cell("axon big", 3.0)])
+    model, table = make_table(
+        [Cell("nucleus big", 10.0), Cell("nucleus small", 1.0), Cell("axon big", 3.0)]
+    )
     qtbot.addWidget(table)
     qtbot.keyClicks(table.filter, "NUC big")
     assert shown(model) == ["nucleus big"]
@@ -93,12 +108,20 @@ def test_a_double_click_activates_the_row(qtbot: Any) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.text("ab ", max_size=3), st.none() | st.floats(-5, 5)), max_size=12), st.text("ab ", max_size=3), st.booleans()
+    st.lists(st.tuples(st.text("ab ", max_size=3), st.none() | st.floats(-5, 5)), max_size=12),
+    st.text("ab ", max_size=3),
+    st.booleans(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_sorting_and_filtering_are_those_of_python(qapp: Any, cells: list[tuple[str, float | None]], words: str, is_down: bool) -> None:
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_sorting_and_filtering_are_those_of_python(
+    qapp: Any, cells: list[tuple[str, float | None]], words: str, is_down: bool
+) -> None:
     rows = [Cell(name, area) for name, area in cells]
-    model: RowModel[Cell] = RowModel([Column("Name", lambda row: row.name), Column("Area", lambda row: row.area)])
+    model: RowModel[Cell] = RowModel(
+        [Column("Name", lambda row: row.name), Column("Area", lambda row: row.area)]
+    )
     model.set_rows(rows)
     model.filter(words)
     model.sort(1, Qt.SortOrder.DescendingOrder if is_down else Qt.SortOrder.AscendingOrder)
@@ -135,7 +158,12 @@ def test_numbers_in_a_row_are_typed_with_commas_and_nonsense_is_taken_back(qtbot
     form.set_values({"rotation_degrees": (0.0, 90.0, 180.0, 270.0)})
     line: Any = form.editors["rotation_degrees"]
     assert line.text() == "0, 90, 180, 270"
-    for typed, shown in (("0 180", "0, 180"), ("0, ninety", "0, 180"), ("0,180", "0, 180"), ("", "")):
+    for typed, shown in (
+        ("0 180", "0, 180"),
+        ("0, ninety", "0, 180"),
+        ("0,180", "0, 180"),
+        ("", ""),
+    ):
         line.selectAll()
         qtbot.keyClick(line, Qt.Key.Key_Delete)
         qtbot.keyClicks(line, typed)
@@ -159,7 +187,10 @@ def test_a_long_line_elides_and_keeps_its_words_in_the_tooltip(qtbot: Any) -> No
     qtbot.addWidget(line)
     line.resize(100, 20)
     assert line.toolTip() == line.text()
-    assert line.minimumSizeHint().width() < 100 or line.sizePolicy().horizontalPolicy().name == "Ignored"
+    assert (
+        line.minimumSizeHint().width() < 100
+        or line.sizePolicy().horizontalPolicy().name == "Ignored"
+    )
 
 
 def test_progress_is_told_in_words_and_can_be_cancelled(qtbot: Any) -> None:
@@ -212,7 +243,9 @@ def test_thumbnails_are_asked_for_once(qtbot: Any) -> None:
 
 def test_a_thumbnail_is_shown_small_with_all_its_pixels(qtbot: Any) -> None:
     deliveries: list[Any] = []
-    thumbnails = Thumbnails(lambda _key, deliver: deliveries.append(deliver), lambda: None, size_px=50)
+    thumbnails = Thumbnails(
+        lambda _key, deliver: deliveries.append(deliver), lambda: None, size_px=50
+    )
     thumbnails.get("a")
     deliveries[0](np.zeros((60, 100, 3), np.uint8))
     picture = thumbnails.get("a")
@@ -238,11 +271,16 @@ def test_a_question_is_answered_with_the_mouse(qtbot: Any) -> None:
         assert ask(parent, "Erase it?", "This cannot be undone.", yes="Erase") is expected
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (11400, "3 h 10 min")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (11400, "3 h 10 min")],
+)
 def test_times_read_as_people_say_them(seconds: float, words: str) -> None:
     assert human_time(seconds) == words
 
 
-@pytest.mark.parametrize(("count", "words"), [(12, "12 bytes"), (1500, "1.5 kB"), (2.3e9, "2.3 GB"), (45e6, "45 MB")])
+@pytest.mark.parametrize(
+    ("count", "words"), [(12, "12 bytes"), (1500, "1.5 kB"), (2.3e9, "2.3 GB"), (45e6, "45 MB")]
+)
 def test_sizes_read_as_people_say_them(count: float, words: str) -> None:
     assert human_bytes(count) == words

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from torch import nn
 
 from maskloop.models.base import Architecture
-from maskloop.models.unet import AttentionGate, InstanceNorm, UpProjection, build_unet, reach, summarize, training_memory_bytes
+from maskloop.models.unet import (
+    AttentionGate,
+    InstanceNorm,
+    UpProjection,
+    build_unet,
+    reach,
+    summarize,
+    training_memory_bytes,
+)
 
 PRESETS = ("standard_unet", "resunet", "attention_unet")
 NORMALIZATIONS = ("batch", "instance", "group", "none")
@@ -35,7 +43,10 @@ def small(**changes: Any) -> Architecture:
 
 def convolutions(network: nn.Module, size: int) -> int:
     kinds = nn.Conv2d | nn.Conv3d
-    return sum(isinstance(module, kinds) and set(module.kernel_size) == {size} for module in network.modules())
+    return sum(
+        isinstance(module, kinds) and set(module.kernel_size) == {size}
+        for module in network.modules()
+    )
 
 
 def test_the_default_is_the_documented_network_counted_module_by_module() -> None:
@@ -43,7 +54,11 @@ def test_the_default_is_the_documented_network_counted_module_by_module() -> Non
     assert convolutions(network, 3) == 18
     assert convolutions(network, 1) == 1
     assert sum(isinstance(module, nn.ConvTranspose2d) for module in network.modules()) == 4
-    widths = [module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+    widths = [
+        module.out_channels
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+    ]
     assert widths == [c for c in (32, 64, 128, 256, 512, 256, 128, 64, 32) for _ in range(2)]
     assert len(network.encoder) == len(network.decoder) == 4
 
@@ -66,17 +81,30 @@ def test_the_summary_of_the_default_is_the_documented_one() -> None:
 def test_every_kind_is_what_it_says_and_gives_logits_of_the_images_size(
     preset: str, normalization: str, upsampling: str, spatial_dims: str
 ) -> None:
-    choices = {"preset": preset, "normalization": normalization, "upsampling": upsampling, "spatial_dims": spatial_dims}
+    choices = {
+        "preset": preset,
+        "normalization": normalization,
+        "upsampling": upsampling,
+        "spatial_dims": spatial_dims,
+    }
     architecture = small(**choices, input_channels=3, output_mode="multiclass", num_classes=4)
     network = build_unet(architecture)
     images = torch.randn(2, 3, *(8, 12, 16)[: architecture.dimensions])
     assert network(images).shape == (2, 4, *images.shape[2:])
     summary = summarize(network, architecture)
     assert summary["double_conv_layers"] == convolutions(network, 3) == 10
-    assert summary["attention_gates"] == sum(isinstance(m, AttentionGate) for m in network.modules()) == 2 * (preset == "attention_unet")
+    assert (
+        summary["attention_gates"]
+        == sum(isinstance(m, AttentionGate) for m in network.modules())
+        == 2 * (preset == "attention_unet")
+    )
     assert summary["shortcut_projections"] == 5 * (preset == "resunet")
-    assert sum(isinstance(m, UpProjection) for m in network.modules()) == 2 * (upsampling == "bilinear")
-    assert sum(summary["normalization_layers"].values()) == (0 if normalization == "none" else 10 + summary["shortcut_projections"])
+    assert sum(isinstance(m, UpProjection) for m in network.modules()) == 2 * (
+        upsampling == "bilinear"
+    )
+    assert sum(summary["normalization_layers"].values()) == (
+        0 if normalization == "none" else 10 + summary["shortcut_projections"]
+    )
     assert summary["multiple"] == [4] * (3 if spatial_dims == "3d" else 2)
 
 
@@ -84,30 +112,46 @@ def test_every_kind_is_what_it_says_and_gives_logits_of_the_images_size(
 def test_every_depth_can_be_built(depth: int) -> None:
     architecture = small(depth=depth, base_channels=1, normalization="instance")
     network = build_unet(architecture)
-    assert summarize(network, architecture)["feature_channels"] == [2**level for level in range(depth + 1)]
+    assert summarize(network, architecture)["feature_channels"] == [
+        2**level for level in range(depth + 1)
+    ]
     assert network(torch.randn(1, 1, 2**depth, 2**depth)).shape == (1, 1, 2**depth, 2**depth)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_a_convolution_has_a_bias_only_where_no_normalisation_follows(normalization: str) -> None:
     network = build_unet(small(normalization=normalization))
-    biases = {module.bias is not None for module in network.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)}
+    biases = {
+        module.bias is not None
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+    }
     assert biases == {normalization == "none"}
 
 
-@pytest.mark.parametrize(("preset", "normalization"), list(itertools.product(PRESETS, NORMALIZATIONS)))
-def test_every_kind_starts_with_logits_of_moderate_size_and_moves_every_weight(preset: str, normalization: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "normalization"), list(itertools.product(PRESETS, NORMALIZATIONS))
+)
+def test_every_kind_starts_with_logits_of_moderate_size_and_moves_every_weight(
+    preset: str, normalization: str
+) -> None:
     torch.manual_seed(0)
     network = build_unet(small(preset=preset, normalization=normalization))
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
     images = torch.rand(2, 1, 16, 16)
     logits = network(images)
     assert 0.005 < float(logits.detach().std()) < 20
-    for _ in range(2):  # a residual branch that starts at zero moves its earlier layers in the second step
+    for _ in range(
+        2
+    ):  # a residual branch that starts at zero moves its earlier layers in the second step
         optimiser.zero_grad()
         torch.autograd.backward(network(images).square().mean())
         optimiser.step()
-    still = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum()]
+    still = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum()
+    ]
     assert still == []
 
 
@@ -121,13 +165,19 @@ def test_instance_normalisation_is_that_of_pytorch_and_takes_a_single_pixel() ->
 def test_interpolating_after_the_projection_equals_interpolating_before_it() -> None:
     up = UpProjection(small(), 4, 2, (2, 2))
     features = torch.randn(1, 4, 6, 6)
-    before = up.conv(nn.functional.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False))
+    before = up.conv(
+        nn.functional.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
+    )
     torch.testing.assert_close(up(features), before)
 
 
-@pytest.mark.parametrize(("preset", "upsampling", "depth"), list(itertools.product(PRESETS, UPSAMPLINGS, (1, 2, 3))))
+@pytest.mark.parametrize(
+    ("preset", "upsampling", "depth"), list(itertools.product(PRESETS, UPSAMPLINGS, (1, 2, 3)))
+)
 def test_the_reach_is_how_far_one_pixel_is_felt(preset: str, upsampling: str, depth: int) -> None:
-    architecture = small(preset=preset, upsampling=upsampling, depth=depth, base_channels=1, normalization="none")
+    architecture = small(
+        preset=preset, upsampling=upsampling, depth=depth, base_channels=1, normalization="none"
+    )
     network = build_unet(architecture).double()
     step = 2**depth
     far, same = reach(architecture)
@@ -135,9 +185,14 @@ def test_the_reach_is_how_far_one_pixel_is_felt(preset: str, upsampling: str, de
     middle = (far // step + 2) * step
     images = torch.zeros(step, 1, 2 * middle, 2 * middle, dtype=torch.float64)
     for offset in range(step):
-        images[offset, 0, middle, middle + offset] = torch.nan  # whatever depends on it is not a number either
+        images[offset, 0, middle, middle + offset] = (
+            torch.nan
+        )  # whatever depends on it is not a number either
     with torch.inference_mode():
-        felt = [logits[0].isnan().any(0).nonzero().flatten() - (middle + offset) for offset, logits in enumerate(network(images))]
+        felt = [
+            logits[0].isnan().any(0).nonzero().flatten() - (middle + offset)
+            for offset, logits in enumerate(network(images))
+        ]
     assert max(int(places.abs().max()) for places in felt) == far
 
 
@@ -145,8 +200,14 @@ def test_planes_far_apart_are_halved_later_and_looked_at_one_by_one_until_then()
     architecture = small(spatial_dims="3d", depth=3, z_strides=(1, 2, 1))
     assert architecture.multiple == (2, 8, 8)
     network = build_unet(architecture)
-    sizes = [conv.conv.kernel_size for block in [*network.encoder, network.bottleneck, *network.decoder] for conv in block.convs]
-    assert sizes == [kernel for kernel in ((1, 3, 3), *[(3, 3, 3)] * 5, (1, 3, 3)) for _ in range(2)]
+    sizes = [
+        conv.conv.kernel_size
+        for block in [*network.encoder, network.bottleneck, *network.decoder]
+        for conv in block.convs
+    ]
+    assert sizes == [
+        kernel for kernel in ((1, 3, 3), *[(3, 3, 3)] * 5, (1, 3, 3)) for _ in range(2)
+    ]
     assert network.eval()(torch.randn(1, 1, 2, 8, 8)).shape == (1, 1, 2, 8, 8)
     assert summarize(network, architecture)["multiple"] == [2, 8, 8]
 
@@ -162,9 +223,17 @@ def test_there_is_one_way_to_write_which_halvings_take_z_along() -> None:
 
 @pytest.mark.parametrize("z_strides", [(), (1,), (2, 1), (1, 1)])
 @pytest.mark.parametrize(("preset", "upsampling"), list(itertools.product(PRESETS, UPSAMPLINGS)))
-def test_the_reach_along_z_is_as_far_as_it_is_felt(preset: str, upsampling: str, z_strides: tuple[int, ...]) -> None:
+def test_the_reach_along_z_is_as_far_as_it_is_felt(
+    preset: str, upsampling: str, z_strides: tuple[int, ...]
+) -> None:
     architecture = small(
-        spatial_dims="3d", preset=preset, upsampling=upsampling, z_strides=z_strides, depth=2, base_channels=1, normalization="none"
+        spatial_dims="3d",
+        preset=preset,
+        upsampling=upsampling,
+        z_strides=z_strides,
+        depth=2,
+        base_channels=1,
+        normalization="none",
     )
     network = build_unet(architecture).double()
     far, step = reach(architecture)[0], architecture.multiple[0]
@@ -173,15 +242,25 @@ def test_the_reach_along_z_is_as_far_as_it_is_felt(preset: str, upsampling: str,
     for offset in range(step):
         images[offset, 0, middle + offset] = torch.nan
     with torch.inference_mode():
-        felt = [logits[0].isnan().any(-1).any(-1).nonzero().flatten() - (middle + n) for n, logits in enumerate(network(images))]
+        felt = [
+            logits[0].isnan().any(-1).any(-1).nonzero().flatten() - (middle + n)
+            for n, logits in enumerate(network(images))
+        ]
     assert max(int(places.abs().max()) for places in felt) == far
 
 
 @pytest.mark.parametrize(
-    ("preset", "normalization", "spatial_dims"), list(itertools.product(PRESETS, NORMALIZATIONS, ("2d", "3d", "flat")))
+    ("preset", "normalization", "spatial_dims"),
+    list(itertools.product(PRESETS, NORMALIZATIONS, ("2d", "3d", "flat"))),
 )
-def test_the_memory_estimate_is_near_what_autograd_keeps(preset: str, normalization: str, spatial_dims: str) -> None:
-    kind = {"spatial_dims": "3d", "z_strides": (1,)} if spatial_dims == "flat" else {"spatial_dims": spatial_dims}
+def test_the_memory_estimate_is_near_what_autograd_keeps(
+    preset: str, normalization: str, spatial_dims: str
+) -> None:
+    kind = (
+        {"spatial_dims": "3d", "z_strides": (1,)}
+        if spatial_dims == "flat"
+        else {"spatial_dims": spatial_dims}
+    )
     architecture = small(preset=preset, normalization=normalization, base_channels=8, **kind)
     network = build_unet(architecture)
     patch = (32, 64) if spatial_dims == "2d" else (16, 16, 24)
@@ -195,11 +274,18 @@ def test_the_memory_estimate_is_near_what_autograd_keeps(preset: str, normalizat
         network(torch.randn(4, 1, *patch))
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    measured = 16 * parameters + sum(saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in weights)
+    measured = 16 * parameters + sum(
+        saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in weights
+    )
     estimate = training_memory_bytes(architecture, patch, batch=4)
-    assert measured <= estimate <= 1.3 * measured  # the rest are gradients in flight, which autograd does not keep
+    assert (
+        measured <= estimate <= 1.3 * measured
+    )  # the rest are gradients in flight, which autograd does not keep
 
 
 def test_half_the_precision_takes_about_half_the_memory() -> None:
-    full, half = (training_memory_bytes(Architecture(), (256, 256), batch=16, precision=p) for p in ("fp32", "bf16"))
+    full, half = (
+        training_memory_bytes(Architecture(), (256, 256), batch=16, precision=p)
+        for p in ("fp32", "bf16")
+    )
     assert 0.5 < half / full < 0.65

@@ -36,7 +36,9 @@ ARCHITECTURE = {
 
 def write(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content) if isinstance(content, bytes) else path.write_text(json.dumps(content), encoding="utf-8")
+    path.write_bytes(content) if isinstance(content, bytes) else path.write_text(
+        json.dumps(content), encoding="utf-8"
+    )
 
 
 def noise(seed: int, shape: tuple[int, ...] = (32, 32)) -> np.ndarray:
@@ -44,14 +46,26 @@ def noise(seed: int, shape: tuple[int, ...] = (32, 32)) -> np.ndarray:
 
 
 def old_pair(
-    base: Path, number: int, *, mask_shape: tuple[int, ...] = (32, 32), prefix: str = "", backslashes: bool = False, **more: Any
+    base: Path,
+    number: int,
+    *,
+    mask_shape: tuple[int, ...] = (32, 32),
+    prefix: str = "",
+    backslashes: bool = False,
+    **more: Any,
 ) -> dict[str, Any]:
     pair_id = f"pair_{number:04d}_{number:08x}"
     paths = {name: f"{prefix}dataset/{name}s/{pair_id}.tif" for name in ("image", "mask")}
-    for name, pixels in (("image", noise(number)), ("mask", (noise(number, mask_shape) > 200).astype(np.uint8))):
+    for name, pixels in (
+        ("image", noise(number)),
+        ("mask", (noise(number, mask_shape) > 200).astype(np.uint8)),
+    ):
         (base / f"dataset/{name}s").mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(base / f"dataset/{name}s/{pair_id}.tif", pixels)
-    written = {f"{name}_path": path.replace("/", "\\") if backslashes else path for name, path in paths.items()}
+    written = {
+        f"{name}_path": path.replace("/", "\\") if backslashes else path
+        for name, path in paths.items()
+    }
     return {
         "pair_id": pair_id,
         **written,
@@ -131,10 +145,19 @@ def old(tmp_path: Path) -> Path:
     (folder / "dataset/masks/pair_0003_00000003.tif").unlink()
     write(folder / layout.CONFIG, old_config())
     write(folder / layout.ARCHITECTURE, ARCHITECTURE)
-    write(folder / layout.SAM3, {"default_mode": "2d_box", "sam3_2d_model_dir": "/models/sam3", "device": "cuda"})
-    write(folder / layout.MANIFEST, {"version": 1, "created_at": "2025", "updated_at": "2025", "pairs": pairs})
+    write(
+        folder / layout.SAM3,
+        {"default_mode": "2d_box", "sam3_2d_model_dir": "/models/sam3", "device": "cuda"},
+    )
+    write(
+        folder / layout.MANIFEST,
+        {"version": 1, "created_at": "2025", "updated_at": "2025", "pairs": pairs},
+    )
     absolute = "C:\\Users\\me\\nuclei\\checkpoints\\unet_run_001.pt"
-    write(folder / layout.CHECKPOINTS, {"checkpoints": [old_checkpoint(1, absolute), old_checkpoint(2)]})
+    write(
+        folder / layout.CHECKPOINTS,
+        {"checkpoints": [old_checkpoint(1, absolute), old_checkpoint(2)]},
+    )
     write(folder / "checkpoints/unet_run_001.pt", b"bare state dict")
     write(folder / layout.TRAINING_RUNS, {"runs": [old_checkpoint(1), old_checkpoint(2)]})
     write(
@@ -148,14 +171,24 @@ def old(tmp_path: Path) -> Path:
         "source_filename": "w.pt",
         "model_path": "models\\imported\\w.pt",
     }
-    write(folder / layout.REGISTRY, {"version": 1, "models": [{**model, "architecture": {}, "imported_at": "2025", "format": "pt"}]})
+    write(
+        folder / layout.REGISTRY,
+        {
+            "version": 1,
+            "models": [{**model, "architecture": {}, "imported_at": "2025", "format": "pt"}],
+        },
+    )
     (folder / "predictions").mkdir()
     tifffile.imwrite(folder / "predictions/prediction_001.tif", noise(5))
     return folder
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_an_older_folder_is_read_without_changing_it(old):
@@ -167,7 +200,9 @@ def test_an_older_folder_is_read_without_changing_it(old):
     assert status.pair_count == 3
     assert status.latest_checkpoint == "unet_run_002"
     assert project.dataset.read_image("pair_0001_00000001").read().shape == (32, 32)
-    assert any("lacks 'dataset/masks/pair_0003_00000003.tif'" in warning for warning in status.warnings)
+    assert any(
+        "lacks 'dataset/masks/pair_0003_00000003.tif'" in warning for warning in status.warnings
+    )
     assert any("'unet_run_002' are missing" in warning for warning in status.warnings)
     assert project.architecture["depth"] == 2
     assert bytes_of(old) == before
@@ -180,7 +215,13 @@ def test_the_first_write_upgrades_and_keeps_the_originals(old):
     assert pair.pair_id.startswith("pair_0005_")
     assert not is_legacy(old)
     kept = next((old / "history").glob("upgrade_*"))
-    for path in (layout.CONFIG, layout.MANIFEST, layout.CHECKPOINTS, layout.ARCHITECTURE, layout.BENCHMARKS):
+    for path in (
+        layout.CONFIG,
+        layout.MANIFEST,
+        layout.CHECKPOINTS,
+        layout.ARCHITECTURE,
+        layout.BENCHMARKS,
+    ):
         assert (kept / path).read_bytes() == before[path], path
     again = ProjectFolder.open(old)
     assert again.config.metadata["a_setting_of_theirs"] == [1, 2]
@@ -189,7 +230,15 @@ def test_the_first_write_upgrades_and_keeps_the_originals(old):
     assert again.sam3["sam3_2d_model_dir"] == "/models/sam3"
     assert again.dataset.get("pair_0001_00000001").mask_preparation["source_labels"] == [1]
     for path, content in before.items():
-        if path.startswith(("dataset/images", "dataset/masks", "checkpoints/unet", "models/imported", "predictions/prediction_")):
+        if path.startswith(
+            (
+                "dataset/images",
+                "dataset/masks",
+                "checkpoints/unet",
+                "models/imported",
+                "predictions/prediction_",
+            )
+        ):
             assert (old / path).read_bytes() == content
 
 
@@ -199,7 +248,12 @@ def test_upgraded_pairs_are_measured_and_those_that_cannot_train_are_set_aside(o
     assert report.pair_count == 4
     project = ProjectFolder.open(old)
     states = {pair.pair_id[:9]: pair.state for pair in project.dataset.all_pairs}
-    assert states == {"pair_0001": "active", "pair_0002": "removed", "pair_0003": "missing", "pair_0004": "active"}
+    assert states == {
+        "pair_0001": "active",
+        "pair_0002": "removed",
+        "pair_0003": "missing",
+        "pair_0004": "active",
+    }
     first = project.dataset.get("pair_0001_00000001")
     assert first.pixels_sha256
     assert first.image_sha256
@@ -245,7 +299,9 @@ def test_an_upgrade_that_was_killed_goes_on(old):
     assert len(project.dataset.all_pairs) == 4
     project.set_notes("done")
     assert ProjectFolder.open(old).notes == "done"
-    assert json.loads(manifest)["pairs"] == json.loads((old / layout.MANIFEST).read_bytes())["pairs"]
+    assert (
+        json.loads(manifest)["pairs"] == json.loads((old / layout.MANIFEST).read_bytes())["pairs"]
+    )
 
 
 def test_an_older_folder_with_missing_and_broken_records_opens(old):
@@ -266,7 +322,10 @@ def test_paths_that_leave_an_older_folder_are_not_followed(old, tmp_path):
     raw["pairs"][3]["image_path"] = "..\\..\\secret.tif"
     write(old / layout.MANIFEST, raw)
     project = ProjectFolder.open(old)
-    assert project.dataset.get("pair_0004_00000004").image_path == "dataset/images/pair_0004_00000004.tif"
+    assert (
+        project.dataset.get("pair_0004_00000004").image_path
+        == "dataset/images/pair_0004_00000004.tif"
+    )
     assert any("leaves the project folder" in warning for warning in project.warnings)
 
 
@@ -281,12 +340,20 @@ def tasks(tmp_path: Path) -> Path:
     ):
         base = folder / "tasks" / task_id
         number = 1 if task_id == "nuclei" else 2
-        pair = old_pair(base, number, prefix=f"tasks/{task_id}/" if number == 1 else "", backslashes=True)
+        pair = old_pair(
+            base, number, prefix=f"tasks/{task_id}/" if number == 1 else "", backslashes=True
+        )
         write(base / layout.MANIFEST, {"version": 1, "pairs": [pair]})
-        write(base / layout.CHECKPOINTS, {"checkpoints": [old_checkpoint(1, f"tasks\\{task_id}\\checkpoints\\unet_run_001.pt")]})
+        write(
+            base / layout.CHECKPOINTS,
+            {"checkpoints": [old_checkpoint(1, f"tasks\\{task_id}\\checkpoints\\unet_run_001.pt")]},
+        )
         write(base / "checkpoints/unet_run_001.pt", task_id.encode())
         write(base / "checkpoints/run_7/best_model.pt", b"bare " + task_id.encode())
-        write(base / layout.BENCHMARKS, b"timestamp,checkpoint_id,loss,val_loss,dice,iou,summary\n2025,unet_run_001,0.4,,0.8,0.7,ok\n")
+        write(
+            base / layout.BENCHMARKS,
+            b"timestamp,checkpoint_id,loss,val_loss,dice,iou,summary\n2025,unet_run_001,0.4,,0.8,0.7,ok\n",
+        )
         entry = {
             "task_id": task_id,
             "display_name": task_id.title(),
@@ -307,12 +374,20 @@ def test_the_active_task_becomes_the_project_and_the_others_are_named(tasks):
     assert any("--task axons --out NEW_FOLDER" in warning for warning in report.warnings)
     project = ProjectFolder.open(tasks)
     assert project.architecture["class_labels"] == {"0": "background", "1": "nucleus"}
-    assert project.dataset.pairs[0].image_path == "tasks/nuclei/dataset/images/pair_0001_00000001.tif"
-    assert [record.checkpoint_id for record in project.checkpoints.list()] == ["unet_run_001", "unet_run_002"]
+    assert (
+        project.dataset.pairs[0].image_path == "tasks/nuclei/dataset/images/pair_0001_00000001.tif"
+    )
+    assert [record.checkpoint_id for record in project.checkpoints.list()] == [
+        "unet_run_001",
+        "unet_run_002",
+    ]
     assert project.checkpoints.path("unet_run_002").read_bytes() == b"bare nuclei"
     project.set_notes("first write")
     assert (tasks / layout.LATEST).read_bytes() == b"bare nuclei"
-    assert [row["checkpoint_id"] for row in project.history.benchmarks()] == ["unet_run_001", "unet_run_002"]
+    assert [row["checkpoint_id"] for row in project.history.benchmarks()] == [
+        "unet_run_001",
+        "unet_run_002",
+    ]
     assert check(project).is_sound
 
 

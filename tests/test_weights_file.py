@@ -23,9 +23,20 @@ from maskloop.jobs.imports import import_weights
 from maskloop.models.base import Architecture
 from maskloop.models.compatibility import COMPARED, compare_architectures, require_compatible
 from maskloop.models.unet import build_unet
-from maskloop.models.weights_file import architecture_of, fit_weights, load_checkpoint, read_weights, save_checkpoint
+from maskloop.models.weights_file import (
+    architecture_of,
+    fit_weights,
+    load_checkpoint,
+    read_weights,
+    save_checkpoint,
+)
 
-HEADER = {"plan": {"depth": 2}, "classes": {"0": "background"}, "loss": float("inf"), "parents": ["unet_run_001", None]}
+HEADER = {
+    "plan": {"depth": 2},
+    "classes": {"0": "background"},
+    "loss": float("inf"),
+    "parents": ["unet_run_001", None],
+}
 
 
 def small(**changes: Any) -> Architecture:
@@ -71,7 +82,9 @@ def test_a_checkpoint_is_one_that_pytorch_reads_without_running_code(tmp_path: P
     assert content.keys() == {"format", "version", "state_dict", "header"}
 
 
-def test_the_same_weights_give_the_same_bytes_and_a_view_takes_only_its_own_part(tmp_path: Path) -> None:
+def test_the_same_weights_give_the_same_bytes_and_a_view_takes_only_its_own_part(
+    tmp_path: Path,
+) -> None:
     large = torch.arange(100_000.0)
     for name in ("a.pt", "b.pt"):
         save_checkpoint(tmp_path / name, state_dict={"w": large[:10]}, header={})
@@ -87,20 +100,30 @@ def test_a_folder_that_cannot_be_written_leaves_the_checkpoint_before(tmp_path: 
 
 def test_bare_weights_are_no_checkpoint_and_a_newer_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "bare.pt").write_bytes(torch_bytes({"w": torch.zeros(2)}))
-    with pytest.raises(IncompatibleWeights, match=r"'bare\.pt' is no checkpoint of maskloop(.|\n)*import-weights"):
+    with pytest.raises(
+        IncompatibleWeights, match=r"'bare\.pt' is no checkpoint of maskloop(.|\n)*import-weights"
+    ):
         load_checkpoint(tmp_path / "bare.pt")
     (tmp_path / "new.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint", "version": 2}))
     with pytest.raises(IncompatibleWeights, match=r"checkpoint of version 2(.|\n)*Update maskloop"):
         load_checkpoint(tmp_path / "new.pt")
-    (tmp_path / "lost.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint", "version": 1, "state_dict": {"w": torch.zeros(1)}}))
+    (tmp_path / "lost.pt").write_bytes(
+        torch_bytes(
+            {"format": "maskloop-checkpoint", "version": 1, "state_dict": {"w": torch.zeros(1)}}
+        )
+    )
     with pytest.raises(IncompatibleWeights, match="has lost its header"):
         load_checkpoint(tmp_path / "lost.pt")
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model", "network"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
 @pytest.mark.parametrize("is_legacy", [False, True])
-def test_foreign_weights_are_found_under_any_usual_name(tmp_path: Path, wrapper: str | None, prefix: str, is_legacy: bool) -> None:
+def test_foreign_weights_are_found_under_any_usual_name(
+    tmp_path: Path, wrapper: str | None, prefix: str, is_legacy: bool
+) -> None:
     weights = build_unet(small()).state_dict()
     named = OrderedDict((prefix + name, tensor) for name, tensor in weights.items())
     content = named if wrapper is None else {"epoch": 3, wrapper: named, "optimizer": {"lr": 0.1}}
@@ -122,17 +145,28 @@ def test_safetensors_are_read_and_a_broken_one_is_named(tmp_path: Path) -> None:
     save_file(weights, path)
     assert same(read_weights(path), weights)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(IncompatibleWeights, match=r"'w\.safetensors' is not a whole safetensors file"):
+    with pytest.raises(
+        IncompatibleWeights, match=r"'w\.safetensors' is not a whole safetensors file"
+    ):
         read_weights(path)
 
 
 def attacks(marker: Path) -> dict[str, bytes]:
     attack, tensor = Attack(marker), torch.zeros(4)
     swapped = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(torch_bytes({"w": tensor}))) as good, zipfile.ZipFile(swapped, "w") as bad:
+    with (
+        zipfile.ZipFile(io.BytesIO(torch_bytes({"w": tensor}))) as good,
+        zipfile.ZipFile(swapped, "w") as bad,
+    ):
         for name in good.namelist():
-            bad.writestr(name, pickle.dumps(attack, 2) if name.endswith("data.pkl") else good.read(name))
-    magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+            bad.writestr(
+                name, pickle.dumps(attack, 2) if name.endswith("data.pkl") else good.read(name)
+            )
+    magic = (
+        pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+        + pickle.dumps(1001, 2)
+        + pickle.dumps({"little_endian": True}, 2)
+    )
     return {
         "beside weights": torch_bytes({"state_dict": {"w": tensor}, "extra": attack}),
         "among weights": torch_bytes({"w": tensor, "v": attack}),
@@ -153,10 +187,13 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path, 
     path.write_bytes(attacks(marker)[kind])
     for read in (read_weights, load_checkpoint):
         with pytest.raises(
-            UnsafeFile, match=r"'w\.pt' would run code(.|\n)*nothing was run\.\n  -> In the program that made it, save only"
+            UnsafeFile,
+            match=r"'w\.pt' would run code(.|\n)*nothing was run\.\n  -> In the program that made it, save only",
         ) as caught:
             read(path)
-        assert ("torch.nn.modules.linear.Linear" if "model" in kind else "system") in caught.value.problem
+        assert (
+            "torch.nn.modules.linear.Linear" if "model" in kind else "system"
+        ) in caught.value.problem
     assert not marker.exists()
 
 
@@ -167,7 +204,9 @@ def test_the_attack_would_have_worked_on_a_careless_reader(tmp_path: Path) -> No
 
 def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "program.pt"
-    with zipfile.ZipFile(program, "w") as archive:  # what torch.jit.save writes, as far as it matters
+    with zipfile.ZipFile(
+        program, "w"
+    ) as archive:  # what torch.jit.save writes, as far as it matters
         for name in ("data.pkl", "code/__torch__.py", "constants.pkl", "version"):
             archive.writestr(f"program/{name}", pickle.dumps(()))
     with pytest.raises(UnsafeFile, match=r"'program\.pt' is a TorchScript program"):
@@ -180,12 +219,23 @@ def test_a_file_cut_short_is_called_so(tmp_path: Path, is_legacy: bool, share: f
     content = torch_bytes({"w": torch.randn(3000)}, is_legacy=is_legacy)
     path = tmp_path / "w.pt"
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(IncompatibleWeights, match=r"'w\.pt' \(\d+ bytes\) is not a whole weights file\.\n  -> Copy or download"):
+    with pytest.raises(
+        IncompatibleWeights,
+        match=r"'w\.pt' \(\d+ bytes\) is not a whole weights file\.\n  -> Copy or download",
+    ):
         read_weights(path)
 
 
 @pytest.mark.parametrize(
-    "content", [b"hello\n" * 50, b"cells,area\n1,2\n", b"\x89PNG\r\n\x1a\n" + bytes(99), b"c\n\n.", bytes(200), pickle.dumps([1])]
+    "content",
+    [
+        b"hello\n" * 50,
+        b"cells,area\n1,2\n",
+        b"\x89PNG\r\n\x1a\n" + bytes(99),
+        b"c\n\n.",
+        bytes(200),
+        pickle.dumps([1]),
+    ],
 )
 def test_what_is_not_pytorchs_is_called_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(content)
@@ -212,10 +262,21 @@ def test_one_changed_byte_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(is_legacy=st.booleans(), places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20))
-def test_a_mutated_file_is_read_or_refused_in_words(tmp_path: Path, is_legacy: bool, places: list[tuple[float, int]]) -> None:
-    content = bytearray(torch_bytes({"w": torch.arange(20.0), "v": torch.ones(2, 2)}, is_legacy=is_legacy))
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    is_legacy=st.booleans(),
+    places=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20
+    ),
+)
+def test_a_mutated_file_is_read_or_refused_in_words(
+    tmp_path: Path, is_legacy: bool, places: list[tuple[float, int]]
+) -> None:
+    content = bytearray(
+        torch_bytes({"w": torch.arange(20.0), "v": torch.ones(2, 2)}, is_legacy=is_legacy)
+    )
     for place, value in places:
         content[int(place * len(content))] = value
     path = tmp_path / "w.pt"
@@ -224,15 +285,30 @@ def test_a_mutated_file_is_read_or_refused_in_words(tmp_path: Path, is_legacy: b
         read_weights(path)
 
 
-@pytest.mark.parametrize("content", [{"epoch": 3, "lr": 0.1}, [torch.zeros(2)], torch.zeros(2), {1: torch.zeros(2)}, {"state_dict": {}}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"epoch": 3, "lr": 0.1},
+        [torch.zeros(2)],
+        torch.zeros(2),
+        {1: torch.zeros(2)},
+        {"state_dict": {}},
+    ],
+)
 def test_a_file_without_named_weights_says_what_it_holds(tmp_path: Path, content: object) -> None:
     (tmp_path / "w.pt").write_bytes(torch_bytes(content))
-    with pytest.raises(IncompatibleWeights, match=r"'w\.pt' holds no weights by name, but (the entries|a list|a Tensor)"):
+    with pytest.raises(
+        IncompatibleWeights,
+        match=r"'w\.pt' holds no weights by name, but (the entries|a list|a Tensor)",
+    ):
         read_weights(tmp_path / "w.pt")
 
 
 def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_look_like() -> None:
-    network, other = build_unet(small()), build_unet(small(base_channels=8, depth=3, input_channels=2))
+    network, other = (
+        build_unet(small()),
+        build_unet(small(base_channels=8, depth=3, input_channels=2)),
+    )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(IncompatibleWeights) as caught:
         fit_weights(network, other.state_dict(), source="'other.pt'")
@@ -240,7 +316,10 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
     assert message.startswith(
         "'other.pt' does not fit the network: 26 weights are not part of the network (encoder.2.convs.0.conv.weight, "
     )
-    assert "weights have another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, 1, 3, 3), " in message
+    assert (
+        "weights have another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, 1, 3, 3), "
+        in message
+    )
     assert "The file looks like depth 3, base_channels 8, input_channels 2." in message
     assert same(network.state_dict(), before)
 
@@ -257,20 +336,26 @@ def test_a_weight_left_unset_is_refused_and_nothing_is_changed() -> None:
 def test_weights_that_are_not_numbers_are_refused() -> None:
     network, weights = build_unet(small()), build_unet(small()).state_dict()
     weights["head.bias"] = torch.tensor([float("nan")])
-    with pytest.raises(IncompatibleWeights, match=r"1 weights are not finite numbers \(head\.bias\)"):
+    with pytest.raises(
+        IncompatibleWeights, match=r"1 weights are not finite numbers \(head\.bias\)"
+    ):
         fit_weights(network, weights, source="'w.pt'")
 
 
 def test_garbage_is_never_taken_for_weights() -> None:
     with pytest.raises(
-        IncompatibleWeights, match=r"\d+ weights are missing \(.*\.\.\.\); 1 weights are not part of the network \(layer1\)"
+        IncompatibleWeights,
+        match=r"\d+ weights are missing \(.*\.\.\.\); 1 weights are not part of the network \(layer1\)",
     ):
         fit_weights(build_unet(small()), {"layer1": torch.zeros(3)}, source="'w.pt'")
 
 
 def test_half_precision_weights_fit() -> None:
     network = build_unet(small())
-    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in build_unet(small()).state_dict().items()}
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in build_unet(small()).state_dict().items()
+    }
     fit_weights(network, weights, source="'w.pt'")
     torch.testing.assert_close(network.head.weight, weights["head.weight"].float())
 
@@ -285,17 +370,23 @@ def test_half_precision_weights_fit() -> None:
         {"depth": 1, "base_channels": 7, "input_channels": 5},
     ],
 )
-def test_the_architecture_can_be_read_off_our_own_weights(preset: str, changes: dict[str, Any]) -> None:
+def test_the_architecture_can_be_read_off_our_own_weights(
+    preset: str, changes: dict[str, Any]
+) -> None:
     architecture = small(preset=preset, **changes)
     read = architecture_of(build_unet(architecture).state_dict())
     assert read == {name: getattr(architecture, name) for name in read}
     assert len(read) == 7 + ("z_strides" in read)
-    assert ("z_strides" in read) == (architecture.spatial_dims == "3d" and architecture.upsampling == "transpose")
+    assert ("z_strides" in read) == (
+        architecture.spatial_dims == "3d" and architecture.upsampling == "transpose"
+    )
 
 
 @pytest.mark.parametrize("stride", [2, 3])
 def test_what_is_read_off_foreign_weights_is_no_traceback(tmp_path: Path, stride: int) -> None:
-    deep = {f"encoder.{level}.convs.0.conv.weight": torch.zeros(2, 1, 3, 3, 3) for level in range(9)}
+    deep = {
+        f"encoder.{level}.convs.0.conv.weight": torch.zeros(2, 1, 3, 3, 3) for level in range(9)
+    }
     ups = {f"ups.{level}.weight": torch.zeros(2, 2, stride, 2, 2) for level in range(9)}
     project = Project.create(tmp_path / "p", mode="binary")
     torch.save({**deep, **ups, "head.weight": torch.zeros(1, 2, 1, 1, 1)}, tmp_path / "w.pt")
@@ -323,17 +414,23 @@ def test_each_mismatch_is_named_with_both_values(field: str) -> None:
     wanted, found = Architecture(), Architecture.model_validate(OTHERS[field])
     with pytest.raises(IncompatibleWeights) as caught:
         require_compatible(wanted, found, source="Checkpoint 'unet_run_001'")
-    values = {"z_strides": ("1, then 2", "2")}.get(field, (getattr(found, field), getattr(wanted, field)))
+    values = {"z_strides": ("1, then 2", "2")}.get(
+        field, (getattr(found, field), getattr(wanted, field))
+    )
     assert f"{COMPARED[field]} is {values[0]}, needed is {values[1]}" in str(caught.value)
     assert str(caught.value).startswith("Checkpoint 'unet_run_001' does not fit the architecture: ")
 
 
 def test_the_backend_is_compared_too() -> None:
     other = Architecture().model_copy(update={"backend": "another"})
-    assert [mismatch.name for mismatch in compare_architectures(Architecture(), other)] == ["backend"]
+    assert [mismatch.name for mismatch in compare_architectures(Architecture(), other)] == [
+        "backend"
+    ]
 
 
 def test_other_class_names_and_another_threshold_fit() -> None:
-    other = Architecture.model_validate({"class_labels": {"0": "nothing", "1": "cell"}, "threshold": 0.3})
+    other = Architecture.model_validate(
+        {"class_labels": {"0": "nothing", "1": "cell"}, "threshold": 0.3}
+    )
     assert compare_architectures(Architecture(), other) == []
     require_compatible(Architecture(), other, source="x")

@@ -20,11 +20,15 @@ from maskloop.images.writers import overlay_png, smallest_dtype, write_image, wr
 LABEL_AXES = ("YX", "ZYX", "TYX", "TZYX", "ZTYX")
 IMAGE_AXES = ("YX", "YXC", "CYX", "ZYX", "ZCYX", "CZYX", "TYXC", "TZCYX", "TCZYX")
 ENDINGS = (".tif", ".ome.tif")
-law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @st.composite
-def arrays(draw: st.DrawFn, choices: tuple[str, ...], dtypes: tuple[str, ...]) -> tuple[str, np.ndarray[Any, Any]]:
+def arrays(
+    draw: st.DrawFn, choices: tuple[str, ...], dtypes: tuple[str, ...]
+) -> tuple[str, np.ndarray[Any, Any]]:
     axes = draw(st.sampled_from(choices))
     shape = tuple(draw(st.integers(1, 5)) for _ in axes)
     return axes, draw(npst.arrays(draw(st.sampled_from(dtypes)), shape))
@@ -34,7 +38,11 @@ sizes = st.dictionaries(st.sampled_from("ZYX"), st.floats(1e-4, 1e4))
 
 
 @law
-@given(labels=arrays(LABEL_AXES, ("bool", "u1", "u2", "u4", "u8", ">u2")), pixel_size=sizes, ending=st.sampled_from(ENDINGS))
+@given(
+    labels=arrays(LABEL_AXES, ("bool", "u1", "u2", "u4", "u8", ">u2")),
+    pixel_size=sizes,
+    ending=st.sampled_from(ENDINGS),
+)
 def test_labels_come_back_with_axes_and_pixel_size(
     tmp_path: Path, labels: tuple[str, Any], pixel_size: dict[str, float], ending: str
 ) -> None:
@@ -61,7 +69,11 @@ def test_images_come_back_with_everything(
     tmp_path: Path, image: tuple[str, Any], pixel_size: dict[str, float], ending: str, named: bool
 ) -> None:
     axes, array = image
-    names = tuple(f"channel \u00b5{n}" for n in range(array.shape[axes.index("C")])) if named and "C" in axes else ()
+    names = (
+        tuple(f"channel \u00b5{n}" for n in range(array.shape[axes.index("C")]))
+        if named and "C" in axes
+        else ()
+    )
     path = tmp_path / f"image{ending}"
     write_image(path, Image(array, axes, pixel_size_um=pixel_size, channel_names=names))
     back = open_image(path)
@@ -72,7 +84,9 @@ def test_images_come_back_with_everything(
 
 @law
 @given(image=arrays(("XY", "XZY", "CXY", "YZX"), ("u1", "f8")), ending=st.sampled_from(ENDINGS))
-def test_axes_in_odd_order_keep_their_meaning(tmp_path: Path, image: tuple[str, Any], ending: str) -> None:
+def test_axes_in_odd_order_keep_their_meaning(
+    tmp_path: Path, image: tuple[str, Any], ending: str
+) -> None:
     axes, array = image
     write_image(tmp_path / f"odd{ending}", Image(array, axes))
     back = open_image(tmp_path / f"odd{ending}")
@@ -92,7 +106,9 @@ def test_png_and_npy_keep_labels(tmp_path: Path, labels: tuple[str, Any]) -> Non
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_png_keeps_colours_of_8_and_16_bits(tmp_path: Path, dtype: Any) -> None:
-    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (7, 5, 3), dtype, endpoint=True)
+    pixels = np.random.default_rng(0).integers(
+        0, np.iinfo(dtype).max, (7, 5, 3), dtype, endpoint=True
+    )
     write_image(tmp_path / "colours.png", Image(pixels, "YXC"))
     back = open_image(tmp_path / "colours.png")
     assert back.axes == "YXC"
@@ -100,7 +116,15 @@ def test_png_keeps_colours_of_8_and_16_bits(tmp_path: Path, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("maximum", "expected"), [(0, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16"), (65536, "uint32"), (2**32, "uint64")]
+    ("maximum", "expected"),
+    [
+        (0, "uint8"),
+        (255, "uint8"),
+        (256, "uint16"),
+        (65535, "uint16"),
+        (65536, "uint32"),
+        (2**32, "uint64"),
+    ],
 )
 def test_the_smallest_type_is_chosen(maximum: int, expected: str) -> None:
     assert smallest_dtype(maximum) == expected
@@ -108,11 +132,18 @@ def test_the_smallest_type_is_chosen(maximum: int, expected: str) -> None:
 
 def test_imagej_reads_size_and_depth_from_its_own_words(tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
-    write_labels(path, np.zeros((2, 3, 8, 9), np.uint16), axes="TZYX", pixel_size_um={"Z": 2.0, "Y": 0.5, "X": 0.25})
+    write_labels(
+        path,
+        np.zeros((2, 3, 8, 9), np.uint16),
+        axes="TZYX",
+        pixel_size_um={"Z": 2.0, "Y": 0.5, "X": 0.25},
+    )
     with tifffile.TiffFile(path) as file:
         assert file.is_imagej
         assert not file.pages.first.is_tiled
-        assert {key: file.imagej_metadata[key] for key in ("frames", "slices", "spacing", "unit")} == {
+        assert {
+            key: file.imagej_metadata[key] for key in ("frames", "slices", "spacing", "unit")
+        } == {
             "frames": 2,
             "slices": 3,
             "spacing": 2.0,
@@ -123,14 +154,30 @@ def test_imagej_reads_size_and_depth_from_its_own_words(tmp_path: Path) -> None:
 
 def test_ome_says_sizes_and_channels_in_its_own_words(tmp_path: Path) -> None:
     path = tmp_path / "image.ome.tiff"
-    write_image(path, Image(np.zeros((2, 8, 9), np.float32), "CYX", pixel_size_um={"Y": 0.5, "X": 0.25}, channel_names=("a", "b")))
+    write_image(
+        path,
+        Image(
+            np.zeros((2, 8, 9), np.float32),
+            "CYX",
+            pixel_size_um={"Y": 0.5, "X": 0.25},
+            channel_names=("a", "b"),
+        ),
+    )
     with tifffile.TiffFile(path) as file:
-        assert all(word in file.ome_metadata for word in ('PhysicalSizeX="0.25"', 'PhysicalSizeY="0.5"', 'Name="b"', 'SizeC="2"'))
+        assert all(
+            word in file.ome_metadata
+            for word in ('PhysicalSizeX="0.25"', 'PhysicalSizeY="0.5"', 'Name="b"', 'SizeC="2"')
+        )
 
 
 def test_a_description_is_kept_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "labels.tif"
-    write_labels(path, np.full((4, 4), 70_000), axes="YX", description={"checkpoint": "unet_run_001", "settings": {"tiles": [1, 2]}})
+    write_labels(
+        path,
+        np.full((4, 4), 70_000),
+        axes="YX",
+        description={"checkpoint": "unet_run_001", "settings": {"tiles": [1, 2]}},
+    )
     with tifffile.TiffFile(path) as file:
         facts = json.loads(file.shaped_metadata[0]["maskloop"])
     assert facts["description"] == {"checkpoint": "unet_run_001", "settings": {"tiles": [1, 2]}}
@@ -202,7 +249,9 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, labels: Any, words: st
         ("a.tif", np.zeros((3, 0), np.uint8), "YX", r"the shape is \(3, 0\)"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused(tmp_path: Path, name: str, pixels: Any, axes: str, words: str) -> None:
+def test_what_a_format_cannot_hold_is_refused(
+    tmp_path: Path, name: str, pixels: Any, axes: str, words: str
+) -> None:
     with pytest.raises(ImageError, match=words):
         write_image(tmp_path / name, Image(pixels, axes))
     assert not list(tmp_path.iterdir())
@@ -221,7 +270,9 @@ def test_an_overlay_shows_labels_over_truth(tmp_path: Path) -> None:
     assert tuple(picture[0, -1]) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("image", [np.full((9, 9), 7.0), np.full((9, 9), np.nan), np.zeros((9, 9, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "image", [np.full((9, 9), 7.0), np.full((9, 9), np.nan), np.zeros((9, 9, 3), np.uint8)]
+)
 def test_an_overlay_is_drawn_on_any_image(tmp_path: Path, image: Any) -> None:
     overlay_png(tmp_path / "overlay.png", image, np.eye(9, dtype=int))
     assert open_image(tmp_path / "overlay.png").shape == (27, 27, 3)

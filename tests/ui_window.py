@@ -34,13 +34,17 @@ class TabWindow:
         Folder for what is remembered of the person.
     """
 
-    def __init__(self, viewer: Any, qtbot: Any, tab: Callable[[Session, Chosen], Any], settings: Path) -> None:
+    def __init__(
+        self, viewer: Any, qtbot: Any, tab: Callable[[Session, Chosen], Any], settings: Path
+    ) -> None:
         self.viewer, self.qtbot = viewer, qtbot
         self.session = Session(QtDeliver(), recent=RecentProjects(settings / "recent.json"))
         self.chosen = Chosen.of(viewer)
         self.tab = tab(self.session, self.chosen)
         self.told: list[str] = []
-        self.session.events.failed.connect(lambda problem, way_out: self.told.append(f"{problem} {way_out}"))
+        self.session.events.failed.connect(
+            lambda problem, way_out: self.told.append(f"{problem} {way_out}")
+        )
         self.session.events.said.connect(self.told.append)
         viewer.window.add_dock_widget(self.tab, name=type(self.tab).__name__)
 
@@ -51,7 +55,11 @@ class TabWindow:
     def open(self, folder: Path) -> Project:
         """Open a project and wait until it is shown."""
         self.session.open(folder)
-        self.until(lambda: self.session.snapshot.condition == "valid" and not self.session.background.is_busy)
+        self.until(
+            lambda: (
+                self.session.snapshot.condition == "valid" and not self.session.background.is_busy
+            )
+        )
         assert self.session.project is not None
         return self.session.project
 

@@ -40,11 +40,21 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone, for a script.")]
 Start = Annotated[
-    str, typer.Option("--from", metavar="scratch|latest|ID", help=f"Where training starts: {TrainJob.model_fields['start'].description}")
+    str,
+    typer.Option(
+        "--from",
+        metavar="scratch|latest|ID",
+        help=f"Where training starts: {TrainJob.model_fields['start'].description}",
+    ),
 ]
 Pairs = Annotated[
     Any,
-    typer.Option("--pairs", metavar="all|new|ID,...", parser=parser(read_selection), help=str(TrainJob.model_fields["pairs"].description)),
+    typer.Option(
+        "--pairs",
+        metavar="all|new|ID,...",
+        parser=parser(read_selection),
+        help=str(TrainJob.model_fields["pairs"].description),
+    ),
 ]
 ModeName = Annotated[
     Any,
@@ -56,7 +66,13 @@ ModeName = Annotated[
     ),
 ]
 Classes = Annotated[
-    Any, typer.Option("--classes", metavar="A,B,...", parser=parser(read_names), help="Names of the classes, without the background.")
+    Any,
+    typer.Option(
+        "--classes",
+        metavar="A,B,...",
+        parser=parser(read_names),
+        help="Names of the classes, without the background.",
+    ),
 ]
 GROUP_HELP = (
     "What belongs together and is never parted between training and validation: each folder, each file, or what the bracket of a "
@@ -66,7 +82,15 @@ _RECIPE = (
     "epochs", "time_s", "patience", "device", "seed", "patch_size", "batch_size", "learning_rate", "normalization", "class_weights",
     "foreground_share", "base_channels", "depth", "precision", "validation_share", "devices", "nodes", "tensorboard",
 )  # fmt: skip
-_NETWORK = ("spatial_dims", "preset", "depth", "z_strides", "base_channels", "normalization", "upsampling")
+_NETWORK = (
+    "spatial_dims",
+    "preset",
+    "depth",
+    "z_strides",
+    "base_channels",
+    "normalization",
+    "upsampling",
+)
 _takes_recipe = takes(
     Recipe,
     *_RECIPE,
@@ -85,7 +109,10 @@ def _tell_version(wanted: bool) -> None:
 
 @app.callback()
 def _begin(
-    _version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version."),
+    ] = False,
 ) -> None:
     """Annotate, train, predict, correct, again: segmentation models of your own for microscopy.
 
@@ -95,20 +122,47 @@ def _begin(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder for the demo.", show_default=True)] = Path("maskloop-demo"),
-    images: Annotated[Path | None, typer.Option(help="A folder of your own images, in the place of simulated ones.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="The folder of their masks, with the same names.")] = None,
-    mask_suffix: Annotated[str, typer.Option(help="What the name of a mask has after that of its image, such as _mask.")] = "",
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="A new folder for the demo.", show_default=True)
+    ] = Path("maskloop-demo"),
+    images: Annotated[
+        Path | None,
+        typer.Option(help="A folder of your own images, in the place of simulated ones."),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="The folder of their masks, with the same names.")
+    ] = None,
+    mask_suffix: Annotated[
+        str,
+        typer.Option(help="What the name of a mask has after that of its image, such as _mask."),
+    ] = "",
     mode: ModeName = None,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of your images where the files do not tell, such as ZYX.")] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXES", help="Axes of your images where the files do not tell, such as ZYX."
+        ),
+    ] = None,
     time: Annotated[
-        Any, typer.Option(metavar="DURATION", parser=parser(read_duration), help="How long to train, such as 100s or 10m.")
+        Any,
+        typer.Option(
+            metavar="DURATION",
+            parser=parser(read_duration),
+            help="How long to train, such as 100s or 10m.",
+        ),
     ] = "100s",
     device: Annotated[
-        Any, typer.Option(metavar="auto|cpu|cuda", parser=parser(field_reader(Recipe, "device")), help="Where to train.")
+        Any,
+        typer.Option(
+            metavar="auto|cpu|cuda",
+            parser=parser(field_reader(Recipe, "device")),
+            help="Where to train.",
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Start of all random numbers.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Erase an earlier demo in this folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Erase an earlier demo in this folder.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """See the whole loop: images, training, prediction, scores and a picture, in under three minutes."""
@@ -133,7 +187,13 @@ def demo(
 
 @app.command()
 @takes(Architecture, *_NETWORK, "threshold")
-def new(folder: Folder, mode: ModeName = "binary", classes: Classes = None, json: Json = False, **architecture: Any) -> None:
+def new(
+    folder: Folder,
+    mode: ModeName = "binary",
+    classes: Classes = None,
+    json: Json = False,
+    **architecture: Any,
+) -> None:
     """Make a new, empty project."""
     from maskloop.compute.project import Project
 
@@ -142,18 +202,47 @@ def new(folder: Folder, mode: ModeName = "binary", classes: Classes = None, json
 
 
 @app.command()
-@takes(MaskRule, "mask_mode", "label_map", "allow_empty", names={"label_map": "--map"}, readers={"label_map": read_label_map})
+@takes(
+    MaskRule,
+    "mask_mode",
+    "label_map",
+    "allow_empty",
+    names={"label_map": "--map"},
+    readers={"label_map": read_label_map},
+)
 def add(
     folder: Folder,
     images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks with the same names (or a corrected mask, with --replace).")] = None,
-    mask_suffix: Annotated[str, typer.Option(help="What the name of a mask has after that of its image, such as _mask.")] = "",
-    pairs: Annotated[
-        Path | None, typer.Option(metavar="TABLE.CSV", help="A table with the columns image and mask, in the place of two folders.")
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of masks with the same names (or a corrected mask, with --replace)."
+        ),
     ] = None,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the images where the files do not tell, such as ZYX.")] = None,
+    mask_suffix: Annotated[
+        str,
+        typer.Option(help="What the name of a mask has after that of its image, such as _mask."),
+    ] = "",
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE.CSV",
+            help="A table with the columns image and mask, in the place of two folders.",
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXES", help="Axes of the images where the files do not tell, such as ZYX."
+        ),
+    ] = None,
     pixel_size: Annotated[
-        Any, typer.Option(metavar="Z,Y,X", parser=parser(read_pixel_size), help="Micrometres per pixel, where the files do not tell.")
+        Any,
+        typer.Option(
+            metavar="Z,Y,X",
+            parser=parser(read_pixel_size),
+            help="Micrometres per pixel, where the files do not tell.",
+        ),
     ] = None,
     group: Annotated[
         str | None,
@@ -163,9 +252,15 @@ def add(
         ),
     ] = None,
     replace: Annotated[
-        str | None, typer.Option(metavar="PAIR", help="Put the corrected mask (--masks FILE) in the place of this pair's.")
+        str | None,
+        typer.Option(
+            metavar="PAIR",
+            help="Put the corrected mask (--masks FILE) in the place of this pair's.",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, write nothing.")
+    ] = False,
     json: Json = False,
     **rule: Any,
 ) -> None:
@@ -184,9 +279,19 @@ def add(
 @app.command()
 def remove(
     folder: Folder,
-    pairs: Annotated[list[str], typer.Argument(metavar="PAIR...", help="Ids of pairs; 'maskloop status DIR --pairs' lists them.")],
+    pairs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PAIR...", help="Ids of pairs; 'maskloop status DIR --pairs' lists them."
+        ),
+    ],
     restore: Annotated[bool, typer.Option("--restore", help="Bring removed pairs back.")] = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Erase the pairs with all their files. This cannot be undone.")] = False,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge", help="Erase the pairs with all their files. This cannot be undone."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Yes, erase.")] = False,
     json: Json = False,
 ) -> None:
@@ -210,7 +315,9 @@ def status(
     project = Project.open(folder)
     listed = project.dataset.all_pairs if pairs else None
     answer(
-        {**project.status().model_dump(), **({"pairs": listed} if pairs else {})} if json else project.status(),
+        {**project.status().model_dump(), **({"pairs": listed} if pairs else {})}
+        if json
+        else project.status(),
         json,
         partial(show.show_status, pairs=listed),
     )
@@ -219,7 +326,9 @@ def status(
 @app.command()
 def check(
     folder: Folder,
-    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be put right; nothing is deleted.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put right what can be put right; nothing is deleted.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare every file with its record, and find what is missing, changed or left over."""
@@ -231,7 +340,11 @@ def check(
     with RunView(to_stderr=json) as view:
         mended = mend(project, report=view) if repair else None
         found = mended.left if mended else look(project, report=view)
-    facts = {"is_sound": found.is_sound, **found.model_dump(), "repaired": mended.repaired if mended else ()}
+    facts = {
+        "is_sound": found.is_sound,
+        **found.model_dump(),
+        "repaired": mended.repaired if mended else (),
+    }
     answer(facts if json else found, json, partial(show.show_check, repaired=mended))
     finish(ok=found.is_sound)
 
@@ -248,8 +361,13 @@ def plan(folder: Folder, start: Start = "auto", json: Json = False, **recipe: An
 
 @app.command()
 @_takes_recipe
-def train(folder: Folder, start: Start = "auto", pairs: Pairs = "all", json: Json = False, **recipe: Any) -> None:
-    """Train a checkpoint. Ctrl-C keeps the best so far; a training that was interrupted goes on where it was."""
+def train(
+    folder: Folder, start: Start = "auto", pairs: Pairs = "all", json: Json = False, **recipe: Any
+) -> None:
+    """Train a checkpoint.
+
+    Ctrl-C keeps the best so far; a training that was interrupted goes on where it was.
+    """
     from maskloop.compute.project import Project
 
     project = Project.open(folder)
@@ -281,12 +399,22 @@ def checkpoints(folder: Folder, json: Json = False) -> None:
 @takes(Architecture, *_NETWORK, "input_channels")
 def import_weights(
     folder: Folder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights as .pt, .pth or .safetensors; the file is never run.")],
-    name: Annotated[str | None, typer.Option(help="What to call them; by default the file's name.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Weights as .pt, .pth or .safetensors; the file is never run."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call them; by default the file's name.")
+    ] = None,
     json: Json = False,
     **architecture: Any,
 ) -> None:
-    """Bring weights in from elsewhere, to start a training from. Name of their network what the file does not tell."""
+    """Bring weights in from elsewhere, to start a training from.
+
+    Name of their network what the file does not tell.
+    """
     from maskloop.compute.project import Project
     from maskloop.jobs.imports import import_weights as bring_in
 
@@ -295,13 +423,21 @@ def import_weights(
 
 
 @app.command()
-@takes(PredictJob, "checkpoint", "axes", "mirror", "probabilities", "device", names={"mirror": "--tta"})
+@takes(
+    PredictJob, "checkpoint", "axes", "mirror", "probabilities", "device", names={"mirror": "--tta"}
+)
 def predict(
     folder: Folder,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Image files, folders or patterns: TIFF, OME-TIFF, PNG, JPEG, NPY.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Image files, folders or patterns: TIFF, OME-TIFF, PNG, JPEG, NPY.",
+        ),
     ],
-    out: Annotated[Path | None, typer.Option(help=str(PredictJob.model_fields["out"].description))] = None,
+    out: Annotated[
+        Path | None, typer.Option(help=str(PredictJob.model_fields["out"].description))
+    ] = None,
     json: Json = False,
     **choices: Any,
 ) -> None:
@@ -309,7 +445,9 @@ def predict(
     from maskloop.compute.project import Project
 
     with RunView(to_stderr=json) as view:
-        result = Project.open(folder).predict(*inputs, out=None if out is None else str(out), report=view, **choices)
+        result = Project.open(folder).predict(
+            *inputs, out=None if out is None else str(out), report=view, **choices
+        )
     answer(result, json, show.show_prediction)
     finish(ok=not result["failed"])
 
@@ -319,8 +457,16 @@ def evaluate(
     predictions: Annotated[Path, typer.Option(help="Folder of predicted labels.")],
     masks: Annotated[Path, typer.Option(help="Folder of true masks, called like the images.")],
     mode: ModeName = None,
-    axes: Annotated[str | None, typer.Option(metavar="AXES", help="Axes of the files where they do not tell, such as ZYX.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="TABLE.CSV", help="Also write the scores as a table (.csv) or as .json.")] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(metavar="AXES", help="Axes of the files where they do not tell, such as ZYX."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE.CSV", help="Also write the scores as a table (.csv) or as .json."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare predictions with the truth: Dice and IoU, and for instances AP, F1, PQ and AJI."""
@@ -336,8 +482,13 @@ def evaluate(
 @app.command()
 def execute(
     folder: Folder,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run; 'maskloop runs DIR' lists them.")],
-    runs: Annotated[Path | None, typer.Option(help="Folder the run lies in instead, for a project that may only be read.")] = None,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Id of a run; 'maskloop runs DIR' lists them.")
+    ],
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Folder the run lies in instead, for a project that may only be read."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Execute a run that was submitted, or go on with one that was interrupted (for queues and scripts)."""
@@ -357,9 +508,18 @@ def execute(
 def upgrade(
     folder: Folder,
     task: Annotated[
-        str | None, typer.Option(metavar="ID", help="The task to take from a folder with several; by default the active one.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The task to take from a folder with several; by default the active one.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="NEW", help="A new folder to put it into; the older one stays as it is.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NEW", help="A new folder to put it into; the older one stays as it is."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring a folder of napari-training-assistant up to date; the originals are kept."""

@@ -46,7 +46,9 @@ class DemoResult(Record):
     version: int = 1
     folder: str
     mode: OutputMode
-    trained_pairs: int = Field(description="Accepted pairs: trained on, or kept to choose the best epoch.")
+    trained_pairs: int = Field(
+        description="Accepted pairs: trained on, or kept to choose the best epoch."
+    )
     unseen_images: int = Field(description="Images that were held out from all of it, and scored.")
     scores: dict[str, float | None] = Field(description="On the unseen images, all together.")
     files: dict[str, str]
@@ -100,27 +102,46 @@ def run_demo(
     """
     began = time.monotonic()
     place = Path(folder).expanduser().absolute()
-    table = None if images is None else match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
+    table = (
+        None
+        if images is None
+        else match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
+    )
     if table is None and masks is not None:
-        raise UsageError("Masks were given without images.", "Give both folders: --images DIR --masks DIR.")
+        raise UsageError(
+            "Masks were given without images.", "Give both folders: --images DIR --masks DIR."
+        )
     meaning = _simulated_meaning(mode) if table is None else _meaning(table, mode, axes, report)
     _make_room(place, [path for path in (images, masks) if path is not None], overwrite=overwrite)
     with write_errors(place):
         place.mkdir(parents=True, exist_ok=True)
-    write_bytes(place / MARKER, b"Made by 'maskloop demo'; 'maskloop demo --overwrite' erases this folder with all that is in it.\n")
+    write_bytes(
+        place / MARKER,
+        b"Made by 'maskloop demo'; 'maskloop demo --overwrite' erases this folder with all that is in it.\n",
+    )
     project = _accept(place, table or _simulate(place, seed, report), meaning, axes, report)
     unseen = _hold_out(place, project, seed)
     report(Message(text=f"Training on {len(project.dataset.pairs)} pairs for {time_s:.0f} s ..."))
     project.train(time_s=time_s, device=device, seed=seed, report=report)
     report(Message(text=f"Predicting {unseen} images that the model has never seen ..."))
-    project.predict(place / "unseen" / "images", out=str(place / "predictions"), device=device, report=report)
-    evaluation = evaluate_folders(place / "predictions", place / "unseen" / "masks", mode=meaning.mode, num_classes=len(meaning.labels) + 1)
+    project.predict(
+        place / "unseen" / "images", out=str(place / "predictions"), device=device, report=report
+    )
+    evaluation = evaluate_folders(
+        place / "predictions",
+        place / "unseen" / "masks",
+        mode=meaning.mode,
+        num_classes=len(meaning.labels) + 1,
+    )
     return _tell(place, project, evaluation, time.monotonic() - began)
 
 
 def _simulated_meaning(mode: str | None) -> MaskMeaning:
     if mode not in (None, "instances"):
-        raise UsageError(f"The simulated nuclei are instances, not {mode}.", "Leave --mode out, or give images of your own.")
+        raise UsageError(
+            f"The simulated nuclei are instances, not {mode}.",
+            "Leave --mode out, or give images of your own.",
+        )
     return MaskMeaning("instances", (1,), "They are simulated.")
 
 
@@ -129,14 +150,18 @@ def _make_room(place: Path, sources: Sequence[Path], *, overwrite: bool) -> None
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
     if not (place / MARKER).is_file():
-        raise ProjectError(f"'{place}' is not an empty folder.", "Choose another folder: maskloop demo OTHER_DIR.")
+        raise ProjectError(
+            f"'{place}' is not an empty folder.", "Choose another folder: maskloop demo OTHER_DIR."
+        )
     if not overwrite:
         raise ProjectError(
-            f"'{place}' holds an earlier demo.", "Choose another folder (maskloop demo OTHER_DIR), or erase that demo with --overwrite."
+            f"'{place}' holds an earlier demo.",
+            "Choose another folder (maskloop demo OTHER_DIR), or erase that demo with --overwrite.",
         )
     if any(source.expanduser().resolve().is_relative_to(place.resolve()) for source in sources):
         raise ProjectError(
-            f"Your images lie in '{place}', which would be erased.", "Choose another folder for the demo: maskloop demo OTHER_DIR."
+            f"Your images lie in '{place}', which would be erased.",
+            "Choose another folder for the demo: maskloop demo OTHER_DIR.",
         )
     shutil.rmtree(place)
 
@@ -152,27 +177,41 @@ def _readable(table: PairTable, axes: str | None) -> Iterator[NDArray[Any]]:
     faults: list[MaskloopError] = []
     for pair in table.matched:
         try:
-            labels = open_labels(pair.mask, axes=None if axes is None else axes.upper().replace("C", ""))
+            labels = open_labels(
+                pair.mask, axes=None if axes is None else axes.upper().replace("C", "")
+            )
         except MaskloopError as error:
             faults.append(error)
         else:
             yield labels.read()
     if len(faults) == len(table.matched):
-        raise faults[0] if faults else UsageError("No image has a mask of the same name.", "Name them alike, or give --mask-suffix.")
+        raise (
+            faults[0]
+            if faults
+            else UsageError(
+                "No image has a mask of the same name.", "Name them alike, or give --mask-suffix."
+            )
+        )
 
 
 def _simulate(place: Path, seed: int, report: Report) -> PairTable:
-    report(Message(text=f"Simulating {FIELDS} microscopy images of nuclei, with their exact masks ..."))
+    report(
+        Message(text=f"Simulating {FIELDS} microscopy images of nuclei, with their exact masks ...")
+    )
     for part in ("images", "masks"):
         (place / "simulated" / part).mkdir(parents=True)
-    for number, (image, labels) in enumerate(simulate_pairs(FIELDS, shape=FIELD_SHAPE, seed=seed), 1):
+    for number, (image, labels) in enumerate(
+        simulate_pairs(FIELDS, shape=FIELD_SHAPE, seed=seed), 1
+    ):
         name = f"field_{number:02d}.tif"
         write_image(place / "simulated" / "images" / name, Image(image, "YX", name=name))
         write_labels(place / "simulated" / "masks" / name, labels, axes="YX")
     return match_pairs(place / "simulated" / "images", place / "simulated" / "masks")
 
 
-def _accept(place: Path, table: PairTable, meaning: MaskMeaning, axes: str | None, report: Report) -> Project:
+def _accept(
+    place: Path, table: PairTable, meaning: MaskMeaning, axes: str | None, report: Report
+) -> Project:
     """A project with all pairs in it."""
     is_multiclass = meaning.mode == "multiclass"
     classes = [f"label_{label}" for label in meaning.labels] if is_multiclass else None
@@ -181,9 +220,17 @@ def _accept(place: Path, table: PairTable, meaning: MaskMeaning, axes: str | Non
     rule = MaskRule(mask_mode="manual_label_map", label_map=to_class) if is_multiclass else None
     done = project.dataset.import_pairs(table, axes=axes, rule=rule)
     for refused in done.refused:
-        report(Message(level="warning", text=f"{refused.image or refused.mask}: {refused.problem} {refused.way_out}"))
+        report(
+            Message(
+                level="warning",
+                text=f"{refused.image or refused.mask}: {refused.problem} {refused.way_out}",
+            )
+        )
     if not done.accepted:
-        raise UsageError("None of the pairs could be accepted.", "The reasons are told above; 'maskloop add --dry-run' tells them too.")
+        raise UsageError(
+            "None of the pairs could be accepted.",
+            "The reasons are told above; 'maskloop add --dry-run' tells them too.",
+        )
     return project
 
 
@@ -239,7 +286,11 @@ def _tell(place: Path, project: Project, evaluation: Evaluation, seconds: float)
         trained_pairs=len(project.dataset.pairs),
         unseen_images=len(evaluation.images),
         scores={name: total[name] for name in SHOWN_SCORES if name in total},
-        files={"picture": str(_draw(place)), "table": str(place / "scores.csv"), "project": str(project.folder)},
+        files={
+            "picture": str(_draw(place)),
+            "table": str(place / "scores.csv"),
+            "project": str(project.folder),
+        },
         seconds=round(seconds, 1),
         next_commands=_next_commands(place, evaluation.mode),
     )

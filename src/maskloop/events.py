@@ -156,7 +156,9 @@ def read_events(path: Path, start: int = 0, *, end: int | None = None) -> tuple[
     return events, start + len(whole) + len(newline)
 
 
-def follow_events(path: Path, is_alive: Callable[[], bool], *, position: int = 0, poll_s: float = 0.1) -> Iterator[Event]:
+def follow_events(
+    path: Path, is_alive: Callable[[], bool], *, position: int = 0, poll_s: float = 0.1
+) -> Iterator[Event]:
     """Yield events from byte `position` on as they come, until the last word or until the run is gone without one."""
     while True:
         alive = is_alive()

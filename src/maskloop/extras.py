@@ -9,7 +9,12 @@ from maskloop.errors import MissingExtra
 
 __all__ = ["require"]
 
-_EXTRA_OF = {"zarr": "zarr", "napari": "napari", "tensorboard": "tensorboard", "transformers": "sam"}
+_EXTRA_OF = {
+    "zarr": "zarr",
+    "napari": "napari",
+    "tensorboard": "tensorboard",
+    "transformers": "sam",
+}
 
 
 def require(name: str) -> ModuleType:
@@ -24,5 +29,11 @@ def require(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         extra = _EXTRA_OF.get(name.partition(".")[0])
-        line = f'pip install -c constraints.txt "maskloop[{extra}]"' if extra else f"pip install {name}"
-        raise MissingExtra(f"This needs the library '{name}', which is not installed ({error}).", f"Run: {line}") from error
+        line = (
+            f'pip install -c constraints.txt "maskloop[{extra}]"'
+            if extra
+            else f"pip install {name}"
+        )
+        raise MissingExtra(
+            f"This needs the library '{name}', which is not installed ({error}).", f"Run: {line}"
+        ) from error

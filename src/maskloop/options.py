@@ -34,7 +34,9 @@ __all__ = [
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 Reader = Callable[[str], Any]
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.IGNORECASE)
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.IGNORECASE
+)
 
 
 def read_duration(text: str) -> float:
@@ -48,12 +50,19 @@ def read_duration(text: str) -> float:
     clean = text.replace(" ", "")
     found = _DURATION.fullmatch(clean)
     if not clean or found is None:
-        what = f"'{text}' has no unit." if re.fullmatch(r"\d+(\.\d+)?", clean) else f"'{text}' is not a duration."
+        what = (
+            f"'{text}' has no unit."
+            if re.fullmatch(r"\d+(\.\d+)?", clean)
+            else f"'{text}' is not a duration."
+        )
         raise UsageError(what, "Write seconds, minutes or hours, such as 90s, 10m or 1h30m.")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     total = hours * 3600 + minutes * 60 + seconds
     if total <= 0:
-        raise UsageError(f"'{text}' is no time at all.", "Write a duration above zero, such as 90s, 10m or 1h30m.")
+        raise UsageError(
+            f"'{text}' is no time at all.",
+            "Write a duration above zero, such as 90s, 10m or 1h30m.",
+        )
     return total
 
 
@@ -70,7 +79,10 @@ def read_pixel_size(text: str) -> dict[str, float]:
     except ValueError:
         sizes = []
     if len(sizes) not in (2, 3) or not all(0 < size < math.inf for size in sizes):
-        raise UsageError(f"'{text}' is no pixel size.", "Give micrometres along Z, Y and X, such as 1.5,0.4,0.4 (planes: 0.4,0.4).")
+        raise UsageError(
+            f"'{text}' is no pixel size.",
+            "Give micrometres along Z, Y and X, such as 1.5,0.4,0.4 (planes: 0.4,0.4).",
+        )
     return dict(zip("ZYX"[-len(sizes) :], sizes, strict=True))
 
 
@@ -84,7 +96,10 @@ def read_names(text: str) -> tuple[str, ...]:
     """
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise UsageError(f"'{text}' holds an empty name.", "Write the names with one comma between two of them, such as axon,myelin.")
+        raise UsageError(
+            f"'{text}' holds an empty name.",
+            "Write the names with one comma between two of them, such as axon,myelin.",
+        )
     return names
 
 
@@ -101,11 +116,15 @@ def read_label_map(text: str) -> dict[int, int]:
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", entry)
         if match is None:
             raise UsageError(
-                f"'{entry}' does not say which label becomes which class.", "Write label=class with commas between, such as 3=1,7=2."
+                f"'{entry}' does not say which label becomes which class.",
+                "Write label=class with commas between, such as 3=1,7=2.",
             )
         label, target = int(match[1]), int(match[2])
         if found.setdefault(label, target) != target:
-            raise UsageError(f"Label {label} is sent to class {found[label]} and to class {target}.", "Name each label once.")
+            raise UsageError(
+                f"Label {label} is sent to class {found[label]} and to class {target}.",
+                "Name each label once.",
+            )
     return found
 
 
@@ -127,11 +146,16 @@ def read_normalization(text: str) -> Normalization:
         return Normalization.model_validate({"mode": mode} | ({"scope": scope} if scope else {}))
     except ValidationError as error:
         raise UsageError(
-            f"'{text}' is not a normalisation: {_words(error)}.", "Write for instance percentile, or z_score/dataset."
+            f"'{text}' is not a normalisation: {_words(error)}.",
+            "Write for instance percentile, or z_score/dataset.",
         ) from None
 
 
-METAVARS: Mapping[Reader, str] = {read_duration: "DURATION", read_normalization: "MODE/SCOPE", read_label_map: "LABEL=CLASS,..."}
+METAVARS: Mapping[Reader, str] = {
+    read_duration: "DURATION",
+    read_normalization: "MODE/SCOPE",
+    read_label_map: "LABEL=CLASS,...",
+}
 """How a value is written, where the type of its field does not tell."""
 
 
@@ -172,18 +196,31 @@ def takes(
 
     def decorate(verb: Verb) -> Verb:
         own = inspect.signature(verb, eval_str=True)
-        options = [_option(kind, field, names.get(field, "--" + field.replace("_", "-")), readers.get(field)) for field in fields]
+        options = [
+            _option(
+                kind, field, names.get(field, "--" + field.replace("_", "-")), readers.get(field)
+            )
+            for field in fields
+        ]
 
         @functools.wraps(verb)
         def wrapped(*arguments: Any, **values: Any) -> Any:
             typed = {field: values.pop(field, None) for field in fields}
-            return verb(*arguments, **values, **{field: value for field, value in typed.items() if value not in (None, False)})
+            return verb(
+                *arguments,
+                **values,
+                **{field: value for field, value in typed.items() if value not in (None, False)},
+            )
 
-        kept = [option for option in own.parameters.values() if option.kind is not option.VAR_KEYWORD]
+        kept = [
+            option for option in own.parameters.values() if option.kind is not option.VAR_KEYWORD
+        ]
         signature = own.replace(parameters=[*kept, *options])
         del wrapped.__wrapped__  # typer would look at the verb's own annotations
         wrapped.__signature__ = signature  # type: ignore[attr-defined]
-        wrapped.__annotations__ = {name: option.annotation for name, option in signature.parameters.items()}
+        wrapped.__annotations__ = {
+            name: option.annotation for name, option in signature.parameters.items()
+        }
         return wrapped  # type: ignore[return-value]
 
     return decorate
@@ -192,8 +229,12 @@ def takes(
 def _option(kind: type[Record], name: str, switch: str, reader: Reader | None) -> inspect.Parameter:
     field = kind.model_fields[name]
     is_flag = field.annotation is bool
-    default = field.default if isinstance(field.default, int | float | str) and not is_flag else None
-    text = (field.description or "") + (f" Default: {default}." if default not in (None, "") else "")
+    default = (
+        field.default if isinstance(field.default, int | float | str) and not is_flag else None
+    )
+    text = (field.description or "") + (
+        f" Default: {default}." if default not in (None, "") else ""
+    )
     if is_flag:
         annotation: Any = Annotated[bool, typer.Option(switch, help=text)]
     else:
@@ -201,10 +242,19 @@ def _option(kind: type[Record], name: str, switch: str, reader: Reader | None) -
         annotation = Annotated[
             Any,
             typer.Option(
-                switch, help=text, metavar=METAVARS.get(read) or _metavar(name, field.annotation), parser=parser(read), show_default=False
+                switch,
+                help=text,
+                metavar=METAVARS.get(read) or _metavar(name, field.annotation),
+                parser=parser(read),
+                show_default=False,
             ),
         ]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if is_flag else None, annotation=annotation)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if is_flag else None,
+        annotation=annotation,
+    )
 
 
 def field_reader(kind: type[Record], name: str) -> Reader:
@@ -215,21 +265,33 @@ def field_reader(kind: type[Record], name: str) -> Reader:
 
     def read(text: str) -> Any:
         try:
-            return adapter.validate_python([part.strip() for part in text.split(",")] if is_list else text)
+            return adapter.validate_python(
+                [part.strip() for part in text.split(",")] if is_list else text
+            )
         except ValidationError as error:
-            raise UsageError(f"'{text}' does not fit: {_words(error)}.", field.description or "") from None
+            raise UsageError(
+                f"'{text}' does not fit: {_words(error)}.", field.description or ""
+            ) from None
 
     return read
 
 
 def _words(error: ValidationError) -> str:
     message = error.errors(include_url=False)[0]["msg"]
-    return message.removeprefix("Input should be ").strip().rstrip(".") if message.startswith("Input should be ") else message
+    return (
+        message.removeprefix("Input should be ").strip().rstrip(".")
+        if message.startswith("Input should be ")
+        else message
+    )
 
 
 def _parts(annotation: Any) -> Iterable[Any]:
     """The types of a union without None."""
-    inner = get_args(annotation) if get_origin(annotation) not in (None, tuple, Literal, dict) else (annotation,)
+    inner = (
+        get_args(annotation)
+        if get_origin(annotation) not in (None, tuple, Literal, dict)
+        else (annotation,)
+    )
     return [part for part in inner if part is not NoneType]
 
 
@@ -246,5 +308,7 @@ def _metavar(name: str, annotation: Any) -> str:
 
 def mask_rule(choices: Mapping[str, Any]) -> MaskRule | None:
     """The rule that the options ask for, or None where they leave it to the project; a label map alone asks for mapping."""
-    wanted = {"mask_mode": "manual_label_map", **choices} if "label_map" in choices else dict(choices)
+    wanted = (
+        {"mask_mode": "manual_label_map", **choices} if "label_map" in choices else dict(choices)
+    )
     return MaskRule.model_validate(wanted) if set(wanted) - {"allow_empty"} else None

@@ -1,7 +1,8 @@
 """Records: settings and facts that are frozen, refuse unknown keys and reach the disk whole.
 
-A record file is JSON with one entry of a list per line, so that a person can read and compare it and that
-writing ten thousand pairs stays quick. Writing keeps the copy before it as ``<name>.last-good``.
+A record file is JSON with one entry of a list per line, so that a person can read and compare it
+and that writing ten thousand pairs stays quick. Writing keeps the copy before it as
+``<name>.last-good``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskloop.errors import ProjectError, RecordError
 
-__all__ = ["Record", "last_good", "read_record", "sync_folder", "write_bytes", "write_errors", "write_record", "write_whole"]
+__all__ = [
+    "Record",
+    "last_good",
+    "read_record",
+    "sync_folder",
+    "write_bytes",
+    "write_errors",
+    "write_record",
+    "write_whole",
+]
 
 LAST_GOOD = ".last-good"
 _LIST = re.compile(rb'"(\w+)": \[')
@@ -30,7 +40,9 @@ _LIST = re.compile(rb'"(\w+)": \[')
 class Record(BaseModel):
     """A frozen value that refuses unknown keys and never touches the disk by itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants"
+    )
 
     @cached_property
     def json_line(self) -> str:
@@ -62,20 +74,24 @@ def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None =
     kind
         The record it holds.
     before
-        What was read last time: of its entries those whose lines are the same are taken over, not read again.
+        What was read last time: of its entries those whose lines are the same are taken over, not
+        read again.
 
     Raises
     ------
     RecordError
-        If the file is missing, is not JSON or does not hold a record of this kind; the message names the last good
-        copy where there is one.
+        If the file is missing, is not JSON or does not hold a record of this kind; the message
+        names the last good copy where there is one.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise RecordError(f"Record '{path}' is missing.", _way_out(path)) from None
     except OSError as error:
-        raise RecordError(f"Record '{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+        raise RecordError(
+            f"Record '{path}' cannot be read: {error.strerror}.",
+            "Check the disk and the permissions.",
+        ) from error
     record = _read_lines(content, kind, before)
     if record is not None:
         return record
@@ -84,13 +100,18 @@ def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None =
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RecordError(f"Record '{path}' is broken at {where}: {first['msg']}.", _way_out(path)) from None
+        raise RecordError(
+            f"Record '{path}' is broken at {where}: {first['msg']}.", _way_out(path)
+        ) from None
 
 
-def _read_lines(content: bytes, kind: type[AnyRecord], before: AnyRecord | None) -> AnyRecord | None:
+def _read_lines(
+    content: bytes, kind: type[AnyRecord], before: AnyRecord | None
+) -> AnyRecord | None:
     """A record of the layout that `write_record` gives it, read entry by entry; None for any other.
 
-    One call for ten thousand pairs would hold all threads of the process, a window among them, until it is done.
+    One call for ten thousand pairs would hold all threads of the process, a window among them,
+    until it is done.
     """
     rest: list[bytes] = []
     lists: dict[str, list[bytes]] = {}
@@ -104,7 +125,10 @@ def _read_lines(content: bytes, kind: type[AnyRecord], before: AnyRecord | None)
         entries = lists.setdefault(opened[1].decode(), []) if opened else None
     try:
         record = kind.model_validate_json(b"\n".join(rest))
-        found = {name: tuple(_read_entries(lines, _entry_kind(kind, name), getattr(before, name, ()))) for name, lines in lists.items()}
+        found = {
+            name: tuple(_read_entries(lines, _entry_kind(kind, name), getattr(before, name, ())))
+            for name, lines in lists.items()
+        }
     except (ValidationError, LookupError):
         return None
     return record.model_copy(update=found)
@@ -115,7 +139,9 @@ def _entry_kind(kind: type[Record], name: str) -> type[Record]:
     return entry
 
 
-def _read_entries(lines: list[bytes], kind: type[Record], before: tuple[Record, ...]) -> Iterator[Record]:
+def _read_entries(
+    lines: list[bytes], kind: type[Record], before: tuple[Record, ...]
+) -> Iterator[Record]:
     known = {entry.json_line.encode(): entry for entry in before}
     for line in lines:
         entry = known.get(line)
@@ -129,7 +155,9 @@ def _way_out(path: Path) -> str:
     copy = last_good(path)
     if copy.exists():
         return f"The last good copy is '{copy.name}' beside it: 'maskloop check --repair' puts it back (the broken file is kept)."
-    return "Restore it from a backup, or run 'maskloop check --repair' to rebuild what can be rebuilt."
+    return (
+        "Restore it from a backup, or run 'maskloop check --repair' to rebuild what can be rebuilt."
+    )
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -138,7 +166,8 @@ def write_record(path: Path, record: Record) -> None:
     Raises
     ------
     ProjectError
-        If the disk is full or the folder is not writable; the record on disk is then the one before.
+        If the disk is full or the folder is not writable; the record on disk is then the one
+        before.
     """
     if path.exists():
         with write_errors(path):
@@ -242,4 +271,6 @@ def sync_folder(folder: Path) -> None:
 def jsonable(value: Any) -> Any:
     """A plain JSON value of numbers, strings, lists and dicts, for records that hold free-form facts."""
     # NumPy's numbers and arrays give plain ones by themselves; whatever else is told in words.
-    return json.loads(json.dumps(value, default=lambda one: one.tolist() if hasattr(one, "tolist") else str(one)))
+    return json.loads(
+        json.dumps(value, default=lambda one: one.tolist() if hasattr(one, "tolist") else str(one))
+    )

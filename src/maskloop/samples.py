@@ -1,7 +1,8 @@
 """Simulated microscopy with exact truth, for the demo and the tests.
 
-A field of nuclei is made as a camera would see it: outlines first (the truth), then stain and its texture, haze from out
-of focus, uneven light, the blur of the optics, photons (Poisson), read noise and the offset of the camera.
+A field of nuclei is made as a camera would see it: outlines first (the truth), then stain and its
+texture, haze from out of focus, uneven light, the blur of the optics, photons (Poisson), read noise
+and the offset of the camera.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def simulate_nuclei(
     shape
         Lengths along YX or ZYX, in pixels; a Z step is twice as long as a pixel is wide.
     count
-        How many nuclei to place, where there is room; by default a density that varies with the seed.
+        How many nuclei to place, where there is room; by default a density that varies with the
+        seed.
     seed
         The same seed gives the same field on every machine with the same NumPy.
 
@@ -65,7 +67,9 @@ def simulate_nuclei(
     return _photograph(random, stain, haze=0.12), labels
 
 
-def simulate_tissue(*, shape: Sequence[int] = (256, 256), seed: int = 0) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+def simulate_tissue(
+    *, shape: Sequence[int] = (256, 256), seed: int = 0
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Cells with a faint cytoplasm and a bright nucleus, and the class of each pixel.
 
     Parameters
@@ -92,12 +96,18 @@ def simulate_tissue(*, shape: Sequence[int] = (256, 256), seed: int = 0) -> tupl
     nuclei = (bodies > 0) & (depth < 0.5)
     classes = (bodies > 0).astype(np.uint8) + nuclei
     cytoplasm = 0.35 * _dome(depth) * (1 + 0.25 * _smooth_noise(random, extent, 1.5))
-    stain = brightness * np.where(nuclei, 0.45 + 0.55 * _dome(2 * depth) * _chromatin(random, extent), cytoplasm)
+    stain = brightness * np.where(
+        nuclei, 0.45 + 0.55 * _dome(2 * depth) * _chromatin(random, extent), cytoplasm
+    )
     return _photograph(random, stain, haze=0.08), classes
 
 
 def simulate_pairs(
-    count: int, *, kind: Literal["nuclei", "tissue"] = "nuclei", shape: Sequence[int] = (256, 256), seed: int = 0
+    count: int,
+    *,
+    kind: Literal["nuclei", "tissue"] = "nuclei",
+    shape: Sequence[int] = (256, 256),
+    seed: int = 0,
 ) -> list[tuple[NDArray[np.uint16], NDArray[Any]]]:
     """Several fields with their truth, each different and each the same for the same seed and place in the list."""
     seeds = [int(np.random.default_rng([seed, at]).integers(2**31)) for at in range(count)]
@@ -108,7 +118,10 @@ def simulate_pairs(
 
 def _checked(shape: Sequence[int]) -> tuple[int, ...]:
     if len(shape) not in (2, 3) or min(shape) < 1:
-        raise UsageError(f"A field of shape {tuple(shape)} cannot be simulated.", "Give lengths along YX or ZYX, each at least 1.")
+        raise UsageError(
+            f"A field of shape {tuple(shape)} cannot be simulated.",
+            "Give lengths along YX or ZYX, each at least 1.",
+        )
     return tuple(int(length) for length in shape)
 
 
@@ -116,7 +129,14 @@ def _steps(extent: tuple[int, ...]) -> NDArray[np.float64]:
     return np.array((Z_STEP, 1.0, 1.0)[-len(extent) :])
 
 
-def _place(random: np.random.Generator, extent: tuple[int, ...], count: int | None, radius: float, *, crowding: float = 1) -> list[_Cell]:
+def _place(
+    random: np.random.Generator,
+    extent: tuple[int, ...],
+    count: int | None,
+    radius: float,
+    *,
+    crowding: float = 1,
+) -> list[_Cell]:
     """Centres and sizes in pixels of the plane; about a third sit against a neighbour, as in culture."""
     size = np.array(extent) * _steps(extent)
     if count is None:
@@ -129,14 +149,18 @@ def _place(random: np.random.Generator, extent: tuple[int, ...], count: int | No
         if placed == count:
             break
         cell = _cell(random, size, cells, radius)
-        gaps = np.linalg.norm(centres[:placed] - cell.centre, axis=1) - 0.8 * (radii[:placed] + cell.radii.mean())
+        gaps = np.linalg.norm(centres[:placed] - cell.centre, axis=1) - 0.8 * (
+            radii[:placed] + cell.radii.mean()
+        )
         if placed == 0 or gaps.min() > 0:
             centres[placed], radii[placed] = cell.centre, cell.radii.mean()
             cells.append(cell)
     return cells
 
 
-def _cell(random: np.random.Generator, size: NDArray[np.float64], cells: Sequence[_Cell], radius: float) -> _Cell:
+def _cell(
+    random: np.random.Generator, size: NDArray[np.float64], cells: Sequence[_Cell], radius: float
+) -> _Cell:
     dims = size.size
     mean = radius * float(np.exp(random.normal(0, 0.22)))
     stretch = np.exp(random.normal(0, 0.16, dims))
@@ -146,7 +170,9 @@ def _cell(random: np.random.Generator, size: NDArray[np.float64], cells: Sequenc
     if cells and random.random() < 0.3:
         neighbour = cells[int(random.integers(len(cells)))]
         way = random.normal(size=dims)
-        centre = neighbour.centre + way / np.linalg.norm(way) * (float(neighbour.radii.mean()) + mean) * random.uniform(0.85, 1.0)
+        centre = neighbour.centre + way / np.linalg.norm(way) * (
+            float(neighbour.radii.mean()) + mean
+        ) * random.uniform(0.85, 1.0)
     angle = random.uniform(0, np.pi)
     turn = np.eye(dims)
     turn[-2:, -2:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -158,8 +184,14 @@ def _draw(
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]:
     """Instances 1..N in one piece each, the brightness of each pixel's cell, and how far out in it the pixel lies (0 centre, 1 outline)."""
     if not cells:
-        return np.zeros(extent, np.uint16), np.zeros(extent, np.float32), np.ones(extent, np.float32)
-    wobble = 1 + 0.07 * _smooth_noise(random, extent, 0.6 * float(np.mean([cell.radii.mean() for cell in cells])))
+        return (
+            np.zeros(extent, np.uint16),
+            np.zeros(extent, np.float32),
+            np.ones(extent, np.float32),
+        )
+    wobble = 1 + 0.07 * _smooth_noise(
+        random, extent, 0.6 * float(np.mean([cell.radii.mean() for cell in cells]))
+    )
     windows = [_window(cell, extent) for cell in cells]
     depth, owner = np.ones(extent, np.float32), np.zeros(extent, np.int32)
     for number, (cell, window) in enumerate(zip(cells, windows, strict=True), 1):
@@ -179,7 +211,10 @@ def _draw(
 
 def _window(cell: _Cell, extent: tuple[int, ...]) -> tuple[slice, ...]:
     reach = 1.4 * cell.radii.max()
-    bounds = (((middle - reach) / step, (middle + reach) / step + 2) for middle, step in zip(cell.centre, _steps(extent), strict=True))
+    bounds = (
+        ((middle - reach) / step, (middle + reach) / step + 2)
+        for middle, step in zip(cell.centre, _steps(extent), strict=True)
+    )
     return tuple(slice(max(0, int(low)), max(0, int(high))) for low, high in bounds)
 
 
@@ -195,13 +230,24 @@ def _keep_largest_part(owner: NDArray[np.int32], number: int) -> None:
         owner[(parts > 0) & (parts != largest)] = 0
 
 
-def _distance(window: tuple[slice, ...], cell: _Cell, wobble: NDArray[np.float32]) -> NDArray[np.float32]:
+def _distance(
+    window: tuple[slice, ...], cell: _Cell, wobble: NDArray[np.float32]
+) -> NDArray[np.float32]:
     local, steps = wobble[window], _steps(wobble.shape)
-    grids = np.meshgrid(*(np.arange(n) + part.start for n, part in zip(local.shape, window, strict=True)), indexing="ij", sparse=True)
-    offsets = [grid * step - middle for grid, step, middle in zip(grids, steps, cell.centre, strict=True)]
+    grids = np.meshgrid(
+        *(np.arange(n) + part.start for n, part in zip(local.shape, window, strict=True)),
+        indexing="ij",
+        sparse=True,
+    )
+    offsets = [
+        grid * step - middle for grid, step, middle in zip(grids, steps, cell.centre, strict=True)
+    ]
     squared = np.zeros(local.shape, np.float32)
     for row, radius in zip(cell.turn, cell.radii, strict=True):
-        along = sum((offset * (weight / radius) for offset, weight in zip(offsets, row, strict=True)), np.zeros(()))
+        along = sum(
+            (offset * (weight / radius) for offset, weight in zip(offsets, row, strict=True)),
+            np.zeros(()),
+        )
         squared = squared + along.astype(np.float32) ** 2
     return np.asarray(np.sqrt(squared) * local, np.float32)
 
@@ -218,22 +264,30 @@ def _chromatin(random: np.random.Generator, extent: tuple[int, ...]) -> NDArray[
     return np.asarray(np.clip(1 + fine + coarse - nucleoli, 0.2, 2), np.float32)
 
 
-def _smooth_noise(random: np.random.Generator, extent: tuple[int, ...], sigma: float) -> NDArray[np.float32]:
+def _smooth_noise(
+    random: np.random.Generator, extent: tuple[int, ...], sigma: float
+) -> NDArray[np.float32]:
     """Gaussian noise of mean 0 and spread 1 that is smooth over `sigma` pixels of the plane."""
     from scipy.ndimage import gaussian_filter
 
     noise = random.standard_normal(extent, dtype=np.float32)
-    smooth: NDArray[np.float32] = gaussian_filter(noise, sigma / _steps(extent), mode="wrap", truncate=3)
+    smooth: NDArray[np.float32] = gaussian_filter(
+        noise, sigma / _steps(extent), mode="wrap", truncate=3
+    )
     return np.asarray((smooth - smooth.mean()) / max(float(smooth.std()), 1e-6), np.float32)
 
 
-def _photograph(random: np.random.Generator, stain: NDArray[Any], *, haze: float) -> NDArray[np.uint16]:
+def _photograph(
+    random: np.random.Generator, stain: NDArray[Any], *, haze: float
+) -> NDArray[np.uint16]:
     """What a camera records of a stain of about 1: light, optics, photons, read noise, offset."""
     from scipy.ndimage import gaussian_filter
 
     steps = _steps(stain.shape)
     spread = np.where(steps > 1, 2.5, 1.0)  # the optics blur along Z more than in the plane
-    sharp = gaussian_filter(stain.astype(np.float32), random.uniform(0.8, 1.5) * spread / steps, truncate=3)
+    sharp = gaussian_filter(
+        stain.astype(np.float32), random.uniform(0.8, 1.5) * spread / steps, truncate=3
+    )
     unsharp = gaussian_filter(sharp, 12 * spread / steps, truncate=2)
     photons = float(np.exp(random.uniform(np.log(80), np.log(1200))))
     background = random.uniform(0.02, 0.1)
@@ -244,6 +298,9 @@ def _photograph(random: np.random.Generator, stain: NDArray[Any], *, haze: float
 
 def _light(random: np.random.Generator, extent: tuple[int, ...]) -> NDArray[np.float32]:
     """Brightest somewhere near the middle, down to about half in the corners."""
-    rows, columns = (np.linspace(-1, 1, length, dtype=np.float32) - random.uniform(-0.4, 0.4) for length in extent[-2:])
+    rows, columns = (
+        np.linspace(-1, 1, length, dtype=np.float32) - random.uniform(-0.4, 0.4)
+        for length in extent[-2:]
+    )
     fall = random.uniform(0.1, 0.35)
     return np.asarray(np.exp(-fall * (rows[:, None] ** 2 + columns[None, :] ** 2)), np.float32)

@@ -53,12 +53,23 @@ def show_status(status: Status, pairs: Sequence[Pair] | None = None) -> None:
 
 def _pair_row(pair: Pair) -> tuple[Any, ...]:
     shape = " x ".join(map(str, pair.shape))
-    return pair.pair_id, pair.name, pair.axes, shape, pair.state, pair.group, pair.split, len(pair.used_in_checkpoints)
+    return (
+        pair.pair_id,
+        pair.name,
+        pair.axes,
+        shape,
+        pair.state,
+        pair.group,
+        pair.split,
+        len(pair.used_in_checkpoints),
+    )
 
 
 def show_plan(plan: Plan) -> None:
     """What a training would do, and why."""
-    rows = [(one.name.replace("_", " "), one.value, one.reason, one.source) for one in plan.decisions]
+    rows = [
+        (one.name.replace("_", " "), one.value, one.reason, one.source) for one in plan.decisions
+    ]
     show_table("Plan", ("name", "value", "reason", "source"), rows)
     if plan.estimated_s is not None:
         say(f"It takes {'' if plan.time_s else 'at most about '}{time_in_words(plan.estimated_s)}.")
@@ -103,12 +114,15 @@ def show_checkpoint(checkpoint: CheckpointRecord, folder: Path) -> None:
 
 def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
     """All checkpoints, each below what it was trained from, the oldest first."""
-    scores = [name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)]
+    scores = [
+        name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)
+    ]
     columns = ("checkpoint", "from", "images", "epochs", *scores, "registered", "note")
     depths = _depths(checkpoints)
     rows = [
         (
-            ("  " * (depths[one.checkpoint_id] - 1) + "`-" if depths[one.checkpoint_id] else "") + one.checkpoint_id,
+            ("  " * (depths[one.checkpoint_id] - 1) + "`-" if depths[one.checkpoint_id] else "")
+            + one.checkpoint_id,
             _origin(one),
             one.number_of_images,
             one.metrics.get("epochs"),
@@ -125,7 +139,11 @@ def _by_ancestry(checkpoints: Sequence[CheckpointRecord]) -> list[CheckpointReco
     known = {one.checkpoint_id for one in checkpoints}
 
     def branch(parent: str | None) -> list[CheckpointRecord]:
-        ours = [one for one in checkpoints if (one.parent_checkpoint_id if one.parent_checkpoint_id in known else None) == parent]
+        ours = [
+            one
+            for one in checkpoints
+            if (one.parent_checkpoint_id if one.parent_checkpoint_id in known else None) == parent
+        ]
         return [each for one in ours for each in (one, *branch(one.checkpoint_id))]
 
     return branch(None)
@@ -149,16 +167,44 @@ def _scores(checkpoint: CheckpointRecord) -> dict[str, Any]:
 
 def show_runs(runs: Sequence[RunSummary]) -> None:
     """All runs and what became of them."""
-    rows = [(run.run_id, run.kind, run.state, run.began[:16].replace("T", " "), run.epochs or None, run.outcome) for run in runs]
-    show_table("Runs", ("run", "kind", "state", "began (UTC)", "epochs", "outcome"), rows, empty="none yet")
+    rows = [
+        (
+            run.run_id,
+            run.kind,
+            run.state,
+            run.began[:16].replace("T", " "),
+            run.epochs or None,
+            run.outcome,
+        )
+        for run in runs
+    ]
+    show_table(
+        "Runs", ("run", "kind", "state", "began (UTC)", "epochs", "outcome"), rows, empty="none yet"
+    )
 
 
 def show_model(model: ImportedModel, folder: Path) -> None:
     """Weights that were just brought in."""
     network = {
-        name: model.architecture.get(name) for name in ("preset", "spatial_dims", "depth", "base_channels", "normalization", "upsampling")
+        name: model.architecture.get(name)
+        for name in (
+            "preset",
+            "spatial_dims",
+            "depth",
+            "base_channels",
+            "normalization",
+            "upsampling",
+        )
     }
-    show_facts("Imported", {"model": model.model_id, "name": model.model_name, "network": network, "file": model.model_path})
+    show_facts(
+        "Imported",
+        {
+            "model": model.model_id,
+            "name": model.model_name,
+            "network": network,
+            "file": model.model_path,
+        },
+    )
     say(f"Next: maskloop train {shown_path(folder)} --from {model.model_id}")
 
 
@@ -166,7 +212,9 @@ def show_prediction(result: dict[str, Any]) -> None:
     """What was written, and what failed."""
     for path in result["written"]:
         say(shown_path(path))
-    say(f"{len(result['written'])} images predicted with {result['checkpoint_id']}, {len(result['failed'])} failed.")
+    say(
+        f"{len(result['written'])} images predicted with {result['checkpoint_id']}, {len(result['failed'])} failed."
+    )
     for failed in result["failed"]:
         say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])
 
@@ -175,7 +223,11 @@ def show_evaluation(evaluation: Evaluation) -> None:
     """Scores per image, and of all together."""
     rows = evaluation.rows()
     columns = list(rows[-1])
-    show_table(f"Scores ({evaluation.mode})", columns, [[row.get(name) for name in columns] for row in rows])
+    show_table(
+        f"Scores ({evaluation.mode})",
+        columns,
+        [[row.get(name) for name in columns] for row in rows],
+    )
     for failure in evaluation.failures:
         say_problem(f"{failure.name}: {failure.problem}", "It was left out of the scores.")
 
@@ -183,15 +235,23 @@ def show_evaluation(evaluation: Evaluation) -> None:
 def show_upgrade(report: UpgradeReport) -> None:
     """What became of an older folder."""
     facts = report.model_dump(exclude={"was_needed", "warnings"})
-    show_facts("Upgraded" if report.was_needed else "Nothing to upgrade", {name.replace("_", " "): value for name, value in facts.items()})
+    show_facts(
+        "Upgraded" if report.was_needed else "Nothing to upgrade",
+        {name.replace("_", " "): value for name, value in facts.items()},
+    )
     for warning in report.warnings:
         say(f"Warning: {warning}")
 
 
 def show_demo(result: DemoResult) -> None:
     """What the demo measured, what it wrote, and what to do next."""
-    show_facts(f"Demo in {result.folder}", {"scores on images never trained on": "", **result.scores, **result.files})
-    say(f"{result.trained_pairs} pairs trained and validated on, {result.unseen_images} images predicted, {result.seconds:.0f} s in all.")
+    show_facts(
+        f"Demo in {result.folder}",
+        {"scores on images never trained on": "", **result.scores, **result.files},
+    )
+    say(
+        f"{result.trained_pairs} pairs trained and validated on, {result.unseen_images} images predicted, {result.seconds:.0f} s in all."
+    )
     say("What to do next:")
     for command in result.next_commands:
         say(f"  {command}")

@@ -25,7 +25,18 @@ from maskloop.errors import MaskloopError
 from maskloop.events import Event, Message, Metric, Progress, Started
 from maskloop.records import Record
 
-__all__ = ["RunView", "Verbs", "answer", "finish", "say", "say_json", "say_problem", "show_facts", "show_table", "shown_path"]
+__all__ = [
+    "RunView",
+    "Verbs",
+    "answer",
+    "finish",
+    "say",
+    "say_json",
+    "say_problem",
+    "show_facts",
+    "show_table",
+    "shown_path",
+]
 
 SHOWN = ("loss", "val_loss", "dice", "iou", "f1", "ap50", "ap75")
 """Figures of a training that have a column."""
@@ -38,7 +49,8 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
-        # Warnings of a run reach the person through its events; without this Python would print them a second time.
+        # Warnings of a run reach the person through its events; without this Python would print
+        # them a second time.
         logging.getLogger("maskloop").addHandler(logging.NullHandler())
         logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
         try:
@@ -49,17 +61,26 @@ class Verbs(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            say_problem(f"{error.filename or 'A file'}: {error.strerror or error}.", "Check the path, the permissions and the disk.")
+            say_problem(
+                f"{error.filename or 'A file'}: {error.strerror or error}.",
+                "Check the path, the permissions and the disk.",
+            )
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            say_problem("Stopped.", "Start the same command again; what was saved before is unchanged.")
+            say_problem(
+                "Stopped.", "Start the same command again; what was saved before is unchanged."
+            )
             raise typer.Exit(1) from None
 
 
 def _console(*, to_stderr: bool = False) -> Console:
     # A pipe or a file has no width: wrapping there would tear paths and tables apart.
     console = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=200)
+    return (
+        console
+        if console.is_terminal
+        else Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=200)
+    )
 
 
 def say(text: str) -> None:
@@ -97,7 +118,9 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> None:
+def show_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none"
+) -> None:
     """Print a table.
 
     Parameters
@@ -119,7 +142,9 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 def _table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for at, name in enumerate(columns):
         figures = all(_is_figure(row[at]) for row in cells)
         table.add_column(escape(name), justify="right" if figures else "left", overflow="fold")
@@ -134,7 +159,14 @@ def _is_figure(cell: str) -> bool:
 
 def show_facts(title: str, facts: Mapping[str, Any]) -> None:
     """Print names with their values, one per line, those without a value left out."""
-    table = Table(title=escape(title), title_justify="left", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=escape(title),
+        title_justify="left",
+        box=None,
+        show_header=False,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for name, value in facts.items():
         if value not in (None, "", (), [], {}):
             table.add_row(escape(name), escape(_cell(value)))
@@ -145,7 +177,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_cell(entry)}" for name, entry in value.items() if entry is not None)
+        return ", ".join(
+            f"{name} {_cell(entry)}" for name, entry in value.items() if entry is not None
+        )
     if isinstance(value, list | tuple):
         return ", ".join(_cell(entry) for entry in value)
     return "" if value is None else str(value)
@@ -154,7 +188,13 @@ def _cell(value: Any) -> str:
 def _clock(seconds: float) -> str:
     whole = math.ceil(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
+    return (
+        f"{hours}h{minutes:02d}m"
+        if hours
+        else f"{minutes}m{whole % 60:02d}s"
+        if minutes
+        else f"{whole}s"
+    )
 
 
 class RunView:
@@ -170,7 +210,11 @@ class RunView:
 
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._console = _console(to_stderr=to_stderr)
-        self._live = Live(console=self._console, auto_refresh=False, transient=False) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, auto_refresh=False, transient=False)
+            if self._console.is_terminal
+            else None
+        )
         self._metrics: list[Metric] = []
         self._progress: Progress | None = None
 
@@ -179,7 +223,12 @@ class RunView:
             self._live.start()
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         if self._live:
             self._progress = None
             self._live.update(self._picture(), refresh=True)
@@ -196,7 +245,11 @@ class RunView:
             self._refresh(self._sentence(event))
         elif isinstance(event, Progress):
             self._progress = event
-            self._refresh(f"{event.done:.0f} of {event.total:.0f} images done" if event.stage == "images" else None)
+            self._refresh(
+                f"{event.done:.0f} of {event.total:.0f} images done"
+                if event.stage == "images"
+                else None
+            )
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False)
@@ -216,18 +269,27 @@ class RunView:
         return [name for name in SHOWN if any(name in metric.values for metric in self._metrics)]
 
     def _pace(self) -> str:
-        rate, left = (self._progress.rate, self._progress.seconds_left) if self._progress else (None, None)
-        return (f"  {rate:.1f} {_thing(self._progress)}/s" if rate else "") + (f"  {_clock(left)} left" if left is not None else "")
+        rate, left = (
+            (self._progress.rate, self._progress.seconds_left) if self._progress else (None, None)
+        )
+        return (f"  {rate:.1f} {_thing(self._progress)}/s" if rate else "") + (
+            f"  {_clock(left)} left" if left is not None else ""
+        )
 
     def _picture(self) -> Group:
         parts: list[Any] = []
         if self._metrics:
             columns = self._columns()
-            rows = [[str(one.epoch), *(_figure(one.values.get(name)) for name in columns)] for one in self._metrics[-ROWS:]]
+            rows = [
+                [str(one.epoch), *(_figure(one.values.get(name)) for name in columns)]
+                for one in self._metrics[-ROWS:]
+            ]
             parts.append(_table("", ["epoch", *columns], rows))
         if self._progress:
             line = Table.grid(padding=(0, 1))
-            bar = ProgressBar(total=max(self._progress.total, 1e-9), completed=self._progress.done, width=24)
+            bar = ProgressBar(
+                total=max(self._progress.total, 1e-9), completed=self._progress.done, width=24
+            )
             done = f"{self._progress.done:.0f} of {self._progress.total:.0f} {self._progress.unit}"
             line.add_row(Text(self._progress.stage), bar, Text(done + self._pace()))
             parts.append(line)

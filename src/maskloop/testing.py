@@ -33,20 +33,30 @@ class SegmenterContract:
         """Tile, multiple and halo have one length per axis."""
         segmenter = self.make_segmenter()
         assert segmenter.spatial_dims in (2, 3)
-        assert len(segmenter.tile_shape) == len(segmenter.multiple) == len(segmenter.halo) == segmenter.spatial_dims
+        assert (
+            len(segmenter.tile_shape)
+            == len(segmenter.multiple)
+            == len(segmenter.halo)
+            == segmenter.spatial_dims
+        )
         assert segmenter.batch_size >= 1
         assert segmenter.input_channels >= 1
 
     def test_its_tile_is_a_multiple_of_what_it_needs(self) -> None:
         """The tile that is quick is one that it takes."""
         segmenter = self.make_segmenter()
-        assert all(length % step == 0 for length, step in zip(segmenter.tile_shape, segmenter.multiple, strict=True))
+        assert all(
+            length % step == 0
+            for length, step in zip(segmenter.tile_shape, segmenter.multiple, strict=True)
+        )
 
     def test_its_output_says_what_the_scores_mean(self) -> None:
         """Mode, classes and number of score channels agree."""
         segmenter = self.make_segmenter()
         output = segmenter.output
-        expected = {"binary": 1, "multiclass": len(output.class_labels), "instances": 3}[output.mode]
+        expected = {"binary": 1, "multiclass": len(output.class_labels), "instances": 3}[
+            output.mode
+        ]
         assert isinstance(output, OutputSpec)
         assert isinstance(segmenter.normalization, Normalization)
         assert segmenter.score_channels == expected
@@ -69,7 +79,9 @@ class SegmenterContract:
         """A tile alone and in a batch score the same, up to low precision."""
         segmenter = self.make_segmenter()
         tiles = self._tiles(segmenter, 2)
-        np.testing.assert_allclose(segmenter.scores(tiles)[:1], segmenter.scores(tiles[:1]), atol=2e-2)
+        np.testing.assert_allclose(
+            segmenter.scores(tiles)[:1], segmenter.scores(tiles[:1]), atol=2e-2
+        )
 
     def test_scores_leave_the_tiles_as_they_were(self) -> None:
         """The tiles belong to the caller."""
@@ -94,6 +106,12 @@ class SegmenterContract:
         labels = segment(Image(pixels, "CYX" if len(shape) == 2 else "CZYX"), segmenter).labels
         assert labels.shape == shape
 
-    def _tiles(self, segmenter: Segmenter, count: int, lengths: tuple[int, ...] | None = None) -> NDArray[Any]:
-        shape = (count, segmenter.input_channels, *(lengths or tuple(2 * step for step in segmenter.multiple)))
+    def _tiles(
+        self, segmenter: Segmenter, count: int, lengths: tuple[int, ...] | None = None
+    ) -> NDArray[Any]:
+        shape = (
+            count,
+            segmenter.input_channels,
+            *(lengths or tuple(2 * step for step in segmenter.multiple)),
+        )
         return np.random.default_rng(1).random(shape, np.float32)

@@ -21,9 +21,13 @@ from maskloop.records import write_record
 __all__ = ["RunHandle", "RunState", "find_interrupted", "run_state", "start", "submit"]
 
 FROM_OUTSIDE = ("Cancelled", "ProjectError", "ProjectLocked")
-"""Ends that came from outside (somebody stopped it, a full disk): the same job started again goes on where it was."""
+"""Ends that came from outside (somebody stopped it, a full disk): the same job started again
+goes on where it was.
+"""
 _CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Runs outlive the handle that started them, and whoever started them should still collect what is left of them."""
+"""Runs outlive the handle that started them, and whoever started them should still collect what
+is left of them.
+"""
 RunState = Literal["submitted", "running", "finished", "failed", "interrupted"]
 
 
@@ -36,7 +40,9 @@ class RunHandle:
     child: subprocess.Popen[bytes] | None = None
     """The process that executes it, when this one started it."""
     position: int = 0
-    """Byte of the journal to follow from: a run that is taken up again keeps what it said before, its last word included."""
+    """Byte of the journal to follow from: a run that is taken up again keeps what it said
+    before, its last word included.
+    """
 
     @property
     def folder(self) -> Path:
@@ -56,15 +62,29 @@ class RunHandle:
             Asked between events: whether to leave off; the run goes on.
         """
         last: Event | None = None
-        for last in follow_events(self.folder / EVENTS, lambda: not is_stopped() and self.is_alive(), position=self.position):
+        for last in follow_events(
+            self.folder / EVENTS,
+            lambda: not is_stopped() and self.is_alive(),
+            position=self.position,
+        ):
             if isinstance(last, Finished | Failed) and self.child is not None:
                 self.child.wait()
             yield last
         if not is_stopped() and not isinstance(last, Finished | Failed):
             log = self.folder / "stderr.txt"
-            tail = log.read_text(encoding="utf-8", errors="replace")[-500:].strip() if log.exists() else ""
-            problem = f"The run {self.run_id} ended without a last word" + (f": {tail}" if tail else ".")
-            yield Failed(error="Interrupted", problem=problem, way_out="Start the same job again: it goes on from its last saved state.")
+            tail = (
+                log.read_text(encoding="utf-8", errors="replace")[-500:].strip()
+                if log.exists()
+                else ""
+            )
+            problem = f"The run {self.run_id} ended without a last word" + (
+                f": {tail}" if tail else "."
+            )
+            yield Failed(
+                error="Interrupted",
+                problem=problem,
+                way_out="Start the same job again: it goes on from its last saved state.",
+            )
 
     def cancel(self) -> None:
         """Ask the run to stop in good order; what is best so far is kept."""
@@ -79,7 +99,9 @@ def submit(project: ProjectFolder, job: TrainJob | PredictJob) -> RunHandle:
     return handle
 
 
-def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *, report: Report = silent) -> RunHandle:
+def start(
+    handle: RunHandle, target: Literal["inline", "process"] = "inline", *, report: Report = silent
+) -> RunHandle:
     """Start a submitted run, or an interrupted one again, in this thread or in a child process.
 
     Raises
@@ -98,7 +120,16 @@ def start(handle: RunHandle, target: Literal["inline", "process"] = "inline", *,
     with (handle.folder / "stderr.txt").open("ab") as errors:
         handle.child = subprocess.Popen(
             # -P: whatever scripts lie in the present folder are not taken for libraries.
-            [sys.executable, "-P", "-m", "maskloop", "execute", str(handle.project.folder), handle.run_id, *elsewhere],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "maskloop",
+                "execute",
+                str(handle.project.folder),
+                handle.run_id,
+                *elsewhere,
+            ],
             env={**os.environ, STARTED: handle.run_id},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -24,7 +24,9 @@ class RunSummary(Record):
     state: RunState
     began: str = Field(description="UTC, ISO 8601; empty where it never began.")
     epochs: int = Field(0, description="Of a training, as far as it was scored.")
-    outcome: str = Field(description="The checkpoint, how many images were predicted, or what went wrong.")
+    outcome: str = Field(
+        description="The checkpoint, how many images were predicted, or what went wrong."
+    )
 
 
 def list_runs(project: ProjectFolder) -> list[RunSummary]:
@@ -44,7 +46,11 @@ def _summary(project: ProjectFolder, run_id: str) -> RunSummary:
         run_id=run_id,
         kind=kind,
         state=run_state(project, run_id),
-        began=datetime.fromtimestamp(events[0].time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if events else "",
+        began=datetime.fromtimestamp(events[0].time, UTC)
+        .isoformat(timespec="seconds")
+        .replace("+00:00", "Z")
+        if events
+        else "",
         epochs=max((event.epoch for event in events if isinstance(event, Metric)), default=0),
         outcome=_outcome(events[-1]) if events else "",
     )
@@ -56,5 +62,9 @@ def _outcome(last: object) -> str:
     if not isinstance(last, Finished):
         return ""
     if "written" in last.result:
-        return f"{len(last.result['written'])} predicted, {len(last.result.get('failed', ()))} failed"
-    return " ".join(str(last.result[name]) for name in ("checkpoint_id", "summary") if last.result.get(name))
+        return (
+            f"{len(last.result['written'])} predicted, {len(last.result.get('failed', ()))} failed"
+        )
+    return " ".join(
+        str(last.result[name]) for name in ("checkpoint_id", "summary") if last.result.get(name)
+    )

@@ -41,7 +41,8 @@ class Project(ProjectFolder):
         Parameters
         ----------
         start
-            ``scratch``, ``latest``, a checkpoint id, an imported model id; ``auto`` is latest where there is one.
+            ``scratch``, ``latest``, a checkpoint id, an imported model id; ``auto`` is latest where
+            there is one.
         pairs
             ``all`` accepted pairs, those ``new`` since the last checkpoint, or pair ids.
         target
@@ -56,7 +57,11 @@ class Project(ProjectFolder):
         MaskloopError
             If it cannot train, with the way out.
         """
-        job = TrainJob(recipe=Recipe(**choices), start=start, pairs=pairs if isinstance(pairs, str) else tuple(pairs))
+        job = TrainJob(
+            recipe=Recipe(**choices),
+            start=start,
+            pairs=pairs if isinstance(pairs, str) else tuple(pairs),
+        )
         handle = find_interrupted(self, job) or submit(self, job)
         result = last_word(_started(handle, target, report)).result
         return self.checkpoints.get(result["checkpoint_id"])
@@ -77,20 +82,27 @@ class Project(ProjectFolder):
         target, report
             As for `train`.
         choices
-            Fields of `PredictJob`, such as ``out="results"``, ``checkpoint="unet_run_001"``, ``axes="ZYX"``, ``mirror=True``.
+            Fields of `PredictJob`, such as ``out="results"``, ``checkpoint="unet_run_001"``,
+            ``axes="ZYX"``, ``mirror=True``.
 
         Returns
         -------
         result
-            ``written``: paths; ``failed``: path and reason of each file that could not be predicted.
+            ``written``: paths; ``failed``: path and reason of each file that could not be
+            predicted.
         """
         job = PredictJob(inputs=tuple(str(path) for path in inputs), **choices)
         if job.out is not None and not os.access(self.folder / "history", os.W_OK):
-            # A project that may only be read (of a facility, say) predicts too: the notes beside the labels are the only record.
+            # A project that may only be read (of a facility, say) predicts too: the notes beside
+            # the labels are the only record.
             return run_prediction(self, job, "", report=report, is_cancelled=lambda: False)
-        return last_word(_started(find_interrupted(self, job) or submit(self, job), target, report)).result
+        return last_word(
+            _started(find_interrupted(self, job) or submit(self, job), target, report)
+        ).result
 
-    def segmenter(self, checkpoint: str = "latest", *, device: Literal["auto", "cpu", "cuda"] = "auto") -> ProjectSegmenter:
+    def segmenter(
+        self, checkpoint: str = "latest", *, device: Literal["auto", "cpu", "cuda"] = "auto"
+    ) -> ProjectSegmenter:
         """A checkpoint in memory: ``project.segmenter().segment(image)`` gives labels."""
         return ProjectSegmenter.load(self, checkpoint, device=device)
 

@@ -1,1 +1,4 @@
-"""Pixels: axes, files, normalisation, masks, tiles, instances. Knows nothing of projects and models."""
+"""Pixels: axes, files, normalisation, masks, tiles, instances.
+
+Knows nothing of projects and models.
+"""

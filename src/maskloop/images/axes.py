@@ -30,7 +30,9 @@ def parse_axes(axes: str, shape: Sequence[int] | None = None) -> str:
     AxesError
         If a letter is unknown or repeated, Y or X is missing, or the number of dimensions differs.
     """
-    clean = axes.strip().upper().replace("S", "C") if "C" not in axes.upper() else axes.strip().upper()
+    clean = (
+        axes.strip().upper().replace("S", "C") if "C" not in axes.upper() else axes.strip().upper()
+    )
     if set(clean) - set(CANONICAL) or len(set(clean)) != len(clean) or not {"Y", "X"} <= set(clean):
         raise AxesError(
             f"Axes '{axes}' are not a choice of T, C, Z, Y, X with Y and X among them, each at most once.",

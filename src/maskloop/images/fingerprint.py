@@ -33,12 +33,19 @@ class PairFingerprint(Record):
     intensity_percentiles: tuple[tuple[float, ...], ...] = Field(
         description="Per channel: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation."
     )
-    class_pixels: dict[int, int] = Field(description="Pixels per saved class id, background 0 included; instances count as class 1.")
-    object_count: int = Field(description="Instances; for class masks the connected components of the foreground.")
-    object_diameters_px: tuple[float, ...] = Field(
-        (), description="Percentiles 5, 50, 95, 100 of the diameters of equal area or volume, in pixels of the plane."
+    class_pixels: dict[int, int] = Field(
+        description="Pixels per saved class id, background 0 included; instances count as class 1."
     )
-    object_extent_px: int = Field(0, description="Longest side of any object's bounding box, in pixels of the plane.")
+    object_count: int = Field(
+        description="Instances; for class masks the connected components of the foreground."
+    )
+    object_diameters_px: tuple[float, ...] = Field(
+        (),
+        description="Percentiles 5, 50, 95, 100 of the diameters of equal area or volume, in pixels of the plane.",
+    )
+    object_extent_px: int = Field(
+        0, description="Longest side of any object's bounding box, in pixels of the plane."
+    )
     touching_fraction: float = Field(0.0, description="Share of instances that touch another one.")
 
     @property
@@ -51,22 +58,33 @@ class Fingerprint(Record):
     """Facts of a dataset, from the fingerprints of its pairs."""
 
     pair_count: int
-    spatial_dims: tuple[int, ...] = Field(description="Dimensions that occur: (2,), (3,) or (2, 3).")
+    spatial_dims: tuple[int, ...] = Field(
+        description="Dimensions that occur: (2,), (3,) or (2, 3)."
+    )
     channels: int
     smallest_shape: tuple[int, ...] = Field(description="Smallest length along each of ZYX or YX.")
     median_shape: tuple[int, ...]
     largest_shape: tuple[int, ...]
     total_pixels: int
-    pixel_size_um: dict[str, float] = Field(default_factory=dict, description="Median per axis, where known.")
-    ranges: tuple[ChannelRange, ...] = Field(description="Percentile range over the dataset, one per channel.")
-    brightness_spread: float = Field(description="Spread of the images' brightness relative to their contrast; small when they are alike.")
+    pixel_size_um: dict[str, float] = Field(
+        default_factory=dict, description="Median per axis, where known."
+    )
+    ranges: tuple[ChannelRange, ...] = Field(
+        description="Percentile range over the dataset, one per channel."
+    )
+    brightness_spread: float = Field(
+        description="Spread of the images' brightness relative to their contrast; small when they are alike."
+    )
     class_pixels: dict[int, int]
     object_count: int
-    object_diameters_px: tuple[float, ...] = Field((), description="Medians of the pairs' percentiles 5, 50, 95 and the largest.")
+    object_diameters_px: tuple[float, ...] = Field(
+        (), description="Medians of the pairs' percentiles 5, 50, 95 and the largest."
+    )
     object_extent_px: int = 0
     touching_fraction: float = 0.0
     intensity_percentiles: tuple[tuple[float, ...], ...] = Field(
-        (), description="Per channel, over all pixels: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation."
+        (),
+        description="Per channel, over all pixels: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation.",
     )
 
     @property
@@ -122,7 +140,11 @@ def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> 
         intensity_percentiles=tuple(_intensities(channel) for channel in _channels(image)),
         class_pixels=_class_pixels(labels, instances),
         object_count=diameters.size,
-        object_diameters_px=tuple(round(float(d), 2) for d in percentiles(diameters, DIAMETER_PERCENTILES)) if diameters.size else (),
+        object_diameters_px=tuple(
+            round(float(d), 2) for d in percentiles(diameters, DIAMETER_PERCENTILES)
+        )
+        if diameters.size
+        else (),
         object_extent_px=max(extent for _, extent, _ in measured),
         touching_fraction=sum(touching for _, _, touching in measured) / max(1, diameters.size),
     )
@@ -139,7 +161,9 @@ def _intensities(channel: NDArray[Any]) -> tuple[float, ...]:
         return (0.0,) * (len(INTENSITY_PERCENTILES) + 2)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = pixels.mean(dtype=np.float64), pixels.std(dtype=np.float64)
-    return tuple(float(value) for value in (*percentiles(pixels, INTENSITY_PERCENTILES), mean, deviation))
+    return tuple(
+        float(value) for value in (*percentiles(pixels, INTENSITY_PERCENTILES), mean, deviation)
+    )
 
 
 def _class_pixels(labels: NDArray[Any], instances: bool) -> dict[int, int]:
@@ -160,13 +184,17 @@ def _z_aspect(image: Image) -> float:
     return size["Z"] / in_plane if in_plane > 0 and size["Z"] > 0 else 1.0
 
 
-def _objects(labels: NDArray[Any], instances: bool, aspect: float) -> tuple[NDArray[np.float64], int, int]:
+def _objects(
+    labels: NDArray[Any], instances: bool, aspect: float
+) -> tuple[NDArray[np.float64], int, int]:
     """Diameters of the objects of one frame, the longest side of any of them, and how many touch another."""
     objects = _numbered(labels) if instances else _components(labels)
     sizes = np.bincount(objects.reshape(-1))
     sizes[0] = 0
     areas = sizes[sizes > 0]
-    diameters = 2 * np.sqrt(areas / np.pi) if objects.ndim == 2 else np.cbrt(6 * areas * aspect / np.pi)
+    diameters = (
+        2 * np.sqrt(areas / np.pi) if objects.ndim == 2 else np.cbrt(6 * areas * aspect / np.pi)
+    )
     touching = _touching(objects, sizes.size) if instances else 0
     return diameters, _longest_side(objects, aspect), touching
 
@@ -190,7 +218,11 @@ def _longest_side(objects: NDArray[Any], aspect: float) -> int:
 
     steps = (aspect, 1.0, 1.0)[-objects.ndim :]
     boxes = (box for box in find_objects(objects) if box is not None)
-    sides = ((side.stop - side.start) * step for box in boxes for side, step in zip(box, steps, strict=True))
+    sides = (
+        (side.stop - side.start) * step
+        for box in boxes
+        for side, step in zip(box, steps, strict=True)
+    )
     return round(max(sides, default=0))
 
 
@@ -204,7 +236,9 @@ def _touching(objects: NDArray[Any], count: int) -> int:
     return int(np.count_nonzero(touches))
 
 
-def combine_fingerprints(pairs: Sequence[PairFingerprint], *, names: Sequence[str] = ()) -> Fingerprint:
+def combine_fingerprints(
+    pairs: Sequence[PairFingerprint], *, names: Sequence[str] = ()
+) -> Fingerprint:
     """Facts of a dataset from those of its pairs.
 
     Parameters
@@ -222,10 +256,16 @@ def combine_fingerprints(pairs: Sequence[PairFingerprint], *, names: Sequence[st
         If the pairs differ in their number of channels.
     """
     if not pairs:
-        raise UsageError("There is no accepted pair to look at.", "Accept at least one image with its mask first.")
+        raise UsageError(
+            "There is no accepted pair to look at.",
+            "Accept at least one image with its mask first.",
+        )
     channels = _common_channels(pairs, names)
     shapes = np.array(_spatial_shapes(pairs))
-    pooled = tuple(_pooled([(_weight(pair), pair.intensity_percentiles[channel]) for pair in pairs]) for channel in range(channels))
+    pooled = tuple(
+        _pooled([(_weight(pair), pair.intensity_percentiles[channel]) for pair in pairs])
+        for channel in range(channels)
+    )
     with_objects = [pair for pair in pairs if pair.object_diameters_px]
     return Fingerprint(
         pair_count=len(pairs),
@@ -242,7 +282,8 @@ def combine_fingerprints(pairs: Sequence[PairFingerprint], *, names: Sequence[st
         object_count=sum(pair.object_count for pair in pairs),
         object_diameters_px=_combined_diameters(with_objects),
         object_extent_px=max(pair.object_extent_px for pair in pairs),
-        touching_fraction=sum(p.touching_fraction * p.object_count for p in pairs) / max(1, sum(p.object_count for p in pairs)),
+        touching_fraction=sum(p.touching_fraction * p.object_count for p in pairs)
+        / max(1, sum(p.object_count for p in pairs)),
         intensity_percentiles=pooled,
     )
 
@@ -250,10 +291,16 @@ def combine_fingerprints(pairs: Sequence[PairFingerprint], *, names: Sequence[st
 def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> int:
     counts = Counter(pair.channels for pair in pairs)
     if len(counts) > 1:
-        found = ", ".join(f"{images} with {channels}" for channels, images in sorted(counts.items()))
+        found = ", ".join(
+            f"{images} with {channels}" for channels, images in sorted(counts.items())
+        )
         fewest = min(counts, key=lambda channels: counts[channels])
         those = [name for name, pair in zip(names, pairs, strict=False) if pair.channels == fewest]
-        which = f" (with {fewest}: {', '.join(those[:5])}{', ...' if len(those) > 5 else ''})" if those else ""
+        which = (
+            f" (with {fewest}: {', '.join(those[:5])}{', ...' if len(those) > 5 else ''})"
+            if those
+            else ""
+        )
         raise ImageError(
             f"The images differ in their number of channels: {found}{which}.",
             "Keep images of one kind in a project, or select pairs with the same number of channels.",
@@ -264,7 +311,11 @@ def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> 
 def _spatial_shapes(pairs: Sequence[PairFingerprint]) -> list[tuple[int, ...]]:
     """Lengths along ZYX where any pair has depth (a flat one is one plane deep), else YX; one row per frame of a film."""
     axes = "ZYX" if any("Z" in pair.axes for pair in pairs) else "YX"
-    return [tuple(pair.sizes.get(letter, 1) for letter in axes) for pair in pairs for _ in range(pair.sizes.get("T", 1))]
+    return [
+        tuple(pair.sizes.get(letter, 1) for letter in axes)
+        for pair in pairs
+        for _ in range(pair.sizes.get("T", 1))
+    ]
 
 
 def _weight(pair: PairFingerprint) -> int:
@@ -278,25 +329,40 @@ def _pooled(parts: Sequence[tuple[int, tuple[float, ...]]]) -> tuple[float, ...]
     table = np.array([values for _, values in parts])
     knots, means, deviations = table[:, :-2], table[:, -2], table[:, -1]
     levels = np.unique(knots)
-    shares = np.array([np.interp(levels, row + np.arange(row.size) * 1e-9, INTENSITY_PERCENTILES) for row in knots])
+    shares = np.array(
+        [
+            np.interp(levels, row + np.arange(row.size) * 1e-9, INTENSITY_PERCENTILES)
+            for row in knots
+        ]
+    )
     cumulated = weights @ shares
     mean = float(weights @ means)
     deviation = float(np.sqrt(weights @ (deviations**2 + (means - mean) ** 2)))
-    return (*(float(value) for value in np.interp(INTENSITY_PERCENTILES, cumulated, levels)), mean, deviation)
+    return (
+        *(float(value) for value in np.interp(INTENSITY_PERCENTILES, cumulated, levels)),
+        mean,
+        deviation,
+    )
 
 
 def _fit_pooled(pooled: tuple[float, ...], settings: Normalization) -> ChannelRange:
     *knots, mean, deviation = pooled
     if settings.mode == "z_score":
         return make_range(mean, deviation)
-    low, high = (float(value) for value in np.interp((settings.low, settings.high), INTENSITY_PERCENTILES, knots))
+    low, high = (
+        float(value)
+        for value in np.interp((settings.low, settings.high), INTENSITY_PERCENTILES, knots)
+    )
     if settings.mode == "min_max" or high <= low:
         low, high = knots[0], knots[-1]
     return make_range(low, high - low)
 
 
 def _median_pixel_size(pairs: Sequence[PairFingerprint]) -> dict[str, float]:
-    known = {axis: [pair.pixel_size_um[axis] for pair in pairs if axis in pair.pixel_size_um] for axis in "ZYX"}
+    known = {
+        axis: [pair.pixel_size_um[axis] for pair in pairs if axis in pair.pixel_size_um]
+        for axis in "ZYX"
+    }
     return {axis: float(np.median(sizes)) for axis, sizes in known.items() if sizes}
 
 
@@ -320,4 +386,7 @@ def _combined_diameters(pairs: Sequence[PairFingerprint]) -> tuple[float, ...]:
     if not pairs:
         return ()
     table = np.array([pair.object_diameters_px for pair in pairs])
-    return (*(float(value) for value in np.median(table[:, :-1], axis=0)), float(table[:, -1].max()))
+    return (
+        *(float(value) for value in np.median(table[:, :-1], axis=0)),
+        float(table[:, -1].max()),
+    )

@@ -92,7 +92,8 @@ class Image:
         Yields
         ------
         index, pixels
-            Where the piece lies (such as ``{"T": 3, "Z": 0}``), and its pixels with the channel first.
+            Where the piece lies (such as ``{"T": 3, "Z": 0}``), and its pixels with the channel
+            first.
 
         Raises
         ------

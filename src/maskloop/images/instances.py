@@ -1,13 +1,16 @@
 """Instances as three maps that a network can learn, and back.
 
-The maps are foreground, nearness to the centre and distance to the boundary, as in Archit et al. 2025, "Segment Anything for
-Microscopy" (doi:10.1038/s41592-024-02580-4), with two changes that measured better. Nearness falls to 0 at the object's inscribed radius
-around its deepest point, not at its farthest pixel around its centre of mass, so its level sets are balls inside the object: every shape,
-also a bent or a branched one, has one seed and no seed touches another object. And seeds are where the geometric mean of nearness and
-distance, slightly blurred, is high; both maps must agree.
+The maps are foreground, nearness to the centre and distance to the boundary, as in Archit et al.
+2025, "Segment Anything for Microscopy" (doi:10.1038/s41592-024-02580-4), with two changes that
+measured better. Nearness falls to 0 at the object's inscribed radius around its deepest point, not
+at its farthest pixel around its centre of mass, so its level sets are balls inside the object:
+every shape, also a bent or a branched one, has one seed and no seed touches another object. And
+seeds are where the geometric mean of nearness and distance, slightly blurred, is high; both maps
+must agree.
 
-Compared by ``benchmarks/instance_representations.py`` on 18 real masks of 8 data sets, maps encoded, then spoilt as a network would
-(blurred, dimmed, correlated noise); mean of the average precision at overlaps of 0.5 and 0.75, each with its best seeds of 72 variants:
+Compared by ``benchmarks/instance_representations.py`` on 18 real masks of 8 data sets, maps
+encoded, then spoilt as a network would (blurred, dimmed, correlated noise); mean of the average
+precision at overlaps of 0.5 and 0.75, each with its best seeds of 72 variants:
 
 ======================================  =====  ====  ======
 nearness around, until                  clean  mild  strong
@@ -17,8 +20,9 @@ deepest point, farthest pixel           0.913  0.843  0.755
 deepest point, inscribed radius (here)  0.916  0.887  0.756
 ======================================  =====  ====  ======
 
-The clean figure is below 1 because objects of less than a tenth of the median size count as missed, and so do objects that are drawn in
-several pieces. Without the blur of the seeds the last row is 0.917, 0.82 and 0.73.
+The clean figure is below 1 because objects of less than a tenth of the median size count as missed,
+and so do objects that are drawn in several pieces. Without the blur of the seeds the last row is
+0.917, 0.82 and 0.73.
 """
 
 from __future__ import annotations
@@ -34,7 +38,13 @@ from pydantic import Field
 
 from maskloop.records import Record
 
-__all__ = ["DecodedInstances", "InstanceSettings", "decode_instances", "decode_with_anchors", "encode_instances"]
+__all__ = [
+    "DecodedInstances",
+    "InstanceSettings",
+    "decode_instances",
+    "decode_with_anchors",
+    "encode_instances",
+]
 
 
 SMALLEST_BLUR_PX = 0.4
@@ -44,7 +54,9 @@ SMALLEST_BLUR_PX = 0.4
 class InstanceSettings(Record):
     """How the three maps of a network become objects."""
 
-    foreground_threshold: float = Field(0.5, gt=0, lt=1, description="Pixels with a foreground score above this belong to objects.")
+    foreground_threshold: float = Field(
+        0.5, gt=0, lt=1, description="Pixels with a foreground score above this belong to objects."
+    )
     seed_threshold: float = Field(
         0.4,
         gt=0,
@@ -57,12 +69,19 @@ class InstanceSettings(Record):
         le=1,
         description="Blur before seeds are sought, as a share of the typical diameter; more splits less often.",
     )
-    minimum_size_px: int = Field(0, ge=0, description="Objects with fewer pixels (voxels) than this are dropped.")
+    minimum_size_px: int = Field(
+        0, ge=0, description="Objects with fewer pixels (voxels) than this are dropped."
+    )
     minimum_size_share: float = Field(
-        0.1, ge=0, le=1, description="Objects smaller than this share of a typical object are dropped (when the typical diameter is known)."
+        0.1,
+        ge=0,
+        le=1,
+        description="Objects smaller than this share of a typical object are dropped (when the typical diameter is known).",
     )
     typical_diameter_px: float | None = Field(
-        None, gt=0, description="Median diameter of the objects that the model was trained on, of a disc or ball of equal size."
+        None,
+        gt=0,
+        description="Median diameter of the objects that the model was trained on, of a disc or ball of equal size.",
     )
     largest_extent_px: int = Field(
         0,
@@ -84,10 +103,16 @@ class InstanceSettings(Record):
         """How far blocks must overlap so that an object and its neighbours lie whole in the block that owns it."""
         if self.largest_extent_px:
             return 2 * self.largest_extent_px
-        return 128 if self.typical_diameter_px is None else max(16, round(6 * self.typical_diameter_px))
+        return (
+            128
+            if self.typical_diameter_px is None
+            else max(16, round(6 * self.typical_diameter_px))
+        )
 
 
-def encode_instances(labels: NDArray[Any], *, spacing: Sequence[float] | None = None) -> NDArray[np.float32]:
+def encode_instances(
+    labels: NDArray[Any], *, spacing: Sequence[float] | None = None
+) -> NDArray[np.float32]:
     """The three maps of an instance mask: foreground, nearness to the centre, distance to the boundary.
 
     Parameters
@@ -100,10 +125,11 @@ def encode_instances(labels: NDArray[Any], *, spacing: Sequence[float] | None = 
     Returns
     -------
     maps
-        (3, *spatial) in 0..1. Foreground is 1 in objects. Nearness is 1 at the object's deepest point and falls linearly to 0 at the
-        object's inscribed radius. The distance to the nearest pixel outside the object is divided by its largest value in the object. The
-        edge of the image is not a boundary: an object that it cuts goes on behind it. All three keep their values when the image is
-        scaled or turned.
+        (3, *spatial) in 0..1. Foreground is 1 in objects. Nearness is 1 at the object's deepest
+        point and falls linearly to 0 at the object's inscribed radius. The distance to the nearest
+        pixel outside the object is divided by its largest value in the object. The edge of the
+        image is not a boundary: an object that it cuts goes on behind it. All three keep their
+        values when the image is scaled or turned.
     """
     maps = np.zeros((3, *labels.shape), np.float32)
     np.not_equal(labels, 0, out=maps[0], casting="unsafe")
@@ -119,7 +145,11 @@ def _objects(labels: NDArray[Any]) -> Iterator[tuple[tuple[slice, ...], NDArray[
     """Each object's box, one pixel wider than the object where the image allows, and its mask in the box."""
     from scipy import ndimage
 
-    compact = labels if labels.size == 0 or labels.max() < 1_000_000 else np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    compact = (
+        labels
+        if labels.size == 0 or labels.max() < 1_000_000
+        else np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    )
     for label, tight in enumerate(ndimage.find_objects(compact.astype(np.int32, copy=False)), 1):
         if tight is not None:
             box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in tight)
@@ -135,11 +165,13 @@ def _depth(mask: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[
     return distances
 
 
-def _nearness(mask: NDArray[np.bool_], depth: NDArray[np.float64], grid: Sequence[float]) -> NDArray[np.float32]:
+def _nearness(
+    mask: NDArray[np.bool_], depth: NDArray[np.float64], grid: Sequence[float]
+) -> NDArray[np.float32]:
     points = [axis * step for axis, step in zip(np.nonzero(mask), grid, strict=True)]
     depths = depth[mask]
-    # Rods and rings have many deepest points: of those the one nearest to the centre of mass, so that a small change
-    # of the outline does not move it far.
+    # Rods and rings have many deepest points: of those the one nearest to the centre of mass, so
+    # that a small change of the outline does not move it far.
     deep = np.flatnonzero(depths >= 0.9 * depths.max())
     centre = deep[_squares([(axis[deep], axis.mean()) for axis in points]).argmin()]
     distance = np.sqrt(_squares([(axis, axis[centre]) for axis in points]))
@@ -193,20 +225,30 @@ def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> Dec
     """As `decode_instances`, with the point of each object by which a block of a larger image knows its own."""
     shape = scores.shape[1:]
     if 0 in shape:
-        return DecodedInstances(np.zeros(shape, np.int32), np.zeros((0, len(shape)), np.intp), np.zeros(0, bool))
+        return DecodedInstances(
+            np.zeros(shape, np.int32), np.zeros((0, len(shape)), np.intp), np.zeros(0, bool)
+        )
     unit = 255 if scores.dtype == np.uint8 else 1
     faces = 4 if len(shape) == 2 else 6
     foreground = scores[0] > settings.foreground_threshold * unit
-    seeds = _label(foreground & (_seed_map(scores[1:], settings) > settings.seed_threshold * unit), faces)
+    seeds = _label(
+        foreground & (_seed_map(scores[1:], settings) > settings.seed_threshold * unit), faces
+    )
     pieces = _label(foreground, faces)
     labels, starts, seed_count = _grow(seeds, pieces, scores[2])
     if settings.fill_holes:
         _fill_holes(labels)
-    kept = np.bincount(labels.reshape(-1), minlength=len(starts) + 1)[1:] >= max(1, settings.smallest_size(len(shape)))
+    kept = np.bincount(labels.reshape(-1), minlength=len(starts) + 1)[1:] >= max(
+        1, settings.smallest_size(len(shape))
+    )
     order = np.flatnonzero(kept)[np.argsort(starts[kept], kind="stable")]
     renumber = np.zeros(len(starts) + 1, np.int32)
     renumber[order + 1] = np.arange(1, len(order) + 1)
-    return DecodedInstances(renumber[labels], np.stack(np.unravel_index(starts[order], shape), axis=1), order < seed_count)
+    return DecodedInstances(
+        renumber[labels],
+        np.stack(np.unravel_index(starts[order], shape), axis=1),
+        order < seed_count,
+    )
 
 
 def _seed_map(inner: NDArray[Any], settings: InstanceSettings) -> NDArray[np.float32]:
@@ -224,11 +266,15 @@ def _seed_map(inner: NDArray[Any], settings: InstanceSettings) -> NDArray[np.flo
 def _label(mask: NDArray[np.bool_], connectivity: int) -> NDArray[np.int32]:
     import cc3d
 
-    components: NDArray[np.int32] = cc3d.connected_components(mask, connectivity=connectivity, out_dtype=np.uint32).view(np.int32)
+    components: NDArray[np.int32] = cc3d.connected_components(
+        mask, connectivity=connectivity, out_dtype=np.uint32
+    ).view(np.int32)
     return components
 
 
-def _grow(seeds: NDArray[np.int32], pieces: NDArray[np.int32], distance: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.intp], int]:
+def _grow(
+    seeds: NDArray[np.int32], pieces: NDArray[np.int32], distance: NDArray[Any]
+) -> tuple[NDArray[np.int32], NDArray[np.intp], int]:
     """Labels, the first pixel of each label, and how many of them come from seeds (those come first)."""
     seed_starts, piece_starts = _first_pixels(seeds), _first_pixels(pieces)
     piece_of_seed = pieces.reshape(-1)[seed_starts]
@@ -237,7 +283,8 @@ def _grow(seeds: NDArray[np.int32], pieces: NDArray[np.int32], distance: NDArray
     label_of_piece[piece_of_seed] = np.arange(1, len(seed_starts) + 1)
     alone = np.flatnonzero(seeds_in_piece[1:] == 0)
     label_of_piece[alone + 1] = len(seed_starts) + 1 + np.arange(len(alone))
-    # Most objects touch no other: their piece of foreground is the object, and only the rest needs the slow watershed.
+    # Most objects touch no other: their piece of foreground is the object, and only the rest needs
+    # the slow watershed.
     shared = seeds_in_piece > 1
     label_of_piece[shared] = 0
     labels = label_of_piece[pieces]
@@ -247,11 +294,14 @@ def _grow(seeds: NDArray[np.int32], pieces: NDArray[np.int32], distance: NDArray
     return labels, np.concatenate([seed_starts, piece_starts[alone]]), len(seed_starts)
 
 
-def _flood(seeds: NDArray[np.int32], distance: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+def _flood(
+    seeds: NDArray[np.int32], distance: NDArray[Any], mask: NDArray[np.bool_]
+) -> NDArray[np.int32]:
     """Watershed of the distances from the seeds, twice.
 
-    The distance is relative to each object's own depth, so at a border a small object stands higher than a large one and takes the
-    outermost pixels of it. The first pass says which object a pixel belongs to, roughly; the second has the distances in pixels.
+    The distance is relative to each object's own depth, so at a border a small object stands higher
+    than a large one and takes the outermost pixels of it. The first pass says which object a pixel
+    belongs to, roughly; the second has the distances in pixels.
     """
     from skimage.segmentation import watershed
 
@@ -276,7 +326,10 @@ def _fill_holes(labels: NDArray[np.int32]) -> None:
     """Give pieces of background that only one object borders, and that do not reach the edge, to that object."""
     gaps = _label(labels == 0, 8 if labels.ndim == 2 else 26)
     count = int(gaps.max(initial=0))
-    lowest, highest = np.full(count + 1, np.iinfo(np.int32).max, np.int32), np.zeros(count + 1, np.int32)
+    lowest, highest = (
+        np.full(count + 1, np.iinfo(np.int32).max, np.int32),
+        np.zeros(count + 1, np.int32),
+    )
     is_open = np.zeros(count + 1, bool)
     for axis in range(labels.ndim):
         here, there = _shifted(axis, labels.ndim)

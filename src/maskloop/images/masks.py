@@ -14,10 +14,23 @@ from maskloop.errors import EmptyMask, MaskError, UsageError
 from maskloop.images.image import Image
 from maskloop.records import Record
 
-__all__ = ["LabelSummary", "MaskPreparation", "MaskRule", "PreparedMask", "check_pair", "default_rule", "foresee_mask", "prepare_mask"]
+__all__ = [
+    "LabelSummary",
+    "MaskPreparation",
+    "MaskRule",
+    "PreparedMask",
+    "check_pair",
+    "default_rule",
+    "foresee_mask",
+    "prepare_mask",
+]
 
-MaskMode = Literal["merge_nonzero_to_foreground", "keep_labels_as_multiclass", "manual_label_map", "keep_instances"]
-LabelTransform = Literal["nonzero_to_foreground", "keep_labels", "manual_label_map", "keep_instances"]
+MaskMode = Literal[
+    "merge_nonzero_to_foreground", "keep_labels_as_multiclass", "manual_label_map", "keep_instances"
+]
+LabelTransform = Literal[
+    "nonzero_to_foreground", "keep_labels", "manual_label_map", "keep_instances"
+]
 
 TRANSFORMS: dict[MaskMode, LabelTransform] = {
     "merge_nonzero_to_foreground": "nonzero_to_foreground",
@@ -26,10 +39,14 @@ TRANSFORMS: dict[MaskMode, LabelTransform] = {
     "keep_instances": "keep_instances",
 }
 MAX_LISTED_LABELS = 64
-"""More labels than this are summarised in the record: a plate of instance masks must not bloat the manifest."""
+"""More labels than this are summarised in the record: a plate of instance masks must not bloat
+the manifest.
+"""
 MAX_LABEL = 2**32 - 1
 MAX_TABLE = 2**24
-"""Labels up to here are counted and mapped through a table; larger ones are sorted, which is slower."""
+"""Labels up to here are counted and mapped through a table; larger ones are sorted, which is
+slower.
+"""
 CHUNK_PIXELS = 2**20
 
 
@@ -41,11 +58,16 @@ class MaskRule(Record):
         description="merge_nonzero_to_foreground (everything drawn is one class), keep_labels_as_multiclass (labels are class ids), "
         "manual_label_map (labels are mapped to class ids) or keep_instances (each label is one object).",
     )
-    target_class_name: str = Field("foreground", description="What the foreground shows, such as nucleus.")
-    label_map: dict[int, int] = Field(
-        default_factory=dict, description="Drawn label to class id, for manual_label_map; 0 stays 0 unless it is named."
+    target_class_name: str = Field(
+        "foreground", description="What the foreground shows, such as nucleus."
     )
-    allow_empty: bool = Field(False, description="The image holds nothing to segment, and that is meant.")
+    label_map: dict[int, int] = Field(
+        default_factory=dict,
+        description="Drawn label to class id, for manual_label_map; 0 stays 0 unless it is named.",
+    )
+    allow_empty: bool = Field(
+        False, description="The image holds nothing to segment, and that is meant."
+    )
 
 
 class LabelSummary(Record):
@@ -62,13 +84,25 @@ class MaskPreparation(Record):
     mask_mode: MaskMode
     target_class_name: str = "foreground"
     label_transform: LabelTransform
-    source_labels: tuple[int, ...] = Field((), description="Labels that were drawn, background 0 included; empty where summarised.")
-    saved_labels: tuple[int, ...] = Field((), description="Labels that were saved, background 0 included; empty where summarised.")
-    source_summary: LabelSummary | None = Field(None, description="Stands for source_labels when there are more than 64.")
-    saved_summary: LabelSummary | None = Field(None, description="Stands for saved_labels when there are more than 64.")
+    source_labels: tuple[int, ...] = Field(
+        (), description="Labels that were drawn, background 0 included; empty where summarised."
+    )
+    saved_labels: tuple[int, ...] = Field(
+        (), description="Labels that were saved, background 0 included; empty where summarised."
+    )
+    source_summary: LabelSummary | None = Field(
+        None, description="Stands for source_labels when there are more than 64."
+    )
+    saved_summary: LabelSummary | None = Field(
+        None, description="Stands for saved_labels when there are more than 64."
+    )
     label_map: dict[int, int] = Field(default_factory=dict)
-    is_empty: bool = Field(False, description="Nothing is labelled, and the rule said that this is meant.")
-    notes: tuple[str, ...] = Field((), description="What a person may want to look at, such as instances in several parts.")
+    is_empty: bool = Field(
+        False, description="Nothing is labelled, and the rule said that this is meant."
+    )
+    notes: tuple[str, ...] = Field(
+        (), description="What a person may want to look at, such as instances in several parts."
+    )
 
 
 @dataclass(frozen=True)
@@ -93,11 +127,15 @@ def default_rule(output_mode: str) -> MaskRule:
         "instances": "keep_instances",
     }
     if output_mode not in modes:
-        raise UsageError(f"Output mode '{output_mode}' does not exist.", f"Choose one of {', '.join(modes)}.")
+        raise UsageError(
+            f"Output mode '{output_mode}' does not exist.", f"Choose one of {', '.join(modes)}."
+        )
     return MaskRule(mask_mode=modes[output_mode])
 
 
-def check_pair(image: Image, mask_shape: Sequence[int], mask_axes: str, *, mask_name: str = "mask") -> None:
+def check_pair(
+    image: Image, mask_shape: Sequence[int], mask_axes: str, *, mask_name: str = "mask"
+) -> None:
     """Refuse a mask that does not lie pixel on pixel on its image.
 
     Parameters
@@ -118,7 +156,9 @@ def check_pair(image: Image, mask_shape: Sequence[int], mask_axes: str, *, mask_
     shape, wanted = tuple(mask_shape), tuple(image.sizes[letter] for letter in expected)
     if axes == expected and shape == wanted:
         return
-    problem = f"Mask '{mask_name}' is {axes} {shape}, image '{image.name}' is {image.axes} {image.shape}."
+    problem = (
+        f"Mask '{mask_name}' is {axes} {shape}, image '{image.name}' is {image.axes} {image.shape}."
+    )
     if "C" in axes:
         way_out = f"A mask holds one label per pixel and has no channels: choose one channel, so that it is {expected} {wanted}."
     elif axes != expected:
@@ -130,21 +170,31 @@ def check_pair(image: Image, mask_shape: Sequence[int], mask_axes: str, *, mask_
     raise MaskError(problem, way_out)
 
 
-def prepare_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, name: str = "mask", axes: str | None = None) -> PreparedMask:
+def prepare_mask(
+    mask: NDArray[Any],
+    rule: MaskRule,
+    *,
+    num_classes: int = 2,
+    name: str = "mask",
+    axes: str | None = None,
+) -> PreparedMask:
     """Turn a mask as drawn into labels as trained, with the record of what was done.
 
     Parameters
     ----------
     mask
-        Labels with axes like the image's without C; booleans, integers of any width, or floats that hold integers.
+        Labels with axes like the image's without C; booleans, integers of any width, or floats that
+        hold integers.
     rule
         What the labels mean.
     num_classes
-        Number of classes with background; class ids go from 0 to ``num_classes - 1``. Instances have no such limit.
+        Number of classes with background; class ids go from 0 to ``num_classes - 1``. Instances
+        have no such limit.
     name
         What to call the mask in messages.
     axes
-        Letters of the dimensions; needed only where T is among them, so that parts of an instance are sought in each frame.
+        Letters of the dimensions; needed only where T is among them, so that parts of an instance
+        are sought in each frame.
 
     Returns
     -------
@@ -154,8 +204,8 @@ def prepare_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, na
     Raises
     ------
     MaskError
-        If the mask has no pixels, holds values that are no labels, is empty without the rule allowing it, or holds labels that the rule
-        has no class for.
+        If the mask has no pixels, holds values that are no labels, is empty without the rule
+        allowing it, or holds labels that the rule has no class for.
     """
     source = _as_labels(mask, name)
     found = _labels_in(source, name)
@@ -164,11 +214,19 @@ def prepare_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, na
     if is_empty and not rule.allow_empty:
         raise _empty(found, source.size, name)
     labels = _translate(source, found, saved)
-    notes = _divided_instances(labels, found, axes) if rule.mask_mode == "keep_instances" and not is_empty else ()
-    return PreparedMask(labels, _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes))
+    notes = (
+        _divided_instances(labels, found, axes)
+        if rule.mask_mode == "keep_instances" and not is_empty
+        else ()
+    )
+    return PreparedMask(
+        labels, _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes)
+    )
 
 
-def foresee_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, name: str = "mask") -> dict[int, int]:
+def foresee_mask(
+    mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, name: str = "mask"
+) -> dict[int, int]:
     """What `prepare_mask` would save for each label, without making the new mask.
 
     Parameters
@@ -179,7 +237,8 @@ def foresee_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, na
     Returns
     -------
     saved
-        Each label of the mask, background 0 included where it occurs, to the label that is saved; ascending.
+        Each label of the mask, background 0 included where it occurs, to the label that is saved;
+        ascending.
 
     Raises
     ------
@@ -193,7 +252,10 @@ def foresee_mask(mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, na
 
 def _as_labels(mask: NDArray[Any], name: str) -> NDArray[Any]:
     if mask.ndim < 2 or mask.size == 0:
-        raise MaskError(f"Mask '{name}' has no image plane: its shape is {mask.shape}.", "Choose a mask with at least rows and columns.")
+        raise MaskError(
+            f"Mask '{name}' has no image plane: its shape is {mask.shape}.",
+            "Choose a mask with at least rows and columns.",
+        )
     if mask.dtype.kind == "b":
         return mask.view(np.uint8)
     if mask.dtype.kind in "ui":
@@ -222,10 +284,13 @@ def _whole_numbers(mask: NDArray[Any], name: str) -> NDArray[Any]:
             "A mask holds whole numbers. If these are probabilities, threshold them first; if the mask was resized, resize it again "
             "without interpolation (nearest neighbour).",
         )
-    # Beyond this a float cannot tell neighbouring whole numbers apart, so two objects may already be one.
+    # Beyond this a float cannot tell neighbouring whole numbers apart, so two objects may already
+    # be one.
     exact = 2 ** (np.finfo(mask.dtype).nmant + 1)
     if mask.max() > min(exact, MAX_LABEL):
-        raise _too_big(int(mask.max()), name, f"{mask.dtype} keeps labels apart only up to {exact}; ")
+        raise _too_big(
+            int(mask.max()), name, f"{mask.dtype} keeps labels apart only up to {exact}; "
+        )
     return mask.astype(np.min_scalar_type(int(mask.max())))
 
 
@@ -254,12 +319,16 @@ def _labels_in(source: NDArray[Any], name: str) -> NDArray[np.int64]:
         return np.unique(source).astype(np.int64)
     present = np.zeros(largest + 1, bool)
     flat = source.reshape(-1)
-    for start in range(0, flat.size, CHUNK_PIXELS):  # the index is 64 bits a pixel: all at once would cost eight masks
+    for start in range(
+        0, flat.size, CHUNK_PIXELS
+    ):  # the index is 64 bits a pixel: all at once would cost eight masks
         present[flat[start : start + CHUNK_PIXELS]] = True
     return np.flatnonzero(present).astype(np.int64)
 
 
-def _saved_labels(found: NDArray[np.int64], rule: MaskRule, num_classes: int, name: str) -> tuple[NDArray[np.int64], dict[int, int]]:
+def _saved_labels(
+    found: NDArray[np.int64], rule: MaskRule, num_classes: int, name: str
+) -> tuple[NDArray[np.int64], dict[int, int]]:
     if rule.mask_mode == "merge_nonzero_to_foreground":
         return (found > 0).astype(np.int64), {}
     if rule.mask_mode == "keep_instances":
@@ -274,7 +343,9 @@ def _saved_labels(found: NDArray[np.int64], rule: MaskRule, num_classes: int, na
             f"Mask '{name}' holds {_listed(missing)}, which the label map does not name; it names {_listed(sorted(rule.label_map))}.",
             "Add the missing labels to the map; map what is not wanted to 0 (background).",
         )
-    wrong = {source: target for source, target in rule.label_map.items() if not 0 <= target < num_classes}
+    wrong = {
+        source: target for source, target in rule.label_map.items() if not 0 <= target < num_classes
+    }
     if wrong:
         raise MaskError(
             f"The label map sends {_arrows(wrong)}, but the project has {num_classes} classes: 0 to {num_classes - 1}.",
@@ -297,10 +368,15 @@ def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
         problem = f"Mask '{name}' is empty after the label map: it sends all of its {_listed(found.tolist())} to background."
     else:
         problem = f"Mask '{name}' is empty: all {_pixels(size)} are 0 (background)."
-    return EmptyMask(problem, "Draw what should be found; or, if there is truly nothing here, say so (allow_empty).")
+    return EmptyMask(
+        problem,
+        "Draw what should be found; or, if there is truly nothing here, say so (allow_empty).",
+    )
 
 
-def _translate(source: NDArray[Any], found: NDArray[np.int64], saved: NDArray[np.int64]) -> NDArray[Any]:
+def _translate(
+    source: NDArray[Any], found: NDArray[np.int64], saved: NDArray[np.int64]
+) -> NDArray[Any]:
     dtype = np.min_scalar_type(int(saved.max()))
     if np.array_equal(found, saved):
         return source.astype(dtype, order="C")
@@ -315,7 +391,9 @@ def _translate(source: NDArray[Any], found: NDArray[np.int64], saved: NDArray[np
     return labels.reshape(source.shape)
 
 
-def _divided_instances(labels: NDArray[Any], found: NDArray[np.int64], axes: str | None) -> tuple[str, ...]:
+def _divided_instances(
+    labels: NDArray[Any], found: NDArray[np.int64], axes: str | None
+) -> tuple[str, ...]:
     divided: set[int] = set()
     for frame in _frames(labels, axes):
         divided.update(_divided(frame))
@@ -324,7 +402,9 @@ def _divided_instances(labels: NDArray[Any], found: NDArray[np.int64], axes: str
     originals = found[found > 0]
     names = [int(originals[label - 1]) for label in sorted(divided)]
     verb = "is" if len(names) == 1 else "are"
-    return (f"{_listed(names)} {verb} in several parts that do not touch; each was kept as one object.",)
+    return (
+        f"{_listed(names)} {verb} in several parts that do not touch; each was kept as one object.",
+    )
 
 
 def _frames(labels: NDArray[Any], axes: str | None) -> Sequence[NDArray[Any]]:

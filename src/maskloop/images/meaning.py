@@ -30,8 +30,9 @@ class MaskMeaning:
 def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> MaskMeaning:
     """Tell from masks whether they hold one class, several classes, or objects with numbers.
 
-    One value besides 0 in all masks is one class. A few values that each lie in many separate pieces are classes. Many
-    values that each lie in one piece are objects. Anything else could be either, and is refused.
+    One value besides 0 in all masks is one class. A few values that each lie in many separate
+    pieces are classes. Many values that each lie in one piece are objects. Anything else could be
+    either, and is refused.
 
     Parameters
     ----------
@@ -46,7 +47,9 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
         If it is not certain, or there is nothing in the masks.
     """
     if mode is not None and mode not in ("binary", "multiclass", "instances"):
-        raise UsageError(f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances.")
+        raise UsageError(
+            f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances."
+        )
     distinct: set[int] = set()
     label_count = part_count = 0
     for mask in masks:
@@ -56,7 +59,10 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
         part_count += _parts(mask) if mode is None and len(distinct) > 1 else len(labels)
     found = tuple(sorted(distinct))
     if not found:
-        raise UsageError("All masks are empty: nothing is labelled.", "Draw what should be found in at least some of them.")
+        raise UsageError(
+            "All masks are empty: nothing is labelled.",
+            "Draw what should be found in at least some of them.",
+        )
     if mode is not None:
         return MaskMeaning(mode, found if mode == "multiclass" else (1,), "A person said so.")  # type: ignore[arg-type]
     return _judge(found, part_count / label_count)
@@ -87,4 +93,6 @@ def _parts(mask: NDArray[Any]) -> int:
     if mask.min() > 0:
         values += 1
     connected: Callable[..., tuple[NDArray[Any], int]] = cc3d.connected_components
-    return connected(np.ascontiguousarray(values), connectivity=8 if mask.ndim == 2 else 26, return_N=True)[1]
+    return connected(
+        np.ascontiguousarray(values), connectivity=8 if mask.ndim == 2 else 26, return_N=True
+    )[1]

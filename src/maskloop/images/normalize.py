@@ -12,10 +12,20 @@ from pydantic import Field
 from maskloop.errors import ImageError
 from maskloop.records import Record
 
-__all__ = ["ChannelRange", "Normalization", "fit_channels", "make_range", "normalize", "percentiles", "thin_out"]
+__all__ = [
+    "ChannelRange",
+    "Normalization",
+    "fit_channels",
+    "make_range",
+    "normalize",
+    "percentiles",
+    "thin_out",
+]
 
 MAX_FIT_PIXELS = 4_000_000
-"""More pixels than this per channel are thinned out evenly before fitting: the statistics do not change, the time does."""
+"""More pixels than this per channel are thinned out evenly before fitting: the statistics do not
+change, the time does.
+"""
 LIMIT = 10.0
 """Normalised values stay within this of zero, so that one hot pixel cannot blow up the network."""
 
@@ -31,14 +41,18 @@ class Normalization(Record):
     """How intensities are brought to a common range."""
 
     mode: Literal["percentile", "min_max", "z_score", "none"] = Field(
-        "percentile", description="percentile (robust), min_max, z_score or none (divide by the range of the pixel type)."
+        "percentile",
+        description="percentile (robust), min_max, z_score or none (divide by the range of the pixel type).",
     )
     scope: Literal["image", "dataset"] = Field(
-        "image", description="Fit to each image, or once to all images of the dataset (when absolute brightness matters)."
+        "image",
+        description="Fit to each image, or once to all images of the dataset (when absolute brightness matters).",
     )
     low: float = Field(1.0, ge=0, le=50, description="Lower percentile, becomes 0.")
     high: float = Field(99.8, ge=50, le=100, description="Upper percentile, becomes 1.")
-    dataset_ranges: tuple[ChannelRange, ...] = Field((), description="The fitted maps, one per channel, when the scope is dataset.")
+    dataset_ranges: tuple[ChannelRange, ...] = Field(
+        (), description="The fitted maps, one per channel, when the scope is dataset."
+    )
 
     def fit(self, image: NDArray[Any]) -> tuple[ChannelRange, ...]:
         """The maps to use for one image (C, ...), one per channel; those of the dataset when that is the scope.
@@ -72,19 +86,24 @@ def _fit(channel: NDArray[Any], settings: Normalization) -> ChannelRange:
         return ChannelRange(offset=0.0, scale=1.0)
     if settings.mode == "z_score":
         with np.errstate(over="ignore", invalid="ignore"):
-            return make_range(float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64)))
+            return make_range(
+                float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))
+            )
     lowest, highest = float(pixels.min()), float(pixels.max())
     if settings.mode == "percentile":
         low, high = (float(value) for value in percentiles(pixels, (settings.low, settings.high)))
         if high > low:
             return make_range(low, high - low)
-    # Also a dark field with a few bright pixels: there the percentiles coincide, the extremes do not.
+    # Also a dark field with a few bright pixels: there the percentiles coincide, the extremes do
+    # not.
     return make_range(lowest, highest - lowest)
 
 
 def make_range(offset: float, scale: float) -> ChannelRange:
     """A usable linear map: a constant channel, and one that differs by rounding only, keeps the scale 1."""
-    return ChannelRange(offset=offset, scale=scale if scale > max(1e-30, 1e-12 * abs(offset)) else 1.0)
+    return ChannelRange(
+        offset=offset, scale=scale if scale > max(1e-30, 1e-12 * abs(offset)) else 1.0
+    )
 
 
 def thin_out(channel: NDArray[Any]) -> NDArray[Any]:
@@ -118,7 +137,9 @@ def normalize(image: NDArray[Any], ranges: Sequence[ChannelRange]) -> NDArray[np
     exact = np.float32 if image.dtype.itemsize <= 2 or image.dtype == np.float32 else np.float64
     with np.errstate(over="ignore", invalid="ignore"):
         for channel, (source, fitted) in enumerate(zip(image, ranges, strict=True)):
-            np.subtract(source, exact(fitted.offset), out=result[channel], dtype=exact, casting="unsafe")
+            np.subtract(
+                source, exact(fitted.offset), out=result[channel], dtype=exact, casting="unsafe"
+            )
             result[channel] *= np.float32(1 / fitted.scale)
     if image.dtype.kind == "f":
         np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,15 +1,20 @@
 """Near-duplicates of an image, found however it was flipped, turned, resized, brightened or cropped.
 
-Copies of one image must not lie on both sides of a split: the validation score would praise memory. The hash has two parts.
+Copies of one image must not lie on both sides of a split: the validation score would praise memory.
+The hash has two parts.
 
-- The whole: signs of the 255 lowest cosine coefficients of the image, stretched to a square [1]_. Brightness and contrast
-  leave these signs alone; a flip changes the signs of the odd ones and a quarter turn exchanges rows and columns, so the
-  eight ways to lay a picture down come out of one hash, without the pixels.
-- The landmarks: the 32 strongest spots, each as 32 signs of the cosine coefficients around it, laid down so that its
-  gradient points one way. A crop keeps those of its part, and tiles that overlap share those of the overlap. They bear
-  flips, quarter turns, brightness and slight noise, not resizing.
+- The whole: signs of the 255 lowest cosine coefficients of the image, stretched to a square [1]_.
+Brightness and contrast
+  leave these signs alone; a flip changes the signs of the odd ones and a quarter turn exchanges
+  rows and columns, so the eight ways to lay a picture down come out of one hash, without the
+  pixels.
+- The landmarks: the 32 strongest spots, each as 32 signs of the cosine coefficients around it, laid
+down so that its
+  gradient points one way. A crop keeps those of its part, and tiles that overlap share those of the
+  overlap. They bear flips, quarter turns, brightness and slight noise, not resizing.
 
-.. [1] Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (the DCT hash).
+.. [1] Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (the DCT
+hash).
 """
 
 from __future__ import annotations
@@ -37,20 +42,26 @@ SIDE = 16
 HASH_DIGITS = SIDE * SIDE // 4
 MAX_DISTANCE = 56
 """Hashes that differ in at most so many of 255 bits are of one image. Chosen on bbbc039, isbi2012_em, ctc_dic_c2dh_hela and
-usiigaci_t98g, where altered copies differ in at most 51 and only neighbouring slices and frames in fewer than 70; on the images of
-dsb2018 the copies differ in at most 37 and the images in at least 86. See benchmarks/near_duplicates.py."""
+usiigaci_t98g, where altered copies differ in at most 51 and only neighbouring slices and frames in
+fewer than 70; on the images of dsb2018 the copies differ in at most 37 and the images in at least
+86. See benchmarks/near_duplicates.py.
+"""
 MAX_PLANES = 8
 LANDMARKS = 32
 LANDMARK_DIGITS = 8
 MIN_SHARED = 3
-"""Images with so many landmarks in common overlap. One in a hundred pairs of dsb2018 shares one by chance, none shares two."""
+"""Images with so many landmarks in common overlap. One in a hundred pairs of dsb2018 shares one
+by chance, none shares two.
+"""
 BLOCK = 256
 """So many hashes are compared with all others at a time: a matter of memory."""
 MAX_SHARERS = 64
 REACH = 20
 APART = 10
 MAX_SIDE = 2048
-"""Landmarks are sought in the middle of larger images, or hashing would take longer than everything else."""
+"""Landmarks are sought in the middle of larger images, or hashing would take longer than
+everything else.
+"""
 
 
 def perceptual_hash(image: Image) -> str:
@@ -59,14 +70,16 @@ def perceptual_hash(image: Image) -> str:
     Parameters
     ----------
     image
-        Channels are averaged; of a film the central frame counts, of a stack the mean of up to eight planes, so that a
-        long lazy stack is not read whole. Pixels that are not finite count as the mean.
+        Channels are averaged; of a film the central frame counts, of a stack the mean of up to
+        eight planes, so that a long lazy stack is not read whole. Pixels that are not finite count
+        as the mean.
 
     Returns
     -------
     str
-        64 digits for the whole: the signs of the 16 x 16 lowest cosine coefficients, row by row, the first (the mean) always 0;
-        zeros for a constant image. Then 8 digits for each landmark, at most 32 of them.
+        64 digits for the whole: the signs of the 16 x 16 lowest cosine coefficients, row by row,
+        the first (the mean) always 0; zeros for a constant image. Then 8 digits for each landmark,
+        at most 32 of them.
     """
     plane = _plane(image)
     rows, columns = (_cosines(length, SIDE) for length in plane.shape)
@@ -77,7 +90,13 @@ def perceptual_hash(image: Image) -> str:
     return np.packbits(bits).tobytes().hex() + _landmarks(plane)
 
 
-def find_near_duplicates(new: str, known: Sequence[str], *, max_distance: int = MAX_DISTANCE, min_shared: int = MIN_SHARED) -> list[int]:
+def find_near_duplicates(
+    new: str,
+    known: Sequence[str],
+    *,
+    max_distance: int = MAX_DISTANCE,
+    min_shared: int = MIN_SHARED,
+) -> list[int]:
     """Where in `known` the hashes of the same image are, or of crops of it; nearest first.
 
     Parameters
@@ -92,7 +111,9 @@ def find_near_duplicates(new: str, known: Sequence[str], *, max_distance: int = 
         Smallest number of landmarks in common.
     """
     distances = hash_distances(new, known)
-    near = np.flatnonzero((distances <= max_distance) | (count_shared_landmarks(new, known) >= min_shared))
+    near = np.flatnonzero(
+        (distances <= max_distance) | (count_shared_landmarks(new, known) >= min_shared)
+    )
     return [int(at) for at in near[np.argsort(distances[near], kind="stable")]]
 
 
@@ -111,7 +132,9 @@ def find_near_duplicates_among(hashes: Sequence[str], *, since: int = 0) -> dict
     near
         Places of the near-duplicates of each place that has any, ascending, both ways.
     """
-    usable = np.array([at for at, text in enumerate(hashes) if len(text) >= HASH_DIGITS], dtype=np.int64)
+    usable = np.array(
+        [at for at, text in enumerate(hashes) if len(text) >= HASH_DIGITS], dtype=np.int64
+    )
     found: set[tuple[int, int]] = set()
     if len(usable):
         signs = _signs([hashes[at] for at in usable])
@@ -133,7 +156,9 @@ def _alike(signs: NDArray[np.float32], known: NDArray[np.float32]) -> Iterator[t
     """Rows of `signs` and columns of `known` whose wholes are near each other in any orientation."""
     is_near = np.zeros((len(signs), known.shape[1]), bool)
     for view in _orientations(signs):
-        is_near |= np.abs(view.reshape(len(signs), -1) @ known) >= SIDE * SIDE - 1 - 2 * MAX_DISTANCE
+        is_near |= (
+            np.abs(view.reshape(len(signs), -1) @ known) >= SIDE * SIDE - 1 - 2 * MAX_DISTANCE
+        )
     for ours, theirs in np.argwhere(is_near):
         yield int(ours), int(theirs)
 
@@ -157,7 +182,10 @@ def _overlapping(hashes: Sequence[str], since: int) -> set[tuple[int, int]]:
 
 def _owners(hashes: Sequence[str]) -> NDArray[np.int64]:
     """Which hash each landmark is of."""
-    return np.repeat(np.arange(len(hashes)), [max(0, len(text) - HASH_DIGITS) // LANDMARK_DIGITS for text in hashes])
+    return np.repeat(
+        np.arange(len(hashes)),
+        [max(0, len(text) - HASH_DIGITS) // LANDMARK_DIGITS for text in hashes],
+    )
 
 
 def count_shared_landmarks(new: str, known: Sequence[str]) -> NDArray[np.int64]:
@@ -186,8 +214,11 @@ def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
         return distances
     ours = np.stack([turned.reshape(-1) for turned in _orientations(_signs([new])[0])])
     agreement = ours @ _signs([known[at] for at in usable]).reshape(len(usable), -1).T
-    # An inverted picture (bright on dark, dark on bright) has every sign changed: the strength of the agreement counts.
-    distances[usable] = np.rint((SIDE * SIDE - 1 - np.abs(agreement).max(axis=0)) / 2).astype(np.int64)
+    # An inverted picture (bright on dark, dark on bright) has every sign changed: the strength of
+    # the agreement counts.
+    distances[usable] = np.rint((SIDE * SIDE - 1 - np.abs(agreement).max(axis=0)) / 2).astype(
+        np.int64
+    )
     return distances
 
 
@@ -221,10 +252,18 @@ def _landmarks(plane: NDArray[np.float32]) -> str:
         return ""
     from scipy.ndimage import uniform_filter
 
-    middle = plane[tuple(slice(max(0, (length - MAX_SIDE) // 2), (length + MAX_SIDE) // 2) for length in plane.shape)]
+    middle = plane[
+        tuple(
+            slice(max(0, (length - MAX_SIDE) // 2), (length + MAX_SIDE) // 2)
+            for length in plane.shape
+        )
+    ]
     smooth = uniform_filter(uniform_filter(middle, 5), 5)
     strength = np.abs(smooth - uniform_filter(uniform_filter(middle, 13), 13))
-    found = {_describe(smooth[row - REACH : row + REACH + 1, column - REACH : column + REACH + 1]) for row, column in _peaks(strength)}
+    found = {
+        _describe(smooth[row - REACH : row + REACH + 1, column - REACH : column + REACH + 1])
+        for row, column in _peaks(strength)
+    }
     return "".join(sorted(found))
 
 
@@ -235,7 +274,10 @@ def _peaks(strength: NDArray[np.float32]) -> list[tuple[int, int]]:
     is_peak = strength == maximum_filter(strength, 2 * APART + 1)
     rows, columns = np.nonzero(is_peak[inner] & (strength[inner] > 1e-6 * float(strength.max())))
     strongest = np.argsort(-strength[inner][rows, columns], kind="stable")[:LANDMARKS]
-    return [(int(row) + REACH, int(column) + REACH) for row, column in zip(rows[strongest], columns[strongest], strict=True)]
+    return [
+        (int(row) + REACH, int(column) + REACH)
+        for row, column in zip(rows[strongest], columns[strongest], strict=True)
+    ]
 
 
 def _describe(window: NDArray[np.float32]) -> str:
@@ -255,8 +297,15 @@ def _describe(window: NDArray[np.float32]) -> str:
 def _plane(image: Image) -> NDArray[np.float32]:
     fixed = {"T": image.sizes["T"] // 2} if "T" in image.axes else {}
     depth = image.sizes.get("Z", 1)
-    heights = np.unique(np.linspace(0, depth - 1, min(depth, MAX_PLANES)).round().astype(int)) if "Z" in image.axes else [None]
-    planes = [_luminance(image, fixed if height is None else {**fixed, "Z": int(height)}) for height in heights]
+    heights = (
+        np.unique(np.linspace(0, depth - 1, min(depth, MAX_PLANES)).round().astype(int))
+        if "Z" in image.axes
+        else [None]
+    )
+    planes = [
+        _luminance(image, fixed if height is None else {**fixed, "Z": int(height)})
+        for height in heights
+    ]
     plane: NDArray[np.float32] = np.mean(planes, axis=0, dtype=np.float32)
     plane -= plane.mean(dtype=np.float64)
     return plane
@@ -268,4 +317,8 @@ def _luminance(image: Image, index: dict[str, int]) -> NDArray[np.float32]:
     pixels: NDArray[Any] = reorder(piece, left, "CYX")
     plane = pixels.mean(axis=0, dtype=np.float32)
     finite = np.isfinite(plane)
-    return plane if finite.all() else np.where(finite, plane, plane[finite].mean() if finite.any() else 0).astype(np.float32)
+    return (
+        plane
+        if finite.all()
+        else np.where(finite, plane, plane[finite].mean() if finite.any() else 0).astype(np.float32)
+    )

@@ -16,11 +16,37 @@ from maskloop.images.axes import parse_axes
 from maskloop.images.readers import ENDINGS, ending_of
 from maskloop.records import Record
 
-__all__ = ["PairFiles", "PairProblem", "PairTable", "find_images", "match_pairs", "natural_order", "read_pair_table", "stem_of"]
+__all__ = [
+    "PairFiles",
+    "PairProblem",
+    "PairTable",
+    "find_images",
+    "match_pairs",
+    "natural_order",
+    "read_pair_table",
+    "stem_of",
+]
 
 COLUMNS = ("image", "mask", "group", "axes")
-FOREIGN_ENDINGS = (".bmp", ".czi", ".gif", ".ims", ".jp2", ".lif", ".lsm", ".nd2", ".ndpi", ".oib", ".oir", ".oif", ".svs", ".vsi")
-"""Images that people have and that are not read yet: named as a problem instead of being passed over in silence."""
+FOREIGN_ENDINGS = (
+    ".bmp",
+    ".czi",
+    ".gif",
+    ".ims",
+    ".jp2",
+    ".lif",
+    ".lsm",
+    ".nd2",
+    ".ndpi",
+    ".oib",
+    ".oir",
+    ".oif",
+    ".svs",
+    ".vsi",
+)
+"""Images that people have and that are not read yet: named as a problem instead of being passed
+over in silence.
+"""
 
 
 class PairFiles(Record):
@@ -50,7 +76,9 @@ class PairTable(Record):
 def natural_order(path: Path) -> tuple[tuple[int, int, str], ...]:
     """Sort key by which image_2 comes before image_10."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
+    return tuple(
+        (0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part
+    )
 
 
 def stem_of(path: Path) -> str:
@@ -64,8 +92,9 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     Parameters
     ----------
     inputs
-        Files (taken as they are, whatever their ending), folders (their images, not those of folders in them) and patterns such as
-        ``plate1/*.tif`` or ``plate1/**/*.tif``. Hidden and temporary files of folders and patterns are left out.
+        Files (taken as they are, whatever their ending), folders (their images, not those of
+        folders in them) and patterns such as ``plate1/*.tif`` or ``plate1/**/*.tif``. Hidden and
+        temporary files of folders and patterns are left out.
 
     Returns
     -------
@@ -82,7 +111,9 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         for path in _find(source):
             found.setdefault(path.resolve(), path)
     if not found:
-        raise ImageError("No images were named.", f"Name files, folders or patterns of {_endings()}.")
+        raise ImageError(
+            "No images were named.", f"Name files, folders or patterns of {_endings()}."
+        )
     return list(found.values())
 
 
@@ -91,11 +122,15 @@ def _find(source: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _list_images(path) or _refuse(f"Folder '{path}' holds no image", "its subfolders are not searched")
+        return _list_images(path) or _refuse(
+            f"Folder '{path}' holds no image", "its subfolders are not searched"
+        )
     if not glob.has_magic(str(path)):
         return _refuse(f"There is no file or folder '{path}'", "check the spelling")
     hits = (Path(hit) for hit in glob.glob(str(path), recursive=True))
-    return _keep_images(hits) or _refuse(f"The pattern '{path}' leads to no image", "check the spelling")
+    return _keep_images(hits) or _refuse(
+        f"The pattern '{path}' leads to no image", "check the spelling"
+    )
 
 
 def _refuse(problem: str, hint: str) -> NoReturn:
@@ -111,7 +146,10 @@ def _list_images(folder: Path) -> list[Path]:
 
 
 def _keep_images(paths: Iterable[Path]) -> list[Path]:
-    return sorted((path for path in paths if ending_of(path) and not _is_passing(path) and path.is_file()), key=natural_order)
+    return sorted(
+        (path for path in paths if ending_of(path) and not _is_passing(path) and path.is_file()),
+        key=natural_order,
+    )
 
 
 def _is_passing(path: Path) -> bool:
@@ -127,13 +165,14 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
     images, masks
         Two folders, or one and the same when the masks have a suffix.
     mask_suffix
-        What the name of a mask has after that of its image, such as ``_mask`` for cell_01.tif and cell_01_mask.png.
+        What the name of a mask has after that of its image, such as ``_mask`` for cell_01.tif and
+        cell_01_mask.png.
 
     Returns
     -------
     pairs
-        In natural order. The ending may differ within a pair. Of files with one and the same name none is chosen: they are
-        reported.
+        In natural order. The ending may differ within a pair. Of files with one and the same name
+        none is chosen: they are reported.
 
     Raises
     ------
@@ -153,9 +192,17 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
     image_files = strays if shared else _list_images(image_folder)
     if not image_files:
         _refuse(
-            f"Folder '{image_folder}' holds no image", f"all names end in '{mask_suffix}'" if shared else "its subfolders are not searched"
+            f"Folder '{image_folder}' holds no image",
+            f"all names end in '{mask_suffix}'" if shared else "its subfolders are not searched",
         )
-    problems = [] if shared else [PairProblem(path=path, reason=f"its name does not end in '{mask_suffix}'") for path in strays]
+    problems = (
+        []
+        if shared
+        else [
+            PairProblem(path=path, reason=f"its name does not end in '{mask_suffix}'")
+            for path in strays
+        ]
+    )
     image_of, image_problems = _by_stem(image_files, "")
     mask_of, mask_problems = _by_stem(mask_files, mask_suffix)
     problems += image_problems + mask_problems + _unread({image_folder, mask_folder})
@@ -163,11 +210,21 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
         {stem_of(problem.path) for problem in image_problems},
         {stem_of(problem.path).removesuffix(mask_suffix) for problem in mask_problems},
     )
-    problems += _alone(image_of, mask_of.keys() | taken[1], f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'")
-    problems += _alone(mask_of, image_of.keys() | taken[0], f"no image called '<stem>' in '{image_folder}'")
+    problems += _alone(
+        image_of,
+        mask_of.keys() | taken[1],
+        f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'",
+    )
+    problems += _alone(
+        mask_of, image_of.keys() | taken[0], f"no image called '<stem>' in '{image_folder}'"
+    )
     problems += _alone(image_of, image_of.keys() - taken[1], "there are several masks of this name")
     problems += _alone(mask_of, mask_of.keys() - taken[0], "there are several images of this name")
-    matched = tuple(PairFiles(stem=stem, image=path, mask=mask_of[stem]) for stem, path in image_of.items() if stem in mask_of)
+    matched = tuple(
+        PairFiles(stem=stem, image=path, mask=mask_of[stem])
+        for stem, path in image_of.items()
+        if stem in mask_of
+    )
     return PairTable(matched=matched, problems=tuple(problems))
 
 
@@ -175,7 +232,8 @@ def _folder(path: str | Path) -> Path:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise ImageError(
-            f"'{folder}' is {'a file' if folder.exists() else 'missing'}, not a folder.", "Name the folder that holds the files."
+            f"'{folder}' is {'a file' if folder.exists() else 'missing'}, not a folder.",
+            "Name the folder that holds the files.",
         )
     return folder
 
@@ -194,19 +252,28 @@ def _by_stem(paths: Sequence[Path], suffix: str) -> tuple[dict[str, Path], list[
     for members in (members for members in groups.values() if len(members) > 1):
         for path in members:
             others = ", ".join(other.name for other in members if other != path)
-            problems.append(PairProblem(path=path, reason=f"has the same name as {others}: keep one of them"))
+            problems.append(
+                PairProblem(path=path, reason=f"has the same name as {others}: keep one of them")
+            )
     return single, problems
 
 
 def _alone(files: Mapping[str, Path], partners: Iterable[str], reason: str) -> list[PairProblem]:
     known = set(partners)
-    return [PairProblem(path=path, reason=reason.replace("<stem>", stem)) for stem, path in files.items() if stem not in known]
+    return [
+        PairProblem(path=path, reason=reason.replace("<stem>", stem))
+        for stem, path in files.items()
+        if stem not in known
+    ]
 
 
 def _unread(folders: Iterable[Path]) -> list[PairProblem]:
     reason = f"this format is not read: save it as one of {_endings()}"
     paths = sorted(
-        path for folder in folders for path in folder.iterdir() if path.suffix.lower() in FOREIGN_ENDINGS and not _is_passing(path)
+        path
+        for folder in folders
+        for path in folder.iterdir()
+        if path.suffix.lower() in FOREIGN_ENDINGS and not _is_passing(path)
     )
     return [PairProblem(path=path, reason=reason) for path in paths]
 
@@ -217,8 +284,8 @@ def read_pair_table(path: str | Path) -> PairTable:
     Parameters
     ----------
     path
-        A table with the columns image and mask, and optionally group and axes; separated by commas, semicolons or tabs. Paths are
-        relative to the table.
+        A table with the columns image and mask, and optionally group and axes; separated by commas,
+        semicolons or tabs. Paths are relative to the table.
 
     Returns
     -------
@@ -228,14 +295,17 @@ def read_pair_table(path: str | Path) -> PairTable:
     Raises
     ------
     UsageError
-        If the table cannot be read, lacks a column, or has one that is nearly called like one of ours.
+        If the table cannot be read, lacks a column, or has one that is nearly called like one of
+        ours.
     """
     path = Path(path).expanduser()
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"The table '{path}' cannot be read: {reason}.", "Save it as CSV (UTF-8).") from error
+        raise UsageError(
+            f"The table '{path}' cannot be read: {reason}.", "Save it as CSV (UTF-8)."
+        ) from error
     lines = text.splitlines()
     header = lines[0] if lines else ""
     rows = csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
@@ -243,7 +313,11 @@ def read_pair_table(path: str | Path) -> PairTable:
     matched: dict[Path, PairFiles] = {}
     problems = []
     for row in rows:
-        cells = {(name or "").strip().lower(): (cell or "").strip() for name, cell in row.items() if not isinstance(cell, list)}
+        cells = {
+            (name or "").strip().lower(): (cell or "").strip()
+            for name, cell in row.items()
+            if not isinstance(cell, list)
+        }
         if not any(cells.values()):
             continue
         pair = _pair_of_row(path, rows.line_num, cells, matched)
@@ -263,13 +337,19 @@ def _check_columns(path: Path, rows: csv.DictReader[str]) -> None:
             "The first line must name the columns: image, mask, and optionally group, axes.",
         )
     for name in names:
-        # 'groups' passed over in silence would let crops of one image land in training and in validation.
+        # 'groups' passed over in silence would let crops of one image land in training and in
+        # validation.
         close = difflib.get_close_matches(name, COLUMNS, 1, 0.75)
         if close and name not in COLUMNS:
-            raise UsageError(f"The table '{path}' has a column '{name}'.", f"Call it '{close[0]}' if it is that, or something else.")
+            raise UsageError(
+                f"The table '{path}' has a column '{name}'.",
+                f"Call it '{close[0]}' if it is that, or something else.",
+            )
 
 
-def _pair_of_row(table: Path, line: int, cells: Mapping[str, str], matched: Mapping[Path, PairFiles]) -> PairFiles | PairProblem:
+def _pair_of_row(
+    table: Path, line: int, cells: Mapping[str, str], matched: Mapping[Path, PairFiles]
+) -> PairFiles | PairProblem:
     for column in COLUMNS[:2]:
         if not cells[column]:
             return PairProblem(path=table, reason=f"line {line} names no {column}")
@@ -280,12 +360,16 @@ def _pair_of_row(table: Path, line: int, cells: Mapping[str, str], matched: Mapp
     if image.resolve() in matched:
         return PairProblem(path=image, reason=f"line {line} names this image again")
     if image.resolve() == mask.resolve():
-        return PairProblem(path=image, reason=f"line {line} names the same file as image and as mask")
+        return PairProblem(
+            path=image, reason=f"line {line} names the same file as image and as mask"
+        )
     try:
         axes = parse_axes(cells["axes"]) if cells.get("axes") else None
     except AxesError as error:
         return PairProblem(path=image, reason=f"line {line}: {error.problem}")
-    return PairFiles(stem=stem_of(image), image=image, mask=mask, group=cells.get("group") or None, axes=axes)
+    return PairFiles(
+        stem=stem_of(image), image=image, mask=mask, group=cells.get("group") or None, axes=axes
+    )
 
 
 def _beside(table: Path, cell: str) -> Path:

@@ -26,16 +26,31 @@ from maskloop.errors import ImageError, MaskloopError
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
-__all__ = ["FACTS_KEY", "LazyArray", "NativeArray", "PagedArray", "Pixels", "native", "read_tiff", "reading"]
+__all__ = [
+    "FACTS_KEY",
+    "LazyArray",
+    "NativeArray",
+    "PagedArray",
+    "Pixels",
+    "native",
+    "read_tiff",
+    "reading",
+]
 
 FACTS_KEY = "maskloop"
-"""Under this name our own files carry axes and pixel size exactly (formats for others drop axes of length one and round sizes)."""
+"""Under this name our own files carry axes and pixel size exactly (formats for others drop axes
+of length one and round sizes).
+"""
 
 READ_BYTES = 1 << 24
-"""Compressed bytes that are read at a time; tifffile's own choice would hold a whole large page twice."""
+"""Compressed bytes that are read at a time; tifffile's own choice would hold a whole large page
+twice.
+"""
 
 COARSEST_PIXEL_UM = 25.4
-"""Resolutions below 1000 pixels per inch are print settings (72 dpi, 300 dpi, 1 per cm), not the calibration of a microscope."""
+"""Resolutions below 1000 pixels per inch are print settings (72 dpi, 300 dpi, 1 per cm), not the
+calibration of a microscope.
+"""
 
 UM_PER_UNIT = {
     "um": 1.0,
@@ -74,8 +89,12 @@ _BROKEN = (
 )
 """What the libraries raise when a file is damaged: there is no common ancestor but Exception."""
 
-_LOST_PAGES = re.compile("corrupted tag list|invalid (page )?offset|circular reference|ImageJ series metadata invalid or corrupted")
-"""What tifffile writes into its log, and no more, when it goes on with fewer pages than the file should have."""
+_LOST_PAGES = re.compile(
+    "corrupted tag list|invalid (page )?offset|circular reference|ImageJ series metadata invalid or corrupted"
+)
+"""What tifffile writes into its log, and no more, when it goes on with fewer pages than the file
+should have.
+"""
 
 _heard: ContextVar[list[str] | None] = ContextVar("_heard", default=None)
 
@@ -112,13 +131,24 @@ def reading(path: Path) -> Iterator[list[str]]:
     except MaskloopError:
         raise
     except FileNotFoundError:
-        raise ImageError(f"There is no file '{path}'.", "Check the path; names are case-sensitive on some systems.") from None
+        raise ImageError(
+            f"There is no file '{path}'.",
+            "Check the path; names are case-sensitive on some systems.",
+        ) from None
     except IsADirectoryError:
-        raise ImageError(f"'{path}' is a folder, not an image.", "Name a file in it, or let the command take the whole folder.") from None
+        raise ImageError(
+            f"'{path}' is a folder, not an image.",
+            "Name a file in it, or let the command take the whole folder.",
+        ) from None
     except PermissionError:
-        raise ImageError(f"'{path}' may not be read.", "Ask for the permission to read it, or copy it to a folder of yours.") from None
+        raise ImageError(
+            f"'{path}' may not be read.",
+            "Ask for the permission to read it, or copy it to a folder of yours.",
+        ) from None
     except _BROKEN as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        )
         raise ImageError(
             f"'{path}' cannot be read: it is damaged, cut short or not the kind of file its ending says ({reason}).",
             "Open it in Fiji or napari to see whether it is whole; copy or export it anew.",
@@ -204,8 +234,8 @@ class _Page:
 class PagedArray:
     """Pixels of a compressed TIFF; a slice reads only the pages it touches.
 
-    Holds no open file and can be sent to other processes. Keeps the page that was cut last, so that tiles of one page do not
-    decompress it again and again.
+    Holds no open file and can be sent to other processes. Keeps the page that was cut last, so that
+    tiles of one page do not decompress it again and again.
 
     Parameters
     ----------
@@ -222,18 +252,32 @@ class PagedArray:
     """
 
     def __init__(
-        self, pages: Sequence[_Page], *, page_shape: tuple[int, ...], dtype: np.dtype[Any], shape: tuple[int, ...], page_key: Any = ...
+        self,
+        pages: Sequence[_Page],
+        *,
+        page_shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        page_key: Any = ...,
     ) -> None:
         self._pages, self._page_shape, self._page_key = tuple(pages), page_shape, page_key
         self.shape, self.dtype = shape, dtype.newbyteorder("=")
         self._outer = next(
-            at for at in range(len(shape), -1, -1) if prod(shape[:at]) == len(pages) and prod(shape[at:]) == prod(page_shape)
+            at
+            for at in range(len(shape), -1, -1)
+            if prod(shape[:at]) == len(pages) and prod(shape[at:]) == prod(page_shape)
         )
         self._last: tuple[int, NDArray[Any]] | None = None
 
     def reshape(self, shape: tuple[int, ...], /) -> PagedArray:
         """The same pixels with axes of length one added or dropped."""
-        return PagedArray(self._pages, page_shape=self._page_shape, dtype=self.dtype, shape=shape, page_key=self._page_key)
+        return PagedArray(
+            self._pages,
+            page_shape=self._page_shape,
+            dtype=self.dtype,
+            shape=shape,
+            page_key=self._page_key,
+        )
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
@@ -266,7 +310,9 @@ class PagedArray:
         with reading(place.path), TiffFile(place.path) as file:
             file.filehandle.seek(place.offset)
             pixels = TiffPage(file, index=place.index).asarray(buffersize=READ_BYTES)
-            page: NDArray[Any] = np.asarray(pixels[self._page_key], self.dtype).reshape(self.shape[self._outer :])
+            page: NDArray[Any] = np.asarray(pixels[self._page_key], self.dtype).reshape(
+                self.shape[self._outer :]
+            )
             return page
 
 
@@ -290,7 +336,8 @@ def read_tiff(path: Path, *, colours: bool) -> Pixels:
     path
         The file.
     colours
-        Whether a palette (of a file that is not from ImageJ or OME, where it is for display only) turns indices into RGB.
+        Whether a palette (of a file that is not from ImageJ or OME, where it is for display only)
+        turns indices into RGB.
 
     Raises
     ------
@@ -304,17 +351,26 @@ def read_tiff(path: Path, *, colours: bool) -> Pixels:
             raise ImageError(f"'{path}' holds no image.", "Export it anew.")
         series = file.series[0]
         if any(_LOST_PAGES.search(message) for message in heard):
-            raise ImageError(f"'{path}' is damaged or cut short: not all of its planes can be found.", "Copy or export it anew.")
+            raise ImageError(
+                f"'{path}' is damaged or cut short: not all of its planes can be found.",
+                "Copy or export it anew.",
+            )
         _refuse_several(path, file)
         pixels = _open_series(path, series)
-        if colours and series.keyframe.photometric == _PALETTE and series.kind not in ("imagej", "ome"):
+        if (
+            colours
+            and series.keyframe.photometric == _PALETTE
+            and series.kind not in ("imagej", "ome")
+        ):
             pixels = _apply_palette(pixels, np.asarray(series.keyframe.colormap))
         return _describe(pixels, file, series)
 
 
 def _refuse_several(path: Path, file: TiffFile) -> None:
     if len(file.series) > 1:
-        shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4]) + (", ..." if len(file.series) > 4 else "")
+        shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4]) + (
+            ", ..." if len(file.series) > 4 else ""
+        )
         raise ImageError(
             f"'{path}' holds {len(file.series)} images ({shapes}), and nothing says which one is meant.",
             "Save the one you want as a file of its own (in Fiji: open it, then File > Save As > Tiff).",
@@ -334,12 +390,17 @@ def _open_series(path: Path, series: TiffPageSeries) -> Pixels:
     page_shape = tuple(series.keyframe.shape)
     page_key = _page_key(series.keyframe.axes, shape[letters.index("S")]) if key is not ... else ...
     cut = tuple(np.broadcast_to(np.zeros(()), page_shape)[page_key].shape)
-    return Pixels(PagedArray(pages, page_shape=cut, dtype=series.dtype, shape=shape, page_key=page_key), letters)
+    return Pixels(
+        PagedArray(pages, page_shape=cut, dtype=series.dtype, shape=shape, page_key=page_key),
+        letters,
+    )
 
 
 def _check_complete(path: Path, series: TiffPageSeries) -> None:
     if 0 in series.shape:
-        raise ImageError(f"'{path}' is empty: its shape is {tuple(series.shape)}.", "Export it anew.")
+        raise ImageError(
+            f"'{path}' is empty: its shape is {tuple(series.shape)}.", "Export it anew."
+        )
     pages = list(series) if series.dataoffset is None else [series.keyframe]
     if any(page is None for page in pages):
         raise ImageError(
@@ -347,7 +408,13 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
             "Put the files of the set back into one folder, under the names they had.",
         )
     for page in (pages[0], pages[-1]):  # a file that was cut short lacks its end
-        end = max((offset + size for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+        end = max(
+            (
+                offset + size
+                for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ),
+            default=0,
+        )
         if series.dataoffset is not None:
             end = series.dataoffset + prod(series.get_shape(False)) * series.dtype.itemsize
         if end > page.parent.filehandle.size:
@@ -357,19 +424,28 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
             )
 
 
-def _without_alpha(series: TiffPageSeries, shape: tuple[int, ...], letters: str) -> tuple[Any, tuple[int, ...]]:
+def _without_alpha(
+    series: TiffPageSeries, shape: tuple[int, ...], letters: str
+) -> tuple[Any, tuple[int, ...]]:
     """The slice that leaves out an alpha channel, and the shape that is left.
 
-    The fourth sample of a colour image is alpha whatever the file calls it; the second of a grey one when the file says so.
+    The fourth sample of a colour image is alpha whatever the file calls it; the second of a grey
+    one when the file says so.
     """
     page = series.keyframe
     samples = shape[letters.index("S")] if "S" in letters else 1
     colour = page.photometric in (_RGB, _YCBCR) and samples == 4
-    grey = page.photometric <= _MINISBLACK and samples == 2 and tuple(page.extrasamples) in ((1,), (2,))
+    grey = (
+        page.photometric <= _MINISBLACK
+        and samples == 2
+        and tuple(page.extrasamples) in ((1,), (2,))
+    )
     if not (colour or grey):
         return ..., shape
     key = _page_key(letters, samples - 1)
-    return key, tuple(samples - 1 if letter == "S" else size for letter, size in zip(letters, shape, strict=True))
+    return key, tuple(
+        samples - 1 if letter == "S" else size for letter, size in zip(letters, shape, strict=True)
+    )
 
 
 def _page_key(letters: str, samples: int) -> tuple[slice, ...]:
@@ -386,7 +462,11 @@ def _describe(pixels: Pixels, file: TiffFile, series: TiffPageSeries) -> Pixels:
     page = series.keyframe
     facts, ome = _own_facts(file), _ome_pixels(file)
     found = _by_own_facts(pixels, facts) or _by_series(pixels, declared=series.kind == "shaped")
-    sizes = facts.get("pixel_size_um") or {**_resolution(page, _imagej_unit(file)), **_imagej_depth(file), **_ome_sizes(ome)}
+    sizes = facts.get("pixel_size_um") or {
+        **_resolution(page, _imagej_unit(file)),
+        **_imagej_depth(file),
+        **_ome_sizes(ome),
+    }
     names = facts.get("channel_names") or _ome_channels(ome) or _imagej_channels(file)
     channels = dict(zip(found.letters, found.data.shape, strict=True)).get("C", 1)
     return replace(
@@ -403,8 +483,17 @@ def _own_facts(file: TiffFile) -> dict[str, Any]:
         text = file.shaped_metadata[0].get(FACTS_KEY, "")
     elif file.is_ome and file.ome_metadata:
         root = ElementTree.fromstring(file.ome_metadata)
-        text = next((each.text or "" for each in root.iter() if each.tag.endswith("}M") and each.get("K") == FACTS_KEY), "")
-    elif match := re.search(rf"^{FACTS_KEY}=(.*)$", file.pages.first.description or "", re.MULTILINE):
+        text = next(
+            (
+                each.text or ""
+                for each in root.iter()
+                if each.tag.endswith("}M") and each.get("K") == FACTS_KEY
+            ),
+            "",
+        )
+    elif match := re.search(
+        rf"^{FACTS_KEY}=(.*)$", file.pages.first.description or "", re.MULTILINE
+    ):
         text = match[1]
     try:
         facts = json.loads(text) if isinstance(text, str) and text else {}
@@ -421,7 +510,11 @@ def _by_own_facts(pixels: Pixels, facts: Mapping[str, Any]) -> Pixels | None:
     if sizes.get("S", 1) > 1:
         sizes["C"] = sizes["S"]
     shape = tuple(sizes.get(letter, 1) for letter in facts["axes"])
-    long = [letter.replace("S", "C") for letter, size in zip(pixels.letters, pixels.data.shape, strict=True) if size > 1]
+    long = [
+        letter.replace("S", "C")
+        for letter, size in zip(pixels.letters, pixels.data.shape, strict=True)
+        if size > 1
+    ]
     if long != [letter for letter, size in zip(facts["axes"], shape, strict=True) if size > 1]:
         return None
     return replace(pixels, data=pixels.data.reshape(shape), letters=facts["axes"])
@@ -430,11 +523,19 @@ def _by_own_facts(pixels: Pixels, facts: Mapping[str, Any]) -> Pixels | None:
 def _by_series(pixels: Pixels, *, declared: bool) -> Pixels:
     """Drop the axes of length one that the format adds by itself; call unknown axes by ``?``."""
     known = "TCZYX" if declared else "YX"
-    kept = [(letter, size) for letter, size in zip(pixels.letters, pixels.data.shape, strict=True) if size > 1 or letter in known]
+    kept = [
+        (letter, size)
+        for letter, size in zip(pixels.letters, pixels.data.shape, strict=True)
+        if size > 1 or letter in known
+    ]
     letters = "".join(letter if letter in "TCZYXS" else "?" for letter, _ in kept)
     if "C" not in letters:
         letters = letters.replace("S", "C")
-    return replace(pixels, data=pixels.data.reshape(tuple(size for _, size in kept)), letters=letters.replace("S", "?"))
+    return replace(
+        pixels,
+        data=pixels.data.reshape(tuple(size for _, size in kept)),
+        letters=letters.replace("S", "?"),
+    )
 
 
 def _resolution(page: Any, unit: float | None) -> dict[str, float]:
@@ -442,7 +543,11 @@ def _resolution(page: Any, unit: float | None) -> dict[str, float]:
     per_unit = unit or {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
     if per_unit is None:
         return {}
-    found = {axis: per_unit / value for axis, value in zip("XY", page.resolution, strict=True) if value > 0 and isfinite(value)}
+    found = {
+        axis: per_unit / value
+        for axis, value in zip("XY", page.resolution, strict=True)
+        if value > 0 and isfinite(value)
+    }
     return found if unit or all(size < COARSEST_PIXEL_UM for size in found.values()) else {}
 
 
@@ -453,14 +558,23 @@ def _imagej_unit(file: TiffFile) -> float | None:
 
 def _imagej_depth(file: TiffFile) -> dict[str, float]:
     unit, spacing = _imagej_unit(file), (file.imagej_metadata or {}).get("spacing")
-    return {"Z": float(spacing) * unit} if unit and isinstance(spacing, int | float) and spacing > 0 else {}
+    return (
+        {"Z": float(spacing) * unit}
+        if unit and isinstance(spacing, int | float) and spacing > 0
+        else {}
+    )
 
 
 def _imagej_channels(file: TiffFile) -> tuple[str, ...]:
     metadata = file.imagej_metadata or {}
     labels = metadata.get("Labels") or ()
-    # ImageJ labels planes, not channels; they are the same only where there is nothing but channels.
-    return tuple(labels) if isinstance(labels, list) and len(labels) == metadata.get("channels") else ()
+    # ImageJ labels planes, not channels; they are the same only where there is nothing but
+    # channels.
+    return (
+        tuple(labels)
+        if isinstance(labels, list) and len(labels) == metadata.get("channels")
+        else ()
+    )
 
 
 def _ome_pixels(file: TiffFile) -> ElementTree.Element | None:
@@ -483,6 +597,8 @@ def _ome_sizes(ome: ElementTree.Element | None) -> dict[str, float]:
 
 
 def _ome_channels(ome: ElementTree.Element | None) -> tuple[str, ...]:
-    channels = [] if ome is None else [element for element in ome if element.tag.endswith("}Channel")]
+    channels = (
+        [] if ome is None else [element for element in ome if element.tag.endswith("}Channel")]
+    )
     names = tuple(channel.get("Name", "") for channel in channels)
     return names if names and all(names) else ()

@@ -23,7 +23,9 @@ Weighting = Literal["gaussian", "core"]
 class Tiling(Record):
     """How large images are cut for a model; what is left open follows from the model."""
 
-    tile_shape: tuple[int, ...] | None = Field(None, description="Largest tile along ZYX or YX; open: what is quick for the model.")
+    tile_shape: tuple[int, ...] | None = Field(
+        None, description="Largest tile along ZYX or YX; open: what is quick for the model."
+    )
     overlap: float | None = Field(
         None,
         ge=0,
@@ -49,8 +51,9 @@ class TilePlan:
     starts
         First pixel of the tiles, per axis; the tiles are the product of the axes.
     weights
-        Per axis, for each start, the weight of a tile's pixels along this axis. A pixel's weight is the product over the axes, and the
-        weights of all tiles add up to one in every pixel of the image.
+        Per axis, for each start, the weight of a tile's pixels along this axis. A pixel's weight is
+        the product over the axes, and the weights of all tiles add up to one in every pixel of the
+        image.
     """
 
     shape: tuple[int, ...]
@@ -70,22 +73,39 @@ class TilePlan:
     def window(self, place: Sequence[int]) -> tuple[slice, ...]:
         """The part of the image that a tile covers."""
         begins = [self.starts[axis][at] for axis, at in enumerate(place)]
-        return tuple(slice(begin, min(begin + length, end)) for begin, length, end in zip(begins, self.tile_shape, self.shape, strict=True))
+        return tuple(
+            slice(begin, min(begin + length, end))
+            for begin, length, end in zip(begins, self.tile_shape, self.shape, strict=True)
+        )
 
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:
         """Pixels added before and after the image along axes shorter than a tile."""
-        missing = [max(0, tile - length) for tile, length in zip(self.tile_shape, self.shape, strict=True)]
+        missing = [
+            max(0, tile - length) for tile, length in zip(self.tile_shape, self.shape, strict=True)
+        ]
         return tuple((count // 2, count - count // 2) for count in missing)
 
     def cut(self, image: NDArray[Any], place: Sequence[int]) -> NDArray[Any]:
         """One tile (C, *tile_shape) of an image (C, *shape), mirrored at the edge where the image is shorter than a tile."""
         tile = image[(slice(None), *self.window(place))]
-        return np.pad(tile, ((0, 0), *self.padding), mode="reflect") if any(map(any, self.padding)) else tile
+        return (
+            np.pad(tile, ((0, 0), *self.padding), mode="reflect")
+            if any(map(any, self.padding))
+            else tile
+        )
 
     def weigh(self, tile: NDArray[np.float32], place: Sequence[int]) -> NDArray[np.float32]:
         """A tile (C, *tile_shape) without its padding, times its weights: sum these over the tiles."""
-        inner = tile[(slice(None), *(slice(before, before + length) for (before, _), length in zip(self.padding, self.shape, strict=True)))]
+        inner = tile[
+            (
+                slice(None),
+                *(
+                    slice(before, before + length)
+                    for (before, _), length in zip(self.padding, self.shape, strict=True)
+                ),
+            )
+        ]
         for axis, at in enumerate(place):
             line = self.weights[axis][at][: inner.shape[axis + 1]]
             inner = inner * line.reshape(-1, *(1,) * (len(place) - axis - 1))
@@ -103,7 +123,8 @@ def plan_tiles(
 ) -> TilePlan:
     """Lay tiles over an image so that they overlap at least as asked and are no larger than needed.
 
-    Tiles are spread evenly. Where fewer pixels than a whole tile would do, as for an image slightly larger than a tile, all tiles shrink.
+    Tiles are spread evenly. Where fewer pixels than a whole tile would do, as for an image slightly
+    larger than a tile, all tiles shrink.
 
     Parameters
     ----------
@@ -114,13 +135,14 @@ def plan_tiles(
     overlap
         Share of a tile that the next one covers again.
     halo
-        Border of a tile that is not to be trusted, per axis: neighbours overlap by at least twice this, but never by more than half
-        a tile. With neither, the overlap is 0.25.
+        Border of a tile that is not to be trusted, per axis: neighbours overlap by at least twice
+        this, but never by more than half a tile. With neither, the overlap is 0.25.
     multiple
         Tile lengths are multiples of these.
     weighting
-        ``gaussian``: sigma is an eighth of the tile (Isensee et al. 2021, nnU-Net, doi:10.1038/s41592-020-01008-z). ``core``: each pixel
-        is taken from one tile only, the one whose middle is nearest.
+        ``gaussian``: sigma is an eighth of the tile (Isensee et al. 2021, nnU-Net,
+        doi:10.1038/s41592-020-01008-z). ``core``: each pixel is taken from one tile only, the one
+        whose middle is nearest.
 
     Raises
     ------
@@ -134,23 +156,35 @@ def plan_tiles(
             "Give one tile length per spatial axis: two for planes (YX), three for volumes (ZYX).",
         )
     if min((*shape, *tile), default=1) < 1:
-        raise UsageError(f"A tile {tuple(tile)} over an image of {tuple(shape)} is not possible.", "Lengths must be 1 or more.")
+        raise UsageError(
+            f"A tile {tuple(tile)} over an image of {tuple(shape)} is not possible.",
+            "Lengths must be 1 or more.",
+        )
     share = overlap if overlap is not None else 0.0 if halo is not None else 0.25
     halos = halo if halo is not None and overlap is None else (0,) * len(shape)
     axes = [_plan_axis(*each, share) for each in zip(shape, tile, halos, multiple, strict=True)]
     lengths = tuple(length for length, _ in axes)
     starts = tuple(begins for _, begins in axes)
-    weights = tuple(_axis_weights(*each, weighting) for each in zip(shape, lengths, starts, strict=True))
+    weights = tuple(
+        _axis_weights(*each, weighting) for each in zip(shape, lengths, starts, strict=True)
+    )
     return TilePlan(tuple(shape), lengths, starts, weights)
 
 
-def _plan_axis(length: int, largest: int, halo: int, multiple: int, share: float) -> tuple[int, tuple[int, ...]]:
+def _plan_axis(
+    length: int, largest: int, halo: int, multiple: int, share: float
+) -> tuple[int, tuple[int, ...]]:
     """Tile length and starts along one axis."""
     largest = max(multiple, largest // multiple * multiple)
     if length <= largest:
-        # Never so short that nothing is left at the deepest level of a network: a few pixels more cost nothing.
+        # Never so short that nothing is left at the deepest level of a network: a few pixels more
+        # cost nothing.
         return max(_round_up(length, multiple), min(largest, 2 * multiple)), (0,)
-    overlap = min(max(round(share * largest), 2 * halo), max(round(share * largest), largest // 2), largest - 1)
+    overlap = min(
+        max(round(share * largest), 2 * halo),
+        max(round(share * largest), largest // 2),
+        largest - 1,
+    )
     count = ceil((length - overlap) / (largest - overlap))
     tile = min(largest, _round_up(ceil((length + (count - 1) * overlap) / count), multiple))
     return tile, tuple(round(at * (length - tile) / (count - 1)) for at in range(count))
@@ -160,11 +194,13 @@ def _round_up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-def _axis_weights(length: int, tile: int, starts: Sequence[int], weighting: Weighting) -> NDArray[np.float32]:
+def _axis_weights(
+    length: int, tile: int, starts: Sequence[int], weighting: Weighting
+) -> NDArray[np.float32]:
     """Weight of each tile's pixels along one axis (tiles, tile length); they add up to one in every pixel of the image.
 
-    The tiles form a grid and both kinds of weights are products over the axes, so each axis can be normalised by itself and nobody has
-    to sum weights over a whole image.
+    The tiles form a grid and both kinds of weights are products over the axes, so each axis can be
+    normalised by itself and nobody has to sum weights over a whole image.
     """
     if len(starts) == 1:
         return np.ones((1, tile), np.float32)
@@ -174,8 +210,12 @@ def _axis_weights(length: int, tile: int, starts: Sequence[int], weighting: Weig
     else:
         middles = np.asarray(starts) + (tile - 1) / 2
         nearest = np.abs(np.arange(length)[:, None] - middles).argmin(axis=1)
-        weights = np.stack([nearest[start : start + tile] == at for at, start in enumerate(starts)]).astype(np.float64)
+        weights = np.stack(
+            [nearest[start : start + tile] == at for at, start in enumerate(starts)]
+        ).astype(np.float64)
     total = np.zeros(length)
     for start, line in zip(starts, weights, strict=True):
         total[start : start + tile] += line
-    return np.stack([line / total[start : start + tile] for start, line in zip(starts, weights, strict=True)]).astype(np.float32)
+    return np.stack(
+        [line / total[start : start + tile] for start, line in zip(starts, weights, strict=True)]
+    ).astype(np.float32)

@@ -17,7 +17,10 @@ class TrainJob(Record):
 
     kind: Literal["train"] = "train"
     recipe: Recipe = Recipe()
-    start: str = Field("auto", description="scratch, latest, a checkpoint id, an imported model id, or auto: latest where there is one.")
+    start: str = Field(
+        "auto",
+        description="scratch, latest, a checkpoint id, an imported model id, or auto: latest where there is one.",
+    )
     pairs: Literal["all", "new"] | tuple[str, ...] = Field(
         "all", description="All accepted pairs, those new since the last checkpoint, or ids."
     )
@@ -29,12 +32,18 @@ class PredictJob(Record):
     kind: Literal["predict"] = "predict"
     inputs: tuple[str, ...] = Field(description="Files, folders and patterns.")
     origins: tuple[str, ...] = Field(
-        (), description="Where each input came from, when it is a copy made for this job (the pixels of a layer); kept as its source."
+        (),
+        description="Where each input came from, when it is a copy made for this job (the pixels of a layer); kept as its source.",
     )
-    out: str | None = Field(None, description="Folder to write to; the project's predictions when left out.")
+    out: str | None = Field(
+        None, description="Folder to write to; the project's predictions when left out."
+    )
     checkpoint: str = Field("latest", description="A checkpoint id, or latest.")
     axes: str | None = Field(None, description="Axes of the inputs, where the files do not tell.")
-    mirror: bool = Field(False, description="Average over mirrored copies (test-time augmentation): slower, a little better.")
+    mirror: bool = Field(
+        False,
+        description="Average over mirrored copies (test-time augmentation): slower, a little better.",
+    )
     probabilities: bool = Field(False, description="Also write the scores.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -67,7 +67,13 @@ class Evaluation(Record):
         for image in rest:
             classes = classes + image.classes if classes and image.classes else None
             instances = instances + image.instances if instances and image.instances else None
-        return ImageEvaluation(name=f"all {len(self.images)} images", prediction="", mask="", classes=classes, instances=instances)
+        return ImageEvaluation(
+            name=f"all {len(self.images)} images",
+            prediction="",
+            mask="",
+            classes=classes,
+            instances=instances,
+        )
 
     def rows(self) -> list[Row]:
         """One row per image and a last one for all together; None where a score is not defined (nothing to find, nothing found)."""
@@ -76,12 +82,20 @@ class Evaluation(Record):
     def _row(self, image: ImageEvaluation) -> Row:
         values: dict[str, float] = {}
         if image.instances:
-            objects = {"true_objects": image.instances.true_objects, "predicted_objects": image.instances.predicted_objects}
+            objects = {
+                "true_objects": image.instances.true_objects,
+                "predicted_objects": image.instances.predicted_objects,
+            }
             values |= image.instances.values() | objects
         if image.classes:
             values |= {"dice": image.classes.mean_dice, "iou": image.classes.mean_iou}
-            values |= _per_class(image.classes, self.class_labels) if self.mode != "instances" else {}
-        return {"image": image.name, **{name: None if value != value else value for name, value in values.items()}}
+            values |= (
+                _per_class(image.classes, self.class_labels) if self.mode != "instances" else {}
+            )
+        return {
+            "image": image.name,
+            **{name: None if value != value else value for name, value in values.items()},
+        }
 
     def write_csv(self, path: Path) -> None:
         """Write the rows as a table; scores that are not defined stay empty.
@@ -106,37 +120,57 @@ class Evaluation(Record):
         ProjectError
             If the file cannot be written.
         """
-        write_bytes(path, (json.dumps(self.summary(), indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+        write_bytes(
+            path, (json.dumps(self.summary(), indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+        )
 
     def summary(self) -> dict[str, Any]:
         """Everything as plain JSON."""
         *images, total = self.rows()
         failures = [failure.model_dump() for failure in self.failures]
         labels = {str(label): name for label, name in self.class_labels.items()}
-        return {"mode": self.mode, "class_labels": labels, "total": total, "images": images, "failures": failures}
+        return {
+            "mode": self.mode,
+            "class_labels": labels,
+            "total": total,
+            "images": images,
+            "failures": failures,
+        }
 
 
 def _per_class(counts: ClassCounts, names: dict[int, str]) -> dict[str, float]:
-    return {f"{score}_{names[label]}": getattr(counts, score)[label] for label in sorted(names) if label for score in ("dice", "iou")}
+    return {
+        f"{score}_{names[label]}": getattr(counts, score)[label]
+        for label in sorted(names)
+        if label
+        for score in ("dice", "iou")
+    }
 
 
 def evaluate_folders(
-    predictions: str | Path, masks: str | Path, *, mode: OutputMode | None = None, num_classes: int | None = None, axes: str | None = None
+    predictions: str | Path,
+    masks: str | Path,
+    *,
+    mode: OutputMode | None = None,
+    num_classes: int | None = None,
+    axes: str | None = None,
 ) -> Evaluation:
     """Compare predicted label images with true ones.
 
     Parameters
     ----------
     predictions
-        Folder of label images called ``<stem>_labels.tif`` (as `maskloop predict` writes) or ``<stem>`` with any ending that is read.
+        Folder of label images called ``<stem>_labels.tif`` (as `maskloop predict` writes) or
+        ``<stem>`` with any ending that is read.
     masks
         Folder of true label images called ``<stem>`` with any ending that is read.
     mode
-        binary: nonzero is foreground. multiclass: values are class ids. instances: values number objects; Dice and IoU are those of
-        the foreground. By default what the predictions say of themselves, else binary where no file holds more than one value
-        besides 0.
+        binary: nonzero is foreground. multiclass: values are class ids. instances: values number
+        objects; Dice and IoU are those of the foreground. By default what the predictions say of
+        themselves, else binary where no file holds more than one value besides 0.
     num_classes
-        Classes, background included; by default those the predictions name, else as many as the files hold.
+        Classes, background included; by default those the predictions name, else as many as the
+        files hold.
     axes
         Axes of the files that do not name their own.
 
@@ -157,7 +191,10 @@ def evaluate_folders(
     if mode is not None and mode not in MODES:
         raise UsageError(f"There is no mode '{mode}'.", f"Choose one of {', '.join(MODES)}.")
     pairs = _pairs(predictions, masks)
-    failures = [EvaluationFailure(name=problem.path.name, problem=problem.reason) for problem in pairs.problems]
+    failures = [
+        EvaluationFailure(name=problem.path.name, problem=problem.reason)
+        for problem in pairs.problems
+    ]
     described = _described([pair.image for pair in pairs.matched])
     chosen = mode or (described.mode if described else _mode_of_values(pairs, axes))
     names = _class_names(chosen, num_classes, described, pairs, axes)
@@ -171,9 +208,12 @@ def evaluate_folders(
     if not images:
         reasons = "; ".join(f"{failure.name}: {failure.problem}" for failure in failures[:3])
         raise MaskError(
-            f"Nothing in '{predictions}' could be compared with '{masks}': {reasons}.", "Predictions and masks must share names."
+            f"Nothing in '{predictions}' could be compared with '{masks}': {reasons}.",
+            "Predictions and masks must share names.",
         )
-    return Evaluation(mode=chosen, class_labels=names, images=tuple(images), failures=tuple(failures))
+    return Evaluation(
+        mode=chosen, class_labels=names, images=tuple(images), failures=tuple(failures)
+    )
 
 
 def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
@@ -181,14 +221,18 @@ def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
     has_suffix = any(Path(predictions).expanduser().glob(f"*{LABELS_SUFFIX}.*"))
     pairs = match_pairs(masks, predictions, mask_suffix=LABELS_SUFFIX if has_suffix else "")
     # Found from the side of the truth, so that what is called image there is the mask here.
-    swapped = (pair.model_copy(update={"image": pair.mask, "mask": pair.image}) for pair in pairs.matched)
+    swapped = (
+        pair.model_copy(update={"image": pair.mask, "mask": pair.image}) for pair in pairs.matched
+    )
     return pairs.model_copy(update={"matched": tuple(swapped)})
 
 
 def _described(predictions: Sequence[Path]) -> OutputSpec | None:
     """What the predictions say of themselves, when all say the same."""
     found = [note.settings.output if note else None for note in map(read_provenance, predictions)]
-    kinds = {(output.mode, tuple(output.class_labels.items())) if output else None for output in found}
+    kinds = {
+        (output.mode, tuple(output.class_labels.items())) if output else None for output in found
+    }
     return found[0] if len(kinds) == 1 else None
 
 
@@ -221,33 +265,62 @@ def _mode_of_values(pairs: PairTable, axes: str | None) -> OutputMode:
 
 
 def _class_names(
-    mode: OutputMode, num_classes: int | None, described: OutputSpec | None, pairs: PairTable, axes: str | None
+    mode: OutputMode,
+    num_classes: int | None,
+    described: OutputSpec | None,
+    pairs: PairTable,
+    axes: str | None,
 ) -> dict[int, str]:
     if mode != "multiclass":
         return {0: "background", 1: "foreground"}
-    if described and described.mode == "multiclass" and num_classes in (None, len(described.class_labels)):
+    if (
+        described
+        and described.mode == "multiclass"
+        and num_classes in (None, len(described.class_labels))
+    ):
         return dict(described.class_labels)
-    count = num_classes or 1 + max((int(values.max(initial=1)) for _, values in _values(pairs, axes)), default=1)
+    count = num_classes or 1 + max(
+        (int(values.max(initial=1)) for _, values in _values(pairs, axes)), default=1
+    )
     return {0: "background"} | {label: f"class_{label}" for label in range(1, count)}
 
 
-def _evaluate(pair: PairFiles, mode: OutputMode, num_classes: int, axes: str | None) -> ImageEvaluation:
+def _evaluate(
+    pair: PairFiles, mode: OutputMode, num_classes: int, axes: str | None
+) -> ImageEvaluation:
     found, truth = _comparable(pair.image, pair.mask, axes)
     instances = instance_scores(found, truth) if mode == "instances" else None
-    classes = class_scores(found, truth, num_classes) if mode == "multiclass" else class_scores(found != 0, truth != 0, 2)
-    return ImageEvaluation(name=pair.stem, prediction=pair.image.name, mask=pair.mask.name, classes=classes, instances=instances)
+    classes = (
+        class_scores(found, truth, num_classes)
+        if mode == "multiclass"
+        else class_scores(found != 0, truth != 0, 2)
+    )
+    return ImageEvaluation(
+        name=pair.stem,
+        prediction=pair.image.name,
+        mask=pair.mask.name,
+        classes=classes,
+        instances=instances,
+    )
 
 
-def _comparable(prediction: Path, mask: Path, axes: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def _comparable(
+    prediction: Path, mask: Path, axes: str | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Both label images, their axes in one order; axes of length one need not be in both."""
     found, truth = _open(prediction, axes), _open(mask, axes)
-    lengths = [{letter: length for letter, length in image.sizes.items() if length > 1} for image in (found, truth)]
+    lengths = [
+        {letter: length for letter, length in image.sizes.items() if length > 1}
+        for image in (found, truth)
+    ]
     if lengths[0] != lengths[1]:
         raise MaskError(
             f"Prediction '{prediction.name}' is {found.axes} {found.shape}, mask '{mask.name}' is {truth.axes} {truth.shape}.",
             "Compare label images of the same pixels.",
         )
-    return _whole_numbers(found.read(), prediction), _whole_numbers(reorder(truth.read(), truth.axes, found.axes), mask)
+    return _whole_numbers(found.read(), prediction), _whole_numbers(
+        reorder(truth.read(), truth.axes, found.axes), mask
+    )
 
 
 def _whole_numbers(labels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -255,5 +328,8 @@ def _whole_numbers(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     if labels.dtype.kind != "f":
         return labels
     if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
-        raise MaskError(f"'{path.name}' holds values that are not whole numbers.", "Threshold or round it first.")
+        raise MaskError(
+            f"'{path.name}' holds values that are not whole numbers.",
+            "Threshold or round it first.",
+        )
     return labels.astype(np.int64)

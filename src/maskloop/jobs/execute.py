@@ -50,9 +50,15 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
         give_way()
     with _only_one(folder, run_id), _stop_on_signal() as is_stopped:
         tell = silent if _is_helper() else _journal(folder / EVENTS, report)
-        tell(Started(process_id=os.getpid(), host=platform.node(), resumed=(folder / EVENTS).exists()))
+        tell(
+            Started(
+                process_id=os.getpid(), host=platform.node(), resumed=(folder / EVENTS).exists()
+            )
+        )
         try:
-            result = _dispatch(project, run_id, folder, tell, lambda: is_stopped() or (folder / CANCEL).exists())
+            result = _dispatch(
+                project, run_id, folder, tell, lambda: is_stopped() or (folder / CANCEL).exists()
+            )
         except MaskloopError as error:
             tell(Failed(error=type(error).__name__, problem=error.problem, way_out=error.way_out))
             raise
@@ -61,12 +67,20 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
             name = type(error).__name__
             way_out = f"This should not happen. The details are in '{folder / LOG}'; what was saved before is unchanged."
             tell(Failed(error=name, problem=f"{name}: {error}", way_out=way_out))
-            raise MaskloopError(f"The run {run_id} ended with an unexpected {name}: {error}", way_out) from error
+            raise MaskloopError(
+                f"The run {run_id} ended with an unexpected {name}: {error}", way_out
+            ) from error
         tell(Finished(result=result))
         return result
 
 
-def _dispatch(project: ProjectFolder, run_id: str, folder: Path, tell: Report, is_cancelled: Callable[[], bool]) -> dict[str, Any]:
+def _dispatch(
+    project: ProjectFolder,
+    run_id: str,
+    folder: Path,
+    tell: Report,
+    is_cancelled: Callable[[], bool],
+) -> dict[str, Any]:
     job = read_job((folder / JOB).read_bytes())
     if isinstance(job, TrainJob):
         from maskloop.jobs.training import run_training
@@ -75,7 +89,11 @@ def _dispatch(project: ProjectFolder, run_id: str, folder: Path, tell: Report, i
         return (
             {}
             if record is None
-            else {"checkpoint_id": record.checkpoint_id, "summary": record.benchmark_summary, "metrics": record.metrics}
+            else {
+                "checkpoint_id": record.checkpoint_id,
+                "summary": record.benchmark_summary,
+                "metrics": record.metrics,
+            }
         )
     from maskloop.jobs.prediction import run_prediction
 
@@ -94,7 +112,9 @@ def _journal(path: Path, report: Report) -> Report:
 
 def _is_helper() -> bool:
     """Whether this process only lends its device to a training that another one leads."""
-    return any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return any(
+        os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    )
 
 
 @contextlib.contextmanager
@@ -103,7 +123,8 @@ def _only_one(folder: Path, run_id: str) -> Iterator[None]:
     if _is_helper():
         yield
         return
-    # A wish to stop may have come since a window started this process; `start` has erased those of before.
+    # A wish to stop may have come since a window started this process; `start` has erased those of
+    # before.
     if os.environ.get(STARTED) != run_id:
         (folder / CANCEL).unlink(missing_ok=True)
     lock = FileLock(folder / ".run.lock")
@@ -111,7 +132,9 @@ def _only_one(folder: Path, run_id: str) -> Iterator[None]:
         # Not at once: whoever asks whether the run lives holds the lock for a moment.
         lock.acquire(timeout=1)
     except Timeout:
-        raise UsageError(f"The run {run_id} is already being executed.", "Follow it, or cancel it first.") from None
+        raise UsageError(
+            f"The run {run_id} is already being executed.", "Follow it, or cancel it first."
+        ) from None
     try:
         yield
     finally:
@@ -128,7 +151,10 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if stopped.is_set() and number == signal.SIGINT:
-            raise Cancelled("Stopped at once.", "Start the same command again: it goes on from the last saved state.")
+            raise Cancelled(
+                "Stopped at once.",
+                "Start the same command again: it goes on from the last saved state.",
+            )
         stopped.set()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -25,7 +25,9 @@ __all__ = ["add_pairs", "find_pairs", "import_weights", "remove_pairs"]
 DERIVED = ("output_channels", "activation", "loss")
 
 
-def find_pairs(images: Path | None, masks: Path | None, *, mask_suffix: str = "", table: Path | None = None) -> PairTable:
+def find_pairs(
+    images: Path | None, masks: Path | None, *, mask_suffix: str = "", table: Path | None = None
+) -> PairTable:
     """The pairs that a person means: those of a CSV, or of two folders (or one, with the masks' suffix).
 
     Raises
@@ -37,10 +39,16 @@ def find_pairs(images: Path | None, masks: Path | None, *, mask_suffix: str = ""
     """
     if table is not None:
         if images is not None or masks is not None:
-            raise UsageError("Pairs were given both as a table and as folders.", "Give either --pairs, or --images and --masks.")
+            raise UsageError(
+                "Pairs were given both as a table and as folders.",
+                "Give either --pairs, or --images and --masks.",
+            )
         return read_pair_table(table)
     if images is None:
-        raise UsageError("No images were given.", "Give two folders, --images I --masks M, or a table, --pairs pairs.csv.")
+        raise UsageError(
+            "No images were given.",
+            "Give two folders, --images I --masks M, or a table, --pairs pairs.csv.",
+        )
     return match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
 
 
@@ -63,7 +71,8 @@ def add_pairs(
 ) -> ImportReport:
     """Accept the pairs that `find_pairs` finds, or put a corrected file in the place of one pair's.
 
-    The parameters are those of `find_pairs` and of `maskloop.project.imports.import_pairs`; `replace` is the pair to correct.
+    The parameters are those of `find_pairs` and of `maskloop.project.imports.import_pairs`;
+    `replace` is the pair to correct.
 
     Raises
     ------
@@ -87,18 +96,32 @@ def add_pairs(
         )
     if dry_run or table is not None or group_by is not None:
         raise UsageError(
-            "--replace takes one file in the place of another.", "Give it with --masks FILE alone (and --images FILE, --axes)."
+            "--replace takes one file in the place of another.",
+            "Give it with --masks FILE alone (and --images FILE, --axes).",
         )
     pair = project.dataset.replace(
-        replace, image=images, mask=masks, axes=axes, rule=rule, allow_empty=allow_empty, pixel_size_um=pixel_size_um
+        replace,
+        image=images,
+        mask=masks,
+        axes=axes,
+        rule=rule,
+        allow_empty=allow_empty,
+        pixel_size_um=pixel_size_um,
     )
     return ImportReport(
-        dry_run=False, accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),), refused=()
+        dry_run=False,
+        accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),),
+        refused=(),
     )
 
 
 def remove_pairs(
-    project: ProjectFolder, pair_ids: Sequence[str], *, restore: bool = False, purge: bool = False, is_sure: bool = False
+    project: ProjectFolder,
+    pair_ids: Sequence[str],
+    *,
+    restore: bool = False,
+    purge: bool = False,
+    is_sure: bool = False,
 ) -> dict[str, str]:
     """Remove, restore or erase pairs, all or none of them where one does not exist.
 
@@ -116,7 +139,9 @@ def remove_pairs(
     """
     dataset = project.dataset
     if restore and purge:
-        raise UsageError("Pairs cannot be restored and erased at once.", "Choose --restore or --purge.")
+        raise UsageError(
+            "Pairs cannot be restored and erased at once.", "Choose --restore or --purge."
+        )
     if purge and not is_sure:
         raise UsageError(
             f"Erasing {len(pair_ids)} pairs with all their files cannot be undone.",
@@ -130,14 +155,18 @@ def remove_pairs(
             dataset.remove(pair.pair_id)
         if purge:
             dataset.purge(pair.pair_id)
-    return {pair.pair_id: "active" if restore else "erased" if purge else "removed" for pair in pairs}
+    return {
+        pair.pair_id: "active" if restore else "erased" if purge else "removed" for pair in pairs
+    }
 
 
-def import_weights(project: ProjectFolder, file: Path, *, name: str | None = None, architecture: Mapping[str, Any]) -> ImportedModel:
+def import_weights(
+    project: ProjectFolder, file: Path, *, name: str | None = None, architecture: Mapping[str, Any]
+) -> ImportedModel:
     """Register weights from elsewhere, once they are known to fill a network to the last weight.
 
-    What the person does not say of the architecture is taken from the file's own description or from the shapes of its
-    weights where they tell, else from the project.
+    What the person does not say of the architecture is taken from the file's own description or
+    from the shapes of its weights where they tell, else from the project.
 
     Parameters
     ----------
@@ -170,7 +199,12 @@ def import_weights(project: ProjectFolder, file: Path, *, name: str | None = Non
             "Import it into a project of that mode, or choose other weights.",
         )
     fit_weights(build_unet(needed), weights, source=f"'{file.name}'")
-    return project.weights.add(file, model_name=name, architecture=needed.model_dump(mode="json"), format=file.suffix.lower().lstrip("."))
+    return project.weights.add(
+        file,
+        model_name=name,
+        architecture=needed.model_dump(mode="json"),
+        format=file.suffix.lower().lstrip("."),
+    )
 
 
 def _told(file: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -190,10 +224,13 @@ def _needed(own: Architecture, *wishes: Mapping[str, Any]) -> Architecture:
     for wish in wishes:
         values |= wish
     try:
-        return Architecture.model_validate({name: value for name, value in values.items() if name not in DERIVED})
+        return Architecture.model_validate(
+            {name: value for name, value in values.items() if name not in DERIVED}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"])) or "architecture"
         raise UsageError(
-            f"The {name} of the weights does not fit: {first['msg']}.", "Name the architecture that the weights were made for."
+            f"The {name} of the weights does not fit: {first['msg']}.",
+            "Name the architecture that the weights were made for.",
         ) from None

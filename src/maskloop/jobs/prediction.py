@@ -31,19 +31,28 @@ def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
     if name != "latest":
         return project.checkpoints.get(name)
     if project.checkpoints.latest is None:
-        raise NotFound(f"Project '{project.folder.name}' has no checkpoint yet.", f"Train one first: maskloop train {project.folder.name}.")
+        raise NotFound(
+            f"Project '{project.folder.name}' has no checkpoint yet.",
+            f"Train one first: maskloop train {project.folder.name}.",
+        )
     return project.checkpoints.latest
 
 
 def run_prediction(
-    project: ProjectFolder, job: PredictJob, run_id: str, *, report: Report, is_cancelled: Callable[[], bool]
+    project: ProjectFolder,
+    job: PredictJob,
+    run_id: str,
+    *,
+    report: Report,
+    is_cancelled: Callable[[], bool],
 ) -> dict[str, Any]:
     """Predict the job's files one by one; those that fail are told at the end.
 
     Returns
     -------
     result
-        ``written``: paths of the labels; ``failed``: source, problem and way out of each file without labels.
+        ``written``: paths of the labels; ``failed``: source, problem and way out of each file
+        without labels.
     """
     from maskloop.models.segmenter import load_segmenter
     from maskloop.predict.batch import predict_files
@@ -62,18 +71,30 @@ def run_prediction(
         report=report,
         is_cancelled=is_cancelled,
     )
-    done = [(Path(file.source), Path(str(file.output))) for file in outcome.files if file.status != "failed"]
+    done = [
+        (Path(file.source), Path(str(file.output)))
+        for file in outcome.files
+        if file.status != "failed"
+    ]
     written = [str(labels) for _, labels in done]
     if job.out is None:
         origins = dict(zip(job.inputs, job.origins, strict=False))
-        written = [_keep(project, record, run_id, origins.get(str(source), str(source)), labels) for source, labels in done]
+        written = [
+            _keep(project, record, run_id, origins.get(str(source), str(source)), labels)
+            for source, labels in done
+        ]
         # Only now: a run that is killed before goes on with what it had predicted.
         shutil.rmtree(out, ignore_errors=True)
-    failed = [{"source": file.source, "problem": file.problem, "way_out": file.way_out} for file in outcome.failed]
+    failed = [
+        {"source": file.source, "problem": file.problem, "way_out": file.way_out}
+        for file in outcome.failed
+    ]
     return {"checkpoint_id": record.checkpoint_id, "written": written, "failed": failed}
 
 
-def _keep(project: ProjectFolder, record: CheckpointRecord, run_id: str, source: str, labels: Path) -> str:
+def _keep(
+    project: ProjectFolder, record: CheckpointRecord, run_id: str, source: str, labels: Path
+) -> str:
     """Bring labels into the project's predictions, once."""
     from maskloop.predict.batch import read_provenance
 
@@ -89,7 +110,9 @@ def _keep(project: ProjectFolder, record: CheckpointRecord, run_id: str, source:
         "input_sha256": facts.source_sha256 if facts else "",
     }
     if scores.exists():
-        project.predictions.register(scores, **common, settings={**settings, "run_id": f"{run_id} probabilities"})
+        project.predictions.register(
+            scores, **common, settings={**settings, "run_id": f"{run_id} probabilities"}
+        )
     kept = project.predictions.register(labels, **common, settings=settings)
     return str(project.predictions.path(kept.prediction_id))
 
@@ -103,7 +126,11 @@ class ProjectSegmenter:
 
     @classmethod
     def load(
-        cls, project: ProjectFolder, checkpoint: str = "latest", *, device: Literal["auto", "cpu", "cuda"] = "auto"
+        cls,
+        project: ProjectFolder,
+        checkpoint: str = "latest",
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
     ) -> ProjectSegmenter:
         """Load a checkpoint of a project.
 
@@ -115,15 +142,24 @@ class ProjectSegmenter:
         from maskloop.models.segmenter import load_segmenter
 
         record = choose_checkpoint(project, checkpoint)
-        return cls(record, load_segmenter(project.checkpoints.path(record.checkpoint_id), device=device))
+        return cls(
+            record, load_segmenter(project.checkpoints.path(record.checkpoint_id), device=device)
+        )
 
-    def segment(self, image: Image | NDArray[Any] | Path | str, *, axes: str | None = None, mirror: bool = False) -> Any:
+    def segment(
+        self,
+        image: Image | NDArray[Any] | Path | str,
+        *,
+        axes: str | None = None,
+        mirror: bool = False,
+    ) -> Any:
         """Labels of an image.
 
         Parameters
         ----------
         image
-            An `Image`, a file, or an array whose axes are named by `axes` (two-dimensional arrays are YX).
+            An `Image`, a file, or an array whose axes are named by `axes` (two-dimensional arrays
+            are YX).
         axes
             Axes of the array.
         mirror
@@ -137,4 +173,6 @@ class ProjectSegmenter:
         from maskloop.predict.segment import segment
         from maskloop.project.intake import take_image
 
-        return segment(take_image(image, axes=axes, name="image"), self.segmenter, mirror=mirror).labels.read()
+        return segment(
+            take_image(image, axes=axes, name="image"), self.segmenter, mirror=mirror
+        ).labels.read()

@@ -71,21 +71,39 @@ def plan_split(project: ProjectFolder, job: TrainJob) -> Split:
     UsageError
         If there is nothing to learn from.
     """
-    return _narrowed(project, job, split_pairs(project.dataset.pairs, share=_share(project, job), seed=job.recipe.seed))
+    return _narrowed(
+        project,
+        job,
+        split_pairs(project.dataset.pairs, share=_share(project, job), seed=job.recipe.seed),
+    )
 
 
 def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
     """A split of all pairs with the selected ones to learn from.
 
-    It is of all pairs, not the selected ones: scores of one training can then be compared with those of the next.
+    It is of all pairs, not the selected ones: scores of one training can then be compared with
+    those of the next.
     """
     if not project.dataset.pairs:
-        raise UsageError("There is no pair to train on.", "Add some: maskloop add DIR --images FOLDER --masks FOLDER.")
-    training = tuple(pair.pair_id for pair in project.dataset.select(job.pairs) if pair.pair_id not in split.validation)
+        raise UsageError(
+            "There is no pair to train on.",
+            "Add some: maskloop add DIR --images FOLDER --masks FOLDER.",
+        )
+    training = tuple(
+        pair.pair_id
+        for pair in project.dataset.select(job.pairs)
+        if pair.pair_id not in split.validation
+    )
     if not training and job.pairs == "new":
-        raise UsageError("No pair is new since the last checkpoint.", "Accept new pairs, or train on all: --pairs all.")
+        raise UsageError(
+            "No pair is new since the last checkpoint.",
+            "Accept new pairs, or train on all: --pairs all.",
+        )
     if not training:
-        raise UsageError("All selected pairs are kept for validation.", "Select other pairs, or train on all: --pairs all.")
+        raise UsageError(
+            "All selected pairs are kept for validation.",
+            "Select other pairs, or train on all: --pairs all.",
+        )
     return split.model_copy(update={"training": training})
 
 
@@ -108,21 +126,31 @@ def _recipe(project: ProjectFolder, recipe: Recipe) -> Recipe:
         kept["normalization"] = {"mode": config.normalization_mode}
     if config.augmentation_settings:
         kept["augmentation"] = _switches(config.augmentation_settings)
-    chosen = {name: getattr(recipe, name) for name in Recipe.model_fields if getattr(recipe, name) is not None}
+    chosen = {
+        name: getattr(recipe, name)
+        for name in Recipe.model_fields
+        if getattr(recipe, name) is not None
+    }
     try:
-        return Recipe.model_validate({name: value for name, value in kept.items() if value is not None} | chosen)
+        return Recipe.model_validate(
+            {name: value for name, value in kept.items() if value is not None} | chosen
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         problem = f"The project's setting for {name} does not fit: {first['msg']}."
-        raise UsageError(problem, "Choose a value for this training, or change the setting.") from None
+        raise UsageError(
+            problem, "Choose a value for this training, or change the setting."
+        ) from None
 
 
 def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Augmentation as the settings keep it: a number, or a switch that turns the usual strength on or off."""
     usual = Augmentation()
     values = {
-        name: (getattr(usual, name) if value else 0) if isinstance(value, bool) and isinstance(getattr(usual, name, None), float) else value
+        name: (getattr(usual, name) if value else 0)
+        if isinstance(value, bool) and isinstance(getattr(usual, name, None), float)
+        else value
         for name, value in settings.items()
     }
     if 90 not in list(settings.get("rotation_degrees", (90,))):
@@ -131,7 +159,12 @@ def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_training(
-    project: ProjectFolder, job: TrainJob, run_id: str, *, report: Report, is_cancelled: Callable[[], bool]
+    project: ProjectFolder,
+    job: TrainJob,
+    run_id: str,
+    *,
+    report: Report,
+    is_cancelled: Callable[[], bool],
 ) -> CheckpointRecord | None:
     """Train, or go on with a training that was interrupted, and register the result.
 
@@ -150,7 +183,12 @@ def run_training(
         return done[0]
     folder = project.history.run_folder(run_id)
     inputs = fix_inputs(project, job, folder)
-    for text in (inputs.split_reason, f"Training mode: {inputs.training_mode}" + (f" ({inputs.parent})" if inputs.parent else "") + "."):
+    for text in (
+        inputs.split_reason,
+        f"Training mode: {inputs.training_mode}"
+        + (f" ({inputs.parent})" if inputs.parent else "")
+        + ".",
+    ):
         report(Message(text=text))
     with _curves(inputs.plan, folder, report) as tell:
         trained = _train(project, job, inputs, run_id, tell, is_cancelled)
@@ -164,7 +202,13 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     plan_split(project, job)
     plan, start = plan_training(project, job), _architecture(project, job)[1]
     # Only now each pair's side is recorded: a job that is refused changes nothing.
-    split = _narrowed(project, job, project.dataset.split(project.dataset.pairs, share=_share(project, job), seed=job.recipe.seed))
+    split = _narrowed(
+        project,
+        job,
+        project.dataset.split(
+            project.dataset.pairs, share=_share(project, job), seed=job.recipe.seed
+        ),
+    )
     inputs = TrainingInputs(
         plan=plan,
         training_ids=split.training,
@@ -175,16 +219,26 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     )
     write_record(folder / INPUTS, inputs)
     project.set_architecture(plan.architecture.model_dump(mode="json"))
-    project.set_auto_configuration_decisions([decision.model_dump(mode="json") for decision in plan.decisions])
+    project.set_auto_configuration_decisions(
+        [decision.model_dump(mode="json") for decision in plan.decisions]
+    )
     return inputs
 
 
 def _chosen(project: ProjectFolder) -> set[str]:
     """Fields of the network that a person set: they differ from the default, and no plan put them there."""
     own, default = Architecture.model_validate(project.architecture), Architecture()
-    planned = {(entry["name"], str(entry["value"])) for entry in project.auto_configuration_decisions if entry.get("source") == "planned"}
+    planned = {
+        (entry["name"], str(entry["value"]))
+        for entry in project.auto_configuration_decisions
+        if entry.get("source") == "planned"
+    }
     values, usual = own.model_dump(mode="json"), default.model_dump(mode="json")
-    return {name for name, value in values.items() if value != usual[name] and (name, str(value)) not in planned}
+    return {
+        name
+        for name, value in values.items()
+        if value != usual[name] and (name, str(value)) not in planned
+    }
 
 
 def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:
@@ -193,19 +247,30 @@ def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, 
     latest = project.checkpoints.latest
     start = ("latest" if latest is not None else "scratch") if job.start == "auto" else job.start
     if start == "scratch":
-        # Without what an earlier plan decided: the network that one minute had time for is not that of an hour.
+        # Without what an earlier plan decided: the network that one minute had time for is not that
+        # of an hour.
         kept = {name: getattr(own, name) for name in _chosen(project)}
         return Architecture.model_validate(kept), {"training_mode": "train_from_scratch"}
     if start == "latest" and latest is None:
-        raise UsageError("This project has no checkpoint to go on from.", "Train from scratch first: --from scratch.")
+        raise UsageError(
+            "This project has no checkpoint to go on from.",
+            "Train from scratch first: --from scratch.",
+        )
     imported = {model.model_id: model for model in project.weights.list()}
     if start in imported:
-        found, origin = imported[start].architecture, {"training_mode": "continue_from_imported", "imported_model": start}
+        found, origin = (
+            imported[start].architecture,
+            {"training_mode": "continue_from_imported", "imported_model": start},
+        )
     else:
-        record = latest if start == "latest" and latest is not None else project.checkpoints.get(start)
+        record = (
+            latest if start == "latest" and latest is not None else project.checkpoints.get(start)
+        )
         mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
         found, origin = record.architecture, {"training_mode": mode, "parent": record.checkpoint_id}
-    return _agreed(own, Architecture.model_validate(found), _chosen(project), str(origin.get("parent", start))), origin
+    return _agreed(
+        own, Architecture.model_validate(found), _chosen(project), str(origin.get("parent", start))
+    ), origin
 
 
 def _agreed(own: Architecture, found: Architecture, chosen: set[str], name: str) -> Architecture:
@@ -213,14 +278,22 @@ def _agreed(own: Architecture, found: Architecture, chosen: set[str], name: str)
     task = {"output_mode", "num_classes", "output_channels", "activation", "loss", "class_labels"}
     wanted = found.model_dump() | {key: getattr(own, key) for key in chosen | task}
     require_compatible(Architecture.model_validate(wanted), found, source=name)
-    return Architecture.model_validate(found.model_dump() | {"class_labels": own.class_labels, "threshold": own.threshold})
+    return Architecture.model_validate(
+        found.model_dump() | {"class_labels": own.class_labels, "threshold": own.threshold}
+    )
 
 
 def _samples(project: ProjectFolder, ids: tuple[str, ...], plan: Plan) -> list[Sample]:
     from maskloop.models.data import samples_of
 
     dataset = project.dataset
-    return [sample for pair_id in ids for sample in samples_of(pair_id, dataset.read_image(pair_id), dataset.read_mask(pair_id), plan)]
+    return [
+        sample
+        for pair_id in ids
+        for sample in samples_of(
+            pair_id, dataset.read_image(pair_id), dataset.read_mask(pair_id), plan
+        )
+    ]
 
 
 def _start_weights(project: ProjectFolder, inputs: TrainingInputs) -> dict[str, Tensor] | None:
@@ -229,18 +302,30 @@ def _start_weights(project: ProjectFolder, inputs: TrainingInputs) -> dict[str, 
 
     if inputs.parent is None and inputs.imported_model is None:
         return None
-    path = project.checkpoints.path(inputs.parent) if inputs.parent else project.weights.path(str(inputs.imported_model))
+    path = (
+        project.checkpoints.path(inputs.parent)
+        if inputs.parent
+        else project.weights.path(str(inputs.imported_model))
+    )
     module = build_unet(inputs.plan.architecture)
     fit_weights(module, read_weights(path), source=path.name)
     return module.state_dict()
 
 
 def _train(
-    project: ProjectFolder, job: TrainJob, inputs: TrainingInputs, run_id: str, report: Report, is_cancelled: Callable[[], bool]
+    project: ProjectFolder,
+    job: TrainJob,
+    inputs: TrainingInputs,
+    run_id: str,
+    report: Report,
+    is_cancelled: Callable[[], bool],
 ) -> Trained | None:
     from maskloop.models.loop import train
 
-    pairs = {pair_id: project.dataset.get(pair_id).pixels_sha256 for pair_id in (*inputs.training_ids, *inputs.validation_ids)}
+    pairs = {
+        pair_id: project.dataset.get(pair_id).pixels_sha256
+        for pair_id in (*inputs.training_ids, *inputs.validation_ids)
+    }
     header = {
         "architecture": inputs.plan.architecture.model_dump(mode="json"),
         "classes": inputs.plan.architecture.class_labels,
@@ -292,11 +377,16 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def _register(project: ProjectFolder, inputs: TrainingInputs, trained: Trained, run_id: str, folder: Path) -> CheckpointRecord:
+def _register(
+    project: ProjectFolder, inputs: TrainingInputs, trained: Trained, run_id: str, folder: Path
+) -> CheckpointRecord:
     from maskloop.models.unet import build_unet, summarize
 
     if not trained.weights.exists():
-        raise TrainingFailed(f"Run {run_id} has no weights to register.", "Train again; the pairs and settings are unchanged.")
+        raise TrainingFailed(
+            f"Run {run_id} has no weights to register.",
+            "Train again; the pairs and settings are unchanged.",
+        )
     plan, metrics = trained.plan, trained.metrics
     record = project.checkpoints.register(
         trained.weights,
@@ -306,7 +396,11 @@ def _register(project: ProjectFolder, inputs: TrainingInputs, trained: Trained, 
         pair_ids=inputs.training_ids,
         number_of_images=len(inputs.training_ids),
         number_of_patches=trained.patches,
-        split={"training": inputs.training_ids, "validation": inputs.validation_ids, "reason": inputs.split_reason},
+        split={
+            "training": inputs.training_ids,
+            "validation": inputs.validation_ids,
+            "reason": inputs.split_reason,
+        },
         metrics={
             **metrics,
             "epochs": trained.epochs,
@@ -315,7 +409,11 @@ def _register(project: ProjectFolder, inputs: TrainingInputs, trained: Trained, 
             "seconds": trained.elapsed_s,
         },
         architecture=plan.architecture.model_dump(mode="json"),
-        starting_weights={"mode": inputs.training_mode, "checkpoint_id": inputs.parent, "imported_model_id": inputs.imported_model},
+        starting_weights={
+            "mode": inputs.training_mode,
+            "checkpoint_id": inputs.parent,
+            "imported_model_id": inputs.imported_model,
+        },
         plan=plan.model_dump(mode="json"),
         summary=summarize(build_unet(plan.architecture), plan.architecture),
         versions=_versions(),

@@ -30,22 +30,37 @@ def source_shape(patch: Sequence[int], settings: Augmentation) -> tuple[int, ...
     settings
         What will be done to the patch.
     """
-    reach = (math.sqrt(2) if settings.free_rotation else 1.0) * (1 + settings.scale) + 0.1 * settings.elastic
-    if 90 not in settings.rotation_degrees and not settings.free_rotation and len(set(patch[-2:])) == 1:
+    reach = (math.sqrt(2) if settings.free_rotation else 1.0) * (
+        1 + settings.scale
+    ) + 0.1 * settings.elastic
+    if (
+        90 not in settings.rotation_degrees
+        and not settings.free_rotation
+        and len(set(patch[-2:])) == 1
+    ):
         reach = 1 + settings.scale + 0.1 * settings.elastic
     side = max(patch[-2:])
-    height, width = (side, side) if settings.free_rotation or 90 in settings.rotation_degrees else patch[-2:]
+    height, width = (
+        (side, side) if settings.free_rotation or 90 in settings.rotation_degrees else patch[-2:]
+    )
     # In depth there is neither rotation nor zoom: the spacing along Z is another one.
     return (*patch[:-2], math.ceil(height * reach), math.ceil(width * reach))
 
 
-def draw_grid(batch: int, patch: Sequence[int], source: Sequence[int], settings: Augmentation, generator: Generator) -> Tensor:
+def draw_grid(
+    batch: int,
+    patch: Sequence[int],
+    source: Sequence[int],
+    settings: Augmentation,
+    generator: Generator,
+) -> Tensor:
     """Draw where each pixel of the patches comes from.
 
     Returns
     -------
     grid
-        (N, *patch, dimensions), in the units of `torch.nn.functional.grid_sample` over a region of shape `source`.
+        (N, *patch, dimensions), in the units of `torch.nn.functional.grid_sample` over a region of
+        shape `source`.
     """
     angles = _angles(batch, settings, generator)
     zoom = torch.exp((torch.rand(batch, generator=generator) * 2 - 1) * math.log1p(settings.scale))
@@ -69,7 +84,9 @@ def draw_grid(batch: int, patch: Sequence[int], source: Sequence[int], settings:
     if len(patch) == 2:
         return plane
     depth = (torch.arange(patch[0]) - (patch[0] - 1) / 2) * (2 / source[0])
-    zs = (flip_z.view(batch, 1) * depth).view(batch, patch[0], 1, 1, 1).expand(-1, -1, *patch[1:], 1)
+    zs = (
+        (flip_z.view(batch, 1) * depth).view(batch, patch[0], 1, 1, 1).expand(-1, -1, *patch[1:], 1)
+    )
     return torch.cat([plane.unsqueeze(1).expand(-1, patch[0], -1, -1, -1), zs], dim=-1)
 
 
@@ -81,7 +98,9 @@ def _angles(batch: int, settings: Augmentation, generator: Generator) -> Tensor:
     return torch.where(use_free, angles + free, angles) if settings.free_rotation else angles
 
 
-def _smooth_shift(batch: int, shape: Sequence[int], strength: float, generator: Generator) -> Tensor:
+def _smooth_shift(
+    batch: int, shape: Sequence[int], strength: float, generator: Generator
+) -> Tensor:
     coarse = torch.randn(batch, 2, ELASTIC_NODES, ELASTIC_NODES, generator=generator)
     fine = functional.interpolate(coarse, size=tuple(shape), mode="bicubic", align_corners=True)
     return fine * (0.04 * strength * min(shape))
@@ -89,7 +108,13 @@ def _smooth_shift(batch: int, shape: Sequence[int], strength: float, generator: 
 
 def resample(source: Tensor, grid: Tensor, *, nearest: bool) -> Tensor:
     """Read (N, C, *source) at `grid`: (N, C, *patch)."""
-    return functional.grid_sample(source, grid, mode="nearest" if nearest else "bilinear", padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(
+        source,
+        grid,
+        mode="nearest" if nearest else "bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
 
 
 def change_intensities(images: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
@@ -126,6 +151,8 @@ def _blur(images: Tensor, largest: float, generator: Generator) -> Tensor:
         kernel /= kernel.sum()
         planes = images[n].reshape(-1, 1, *images.shape[-2:])
         planes = functional.pad(planes, (radius,) * 4, mode="replicate")
-        planes = functional.conv2d(functional.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+        planes = functional.conv2d(
+            functional.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)
+        )
         result[n] = planes.reshape(images.shape[1:])
     return result

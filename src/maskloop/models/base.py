@@ -11,7 +11,16 @@ from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
 
-__all__ = ["Architecture", "Augmentation", "Decision", "OutputMode", "Plan", "Precision", "Recipe", "shortest_strides"]
+__all__ = [
+    "Architecture",
+    "Augmentation",
+    "Decision",
+    "OutputMode",
+    "Plan",
+    "Precision",
+    "Recipe",
+    "shortest_strides",
+]
 
 OutputMode = Literal["binary", "multiclass", "instances"]
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -30,34 +39,61 @@ class Architecture(Record):
     """The network, as napari-training-assistant describes it; what is derived is checked, so the record is always true."""
 
     backend: Literal["basic_unet"] = Field("basic_unet", description="Family of models.")
-    spatial_dims: Literal["2d", "3d"] = Field("2d", description="2d: plane by plane. 3d: volume by volume.")
+    spatial_dims: Literal["2d", "3d"] = Field(
+        "2d", description="2d: plane by plane. 3d: volume by volume."
+    )
     preset: Literal["standard_unet", "resunet", "attention_unet"] = Field(
-        "standard_unet", description="standard_unet, resunet (residual blocks) or attention_unet (gated skip connections)."
+        "standard_unet",
+        description="standard_unet, resunet (residual blocks) or attention_unet (gated skip connections).",
     )
     depth: int = Field(4, ge=1, le=7, description="How often the resolution is halved.")
     z_strides: tuple[Annotated[int, Field(ge=1, le=2)], ...] = Field(
         (),
         description="3D: whether each halving, from fine to coarse, takes Z along (2) or leaves it (1); those not named take it along.",
     )
-    base_channels: int = Field(32, ge=1, le=256, description="Feature channels of the first level; each level doubles them.")
-    normalization: Literal["batch", "instance", "group", "none"] = Field("batch", description="Normalisation layer after each convolution.")
-    upsampling: Literal["transpose", "bilinear"] = Field("transpose", description="How the decoder doubles the resolution.")
+    base_channels: int = Field(
+        32,
+        ge=1,
+        le=256,
+        description="Feature channels of the first level; each level doubles them.",
+    )
+    normalization: Literal["batch", "instance", "group", "none"] = Field(
+        "batch", description="Normalisation layer after each convolution."
+    )
+    upsampling: Literal["transpose", "bilinear"] = Field(
+        "transpose", description="How the decoder doubles the resolution."
+    )
     input_channels: int = Field(1, ge=1, le=1024, description="Channels of the images.")
     output_mode: OutputMode = Field("binary", description="binary, multiclass or instances.")
     num_classes: int = Field(2, ge=2, le=1024, description="Classes, background included.")
-    output_channels: int = Field(1, ge=1, description="Derived: 1 (binary), the number of classes (multiclass), 3 (instances).")
-    activation: Literal["sigmoid", "softmax"] = Field("sigmoid", description="Derived: softmax for multiclass, else sigmoid.")
-    loss: Literal["bce_dice", "cross_entropy_dice", "instance_distances"] = Field("bce_dice", description="Derived from the output mode.")
-    threshold: float = Field(0.5, ge=0, le=1, description="Foreground where the probability is above this.")
+    output_channels: int = Field(
+        1,
+        ge=1,
+        description="Derived: 1 (binary), the number of classes (multiclass), 3 (instances).",
+    )
+    activation: Literal["sigmoid", "softmax"] = Field(
+        "sigmoid", description="Derived: softmax for multiclass, else sigmoid."
+    )
+    loss: Literal["bce_dice", "cross_entropy_dice", "instance_distances"] = Field(
+        "bce_dice", description="Derived from the output mode."
+    )
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="Foreground where the probability is above this."
+    )
     class_labels: dict[str, str] = Field(
-        default_factory=lambda: {"0": "background", "1": "foreground"}, description="Class id to name, background 0 included."
+        default_factory=lambda: {"0": "background", "1": "foreground"},
+        description="Class id to name, background 0 included.",
     )
 
     @field_validator("z_strides")
     @classmethod
     def _shortest(cls, strides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         """What the network has no halving for is left out: its depth and dimensions may be changed alone."""
-        return shortest_strides(strides[: info.data.get("depth", 0)]) if info.data.get("spatial_dims") == "3d" else ()
+        return (
+            shortest_strides(strides[: info.data.get("depth", 0)])
+            if info.data.get("spatial_dims") == "3d"
+            else ()
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -70,26 +106,43 @@ class Architecture(Record):
         if "class_labels" in filled and "num_classes" not in filled:
             filled["num_classes"] = len(filled["class_labels"])
         classes = filled.get("num_classes", 2)
-        filled.setdefault("output_channels", {"multiclass": classes, "instances": INSTANCE_CHANNELS}.get(mode, 1))
+        filled.setdefault(
+            "output_channels", {"multiclass": classes, "instances": INSTANCE_CHANNELS}.get(mode, 1)
+        )
         filled.setdefault("activation", "softmax" if mode == "multiclass" else "sigmoid")
-        filled.setdefault("loss", {"multiclass": "cross_entropy_dice", "instances": "instance_distances"}.get(mode, "bce_dice"))
+        filled.setdefault(
+            "loss",
+            {"multiclass": "cross_entropy_dice", "instances": "instance_distances"}.get(
+                mode, "bce_dice"
+            ),
+        )
         if "class_labels" not in filled and classes != 2:
-            filled["class_labels"] = {str(n): f"class_{n}" if n else "background" for n in range(classes)}
+            filled["class_labels"] = {
+                str(n): f"class_{n}" if n else "background" for n in range(classes)
+            }
         return filled
 
     @model_validator(mode="after")
     def _agree(self) -> Architecture:
-        expected = {"multiclass": self.num_classes, "instances": INSTANCE_CHANNELS}.get(self.output_mode, 1)
+        expected = {"multiclass": self.num_classes, "instances": INSTANCE_CHANNELS}.get(
+            self.output_mode, 1
+        )
         if self.output_channels != expected:
             raise ValueError(
                 f"output_channels is {self.output_channels}, but {self.output_mode} with {self.num_classes} classes needs {expected}"
             )
         if (self.activation == "softmax") != (self.output_mode == "multiclass"):
-            raise ValueError(f"activation {self.activation} does not fit output_mode {self.output_mode}")
+            raise ValueError(
+                f"activation {self.activation} does not fit output_mode {self.output_mode}"
+            )
         if sorted(self.class_labels) != sorted(str(n) for n in range(self.num_classes)):
-            raise ValueError(f"class_labels must name the ids 0..{self.num_classes - 1}, not {sorted(self.class_labels)}")
+            raise ValueError(
+                f"class_labels must name the ids 0..{self.num_classes - 1}, not {sorted(self.class_labels)}"
+            )
         if self.output_mode != "multiclass" and self.num_classes != 2:
-            raise ValueError(f"{self.output_mode} has background and one class, not {self.num_classes} classes")
+            raise ValueError(
+                f"{self.output_mode} has background and one class, not {self.num_classes} classes"
+            )
         return self
 
     @property
@@ -107,10 +160,15 @@ class Architecture(Record):
     def kernels(self) -> tuple[tuple[int, ...], ...]:
         """Size along (Z)YX of the convolutions of each level, from fine to coarse: flat until Z is halved for the first time.
 
-        There the planes lie so far apart that a neighbour in Z tells little (Isensee et al. 2021, nnU-Net).
+        There the planes lie so far apart that a neighbour in Z tells little (Isensee et al. 2021,
+        nnU-Net).
         """
-        flat = next((level for level, strides in enumerate(self.strides) if strides[0] != 1), self.depth)
-        return tuple((1 if level < flat else 3, 3, 3)[-self.dimensions :] for level in range(self.depth + 1))
+        flat = next(
+            (level for level, strides in enumerate(self.strides) if strides[0] != 1), self.depth
+        )
+        return tuple(
+            (1 if level < flat else 3, 3, 3)[-self.dimensions :] for level in range(self.depth + 1)
+        )
 
     @property
     def multiple(self) -> tuple[int, ...]:
@@ -123,12 +181,21 @@ class Augmentation(Record):
 
     horizontal_flip: bool = True
     vertical_flip: bool = True
-    rotation_degrees: tuple[float, ...] = Field((0, 90, 180, 270), description="Right angles; any other angle needs free_rotation.")
+    rotation_degrees: tuple[float, ...] = Field(
+        (0, 90, 180, 270), description="Right angles; any other angle needs free_rotation."
+    )
     free_rotation: bool = Field(True, description="Any angle in the plane.")
     scale: float = Field(0.2, ge=0, le=0.9, description="Zoom in and out by up to this share.")
     elastic: float = Field(0.0, ge=0, le=1, description="Strength of a smooth random deformation.")
-    intensity_jitter: float = Field(0.2, ge=0, le=1, description="Random change of brightness, contrast and gamma.")
-    noise: float = Field(0.05, ge=0, le=1, description="Standard deviation of added noise, in units of the normalised image.")
+    intensity_jitter: float = Field(
+        0.2, ge=0, le=1, description="Random change of brightness, contrast and gamma."
+    )
+    noise: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Standard deviation of added noise, in units of the normalised image.",
+    )
     blur: float = Field(0.0, ge=0, le=5, description="Largest blur, in pixels.")
 
 
@@ -136,27 +203,50 @@ class Recipe(Record):
     """What a person chooses about a training; what is left open is planned from the data."""
 
     epochs: int | None = Field(None, ge=1, description="How often every image is seen.")
-    time_s: float | None = Field(None, gt=0, description="Stop after this many seconds; network size and schedule are planned for it.")
-    patience: int | None = Field(None, ge=1, description="Stop after this many epochs without a better validation score.")
-    patch_size: tuple[int, ...] | None = Field(None, description="Size of the training patches along ZYX or YX.")
+    time_s: float | None = Field(
+        None,
+        gt=0,
+        description="Stop after this many seconds; network size and schedule are planned for it.",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Stop after this many epochs without a better validation score."
+    )
+    patch_size: tuple[int, ...] | None = Field(
+        None, description="Size of the training patches along ZYX or YX."
+    )
     batch_size: int | None = Field(None, ge=1, description="Patches per step.")
-    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate of the schedule.")
-    normalization: Normalization | None = Field(None, description="How intensities are brought to a common range.")
+    learning_rate: float | None = Field(
+        None, gt=0, description="Peak learning rate of the schedule."
+    )
+    normalization: Normalization | None = Field(
+        None, description="How intensities are brought to a common range."
+    )
     augmentation: Augmentation | None = Field(None, description="Changes made to training patches.")
-    class_weights: tuple[float, ...] | None = Field(None, description="Weight of each class in the loss.")
-    foreground_share: float | None = Field(None, ge=0, le=1, description="Share of the patches placed on foreground or rare classes.")
-    base_channels: int | None = Field(None, ge=1, description="Feature channels of the first level.")
+    class_weights: tuple[float, ...] | None = Field(
+        None, description="Weight of each class in the loss."
+    )
+    foreground_share: float | None = Field(
+        None, ge=0, le=1, description="Share of the patches placed on foreground or rare classes."
+    )
+    base_channels: int | None = Field(
+        None, ge=1, description="Feature channels of the first level."
+    )
     depth: int | None = Field(None, ge=1, le=7, description="How often the resolution is halved.")
     precision: Precision | None = Field(None, description="Arithmetic of the network.")
     validation_share: float | None = Field(
-        None, ge=0, le=0.9, description="Share of the pairs kept for validation, by group; left open, that of the project's settings."
+        None,
+        ge=0,
+        le=0.9,
+        description="Share of the pairs kept for validation, by group; left open, that of the project's settings.",
     )
     seed: int = Field(0, ge=0, description="Start of all random numbers.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     devices: int = Field(1, ge=1, description="GPUs (or processes) to train on.")
     nodes: int = Field(1, ge=1, description="Machines to train on.")
     tensorboard: bool = Field(False, description="Also write TensorBoard files.")
-    save_every_s: float = Field(30.0, ge=0, description="Seconds between two saved states: what a kill costs at most.")
+    save_every_s: float = Field(
+        30.0, ge=0, description="Seconds between two saved states: what a kill costs at most."
+    )
 
 
 class Decision(Record):
@@ -177,7 +267,9 @@ class Plan(Record):
     steps_per_epoch: int = Field(description="Batches between two validations.")
     epochs: int
     time_s: float | None = None
-    estimated_s: float | None = Field(None, description="Roughly how long all epochs take; None on devices not measured.")
+    estimated_s: float | None = Field(
+        None, description="Roughly how long all epochs take; None on devices not measured."
+    )
     patience: int
     learning_rate: float
     weight_decay: float = 1e-2
@@ -186,7 +278,9 @@ class Plan(Record):
     class_weights: tuple[float, ...] | None = None
     foreground_share: float
     precision: Precision
-    object_diameter_px: float | None = Field(None, description="Median diameter of the objects (instances).")
+    object_diameter_px: float | None = Field(
+        None, description="Median diameter of the objects (instances)."
+    )
     object_extent_px: int = Field(0, description="Longest side of the largest object (instances).")
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
     seed_threshold: float = Field(

@@ -1,7 +1,8 @@
 """Where objects start in the maps of a trained network: a network that had little time draws them fainter than the truth.
 
-Masks encoded and spoilt gave the usual threshold (`maskloop.images.instances`), and on real 2D networks it was within 0.02 of the
-best. A 3D network of a few minutes reaches half the height: with the usual threshold nothing is found, with half of it most objects.
+Masks encoded and spoilt gave the usual threshold (`maskloop.images.instances`), and on real 2D
+networks it was within 0.02 of the best. A 3D network of a few minutes reaches half the height: with
+the usual threshold nothing is found, with half of it most objects.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ __all__ = ["find_seed_threshold"]
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 CLEARLY, OBJECTS = 0.05, 3
-"""So much better (mean AP) another threshold must be than the usual one, and by so many objects: a few shall not move it for nothing."""
+"""So much better (mean AP) another threshold must be than the usual one, and by so many objects:
+a few shall not move it for nothing.
+"""
 PIXELS, IMAGES = 1_000_000, 8
 """So much is looked at: a few seconds' work."""
 
@@ -36,7 +39,8 @@ def find_seed_threshold(segmenter: Segmenter, samples: Sequence[Sample]) -> floa
     segmenter
         A trained network for instances.
     samples
-        Images with masks; those that it learnt from will do: the maps of a network that had little time are as faint there.
+        Images with masks; those that it learnt from will do: the maps of a network that had little
+        time are as faint there.
 
     Returns
     -------
@@ -48,7 +52,9 @@ def find_seed_threshold(segmenter: Segmenter, samples: Sequence[Sample]) -> floa
 
     def score(threshold: float) -> float:
         chosen = settings.model_copy(update={"seed_threshold": threshold})
-        counts = [instance_scores(decode_instances(scores, chosen), labels) for scores, labels in maps]
+        counts = [
+            instance_scores(decode_instances(scores, chosen), labels) for scores, labels in maps
+        ]
         found = sum(counts[1:], counts[0]).mean_average_precision if counts else 0.0
         return found if math.isfinite(found) else 0.0
 
@@ -75,7 +81,9 @@ def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[np.uint8]:
 def _some(samples: Sequence[Sample]) -> list[Sample]:
     """Samples from all over the dataset, each cut to its middle where it is large, of about `PIXELS` pixels in all."""
     count = min(len(samples), IMAGES)
-    return [_middle(samples[index * len(samples) // count], PIXELS // count) for index in range(count)]
+    return [
+        _middle(samples[index * len(samples) // count], PIXELS // count) for index in range(count)
+    ]
 
 
 def _middle(sample: Sample, pixels: int) -> Sample:
@@ -83,5 +91,14 @@ def _middle(sample: Sample, pixels: int) -> Sample:
     while math.prod(lengths) > pixels:
         longest = lengths.index(max(lengths))
         lengths[longest] -= lengths[longest] // 4
-    where = tuple(slice((whole - part) // 2, (whole - part) // 2 + part) for whole, part in zip(sample.labels.shape, lengths, strict=True))
-    return Sample(sample.pair_id, sample.image[(slice(None), *where)], sample.labels[where], sample.ranges, sample.spacing)
+    where = tuple(
+        slice((whole - part) // 2, (whole - part) // 2 + part)
+        for whole, part in zip(sample.labels.shape, lengths, strict=True)
+    )
+    return Sample(
+        sample.pair_id,
+        sample.image[(slice(None), *where)],
+        sample.labels[where],
+        sample.ranges,
+        sample.spacing,
+    )

@@ -47,9 +47,13 @@ def shown(field: str, value: Any) -> Any:
 def compare_architectures(wanted: Architecture, found: Architecture) -> list[Mismatch]:
     """What keeps weights made for `found` from being used as `wanted`; empty when nothing does.
 
-    Names of the classes, threshold and loss may differ: they do not change what the weights mean to the network.
+    Names of the classes, threshold and loss may differ: they do not change what the weights mean to
+    the network.
     """
-    pairs = ((name, *(shown(field, getattr(one, field)) for one in (wanted, found))) for field, name in COMPARED.items())
+    pairs = (
+        (name, *(shown(field, getattr(one, field)) for one in (wanted, found)))
+        for field, name in COMPARED.items()
+    )
     return [Mismatch(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
 
 

@@ -1,7 +1,8 @@
 """Samples in memory and the patches cut from them.
 
-Images stay in their own pixel type and are normalised patch by patch, so that the cache is no larger than the files.
-Every batch follows from (seed, step, rank) alone: a run that was killed draws the same patches when it goes on.
+Images stay in their own pixel type and are normalised patch by patch, so that the cache is no
+larger than the files. Every batch follows from (seed, step, rank) alone: a run that was killed
+draws the same patches when it goes on.
 """
 
 from __future__ import annotations
@@ -45,11 +46,21 @@ class Sample:
 def samples_of(pair_id: str, image: Image, labels: Image, plan: Plan) -> list[Sample]:
     """Cut an image and its mask into what the model sees as one: planes for a 2D model, volumes for a 3D one."""
     dimensions = plan.architecture.dimensions
-    sizes = {axis: image.pixel_size_um[axis] for axis in image.spatial_axes[-dimensions:] if axis in image.pixel_size_um}
+    sizes = {
+        axis: image.pixel_size_um[axis]
+        for axis in image.spatial_axes[-dimensions:]
+        if axis in image.pixel_size_um
+    }
     spacing = tuple(sizes.values()) if len(sizes) == dimensions else None
     pieces = zip(image.frames(dimensions), labels.frames(dimensions), strict=True)
     return [
-        Sample(pair_id, np.ascontiguousarray(pixels), np.ascontiguousarray(mask[0]), plan.normalization.fit(pixels), spacing)
+        Sample(
+            pair_id,
+            np.ascontiguousarray(pixels),
+            np.ascontiguousarray(mask[0]),
+            plan.normalization.fit(pixels),
+            spacing,
+        )
         for (_, pixels), (_, mask) in pieces
     ]
 
@@ -61,7 +72,9 @@ class Batch:
     images: Tensor
     """float32 (N, C, *patch)."""
     targets: Tensor
-    """binary: float32 (N, 1, *patch); multiclass: int64 (N, *patch); instances: float32 (N, 3, *patch)."""
+    """binary: float32 (N, 1, *patch); multiclass: int64 (N, *patch); instances: float32 (N, 3,
+    *patch).
+    """
     pair_ids: tuple[str, ...]
 
 
@@ -74,7 +87,9 @@ class PatchSampler:
         self.rank = rank
         self.patch = plan.patch_size
         self.source = source_shape(plan.patch_size, plan.augmentation)
-        volumes = np.array([max(1.0, sample.labels.size / np.prod(self.patch)) for sample in self.samples])
+        volumes = np.array(
+            [max(1.0, sample.labels.size / np.prod(self.patch)) for sample in self.samples]
+        )
         # Between "each image" and "each pixel": large images hold more, but not the only truth.
         self._weights = np.sqrt(volumes) / np.sqrt(volumes).sum()
         self._targets = [_targets(sample, plan) for sample in self.samples]
@@ -89,7 +104,9 @@ class PatchSampler:
         images = torch.from_numpy(np.stack([image for image, _ in cuts]))
         targets = torch.from_numpy(np.stack([target for _, target in cuts]))
         grid = draw_grid(batch_size, self.patch, self.source, self.plan.augmentation, generator)
-        images = change_intensities(resample(images, grid, nearest=False), self.plan.augmentation, generator)
+        images = change_intensities(
+            resample(images, grid, nearest=False), self.plan.augmentation, generator
+        )
         if self.plan.architecture.output_mode == "instances":
             targets = resample(targets, grid, nearest=False)
         else:
@@ -98,7 +115,9 @@ class PatchSampler:
                 targets = targets[:, 0].long()
         return Batch(images, targets, tuple(self.samples[int(index)].pair_id for index in chosen))
 
-    def _cut(self, index: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _cut(
+        self, index: int, random: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         sample = self.samples[index]
         shape = sample.labels.shape
         places = self._places[index]
@@ -106,18 +125,29 @@ class PatchSampler:
             of_class = places[int(random.integers(len(places)))]
             pixel = np.unravel_index(int(of_class[random.integers(len(of_class))]), shape)
             # The object need not lie in the very middle of the patch.
-            centre = [int(at) + int(random.integers(-length // 4, length // 4 + 1)) for at, length in zip(pixel, self.patch, strict=True)]
+            centre = [
+                int(at) + int(random.integers(-length // 4, length // 4 + 1))
+                for at, length in zip(pixel, self.patch, strict=True)
+            ]
         else:
             centre = [int(random.integers(length)) for length in shape]
         lengths = zip(centre, self.patch, self.source, shape, strict=True)
-        where = np.ix_(*(_reflected(at, patch, count, length) for at, patch, count, length in lengths))
+        where = np.ix_(
+            *(_reflected(at, patch, count, length) for at, patch, count, length in lengths)
+        )
         image = normalize(np.stack([channel[where] for channel in sample.image]), sample.ranges)
-        return image, np.stack([channel[where] for channel in self._targets[index]]).astype(np.float32)
+        return image, np.stack([channel[where] for channel in self._targets[index]]).astype(
+            np.float32
+        )
 
 
 def _reflected(centre: int, patch: int, count: int, length: int) -> NDArray[np.intp]:
     """Indices of `count` pixels around `centre`, moved so that the patch lies inside, mirrored at the borders as often as needed."""
-    centre = length // 2 if patch >= length else min(max(centre, patch // 2), length - (patch - patch // 2))
+    centre = (
+        length // 2
+        if patch >= length
+        else min(max(centre, patch // 2), length - (patch - patch // 2))
+    )
     if length == 1:
         return np.zeros(count, np.intp)
     period = 2 * (length - 1)
@@ -136,7 +166,11 @@ def _targets(sample: Sample, plan: Plan) -> NDArray[Any]:
 
 def _places(sample: Sample, plan: Plan) -> list[NDArray[np.intp]]:
     """Pixels of each class that occurs (any instance counts as one class), at most MAX_PLACES of each."""
-    classes = sample.labels if plan.architecture.output_mode == "multiclass" else (sample.labels > 0).astype(np.uint8)
+    classes = (
+        sample.labels
+        if plan.architecture.output_mode == "multiclass"
+        else (sample.labels > 0).astype(np.uint8)
+    )
     flat = classes.reshape(-1)
     places = []
     for label in range(1, plan.architecture.num_classes):

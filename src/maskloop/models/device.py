@@ -35,11 +35,22 @@ def find_machine(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("A GPU was asked for (cuda), but PyTorch sees none here.", "Use --device cpu, or install a CUDA build of PyTorch.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        raise UsageError(
+            "A GPU was asked for (cuda), but PyTorch sees none here.",
+            "Use --device cpu, or install a CUDA build of PyTorch.",
+        )
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     if device != "cpu" and torch.cuda.is_available():
         free, _total = torch.cuda.mem_get_info()
-        return Machine("cuda", torch.cuda.get_device_name(), free, torch.cuda.is_bf16_supported(including_emulation=False), cores)
+        return Machine(
+            "cuda",
+            torch.cuda.get_device_name(),
+            free,
+            torch.cuda.is_bf16_supported(including_emulation=False),
+            cores,
+        )
     found = torch.cpu.get_capabilities()
     has_bf16 = any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return Machine("cpu", str(found.get("cpu_name", "CPU")), _free_memory(), has_bf16, cores)

@@ -1,7 +1,8 @@
 """The training loop, readable top to bottom, on Lightning Fabric (devices, precision, several GPUs and nodes).
 
-Every random number follows from (seed, step, rank), so a run that was killed and started again from its saved state
-ends, on a CPU, with the weights of an undisturbed run, bit for bit (unless a time budget ends it: clocks differ).
+Every random number follows from (seed, step, rank), so a run that was killed and started again from
+its saved state ends, on a CPU, with the weights of an undisturbed run, bit for bit (unless a time
+budget ends it: clocks differ).
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ AVERAGE_DECAY = 0.99
 VALIDATION_COST = 0.15
 """Whole-image validation may take this share of the training's arithmetic."""
 PREVIEW_S = 2.0
-"""Small images are validated many times a second: nobody looks at thousands of pictures, and all of them are kept."""
+"""Small images are validated many times a second: nobody looks at thousands of pictures, and all
+of them are kept.
+"""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -77,7 +80,8 @@ def train(
     plan
         Everything that is decided.
     training, validation
-        Samples to learn from, and whole images to score on; without the latter no score is reported and the last weights count.
+        Samples to learn from, and whole images to score on; without the latter no score is reported
+        and the last weights count.
     folder
         The run's folder: ``resume.pt``, ``best.pt`` and previews are written there.
     start
@@ -101,7 +105,9 @@ def train(
     Cancelled
         If cancelled before any weights were kept.
     """
-    return _Training(plan, training, validation, folder, header or {}, report, is_cancelled, save_every_s).run(start)
+    return _Training(
+        plan, training, validation, folder, header or {}, report, is_cancelled, save_every_s
+    ).run(start)
 
 
 class _Training:
@@ -120,7 +126,12 @@ class _Training:
     ) -> None:
         machine = find_machine(plan.device)
         precision: Any = PRECISIONS[plan.precision]
-        self.fabric = Fabric(accelerator=machine.device, devices=plan.devices, num_nodes=plan.nodes, precision=precision)
+        self.fabric = Fabric(
+            accelerator=machine.device,
+            devices=plan.devices,
+            num_nodes=plan.nodes,
+            precision=precision,
+        )
         self.fabric.launch()
         self.plan, self.folder, self.header = plan, folder, header
         self.report = report if self.fabric.is_global_zero else silent
@@ -149,7 +160,10 @@ class _Training:
                 if is_time_up:
                     stopped = "time"
                     break
-                if self.validation.samples and self.state.epoch - self.state.best_epoch >= self.plan.patience:
+                if (
+                    self.validation.samples
+                    and self.state.epoch - self.state.best_epoch >= self.plan.patience
+                ):
                     stopped = "patience"
                     break
         except (_NotFinite, Cancelled) as end:
@@ -160,7 +174,16 @@ class _Training:
             return None
         plan, state = self._calibrate(), self.state
         weights = self.folder / "best.pt"
-        return Trained(weights, plan, state.best_metrics, state.epoch, state.best_epoch, state.patches, self._elapsed(), stopped)
+        return Trained(
+            weights,
+            plan,
+            state.best_metrics,
+            state.epoch,
+            state.best_epoch,
+            state.patches,
+            self._elapsed(),
+            stopped,
+        )
 
     def _build(self, start: dict[str, Tensor] | None) -> None:
         plan = self.plan
@@ -168,14 +191,25 @@ class _Training:
         module = build_unet(plan.architecture)
         if start is not None:
             module.load_state_dict(start)
-        module = module.to(memory_format=torch.channels_last if plan.architecture.dimensions == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+        module = module.to(
+            memory_format=torch.channels_last
+            if plan.architecture.dimensions == 2
+            else torch.channels_last_3d
+        )  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(
+            module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+        )
         self.module: nn.Module = module
         self.model, self.optimizer = self.fabric.setup(module, optimizer)
         self.average = AveragedModel(module, multi_avg_fn=_average, use_buffers=True)
         self.steps = plan.steps_per_epoch * plan.epochs
-        costs = self.validation.pixels * 1.3, plan.steps_per_epoch * plan.batch_size * math.prod(plan.patch_size) * 3
-        self.validation_every = min(max(1, plan.epochs // 10), math.ceil(costs[0] / (VALIDATION_COST * costs[1])) or 1)
+        costs = (
+            self.validation.pixels * 1.3,
+            plan.steps_per_epoch * plan.batch_size * math.prod(plan.patch_size) * 3,
+        )
+        self.validation_every = min(
+            max(1, plan.epochs // 10), math.ceil(costs[0] / (VALIDATION_COST * costs[1])) or 1
+        )
 
     def _agreed(self, word: T) -> T:
         """What the first of several devices says: clocks differ, and all must do the same."""
@@ -185,7 +219,9 @@ class _Training:
         """By count, so that a run can be repeated; under a time budget by the clock, so that scoring never eats it."""
         if self.plan.time_s is None:
             return self.state.epoch % self.validation_every == 0
-        return self._agreed(time.monotonic() - self.validated >= self.validation.last_s / VALIDATION_COST)
+        return self._agreed(
+            time.monotonic() - self.validated >= self.validation.last_s / VALIDATION_COST
+        )
 
     def _epoch(self) -> bool:
         """Train on about as many pixels as the training images have; true when the time is up."""
@@ -193,7 +229,9 @@ class _Training:
         losses = []
         end = (self.state.epoch + 1) * self.plan.steps_per_epoch
         while self.state.step < end:
-            word = self._agreed("cancelled" if self.is_cancelled() else "time" if self._time_left() <= 0 else "")
+            word = self._agreed(
+                "cancelled" if self.is_cancelled() else "time" if self._time_left() <= 0 else ""
+            )
             if word == "cancelled":
                 raise Cancelled("The training was cancelled.", "The best weights so far are kept.")
             if word == "time":
@@ -230,22 +268,31 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * self._rate()
         images = batch.images.to(
-            self.fabric.device, memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d
+            self.fabric.device,
+            memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d,
         )
         loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
         value = float(self._mean(loss.detach()))
         if not math.isfinite(value):
             where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
-            raise _NotFinite(f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}.")
+            raise _NotFinite(
+                f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}."
+            )
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
+        self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False
+        )
         self.optimizer.step()
         self.average.update_parameters(self.module)
         return value
 
     def _mean(self, value: Tensor) -> Tensor:
-        return value if self.fabric.world_size == 1 else self.fabric.all_reduce(value, reduce_op="mean")
+        return (
+            value
+            if self.fabric.world_size == 1
+            else self.fabric.all_reduce(value, reduce_op="mean")
+        )
 
     def _rate(self) -> float:
         """Share of the peak learning rate: a short rise, then a cosine down to 1 %."""
@@ -285,13 +332,24 @@ class _Training:
     def _is_best(self, score: float, loss: float) -> bool:
         """Of equal scores, such as 0 while nothing is found yet, the lower loss tells."""
         best = self.state.best_score
-        return best is None or score > best or (score == best and loss < self.state.best_metrics["val_loss"])
+        return (
+            best is None
+            or score > best
+            or (score == best and loss < self.state.best_metrics["val_loss"])
+        )
 
     def _keep(self, metrics: dict[str, float]) -> None:
         self.state.best_epoch, self.state.best_metrics = self.state.epoch, metrics
         if self.fabric.is_global_zero:
-            header = {**self.header, "plan": self.plan.model_dump(mode="json"), "metrics": metrics, "epoch": self.state.epoch}
-            save_checkpoint(self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header)
+            header = {
+                **self.header,
+                "plan": self.plan.model_dump(mode="json"),
+                "metrics": metrics,
+                "epoch": self.state.epoch,
+            }
+            save_checkpoint(
+                self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header
+            )
 
     def _calibrate(self) -> Plan:
         """The plan, with where objects start in the maps of the best weights; their file and score follow it."""
@@ -301,9 +359,13 @@ class _Training:
         loaded = load_checkpoint(weights)
         module = build_unet(plan.architecture).to(self.fabric.device)
         module.load_state_dict(loaded.state_dict)
-        segmenter = UNetSegmenter(module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu")
+        segmenter = UNetSegmenter(
+            module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu"
+        )
         try:
-            threshold = find_seed_threshold(segmenter, [*self.validation.samples, *self.sampler.samples])
+            threshold = find_seed_threshold(
+                segmenter, [*self.validation.samples, *self.sampler.samples]
+            )
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -316,12 +378,20 @@ class _Training:
         text = f"Objects start at a score of {threshold:g} instead of {plan.seed_threshold:g}: they are told apart better so."
         self.report(Message(text=text))
         decided = Decision(name="seed_threshold", value=threshold, reason=text)
-        plan = plan.model_copy(update={"seed_threshold": threshold, "decisions": (*plan.decisions, decided)})
+        plan = plan.model_copy(
+            update={"seed_threshold": threshold, "decisions": (*plan.decisions, decided)}
+        )
         if self.validation.samples:
-            scores = Validation(self.validation.samples, plan).score(module, self.loss, self.fabric.device)
+            scores = Validation(self.validation.samples, plan).score(
+                module, self.loss, self.fabric.device
+            )
             self.state.best_metrics = {**self.state.best_metrics, **scores.values}
             self.report(Metric(epoch=self.state.best_epoch, values=self.state.best_metrics))
-        header = {**loaded.header, "plan": plan.model_dump(mode="json"), "metrics": self.state.best_metrics}
+        header = {
+            **loaded.header,
+            "plan": plan.model_dump(mode="json"),
+            "metrics": self.state.best_metrics,
+        }
         save_checkpoint(weights, state_dict=loaded.state_dict, header=header)
         return plan
 
@@ -329,18 +399,32 @@ class _Training:
         """Keep the best so far when cancelled or diverged; without any there is nothing to keep."""
         if self.state.best_metrics:
             self._save(always=True)
-            self.report(Message(level="warning", text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) are kept."))
+            self.report(
+                Message(
+                    level="warning",
+                    text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) are kept.",
+                )
+            )
             return
         if isinstance(end, Cancelled):
-            raise Cancelled("The training was cancelled before its first validation.", "Start it again: it goes on where it was.") from None
+            raise Cancelled(
+                "The training was cancelled before its first validation.",
+                "Start it again: it goes on where it was.",
+            ) from None
         way_out = f"Look at these images for wrong values, or lower the learning rate (now {self.plan.learning_rate:g})."
         raise TrainingFailed(str(end), way_out) from None
 
     def _save(self, *, always: bool = False) -> None:
-        if not self.fabric.is_global_zero or not (always or time.monotonic() - self.saved >= self.save_every_s):
+        if not self.fabric.is_global_zero or not (
+            always or time.monotonic() - self.saved >= self.save_every_s
+        ):
             return
         self.state.elapsed_s, self.clock = self._elapsed(), time.monotonic()
-        tensors = {"model": self.module.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
+        tensors = {
+            "model": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
         save_state(self.folder / "resume.pt", self.state, tensors)
         self.saved = time.monotonic()
 
@@ -365,8 +449,21 @@ class _Training:
         rate = self.state.patches / elapsed
         done = self.state.step / self.plan.steps_per_epoch
         # Of a time budget, the epochs that it will have been enough for.
-        total = self.plan.epochs if self.plan.time_s is None else min(self.plan.epochs, math.ceil(done * (1 + left / elapsed)))
-        self.report(Progress(stage="training", done=done, total=total, unit="epochs", rate=rate, seconds_left=left))
+        total = (
+            self.plan.epochs
+            if self.plan.time_s is None
+            else min(self.plan.epochs, math.ceil(done * (1 + left / elapsed)))
+        )
+        self.report(
+            Progress(
+                stage="training",
+                done=done,
+                total=total,
+                unit="epochs",
+                rate=rate,
+                seconds_left=left,
+            )
+        )
 
 
 class _NotFinite(Exception):
@@ -386,4 +483,8 @@ def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tenso
 
 def _is_out_of_memory(error: BaseException) -> bool:
     words = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "out of memory" in words
+        or "can't allocate memory" in words
+    )

@@ -26,20 +26,22 @@ def build_loss(architecture: Architecture, *, class_weights: Sequence[float] | N
     architecture
         Its `loss` says which: ``bce_dice``, ``cross_entropy_dice`` or ``instance_distances``.
     class_weights
-        One weight per class, background first; they weigh the pixels of the cross-entropy (binary: of the BCE; instances: of
-        the foreground's BCE).
+        One weight per class, background first; they weigh the pixels of the cross-entropy (binary:
+        of the BCE; instances: of the foreground's BCE).
 
     Returns
     -------
     loss
-        Maps logits (N, C, *S) and a target to a scalar in fp32, inside autocast too. The target holds class ids (N, *S) or
-        (N, 1, *S) of any integer type (binary: nonzero is foreground), or for instances the float maps (N, 3, *S) of
-        `maskloop.images.instances.encode_instances`. It is finite for logits that are, whatever the target holds.
+        Maps logits (N, C, *S) and a target to a scalar in fp32, inside autocast too. The target
+        holds class ids (N, *S) or (N, 1, *S) of any integer type (binary: nonzero is foreground),
+        or for instances the float maps (N, 3, *S) of `maskloop.images.instances.encode_instances`.
+        It is finite for logits that are, whatever the target holds.
 
     Raises
     ------
     UsageError
-        If the number of weights is not the number of classes, or a weight is negative or not finite.
+        If the number of weights is not the number of classes, or a weight is negative or not
+        finite.
     """
     weights = _checked_weights(architecture, class_weights)
 
@@ -50,7 +52,9 @@ def build_loss(architecture: Architecture, *, class_weights: Sequence[float] | N
     return loss
 
 
-def _checked_weights(architecture: Architecture, class_weights: Sequence[float] | None) -> tuple[float, ...] | None:
+def _checked_weights(
+    architecture: Architecture, class_weights: Sequence[float] | None
+) -> tuple[float, ...] | None:
     if class_weights is None:
         return None
     weights = tuple(float(weight) for weight in class_weights)
@@ -60,7 +64,10 @@ def _checked_weights(architecture: Architecture, class_weights: Sequence[float] 
             "Give one weight per class, background first.",
         )
     if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
-        raise UsageError(f"Class weights {weights} are not all finite and positive.", "Give weights such as 1, 2, 5.")
+        raise UsageError(
+            f"Class weights {weights} are not all finite and positive.",
+            "Give weights such as 1, 2, 5.",
+        )
     return weights
 
 
@@ -72,19 +79,27 @@ def _bce_dice(logits: Tensor, target: Tensor, weights: tuple[float, ...] | None)
     return _foreground_loss(logits[:, 0], (_class_ids(logits, target) > 0).float(), weights)
 
 
-def _foreground_loss(logits: Tensor, foreground: Tensor, weights: tuple[float, ...] | None) -> Tensor:
+def _foreground_loss(
+    logits: Tensor, foreground: Tensor, weights: tuple[float, ...] | None
+) -> Tensor:
     """BCE + Dice of one channel; logits and foreground are (N, *S)."""
     pixels = None if weights is None else weights[0] + (weights[1] - weights[0]) * foreground
-    losses = functional.binary_cross_entropy_with_logits(logits, foreground, weight=pixels, reduction="sum")
-    total = foreground.numel() if pixels is None else pixels.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, foreground, weight=pixels, reduction="sum"
+    )
+    total = (
+        foreground.numel()
+        if pixels is None
+        else pixels.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    )
     return losses / total + _dice_loss(torch.sigmoid(logits)[:, None], foreground[:, None])
 
 
 def _dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     """One minus soft Dice (Milletari et al. 2016) per channel over the whole batch, as in nnU-Net, averaged.
 
-    Channels without truth in the batch are left out: their Dice would be the same for every wrong answer but a perfect one,
-    and the cross-entropy already teaches them.
+    Channels without truth in the batch are left out: their Dice would be the same for every wrong
+    answer but a perfect one, and the cross-entropy already teaches them.
     """
     axes = [0, *range(2, truth.ndim)]
     overlap = (probabilities * truth).sum(axes)
@@ -94,21 +109,31 @@ def _dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     return (is_there * (1 - dice)).sum() / is_there.sum().clamp_min(1)
 
 
-def _cross_entropy_dice(logits: Tensor, target: Tensor, weights: tuple[float, ...] | None) -> Tensor:
+def _cross_entropy_dice(
+    logits: Tensor, target: Tensor, weights: tuple[float, ...] | None
+) -> Tensor:
     classes = _class_ids(logits, target).long()
     weight = None if weights is None else torch.tensor(weights, device=logits.device)
     losses = functional.cross_entropy(logits, classes, weight=weight, reduction="sum")
-    total = classes.numel() if weight is None else weight[classes].sum().clamp_min(torch.finfo(torch.float32).tiny)
+    total = (
+        classes.numel()
+        if weight is None
+        else weight[classes].sum().clamp_min(torch.finfo(torch.float32).tiny)
+    )
     truth = functional.one_hot(classes, logits.shape[1]).movedim(-1, 1)[:, 1:]
     # The background's Dice is near one everywhere and would only thin out the others.
     return losses / total + _dice_loss(torch.softmax(logits, 1)[:, 1:], truth)
 
 
-def _instance_distances(logits: Tensor, target: Tensor, weights: tuple[float, ...] | None) -> Tensor:
+def _instance_distances(
+    logits: Tensor, target: Tensor, weights: tuple[float, ...] | None
+) -> Tensor:
     """Foreground as in binary; nearness to the centre and distance to the boundary by a smooth L1 within the objects."""
     target = target.float()
     foreground = (target[:, 0] > 0.5).float()
-    misses = functional.smooth_l1_loss(torch.sigmoid(logits[:, 1:]), target[:, 1:], beta=DISTANCE_BETA, reduction="none")
+    misses = functional.smooth_l1_loss(
+        torch.sigmoid(logits[:, 1:]), target[:, 1:], beta=DISTANCE_BETA, reduction="none"
+    )
     distances = (misses * foreground[:, None]).sum() / foreground.sum().clamp_min(1)
     return _foreground_loss(logits[:, 0], foreground, weights) + distances
 

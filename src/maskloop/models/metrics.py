@@ -1,7 +1,7 @@
 """How good a segmentation is: counts that add up over images, and the scores that follow from them.
 
-A score is not defined (nan) where there was nothing to find and nothing was found; means leave it out, and sums over
-images are not touched by it.
+A score is not defined (nan) where there was nothing to find and nothing was found; means leave it
+out, and sums over images are not touched by it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class ClassCounts(Record):
     """Pixels per class id, background 0 included; ``a + b`` counts two images as one."""
 
     true_positives: tuple[int, ...] = Field(description="Pixels of the class in both.")
-    false_positives: tuple[int, ...] = Field(description="Pixels of the class in the prediction only.")
+    false_positives: tuple[int, ...] = Field(
+        description="Pixels of the class in the prediction only."
+    )
     false_negatives: tuple[int, ...] = Field(description="Pixels of the class in the truth only.")
 
     def __add__(self, other: ClassCounts) -> ClassCounts:
@@ -40,11 +42,18 @@ class ClassCounts(Record):
                 "Score all images with the same number of classes.",
             )
         fields = "true_positives", "false_positives", "false_negatives"
-        return ClassCounts(**{name: tuple(map(sum, zip(getattr(self, name), getattr(other, name), strict=True))) for name in fields})
+        return ClassCounts(
+            **{
+                name: tuple(map(sum, zip(getattr(self, name), getattr(other, name), strict=True)))
+                for name in fields
+            }
+        )
 
     @property
     def _rows(self) -> list[tuple[int, int, int]]:
-        return list(zip(self.true_positives, self.false_positives, self.false_negatives, strict=True))
+        return list(
+            zip(self.true_positives, self.false_positives, self.false_negatives, strict=True)
+        )
 
     @property
     def dice(self) -> tuple[float, ...]:
@@ -104,7 +113,9 @@ def class_scores(prediction: NDArray[Any], truth: NDArray[Any], num_classes: int
                 f"The {name} holds class {int(labels.max())}, but there are only the classes 0..{num_classes - 1}.",
                 "Name all classes, or evaluate as instances if the values number objects.",
             )
-    table = np.bincount(true.astype(np.intp) * num_classes + predicted.astype(np.intp), minlength=num_classes**2)
+    table = np.bincount(
+        true.astype(np.intp) * num_classes + predicted.astype(np.intp), minlength=num_classes**2
+    )
     table = table.reshape(num_classes, num_classes)
     both = np.diagonal(table)
     return ClassCounts(
@@ -129,9 +140,15 @@ def _flat_integers(name: str, labels: NDArray[Any]) -> NDArray[Any]:
     if flat.dtype.kind == "b":
         return flat.astype(np.uint8)
     if flat.dtype.kind not in "ui":
-        raise MaskError(f"The {name} holds values of type {labels.dtype}, not whole numbers.", "Save labels as integers.")
+        raise MaskError(
+            f"The {name} holds values of type {labels.dtype}, not whole numbers.",
+            "Save labels as integers.",
+        )
     if flat.dtype.kind == "i" and flat.size and int(flat.min()) < 0:
-        raise MaskError(f"The {name} holds the negative label {int(flat.min())}.", "Labels are 0 for background and positive for the rest.")
+        raise MaskError(
+            f"The {name} holds the negative label {int(flat.min())}.",
+            "Labels are 0 for background and positive for the rest.",
+        )
     return flat
 
 
@@ -140,18 +157,27 @@ class InstanceCounts(Record):
 
     thresholds: tuple[float, ...]
     true_positives: tuple[int, ...] = Field(description="Matched objects per threshold.")
-    matched_iou: tuple[float, ...] = Field(description="Sum of the IoU of the matched objects per threshold.")
+    matched_iou: tuple[float, ...] = Field(
+        description="Sum of the IoU of the matched objects per threshold."
+    )
     true_objects: int
     predicted_objects: int
-    aji_intersection: int = Field(description="Numerator of the aggregated Jaccard index, in pixels.")
+    aji_intersection: int = Field(
+        description="Numerator of the aggregated Jaccard index, in pixels."
+    )
     aji_union: int = Field(description="Its denominator.")
 
     def __add__(self, other: InstanceCounts) -> InstanceCounts:
         if self.thresholds != other.thresholds:
-            raise UsageError(f"Counts at {self.thresholds} cannot be added to counts at {other.thresholds}.", "Use the same thresholds.")
+            raise UsageError(
+                f"Counts at {self.thresholds} cannot be added to counts at {other.thresholds}.",
+                "Use the same thresholds.",
+            )
         return InstanceCounts(
             thresholds=self.thresholds,
-            true_positives=tuple(map(sum, zip(self.true_positives, other.true_positives, strict=True))),
+            true_positives=tuple(
+                map(sum, zip(self.true_positives, other.true_positives, strict=True))
+            ),
             matched_iou=tuple(map(sum, zip(self.matched_iou, other.matched_iou, strict=True))),
             true_objects=self.true_objects + other.true_objects,
             predicted_objects=self.predicted_objects + other.predicted_objects,
@@ -164,7 +190,10 @@ class InstanceCounts(Record):
 
     def _at(self, threshold: float) -> int:
         if threshold not in self.thresholds:
-            raise UsageError(f"Objects were not matched at IoU {threshold}, only at {self.thresholds}.", "Choose one of these.")
+            raise UsageError(
+                f"Objects were not matched at IoU {threshold}, only at {self.thresholds}.",
+                "Choose one of these.",
+            )
         return self.thresholds.index(threshold)
 
     def average_precision(self, threshold: float = 0.5) -> float:
@@ -190,13 +219,21 @@ class InstanceCounts(Record):
 
     def panoptic_quality(self, threshold: float = 0.5) -> float:
         """Sum of the matched IoU over TP + FP/2 + FN/2 (Kirillov et al. 2019)."""
-        return _ratio(2 * self.matched_iou[self._at(threshold)], self.true_objects + self.predicted_objects)
+        return _ratio(
+            2 * self.matched_iou[self._at(threshold)], self.true_objects + self.predicted_objects
+        )
 
     def values(self) -> dict[str, float]:
-        """All scores by name: ap50 ... ap90 (one per threshold), and at the first threshold the rest."""
+        """All scores by name: ap50 ...
+
+        ap90 (one per threshold), and at the first threshold the rest.
+        """
         first = self.thresholds[0]
         return {
-            **{f"ap{round(100 * threshold)}": self.average_precision(threshold) for threshold in self.thresholds},
+            **{
+                f"ap{round(100 * threshold)}": self.average_precision(threshold)
+                for threshold in self.thresholds
+            },
             "precision": self.precision(first),
             "recall": self.recall(first),
             "f1": self.f1(first),
@@ -216,16 +253,19 @@ class InstanceCounts(Record):
         return _ratio(self.aji_intersection, self.aji_union)
 
 
-def instance_scores(prediction: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS) -> InstanceCounts:
+def instance_scores(
+    prediction: NDArray[Any], truth: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS
+) -> InstanceCounts:
     """Match the objects of two label images.
 
-    An object matches where the IoU is at least the threshold; each object matches once, and matches are chosen so that
-    there are as many as possible, then with the largest IoU.
+    An object matches where the IoU is at least the threshold; each object matches once, and matches
+    are chosen so that there are as many as possible, then with the largest IoU.
 
     Parameters
     ----------
     prediction, truth
-        Object ids of the same shape (any number of dimensions), 0 is background, any integer or boolean type.
+        Object ids of the same shape (any number of dimensions), 0 is background, any integer or
+        boolean type.
     thresholds
         IoU thresholds in 0..1, 0 excluded.
 
@@ -235,7 +275,10 @@ def instance_scores(prediction: NDArray[Any], truth: NDArray[Any], thresholds: S
         If the shapes differ, an id is negative or the type is not integer.
     """
     if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
-        raise UsageError(f"IoU thresholds {tuple(thresholds)} are not all above 0 and at most 1.", "Choose values such as 0.5 and 0.75.")
+        raise UsageError(
+            f"IoU thresholds {tuple(thresholds)} are not all above 0 and at most 1.",
+            "Choose values such as 0.5 and 0.75.",
+        )
     table = _overlaps(*_checked(prediction, truth))
     matched = [_match(table, threshold) for threshold in thresholds]
     intersection, union = _aggregate(table)
@@ -276,7 +319,9 @@ def _overlaps(predicted: NDArray[Any], true: NDArray[Any]) -> _Overlaps:
         pixels = counts[pairs]
     else:
         pairs, pixels = np.unique(keys, return_counts=True)
-    return _Overlaps(pairs // max(1, width), pairs % max(1, width), pixels, true_sizes, predicted_sizes)
+    return _Overlaps(
+        pairs // max(1, width), pairs % max(1, width), pixels, true_sizes, predicted_sizes
+    )
 
 
 MAX_DENSE = 4_000_000
@@ -303,12 +348,19 @@ def _match(table: _Overlaps, threshold: float) -> NDArray[np.float64]:
     iou = table.pixels / table.unions
     close = iou >= threshold
     true, predicted, iou = table.true[close], table.predicted[close], iou[close]
-    rivals = (np.bincount(true, minlength=1)[true] > 1) | (np.bincount(predicted, minlength=1)[predicted] > 1) if true.size else close[:0]
+    rivals = (
+        (np.bincount(true, minlength=1)[true] > 1)
+        | (np.bincount(predicted, minlength=1)[predicted] > 1)
+        if true.size
+        else close[:0]
+    )
     # Above 0.5 nobody has rivals: two objects cannot each share more than half of a third one.
     return np.concatenate([iou[~rivals], _assign(true[rivals], predicted[rivals], iou[rivals])])
 
 
-def _assign(true: NDArray[np.intp], predicted: NDArray[np.intp], iou: NDArray[np.float64]) -> NDArray[np.float64]:
+def _assign(
+    true: NDArray[np.intp], predicted: NDArray[np.intp], iou: NDArray[np.float64]
+) -> NDArray[np.float64]:
     if not true.size:
         return iou
     from scipy.optimize import linear_sum_assignment
@@ -325,7 +377,8 @@ def _assign(true: NDArray[np.intp], predicted: NDArray[np.intp], iou: NDArray[np
 def _aggregate(table: _Overlaps) -> tuple[int, int]:
     """Numerator and denominator of the aggregated Jaccard index: each true object with the prediction of largest IoU.
 
-    As in the paper a prediction may serve several true objects; of equal ones the lowest id is taken.
+    As in the paper a prediction may serve several true objects; of equal ones the lowest id is
+    taken.
     """
     unions = table.unions
     order = np.lexsort((-(table.pixels / unions), table.true))

@@ -18,13 +18,19 @@ __all__ = ["make_plan"]
 PATCH_LIMIT_2D = {"cpu": 256, "cuda": 512}
 PATCH_LIMIT_3D = {"cpu": 64, "cuda": 128}
 FAR_APART = 2.0
-"""Planes so many times farther apart than pixels are not halved together with them (as in nnU-Net, Isensee et al. 2021)."""
+"""Planes so many times farther apart than pixels are not halved together with them (as in
+nnU-Net, Isensee et al. 2021).
+"""
 SMALLEST = 4
 """Pixels along each axis that the deepest level should still see."""
 PATCHES_FOR_32 = 12_000
-"""Patches of the largest size that a network with 32 base channels wants to see; with less time a smaller one ends up better."""
+"""Patches of the largest size that a network with 32 base channels wants to see; with less time
+a smaller one ends up better.
+"""
 FLOPS_PER_S = {"cpu": 6e10, "cpu_bf16": 1.4e11, "cuda": 2e13}
-"""Sustained arithmetic of training, per core on a CPU (measured on the standard U-Net, 256 x 256, channels last)."""
+"""Sustained arithmetic of training, per core on a CPU (measured on the standard U-Net, 256 x
+256, channels last).
+"""
 PATCHES_BY_DEFAULT = 8_000
 
 
@@ -39,13 +45,25 @@ class _Decisions:
         """The value that a person chose, or else the planned one."""
         value, source = (planned, "planned") if chosen is None else (chosen, "person")
         shown = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-        self.all.append(Decision(name=name, value=shown, reason=reason if chosen is None else "Set by a person.", source=source))
+        self.all.append(
+            Decision(
+                name=name,
+                value=shown,
+                reason=reason if chosen is None else "Set by a person.",
+                source=source,
+            )
+        )
         return value
 
     def take_of_network(self, name: str, chosen: Any, planned: Any, reason: str) -> Any:
         """The same for a value of the network, which starting weights fix when there are some."""
         if name in self._of_weights:
-            return self.take(name, None, planned if chosen is None else chosen, "That of the weights it goes on from.")
+            return self.take(
+                name,
+                None,
+                planned if chosen is None else chosen,
+                "That of the weights it goes on from.",
+            )
         return self.take(name, chosen, planned, reason)
 
 
@@ -81,19 +99,31 @@ def make_plan(
         If the data cannot be used with the choices made.
     """
     machine = machine or find_machine(recipe.device)
-    say = _Decisions(of_weights=set(Architecture.model_fields) - set(chosen) if is_continued else ())
+    say = _Decisions(
+        of_weights=set(Architecture.model_fields) - set(chosen) if is_continued else ()
+    )
     fixed = set(Architecture.model_fields) if is_continued else set(chosen)
-    precision = say.take("precision", recipe.precision, "bf16" if machine.has_bf16 else "fp32", _precision_reason(machine))
+    precision = say.take(
+        "precision",
+        recipe.precision,
+        "bf16" if machine.has_bf16 else "fp32",
+        _precision_reason(machine),
+    )
     architecture = _dimensions(architecture, fingerprint, fixed, say)
     architecture = _depth(architecture, fingerprint, recipe, fixed, say)
     patch = _patch(architecture, fingerprint, recipe, machine, say)
     architecture = _width(architecture, patch, recipe, fixed, machine, precision, say)
     batch = _batch(architecture, patch, recipe, machine, precision, say)
     normalization = _normalization(fingerprint, recipe, say)
-    epochs, steps, patience = _schedule(fingerprint, patch, batch, architecture, recipe, machine, precision, say)
+    epochs, steps, patience = _schedule(
+        fingerprint, patch, batch, architecture, recipe, machine, precision, say
+    )
     weights, share = _balance(architecture, fingerprint, recipe, say)
     augmentation = say.take(
-        "augmentation", recipe.augmentation, _augmentation(architecture), "Microscopy has no up or down; size and light vary a little."
+        "augmentation",
+        recipe.augmentation,
+        _augmentation(architecture),
+        "Microscopy has no up or down; size and light vary a little.",
     )
     rate = say.take(
         "learning_rate",
@@ -102,7 +132,9 @@ def make_plan(
         "Peak of a cosine schedule for AdamW; lower when going on from weights.",
     )
     diameters = fingerprint.object_diameters_px
-    patches_per_s = _patches_per_s(architecture, patch, machine, precision) if machine.device == "cpu" else None
+    patches_per_s = (
+        _patches_per_s(architecture, patch, machine, precision) if machine.device == "cpu" else None
+    )
     return Plan(
         architecture=architecture,
         patch_size=patch,
@@ -136,7 +168,9 @@ def _precision_reason(machine: Machine) -> str:
     return f"{machine.name} has no fast bf16."
 
 
-def _dimensions(architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions) -> Architecture:
+def _dimensions(
+    architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions
+) -> Architecture:
     """Fit spatial dimensions and input channels to the data, or say why they do not fit."""
     volumes = data.spatial_dims == (3,) and data.smallest_shape[0] >= 8
     planned = "3d" if volumes else "2d"
@@ -145,7 +179,9 @@ def _dimensions(architecture: Architecture, data: Fingerprint, fixed: set[str], 
         "spatial_dims",
         own,
         planned,
-        "All images are volumes of 8 planes or more." if volumes else "Images are planes, or too thin for volumes.",
+        "All images are volumes of 8 planes or more."
+        if volumes
+        else "Images are planes, or too thin for volumes.",
     )
     if dims == "3d" and data.spatial_dims != (3,):
         raise UsageError(
@@ -157,7 +193,12 @@ def _dimensions(architecture: Architecture, data: Fingerprint, fixed: set[str], 
             f"The network takes {architecture.input_channels} channels, the images have {data.channels}.",
             "Train from scratch, or accept images with the same channels.",
         )
-    say.take("input_channels", None, data.channels, f"The images have {data.channels} channel{'s' if data.channels > 1 else ''}.")
+    say.take(
+        "input_channels",
+        None,
+        data.channels,
+        f"The images have {data.channels} channel{'s' if data.channels > 1 else ''}.",
+    )
     return _changed(architecture, spatial_dims=dims, input_channels=data.channels)
 
 
@@ -169,22 +210,30 @@ def _lengths(architecture: Architecture, shape: tuple[int, ...]) -> tuple[int, .
     return shape[-architecture.dimensions :]
 
 
-def _depth(architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed: set[str], say: _Decisions) -> Architecture:
+def _depth(
+    architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed: set[str], say: _Decisions
+) -> Architecture:
     # Of a volume the shorter side of its planes: what Z can take is decided after it.
     shortest = min(data.median_shape[-2:])
     largest = max(1, min(architecture.depth, int(math.log2(max(SMALLEST, shortest) / SMALLEST))))
     own = recipe.depth if "depth" not in fixed else architecture.depth
     if recipe.depth is not None and "depth" in fixed and recipe.depth != architecture.depth:
         raise UsageError(
-            f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.", "Train from scratch to change the network."
+            f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.",
+            "Train from scratch to change the network.",
         )
     depth = say.take_of_network(
-        "depth", own, largest, f"The shortest side is {shortest} px; the deepest level should still see {SMALLEST} px or more."
+        "depth",
+        own,
+        largest,
+        f"The shortest side is {shortest} px; the deepest level should still see {SMALLEST} px or more.",
     )
     return _z_strides(_changed(architecture, depth=depth), data, fixed, say)
 
 
-def _z_strides(architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions) -> Architecture:
+def _z_strides(
+    architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions
+) -> Architecture:
     """Halve Z where its planes are as near to each other as the pixels of that level, and as long as there are enough of them."""
     if architecture.dimensions == 2:
         return architecture
@@ -196,7 +245,11 @@ def _z_strides(architecture: Architecture, data: Fingerprint, fixed: set[str], s
         planned.append(2 if here < FAR_APART and left >= 2 * SMALLEST else 1)
         left, here = left // planned[-1], here / (2 // planned[-1])
     often = planned.count(2)
-    distance = f"Planes are {known:.1f} times as far apart as pixels" if known else "The files do not tell how far apart planes are"
+    distance = (
+        f"Planes are {known:.1f} times as far apart as pixels"
+        if known
+        else "The files do not tell how far apart planes are"
+    )
     reason = f"{distance}, and {planes} of them can be halved {often} time{'s' * (often != 1)}."
     own = architecture.z_strides if "z_strides" in fixed else None
     # As the record writes it, so that it is known again for what was planned.
@@ -210,15 +263,22 @@ def _z_spacing(data: Fingerprint) -> float | None:
     return sizes["Z"] / min(sizes["Y"], sizes["X"]) if {"Z", "Y", "X"} <= set(sizes) else None
 
 
-def _patch(architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions) -> tuple[int, ...]:
+def _patch(
+    architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions
+) -> tuple[int, ...]:
     steps = architecture.multiple
     limits, reason = _patch_limits(architecture, data, machine)
     lengths = zip(_lengths(architecture, data.median_shape), limits, steps, strict=True)
-    planned = tuple(max(step, int(min(limit, math.ceil(length / step) * step)) // step * step) for length, limit, step in lengths)
+    planned = tuple(
+        max(step, int(min(limit, math.ceil(length / step) * step)) // step * step)
+        for length, limit, step in lengths
+    )
     patch = tuple(say.take("patch_size", recipe.patch_size, planned, reason))
     if len(patch) == 1:
         patch *= architecture.dimensions
-    if len(patch) != architecture.dimensions or any(length % step for length, step in zip(patch, steps, strict=True)):
+    if len(patch) != architecture.dimensions or any(
+        length % step for length, step in zip(patch, steps, strict=True)
+    ):
         multiples = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise UsageError(
             f"Patch size {patch} does not fit a {architecture.spatial_dims} network of depth {architecture.depth}.",
@@ -227,16 +287,26 @@ def _patch(architecture: Architecture, data: Fingerprint, recipe: Recipe, machin
     return patch
 
 
-def _patch_limits(architecture: Architecture, data: Fingerprint, machine: Machine) -> tuple[tuple[float, ...], str]:
+def _patch_limits(
+    architecture: Architecture, data: Fingerprint, machine: Machine
+) -> tuple[tuple[float, ...], str]:
     """The longest sides, and why: in 3D as many voxels as a cube has, in its proportions, wider where there are few planes."""
     plane = PATCH_LIMIT_2D[machine.device]
     if architecture.dimensions == 2:
-        return (plane, plane), f"Covers the median image as far as {plane} px a side, in steps of {architecture.multiple[0]}."
+        return (
+            (plane, plane),
+            f"Covers the median image as far as {plane} px a side, in steps of {architecture.multiple[0]}.",
+        )
     cube = PATCH_LIMIT_3D[machine.device]
     step = architecture.multiple[0]
-    deep = min(cube / (_z_spacing(data) or 1.0) ** (2 / 3), math.ceil(data.median_shape[0] / step) * step)
+    deep = min(
+        cube / (_z_spacing(data) or 1.0) ** (2 / 3), math.ceil(data.median_shape[0] / step) * step
+    )
     side = min(plane, math.sqrt(cube**3 / max(step, deep // step * step)))
-    return (deep, side, side), f"At most about as many voxels as {cube} x {cube} x {cube}, and no longer than the median image needs."
+    return (
+        (deep, side, side),
+        f"At most about as many voxels as {cube} x {cube} x {cube}, and no longer than the median image needs.",
+    )
 
 
 def _flops(architecture: Architecture, patch: tuple[int, ...]) -> float:
@@ -244,12 +314,20 @@ def _flops(architecture: Architecture, patch: tuple[int, ...]) -> float:
     total, pixels = 0.0, float(math.prod(patch))
     for level, kernel in enumerate(architecture.kernels):
         width = architecture.base_channels * 2**level
-        total += pixels * math.prod(kernel) * (5.5 if level < architecture.depth else 1.5) * width * width
+        total += (
+            pixels
+            * math.prod(kernel)
+            * (5.5 if level < architecture.depth else 1.5)
+            * width
+            * width
+        )
         pixels /= math.prod(architecture.strides[level]) if level < architecture.depth else 1
     return 2 * 3 * total
 
 
-def _patches_per_s(architecture: Architecture, patch: tuple[int, ...], machine: Machine, precision: Precision) -> float:
+def _patches_per_s(
+    architecture: Architecture, patch: tuple[int, ...], machine: Machine, precision: Precision
+) -> float:
     key = "cpu_bf16" if machine.device == "cpu" and precision == "bf16" else machine.device
     cores = min(machine.cores, 16) if machine.device == "cpu" else 1
     # Narrow layers leave the arithmetic units half empty.
@@ -266,7 +344,11 @@ def _width(
     precision: Precision,
     say: _Decisions,
 ) -> Architecture:
-    if recipe.base_channels is not None and "base_channels" in fixed and recipe.base_channels != architecture.base_channels:
+    if (
+        recipe.base_channels is not None
+        and "base_channels" in fixed
+        and recipe.base_channels != architecture.base_channels
+    ):
         raise UsageError(
             f"{recipe.base_channels} base channels were asked for, but the weights need {architecture.base_channels}.",
             "Train from scratch to change the network.",
@@ -276,31 +358,53 @@ def _width(
     if recipe.time_s is not None:
         speed = _patches_per_s(_changed(architecture, base_channels=32), patch, machine, precision)
         seen = speed * recipe.time_s
-        planned = 32 if seen >= PATCHES_FOR_32 else 24 if seen >= PATCHES_FOR_32 / 2 else 16 if seen >= PATCHES_FOR_32 / 30 else 8
+        planned = (
+            32
+            if seen >= PATCHES_FOR_32
+            else 24
+            if seen >= PATCHES_FOR_32 / 2
+            else 16
+            if seen >= PATCHES_FOR_32 / 30
+            else 8
+        )
         reason = f"In {recipe.time_s:.0f} s this machine trains about {seen:.0f} patches at 32 channels; {planned} see enough of them."
-    return _changed(architecture, base_channels=say.take_of_network("base_channels", own, planned, reason))
+    return _changed(
+        architecture, base_channels=say.take_of_network("base_channels", own, planned, reason)
+    )
 
 
 def _batch(
-    architecture: Architecture, patch: tuple[int, ...], recipe: Recipe, machine: Machine, precision: Precision, say: _Decisions
+    architecture: Architecture,
+    patch: tuple[int, ...],
+    recipe: Recipe,
+    machine: Machine,
+    precision: Precision,
+    say: _Decisions,
 ) -> int:
     fixed = training_memory_bytes(architecture, patch, batch=1, precision=precision)
     per_patch = training_memory_bytes(architecture, patch, batch=2, precision=precision) - fixed
     fits = max(1, int((machine.memory_bytes * 0.5 - fixed) / per_patch))
-    wanted = {2: {"cpu": 4, "cuda": 16}, 3: {"cpu": 2, "cuda": 4}}[architecture.dimensions][machine.device]
+    wanted = {2: {"cpu": 4, "cuda": 16}, 3: {"cpu": 2, "cuda": 4}}[architecture.dimensions][
+        machine.device
+    ]
     # Small patches: more of them, so that a batch holds about as many pixels.
-    limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[machine.device] ** architecture.dimensions
-    wanted = min(16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch))))
-    reason = (
-        f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
+    limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[
+        machine.device
+    ] ** architecture.dimensions
+    wanted = min(
+        16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch)))
     )
+    reason = f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
     return int(say.take("batch_size", recipe.batch_size, min(wanted, fits), reason))
 
 
 def _normalization(data: Fingerprint, recipe: Recipe, say: _Decisions) -> Normalization:
     planned = Normalization()
     value: Normalization = say.take(
-        "normalization", recipe.normalization, planned, "Robust to hot pixels and to exposure: percentiles of each image."
+        "normalization",
+        recipe.normalization,
+        planned,
+        "Robust to hot pixels and to exposure: percentiles of each image.",
     )
     if value.scope == "dataset" and not value.dataset_ranges:
         value = value.model_copy(update={"dataset_ranges": data.fit(value)})
@@ -320,7 +424,10 @@ def _schedule(
     """Epochs, steps of an epoch, patience."""
     per_epoch = max(data.pair_count, round(data.total_pixels / math.prod(patch)))
     steps = max(1, math.ceil(per_epoch / batch))
-    wanted, reason = PATCHES_BY_DEFAULT, f"About {PATCHES_BY_DEFAULT} patches in all, at least 30 epochs."
+    wanted, reason = (
+        PATCHES_BY_DEFAULT,
+        f"About {PATCHES_BY_DEFAULT} patches in all, at least 30 epochs.",
+    )
     if recipe.time_s is not None:
         # Twice what the estimate says: the clock ends the training, the epochs must not.
         wanted = int(2 * recipe.time_s * _patches_per_s(architecture, patch, machine, precision))
@@ -328,14 +435,22 @@ def _schedule(
     planned = max(30, math.ceil(wanted / (steps * batch)))
     epochs = say.take("epochs", recipe.epochs, planned, reason)
     if recipe.time_s is None:
-        waits, why = max(20, epochs // 3), "A third of the epochs without a better validation score."
+        waits, why = (
+            max(20, epochs // 3),
+            "A third of the epochs without a better validation score.",
+        )
     else:
-        waits, why = epochs, "The clock ends the training: the learning rate falls until then, and the best often comes last."
+        waits, why = (
+            epochs,
+            "The clock ends the training: the learning rate falls until then, and the best often comes last.",
+        )
     patience = say.take("patience", recipe.patience, waits, why)
     return epochs, steps, patience
 
 
-def _balance(architecture: Architecture, data: Fingerprint, recipe: Recipe, say: _Decisions) -> tuple[tuple[float, ...] | None, float]:
+def _balance(
+    architecture: Architecture, data: Fingerprint, recipe: Recipe, say: _Decisions
+) -> tuple[tuple[float, ...] | None, float]:
     frequencies = data.class_frequencies
     foreground = 1 - frequencies.get(0, 0.0)
     share = say.take(
@@ -349,7 +464,12 @@ def _balance(architecture: Architecture, data: Fingerprint, recipe: Recipe, say:
     found = [max(frequencies.get(label, 0.0), 1e-4) for label in range(architecture.num_classes)]
     raw = [value**-0.25 for value in found]
     planned = tuple(round(value * len(raw) / sum(raw), 3) for value in raw)
-    weights = say.take("class_weights", recipe.class_weights, planned, "Rare classes weigh more: frequency to the power -1/4, mean 1.")
+    weights = say.take(
+        "class_weights",
+        recipe.class_weights,
+        planned,
+        "Rare classes weigh more: frequency to the power -1/4, mean 1.",
+    )
     if len(weights) != architecture.num_classes:
         raise UsageError(
             f"{len(weights)} class weights were given for {architecture.num_classes} classes.",
@@ -359,4 +479,6 @@ def _balance(architecture: Architecture, data: Fingerprint, recipe: Recipe, say:
 
 
 def _augmentation(architecture: Architecture) -> Augmentation:
-    return Augmentation(free_rotation=True, elastic=0.3 if architecture.dimensions == 2 else 0.0, blur=1.0)
+    return Augmentation(
+        free_rotation=True, elastic=0.3 if architecture.dimensions == 2 else 0.0, blur=1.0
+    )

@@ -31,7 +31,9 @@ class TrainingState:
 
 def save_state(path: Path, state: TrainingState, tensors: dict[str, Any]) -> None:
     """Write the state whole: a kill leaves the one before."""
-    content = io.BytesIO()  # torch tells of a full disk in words of its own; write_bytes tells it in ours
+    content = (
+        io.BytesIO()
+    )  # torch tells of a full disk in words of its own; write_bytes tells it in ours
     torch.save({"state": json.dumps(asdict(state)), **tensors}, content)
     write_bytes(path, content.getbuffer())
 

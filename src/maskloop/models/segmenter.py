@@ -22,10 +22,14 @@ from maskloop.predict.base import OutputSpec
 __all__ = ["UNetSegmenter", "load_segmenter"]
 
 TILE_2D = {"cpu": 640, "cuda": 1024}
-"""On a CPU larger tiles fall out of its caches: 640 px cost as much per pixel as 256 px, 1024 px a fifth more."""
+"""On a CPU larger tiles fall out of its caches: 640 px cost as much per pixel as 256 px, 1024 px
+a fifth more.
+"""
 TILE_3D = {"cpu": 112, "cuda": 160}
 HALO_LIMIT = {2: 64, 3: 24}
-"""The reach in theory is wider than what moves a score: with 64 px no score of a nuclei model moved by 0.01, and no object changed."""
+"""The reach in theory is wider than what moves a score: with 64 px no score of a nuclei model
+moved by 0.01, and no object changed.
+"""
 
 
 class UNetSegmenter:
@@ -34,25 +38,37 @@ class UNetSegmenter:
     Parameters
     ----------
     module
-        The network; used as it is when `owns` is false (validation during a training), else copied and made quick.
+        The network; used as it is when `owns` is false (validation during a training), else copied
+        and made quick.
     plan
         The plan it was trained by.
     device
         Where it computes.
     """
 
-    def __init__(self, module: nn.Module, plan: Plan, *, device: Literal["auto", "cpu", "cuda"] = "auto", owns: bool = False) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: Plan,
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        owns: bool = False,
+    ) -> None:
         machine = find_machine(device)
         self.plan = plan
         self.device = torch.device(machine.device)
         self.is_bf16 = plan.precision != "fp32" and machine.has_bf16
-        self._format: Any = torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d
+        self._format: Any = (
+            torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d
+        )
         if owns:
             module = copy.deepcopy(module).to(self.device).to(memory_format=self._format)  # type: ignore[call-overload]
             if self.is_bf16:
                 # Autocast would cast the weights again at each call.
                 for layer in module.modules():
-                    if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+                    if isinstance(
+                        layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
+                    ):
                         layer.to(torch.bfloat16)
         self.module = module.eval()
 
@@ -80,12 +96,17 @@ class UNetSegmenter:
     def tile_shape(self) -> tuple[int, ...]:
         """Tile that is quick on this device."""
         side = (TILE_2D if self.spatial_dims == 2 else TILE_3D)[self.device.type]
-        return tuple(max(length, -(-side // step) * step) for length, step in zip(self.plan.patch_size, self.multiple, strict=True))
+        return tuple(
+            max(length, -(-side // step) * step)
+            for length, step in zip(self.plan.patch_size, self.multiple, strict=True)
+        )
 
     @property
     def halo(self) -> tuple[int, ...]:
         """Border of a tile whose scores are not to be trusted."""
-        return tuple(min(far, HALO_LIMIT[self.spatial_dims]) for far in reach(self.plan.architecture))
+        return tuple(
+            min(far, HALO_LIMIT[self.spatial_dims]) for far in reach(self.plan.architecture)
+        )
 
     @property
     def batch_size(self) -> int:
@@ -115,10 +136,16 @@ class UNetSegmenter:
     @torch.inference_mode()
     def scores(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores in 0..1 of normalised tiles (N, C, *tile): float32 (N, score_channels, *tile)."""
-        batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device, memory_format=self._format)
+        batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(
+            self.device, memory_format=self._format
+        )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
             logits = self.module(batch).float()
-        scores = logits.softmax(1) if self.plan.architecture.activation == "softmax" else logits.sigmoid()
+        scores = (
+            logits.softmax(1)
+            if self.plan.architecture.activation == "softmax"
+            else logits.sigmoid()
+        )
         result: NDArray[np.float32] = scores.cpu().numpy()
         return result
 

@@ -1,6 +1,7 @@
 """The U-Net family: plain, residual and with attention gates, in 2D and 3D, built exactly as its description says.
 
-Ronneberger et al. 2015 (U-Net), Cicek et al. 2016 (3D), He et al. 2016 (residual blocks), Oktay et al. 2018 (attention gates).
+Ronneberger et al. 2015 (U-Net), Cicek et al. 2016 (3D), He et al. 2016 (residual blocks), Oktay et
+al. 2018 (attention gates).
 """
 
 from __future__ import annotations
@@ -38,17 +39,22 @@ def build_unet(architecture: Architecture) -> UNet:
     Returns
     -------
     network
-        Maps (N, input_channels, *S) to logits (N, output_channels, *S); lengths S are multiples of ``architecture.multiple``.
-        There is no activation inside.
+        Maps (N, input_channels, *S) to logits (N, output_channels, *S); lengths S are multiples of
+        ``architecture.multiple``. There is no activation inside.
     """
     network = UNet(architecture)
     for module in network.modules():
         _initialise(module)
-    # A residual block starts as its shortcut: deep networks train from the first step (Goyal et al. 2017).
+    # A residual block starts as its shortcut: deep networks train from the first step (Goyal et al.
+    # 2017).
     for block in network.modules():
         if isinstance(block, ResidualBlock):
             last = block.last
-            nn.init.zeros_(last.conv.weight if isinstance(last.norm, nn.Identity) else last.norm.get_parameter("weight"))
+            nn.init.zeros_(
+                last.conv.weight
+                if isinstance(last.norm, nn.Identity)
+                else last.norm.get_parameter("weight")
+            )
     return network
 
 
@@ -57,10 +63,13 @@ def _initialise(module: nn.Module) -> None:
     if not isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         return
     if isinstance(module, nn.ConvTranspose2d | nn.ConvTranspose3d):
-        # Kernels as long as their strides never overlap: each output pixel sees one pixel of each input channel.
+        # Kernels as long as their strides never overlap: each output pixel sees one pixel of each
+        # input channel.
         nn.init.normal_(module.weight, std=module.in_channels**-0.5)
     else:
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if module.kernel_size[-1] == 3 else "linear")
+        nn.init.kaiming_normal_(
+            module.weight, nonlinearity="relu" if module.kernel_size[-1] == 3 else "linear"
+        )
     if module.bias is not None:
         nn.init.zeros_(module.bias)
 
@@ -68,7 +77,8 @@ def _initialise(module: nn.Module) -> None:
 class GroupNorm(nn.GroupNorm):
     """Normalisation over groups of channels of each image, in the precision of the features.
 
-    Autocast would widen it to fp32 on CUDA and keep 2.5 times the memory for the backward pass; its sums are fp32 anyway.
+    Autocast would widen it to fp32 on CUDA and keep 2.5 times the memory for the backward pass; its
+    sums are fp32 anyway.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -94,7 +104,9 @@ def _norm(architecture: Architecture, channels: int) -> nn.Module:
         case "instance":
             return InstanceNorm(channels)
         case "group":
-            groups = next(n for n in range(max(1, channels // GROUP_SIZE), 0, -1) if channels % n == 0)
+            groups = next(
+                n for n in range(max(1, channels // GROUP_SIZE), 0, -1) if channels % n == 0
+            )
             return GroupNorm(groups, channels)
         case "none":
             return nn.Identity()
@@ -103,10 +115,14 @@ def _norm(architecture: Architecture, channels: int) -> nn.Module:
 Lengths = tuple[int, ...]
 
 
-def _conv(architecture: Architecture, inputs: int, outputs: int, size: Lengths, *, bias: bool = True) -> nn.Conv2d | nn.Conv3d:
+def _conv(
+    architecture: Architecture, inputs: int, outputs: int, size: Lengths, *, bias: bool = True
+) -> nn.Conv2d | nn.Conv3d:
     """A convolution with lengths of 1 or 3 that keeps the shape."""
     kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
-    made: nn.Conv2d | nn.Conv3d = kind(inputs, outputs, size, padding=tuple(length // 2 for length in size), bias=bias)
+    made: nn.Conv2d | nn.Conv3d = kind(
+        inputs, outputs, size, padding=tuple(length // 2 for length in size), bias=bias
+    )
     return made
 
 
@@ -117,15 +133,21 @@ def _project(architecture: Architecture, inputs: int, outputs: int) -> nn.Conv2d
 def _resize(scores: Tensor, stride: Lengths) -> Tensor:
     """As many times the resolution as the stride says, by (bi- or tri-) linear interpolation."""
     mode = "bilinear" if scores.ndim == 4 else "trilinear"
-    return functional.interpolate(scores, scale_factor=tuple(map(float, stride)), mode=mode, align_corners=False)
+    return functional.interpolate(
+        scores, scale_factor=tuple(map(float, stride)), mode=mode, align_corners=False
+    )
 
 
 class ConvNorm(nn.Module):
     """A convolution and its normalisation; the convolution has a bias only where no normalisation follows to provide it."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: Lengths) -> None:
+    def __init__(
+        self, architecture: Architecture, inputs: int, outputs: int, size: Lengths
+    ) -> None:
         super().__init__()
-        self.conv = _conv(architecture, inputs, outputs, size, bias=architecture.normalization == "none")
+        self.conv = _conv(
+            architecture, inputs, outputs, size, bias=architecture.normalization == "none"
+        )
         self.norm = _norm(architecture, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -137,10 +159,14 @@ class ConvNorm(nn.Module):
 class ConvBlock(nn.Module):
     """Two convolutions, each followed by normalisation and ReLU."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: Lengths) -> None:
+    def __init__(
+        self, architecture: Architecture, inputs: int, outputs: int, size: Lengths
+    ) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * CONVS_PER_BLOCK
-        self.convs = nn.ModuleList(ConvNorm(architecture, a, b, size) for a, b in itertools.pairwise(widths))
+        self.convs = nn.ModuleList(
+            ConvNorm(architecture, a, b, size) for a, b in itertools.pairwise(widths)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
@@ -157,12 +183,19 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(ConvBlock):
-    """Two convolutions beside a shortcut (He et al. 2016); a 1x1 convolution fits the shortcut where the widths differ."""
+    """Two convolutions beside a shortcut (He et al.
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, size: Lengths) -> None:
+    2016); a 1x1 convolution fits the shortcut where the widths differ.
+    """
+
+    def __init__(
+        self, architecture: Architecture, inputs: int, outputs: int, size: Lengths
+    ) -> None:
         super().__init__(architecture, inputs, outputs, size)
         one = (1,) * len(size)
-        self.shortcut = nn.Identity() if inputs == outputs else ConvNorm(architecture, inputs, outputs, one)
+        self.shortcut = (
+            nn.Identity() if inputs == outputs else ConvNorm(architecture, inputs, outputs, one)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
@@ -175,8 +208,8 @@ class ResidualBlock(ConvBlock):
 class AttentionGate(nn.Module):
     """Additive attention on a skip connection, steered by the next coarser decoder level (Oktay et al. 2018, equations 1 and 2).
 
-    As in the paper the coefficients are found at the coarser resolution and interpolated; unlike there the finest skip
-    connection is gated too.
+    As in the paper the coefficients are found at the coarser resolution and interpolated; unlike
+    there the finest skip connection is gated too.
     """
 
     def __init__(self, architecture: Architecture, skip: int, gate: int, stride: Lengths) -> None:
@@ -197,10 +230,13 @@ class AttentionGate(nn.Module):
 class UpProjection(nn.Module):
     """Half the channels, then the resolution of the finer level by interpolation.
 
-    A 1x1 convolution and an interpolation commute, so this equals the usual order at a quarter (3D: an eighth) of the cost.
+    A 1x1 convolution and an interpolation commute, so this equals the usual order at a quarter (3D:
+    an eighth) of the cost.
     """
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: Lengths) -> None:
+    def __init__(
+        self, architecture: Architecture, inputs: int, outputs: int, stride: Lengths
+    ) -> None:
         super().__init__()
         self.conv = _project(architecture, inputs, outputs)
         self.stride = stride
@@ -227,14 +263,21 @@ class UNet(nn.Module):
         widths = [architecture.base_channels * 2**level for level in range(architecture.depth + 1)]
         *sizes, deepest = architecture.kernels
         inputs = [architecture.input_channels, *widths[:-2]]
-        self.encoder = nn.ModuleList(block(architecture, *level) for level in zip(inputs, widths[:-1], sizes, strict=True))
+        self.encoder = nn.ModuleList(
+            block(architecture, *level) for level in zip(inputs, widths[:-1], sizes, strict=True)
+        )
         self.bottleneck = block(architecture, widths[-2], widths[-1], deepest)
         steps = list(zip(widths[1:], widths[:-1], architecture.strides, strict=True))[::-1]
         self.ups = nn.ModuleList(_up(architecture, *step) for step in steps)
         has_gates = architecture.preset == "attention_unet"
-        self.gates = nn.ModuleList(AttentionGate(architecture, fine, coarse, stride) for coarse, fine, stride in steps if has_gates)
+        self.gates = nn.ModuleList(
+            AttentionGate(architecture, fine, coarse, stride)
+            for coarse, fine, stride in steps
+            if has_gates
+        )
         self.decoder = nn.ModuleList(
-            block(architecture, 2 * fine, fine, size) for (_, fine, _), size in zip(steps, reversed(sizes), strict=True)
+            block(architecture, 2 * fine, fine, size)
+            for (_, fine, _), size in zip(steps, reversed(sizes), strict=True)
         )
         self.head = _project(architecture, widths[0], architecture.output_channels)
         self.strides = architecture.strides
@@ -270,24 +313,36 @@ def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
     Returns
     -------
     summary
-        Plain JSON: feature_channels (encoder levels, then bottleneck), double_conv_blocks, conv_layers_per_block,
-        double_conv_layers, upsampling_layers, final_projection_layers, shortcut_projections, attention_gates,
-        normalization_layers (kind to count), parameters, multiple (lengths along (Z)YX must be multiples of it) and reach_px
-        (how far an output pixel sees along (Z)YX).
+        Plain JSON: feature_channels (encoder levels, then bottleneck), double_conv_blocks,
+        conv_layers_per_block, double_conv_layers, upsampling_layers, final_projection_layers,
+        shortcut_projections, attention_gates, normalization_layers (kind to count), parameters,
+        multiple (lengths along (Z)YX must be multiples of it) and reach_px (how far an output pixel
+        sees along (Z)YX).
     """
     assert isinstance(network, UNet)
     blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
-    norms = [type(module).__name__ for module in network.modules() if isinstance(module, GroupNorm | nn.BatchNorm2d | nn.BatchNorm3d)]
+    norms = [
+        type(module).__name__
+        for module in network.modules()
+        if isinstance(module, GroupNorm | nn.BatchNorm2d | nn.BatchNorm3d)
+    ]
     upsamplings = nn.ConvTranspose2d | nn.ConvTranspose3d | UpProjection
     main = [conv for block in blocks for conv in block.convs]
     return {
-        "feature_channels": [block.last.conv.out_channels for block in blocks[: len(network.encoder) + 1]],
+        "feature_channels": [
+            block.last.conv.out_channels for block in blocks[: len(network.encoder) + 1]
+        ],
         "double_conv_blocks": len(blocks),
         "conv_layers_per_block": len(main) // len(blocks),
         "double_conv_layers": len(main),
         "upsampling_layers": sum(isinstance(module, upsamplings) for module in network.modules()),
-        "final_projection_layers": sum(isinstance(module, nn.Conv2d | nn.Conv3d) for module in network.head.modules()),
-        "shortcut_projections": sum(isinstance(block, ResidualBlock) and isinstance(block.shortcut, ConvNorm) for block in blocks),
+        "final_projection_layers": sum(
+            isinstance(module, nn.Conv2d | nn.Conv3d) for module in network.head.modules()
+        ),
+        "shortcut_projections": sum(
+            isinstance(block, ResidualBlock) and isinstance(block.shortcut, ConvNorm)
+            for block in blocks
+        ),
         "attention_gates": sum(isinstance(module, AttentionGate) for module in network.modules()),
         "normalization_layers": {name: norms.count(name) for name in sorted(set(norms))},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -299,13 +354,19 @@ def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
 def reach(architecture: Architecture) -> tuple[int, ...]:
     """How many pixels away along each of (Z)YX an input pixel can still change an output pixel: the halo of an exact tile.
 
-    Found by following which inputs each output pixel depends on through every layer. Statistics of instance and group
-    normalisation span the whole tile and are not counted.
+    Found by following which inputs each output pixel depends on through every layer. Statistics of
+    instance and group normalisation span the whole tile and are not counted.
     """
     is_gated = architecture.preset == "attention_unet"
     looks_aside = is_gated or architecture.upsampling == "bilinear"
-    axes = zip(zip(*architecture.strides, strict=True), zip(*architecture.kernels, strict=True), strict=True)
-    return tuple(_Axis(strides, kernels, is_gated, looks_aside).reach() for strides, kernels in axes)
+    axes = zip(
+        zip(*architecture.strides, strict=True),
+        zip(*architecture.kernels, strict=True),
+        strict=True,
+    )
+    return tuple(
+        _Axis(strides, kernels, is_gated, looks_aside).reach() for strides, kernels in axes
+    )
 
 
 @dataclass(frozen=True)
@@ -316,11 +377,15 @@ class _Axis:
     kernels: tuple[int, ...]
     is_gated: bool
     looks_aside: bool
-    """Interpolation looks at the neighbour too; the coefficients of a gate are always interpolated."""
+    """Interpolation looks at the neighbour too; the coefficients of a gate are always
+    interpolated.
+    """
 
     def reach(self) -> int:
         """The farthest input pixel of any output pixel."""
-        found = [(pixel, self._decoder(0, pixel, pixel)) for pixel in range(math.prod(self.strides))]
+        found = [
+            (pixel, self._decoder(0, pixel, pixel)) for pixel in range(math.prod(self.strides))
+        ]
         return max(max(pixel - low, high - pixel) for pixel, (low, high) in found)
 
     def _encoder(self, level: int, low: int, high: int) -> tuple[int, int]:
@@ -340,18 +405,24 @@ class _Axis:
         low, high = low - aside, high + aside
         neighbour = 1 if self.looks_aside and stride > 1 else 0
         above = (low - neighbour) // stride, (high + neighbour) // stride
-        beside = (stride * above[0], stride * above[1] + stride - 1) if self.is_gated else (low, high)
+        beside = (
+            (stride * above[0], stride * above[1] + stride - 1) if self.is_gated else (low, high)
+        )
         needs = self._encoder(level, *beside), self._decoder(level + 1, *above)
         return min(needs[0][0], needs[1][0]), max(needs[0][1], needs[1][1])
 
 
 def training_memory_bytes(
-    architecture: Architecture, patch: Sequence[int], *, batch: int, precision: Literal["bf16", "fp16", "fp32"] = "fp32"
+    architecture: Architecture,
+    patch: Sequence[int],
+    *,
+    batch: int,
+    precision: Literal["bf16", "fp16", "fp32"] = "fp32",
 ) -> int:
     """Memory that a training step needs at its peak, without the library's own overhead.
 
-    Weights, gradients and the two moments of AdamW in fp32, what autograd keeps for the backward pass (counted by running
-    the network without data), and the gradients in flight.
+    Weights, gradients and the two moments of AdamW in fp32, what autograd keeps for the backward
+    pass (counted by running the network without data), and the gradients in flight.
 
     Parameters
     ----------
@@ -388,7 +459,9 @@ def _training_cost(description: str) -> _TrainingCost:
     architecture = Architecture.model_validate_json(description)
     with torch.device("meta"):
         network = UNet(architecture)
-        patch = torch.empty(1, architecture.input_channels, *[2 * step for step in architecture.multiple])
+        patch = torch.empty(
+            1, architecture.input_channels, *[2 * step for step in architecture.multiple]
+        )
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -399,7 +472,13 @@ def _training_cost(description: str) -> _TrainingCost:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
         network(patch)
     pixels = math.prod(patch.shape[2:])
-    values = {key: saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in own}
+    values = {
+        key: saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in own
+    }
     floats = [count / 4 / pixels for key, count in values.items() if kept[key].is_floating_point()]
-    indices = sum(count for key, count in values.items() if not kept[key].is_floating_point()) / pixels
-    return _TrainingCost(sum(p.numel() for p in network.parameters()), sum(floats), max(floats), indices)
+    indices = (
+        sum(count for key, count in values.items() if not kept[key].is_floating_point()) / pixels
+    )
+    return _TrainingCost(
+        sum(p.numel() for p in network.parameters()), sum(floats), max(floats), indices
+    )

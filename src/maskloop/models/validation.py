@@ -58,17 +58,32 @@ class Validation:
         self.plan = plan
         self.pixels = sum(sample.labels.size for sample in samples)
         self.last_s = 0.0
-        self._patches = PatchSampler(samples, plan.model_copy(update={"augmentation": STILL})) if samples else None
+        self._patches = (
+            PatchSampler(samples, plan.model_copy(update={"augmentation": STILL}))
+            if samples
+            else None
+        )
 
-    def score(self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Scores:
+    def score(
+        self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
+    ) -> Scores:
         """Predict every validation image and compare it with its truth."""
         began = time.monotonic()
-        segmenter = UNetSegmenter(module, self.plan, device="cuda" if device.type == "cuda" else "cpu")
+        segmenter = UNetSegmenter(
+            module, self.plan, device="cuda" if device.type == "cuda" else "cpu"
+        )
         axes = "CZYX" if self.plan.architecture.dimensions == 3 else "CYX"
-        found = [segment(Image(sample.image, axes, name=sample.pair_id), segmenter).labels.read() for sample in self.samples]
+        found = [
+            segment(Image(sample.image, axes, name=sample.pair_id), segmenter).labels.read()
+            for sample in self.samples
+        ]
         truths = [sample.labels for sample in self.samples]
         is_instances = self.plan.architecture.output_mode == "instances"
-        score, values = _instance_values(found, truths) if is_instances else _class_values(found, truths, self.plan)
+        score, values = (
+            _instance_values(found, truths)
+            if is_instances
+            else _class_values(found, truths, self.plan)
+        )
         # Nothing to find and nothing found has no score; the weights must be kept all the same.
         score = score if np.isfinite(score) else 0.0
         values = {"val_loss": self._loss(module, loss, device), **values}
@@ -79,7 +94,9 @@ class Validation:
         return Scores(score, values, plane, found[0][middle], first.labels[middle])
 
     @torch.no_grad()
-    def _loss(self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> float:
+    def _loss(
+        self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
+    ) -> float:
         """The loss over the same few patches each time."""
         assert self._patches is not None
         is_bf16 = self.plan.precision == "bf16"
@@ -92,9 +109,14 @@ class Validation:
         return total / LOSS_BATCHES
 
 
-def _class_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]], plan: Plan) -> tuple[float, dict[str, float]]:
+def _class_values(
+    found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]], plan: Plan
+) -> tuple[float, dict[str, float]]:
     names = plan.architecture.class_labels
-    counts = [class_scores(ours, truth, plan.architecture.num_classes) for ours, truth in zip(found, truths, strict=True)]
+    counts = [
+        class_scores(ours, truth, plan.architecture.num_classes)
+        for ours, truth in zip(found, truths, strict=True)
+    ]
     total = sum(counts[1:], counts[0])
     values: dict[str, float] = {}
     labels = range(1, plan.architecture.num_classes)
@@ -107,11 +129,19 @@ def _class_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]],
     return values["dice"], values
 
 
-def _instance_values(found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]) -> tuple[float, dict[str, float]]:
+def _instance_values(
+    found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]
+) -> tuple[float, dict[str, float]]:
     counts = [instance_scores(ours, truth) for ours, truth in zip(found, truths, strict=True)]
-    pixels = [class_scores(ours > 0, truth > 0, 2) for ours, truth in zip(found, truths, strict=True)]
+    pixels = [
+        class_scores(ours > 0, truth > 0, 2) for ours, truth in zip(found, truths, strict=True)
+    ]
     total, covered = sum(counts[1:], counts[0]), sum(pixels[1:], pixels[0])
-    return total.mean_average_precision, {"dice": covered.mean_dice, "iou": covered.mean_iou, **total.values()}
+    return total.mean_average_precision, {
+        "dice": covered.mean_dice,
+        "iou": covered.mean_iou,
+        **total.values(),
+    }
 
 
 def draw_preview(path: Path, scores: Scores) -> None:

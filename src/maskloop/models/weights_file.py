@@ -2,7 +2,8 @@
 
 A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
 
-    {"format": "maskloop-checkpoint", "version": 1, "state_dict": {...}, "header": {plan, classes, lineage, ...}}
+    {"format": "maskloop-checkpoint", "version": 1, "state_dict": {...}, "header": {plan, classes,
+    lineage, ...}}
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
 from maskloop.models.base import shortest_strides
 from maskloop.records import jsonable, write_bytes
 
-__all__ = ["LoadedCheckpoint", "architecture_of", "fit_weights", "load_checkpoint", "read_weights", "save_checkpoint"]
+__all__ = [
+    "LoadedCheckpoint",
+    "architecture_of",
+    "fit_weights",
+    "load_checkpoint",
+    "read_weights",
+    "save_checkpoint",
+]
 
 FORMAT = "maskloop-checkpoint"
 VERSION = 1
@@ -37,8 +45,26 @@ PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before the names."""
 LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """How files of PyTorch before 1.6 begin."""
-BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
-UNREADABLE = (*BROKEN_ZIP, LookupError, TypeError, AttributeError, AssertionError, OverflowError, MemoryError, pickle.UnpicklingError)
+BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
+UNREADABLE = (
+    *BROKEN_ZIP,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    pickle.UnpicklingError,
+)
 """What reading a file that is cut short or changed can raise."""
 HARMLESS = re.compile(
     r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
@@ -63,7 +89,9 @@ class LoadedCheckpoint:
     """Plain JSON: the plan, the classes, the normalisation, the lineage."""
 
 
-def save_checkpoint(path: Path, *, state_dict: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, *, state_dict: Mapping[str, Tensor], header: Mapping[str, Any]
+) -> None:
     """Write a checkpoint whole: a reader sees the file before or the file after, never a part.
 
     Parameters
@@ -80,8 +108,14 @@ def save_checkpoint(path: Path, *, state_dict: Mapping[str, Tensor], header: Map
     ProjectError
         If the disk is full or the folder is not writable; `path` is then as it was.
     """
-    content = {"format": FORMAT, "version": VERSION, "state_dict": _plain(state_dict), "header": jsonable(dict(header))}
-    # PyTorch writes through C++, which cannot report a full disk in words; memory cannot be full of 30 MB.
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "state_dict": _plain(state_dict),
+        "header": jsonable(dict(header)),
+    }
+    # PyTorch writes through C++, which cannot report a full disk in words; memory cannot be full of
+    # 30 MB.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_bytes(path, buffer.getvalue())
@@ -89,7 +123,10 @@ def save_checkpoint(path: Path, *, state_dict: Mapping[str, Tensor], header: Map
 
 def _plain(state_dict: Mapping[str, Tensor]) -> Weights:
     """Weights of their own storage in the standard memory order: a view would take all it looks at to the disk."""
-    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state_dict.items()}
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state_dict.items()
+    }
 
 
 def load_checkpoint(path: Path) -> LoadedCheckpoint:
@@ -112,7 +149,8 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         )
     if content.get("version") != VERSION:
         raise IncompatibleWeights(
-            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads version {VERSION}.", "Update maskloop."
+            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads version {VERSION}.",
+            "Update maskloop.",
         )
     header = content.get("header")
     if not isinstance(header, dict):
@@ -137,7 +175,8 @@ def read_weights(path: Path) -> Weights:
     IncompatibleWeights
         If the file is damaged or holds no weights.
     UnsafeFile
-        If it would have to run code to be read (a whole pickled model, a TorchScript archive, an attack); nothing was run.
+        If it would have to run code to be read (a whole pickled model, a TorchScript archive, an
+        attack); nothing was run.
     """
     content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
     return _without_prefixes(_weights_in(content, path))
@@ -146,13 +185,25 @@ def read_weights(path: Path) -> Weights:
 def _weights_in(content: object, path: Path) -> Weights:
     """The name-to-tensor mapping in what a file held."""
     for _ in range(SHOWN):
-        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), dict)] if isinstance(content, dict) else []
+        inner = (
+            [content[key] for key in WRAPPERS if isinstance(content.get(key), dict)]
+            if isinstance(content, dict)
+            else []
+        )
         if not inner:
             break
         content = inner[0]
-    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)} if isinstance(content, dict) else {}
+    weights = (
+        {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, dict)
+        else {}
+    )
     if not weights or not all(isinstance(name, str) for name in weights):
-        held = f"the entries {', '.join(map(repr, list(content)[:8]))}" if isinstance(content, dict) else f"a {type(content).__name__}"
+        held = (
+            f"the entries {', '.join(map(repr, list(content)[:8]))}"
+            if isinstance(content, dict)
+            else f"a {type(content).__name__}"
+        )
         raise IncompatibleWeights(
             f"'{path.name}' holds no weights by name, but {held}.",
             f"Choose a file that holds a state dict, bare or under one of {', '.join(WRAPPERS)}.",
@@ -175,7 +226,9 @@ def _load_safetensors(path: Path) -> Weights:
     try:
         weights: Weights = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise IncompatibleWeights(f"'{path.name}' is not a whole safetensors file: {error}.", FETCH_AGAIN) from error
+        raise IncompatibleWeights(
+            f"'{path.name}' is not a whole safetensors file: {error}.", FETCH_AGAIN
+        ) from error
     return weights
 
 
@@ -191,7 +244,9 @@ def _load(path: Path) -> object:
         _refuse_code(path)
         raise _not_whole(path)
     try:
-        with warnings.catch_warnings(action="ignore"):  # a broken file is answered below, in our words
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # a broken file is answered below, in our words
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         _refuse_code(path)
@@ -200,7 +255,9 @@ def _load(path: Path) -> object:
 
 
 def _not_whole(path: Path) -> IncompatibleWeights:
-    return IncompatibleWeights(f"'{path.name}' ({path.stat().st_size} bytes) is not a whole weights file.", FETCH_AGAIN)
+    return IncompatibleWeights(
+        f"'{path.name}' ({path.stat().st_size} bytes) is not a whole weights file.", FETCH_AGAIN
+    )
 
 
 def _is_whole(path: Path) -> bool:
@@ -214,7 +271,10 @@ def _is_whole(path: Path) -> bool:
     except BROKEN_ZIP:
         return False
     if any(name.endswith("/constants.pkl") for name in names):
-        raise UnsafeFile(f"'{path.name}' is a TorchScript program, not only weights; it was not run.", SAVE_WEIGHTS_ONLY)
+        raise UnsafeFile(
+            f"'{path.name}' is a TorchScript program, not only weights; it was not run.",
+            SAVE_WEIGHTS_ONLY,
+        )
     return broken is None
 
 
@@ -227,11 +287,19 @@ def _is_zip(path: Path) -> bool:
 def _refuse_code(path: Path) -> None:
     """Say what a file wanted to call, without calling it."""
     with warnings.catch_warnings(action="ignore"):
-        wanted = sorted({name for stream in _pickles(path) for name in _globals(stream) if not HARMLESS.fullmatch(name)})
+        wanted = sorted(
+            {
+                name
+                for stream in _pickles(path)
+                for name in _globals(stream)
+                if not HARMLESS.fullmatch(name)
+            }
+        )
     if wanted:
         named = ", ".join(f"'{name.replace(' ', '.')}'" for name in wanted[:SHOWN])
         raise UnsafeFile(
-            f"'{path.name}' would run code that came with it ({named}); it was not read and nothing was run.", SAVE_WEIGHTS_ONLY
+            f"'{path.name}' would run code that came with it ({named}); it was not read and nothing was run.",
+            SAVE_WEIGHTS_ONLY,
         )
 
 
@@ -284,18 +352,33 @@ def fit_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, source: 
     Raises
     ------
     IncompatibleWeights
-        If a weight is missing, unexpected, of another shape or not finite; the first few are named, and all are counted.
+        If a weight is missing, unexpected, of another shape or not finite; the first few are named,
+        and all are counted.
     """
     own = module.state_dict()
     faults = [
         _fault("are missing", [name for name in own if name not in state_dict]),
         _fault("are not part of the network", [name for name in state_dict if name not in own]),
-        _fault("have another shape", [_shapes(name, own, state_dict) for name in own if _differs(name, own, state_dict)]),
-        _fault("are not finite numbers", [name for name in own if name in state_dict and not _is_finite(state_dict[name])]),
+        _fault(
+            "have another shape",
+            [_shapes(name, own, state_dict) for name in own if _differs(name, own, state_dict)],
+        ),
+        _fault(
+            "are not finite numbers",
+            [name for name in own if name in state_dict and not _is_finite(state_dict[name])],
+        ),
     ]
     if any(faults):
-        seen = {key: value for key, value in architecture_of(state_dict).items() if architecture_of(own).get(key) != value}
-        looks = f" The file looks like {', '.join(f'{key} {value}' for key, value in seen.items())}." if seen else ""
+        seen = {
+            key: value
+            for key, value in architecture_of(state_dict).items()
+            if architecture_of(own).get(key) != value
+        }
+        looks = (
+            f" The file looks like {', '.join(f'{key} {value}' for key, value in seen.items())}."
+            if seen
+            else ""
+        )
         raise IncompatibleWeights(
             f"{source} does not fit the network: {'; '.join(filter(None, faults))}.{looks}",
             "Choose weights of the same architecture, set the architecture to theirs, or start from scratch.",
@@ -317,7 +400,12 @@ def _shapes(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) 
 
 
 def _is_finite(weight: Tensor) -> bool:
-    return weight.layout == torch.strided and not weight.is_quantized and not weight.is_complex() and bool(torch.isfinite(weight).all())
+    return (
+        weight.layout == torch.strided
+        and not weight.is_quantized
+        and not weight.is_complex()
+        and bool(torch.isfinite(weight).all())
+    )
 
 
 def architecture_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -334,7 +422,9 @@ def architecture_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         "input_channels": first.shape[1],
         "output_channels": head.shape[0],
         "upsampling": "transpose" if "ups.0.weight" in state_dict else "bilinear",
-        "preset": "attention_unet" if "gates.0.score.weight" in state_dict else _block_kind(state_dict),
+        "preset": "attention_unet"
+        if "gates.0.score.weight" in state_dict
+        else _block_kind(state_dict),
     }
 
 

@@ -1,4 +1,7 @@
-"""What predicts: a model in memory that turns normalised tiles into scores. Knows nothing of files and projects."""
+"""What predicts: a model in memory that turns normalised tiles into scores.
+
+Knows nothing of files and projects.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,12 @@ class OutputSpec(Record):
 
     mode: Literal["binary", "multiclass", "instances"]
     class_labels: dict[int, str] = Field(description="Class id to name, background 0 included.")
-    threshold: float = Field(0.5, ge=0, le=1, description="Foreground where the score is above this (binary).")
-    instances: InstanceSettings = Field(default_factory=InstanceSettings, description="How scores become objects (instances).")
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="Foreground where the score is above this (binary)."
+    )
+    instances: InstanceSettings = Field(
+        default_factory=InstanceSettings, description="How scores become objects (instances)."
+    )
 
 
 class Segmenter(Protocol):
@@ -74,6 +81,7 @@ class Segmenter(Protocol):
         Returns
         -------
         scores
-            (N, score_channels, ...) of the same spatial shape: probabilities (binary: of the foreground; multiclass:
-            softmax over the classes; instances: foreground probability, nearness to the centre, distance to the boundary).
+            (N, score_channels, ...) of the same spatial shape: probabilities (binary: of the
+            foreground; multiclass: softmax over the classes; instances: foreground probability,
+            nearness to the centre, distance to the boundary).
         """

@@ -18,7 +18,15 @@ from maskloop.predict.base import OutputSpec, Segmenter
 from maskloop.predict.segment import segment
 from maskloop.records import Record, read_record, write_record
 
-__all__ = ["BatchReport", "FileOutcome", "PredictionSettings", "Provenance", "name_outputs", "predict_files", "read_provenance"]
+__all__ = [
+    "BatchReport",
+    "FileOutcome",
+    "PredictionSettings",
+    "Provenance",
+    "name_outputs",
+    "predict_files",
+    "read_provenance",
+]
 
 ENDING = "_labels.tif"
 SCORES_ENDING = "_probabilities.tif"
@@ -27,7 +35,9 @@ SCORES_ENDING = "_probabilities.tif"
 class PredictionSettings(Record):
     """Everything besides pixels and weights that the labels depend on."""
 
-    axes: str | None = Field(None, description="Axes as named by a person; open: those of the file.")
+    axes: str | None = Field(
+        None, description="Axes as named by a person; open: those of the file."
+    )
     tiling: Tiling = Field(default_factory=Tiling)
     mirror: bool = Field(False, description="Whether mirror images were averaged.")
     output: OutputSpec = Field(description="How scores became labels.")
@@ -41,7 +51,10 @@ class Provenance(Record):
     source_sha256: str
     model_id: str = Field(description="Which weights; empty when the caller did not say.")
     settings: PredictionSettings
-    labels_sha256: str = Field("", description="Of the file of labels; another hash means that somebody has changed it since.")
+    labels_sha256: str = Field(
+        "",
+        description="Of the file of labels; another hash means that somebody has changed it since.",
+    )
 
 
 class FileOutcome(Record):
@@ -67,7 +80,9 @@ class BatchReport(Record):
 
     def __str__(self) -> str:
         counts = Counter(file.status for file in self.files)
-        lines = [f"{counts['done']} predicted, {counts['already there']} already there, {counts['failed']} failed."]
+        lines = [
+            f"{counts['done']} predicted, {counts['already there']} already there, {counts['failed']} failed."
+        ]
         lines += [f"{file.source}: {file.problem}\n  -> {file.way_out}" for file in self.failed]
         return "\n".join(lines)
 
@@ -89,8 +104,9 @@ def predict_files(
 ) -> BatchReport:
     """Segment files one at a time and write ``<stem>_labels.tif`` for each, whole or not at all.
 
-    A second call takes up where the first was stopped: labels made from the same pixels by the same model with the same settings are not
-    made again. Labels of another model or other settings are replaced, unless somebody has changed them since.
+    A second call takes up where the first was stopped: labels made from the same pixels by the same
+    model with the same settings are not made again. Labels of another model or other settings are
+    replaced, unless somebody has changed them since.
 
     Parameters
     ----------
@@ -111,14 +127,16 @@ def predict_files(
     overwrite
         Also replace files that this function did not write, or that somebody has changed since.
     report
-        Hears `Progress` in tiles for each file and in images for all, and a warning for each failure.
+        Hears `Progress` in tiles for each file and in images for all, and a warning for each
+        failure.
     is_cancelled
         Asked before each batch of tiles.
 
     Returns
     -------
     report
-        One outcome per file. A file that cannot be read, does not fit the model or cannot be written counts as failed; the rest is done.
+        One outcome per file. A file that cannot be read, does not fit the model or cannot be
+        written counts as failed; the rest is done.
 
     Raises
     ------
@@ -130,15 +148,24 @@ def predict_files(
     sources, outcomes = _find(paths)
     if not sources and not outcomes:
         raise UsageError(
-            f"There is no image to predict in {', '.join(map(str, paths)) or 'nothing'}.", "Name image files or folders of them."
+            f"There is no image to predict in {', '.join(map(str, paths)) or 'nothing'}.",
+            "Name image files or folders of them.",
         )
-    targets = {source: out(source) for source in sources} if callable(out) else name_outputs(sources, Path(out))
+    targets = (
+        {source: out(source) for source in sources}
+        if callable(out)
+        else name_outputs(sources, Path(out))
+    )
     _refuse_collisions(targets)
     _warn(outcomes, report)
-    settings = PredictionSettings(axes=axes, tiling=tiling or Tiling(), mirror=mirror, output=segmenter.output)
+    settings = PredictionSettings(
+        axes=axes, tiling=tiling or Tiling(), mirror=mirror, output=segmenter.output
+    )
     for count, (source, target) in enumerate(targets.items(), 1):
         job = _File(source, target, settings, model_id, overwrite, probabilities)
-        outcomes.append(job.outcome(segmenter, report=report, is_cancelled=is_cancelled, scratch=scratch))
+        outcomes.append(
+            job.outcome(segmenter, report=report, is_cancelled=is_cancelled, scratch=scratch)
+        )
         _warn(outcomes[-1:], report)
         report(Progress(stage="images", done=count, total=len(targets), unit="images"))
     return BatchReport(files=tuple(outcomes))
@@ -154,7 +181,11 @@ def _find(paths: Sequence[str | Path]) -> tuple[list[Path], list[FileOutcome]]:
         try:
             found |= dict.fromkeys(each for each in find_images([path]) if not _is_result(each))
         except ImageError as error:
-            failed.append(FileOutcome(source=str(path), status="failed", problem=error.problem, way_out=error.way_out))
+            failed.append(
+                FileOutcome(
+                    source=str(path), status="failed", problem=error.problem, way_out=error.way_out
+                )
+            )
     return list(found), failed
 
 
@@ -168,7 +199,13 @@ class _File:
     """One image, and the labels to make of it."""
 
     def __init__(
-        self, source: Path, target: Path, settings: PredictionSettings, model_id: str, overwrite: bool, probabilities: bool
+        self,
+        source: Path,
+        target: Path,
+        settings: PredictionSettings,
+        model_id: str,
+        overwrite: bool,
+        probabilities: bool,
     ) -> None:
         self.source, self.target, self.settings = source, target, settings
         self.model_id, self.overwrite, self.probabilities = model_id, overwrite, probabilities
@@ -182,33 +219,62 @@ class _File:
         except Cancelled:
             raise
         except MaskloopError as error:
-            return FileOutcome(source=str(self.source), status="failed", problem=error.problem, way_out=error.way_out)
+            return FileOutcome(
+                source=str(self.source),
+                status="failed",
+                problem=error.problem,
+                way_out=error.way_out,
+            )
         except (OSError, MemoryError) as error:
             reason = f"{getattr(error, 'strerror', None) or error or 'not enough memory'}"
-            return FileOutcome(source=str(self.source), status="failed", problem=reason, way_out="Check the file, the disk and the memory.")
-        return FileOutcome(**names, status="done" if made else "already there", seconds=time.monotonic() - begin)
+            return FileOutcome(
+                source=str(self.source),
+                status="failed",
+                problem=reason,
+                way_out="Check the file, the disk and the memory.",
+            )
+        return FileOutcome(
+            **names, status="done" if made else "already there", seconds=time.monotonic() - begin
+        )
 
     def _make(self, segmenter: Segmenter, **options: Any) -> bool:
         from maskloop.images.readers import open_image
         from maskloop.images.writers import write_image, write_labels
 
         digest = _sha256(self.source)
-        wanted = Provenance(source=self.source.name, source_sha256=digest, model_id=self.model_id, settings=self.settings)
+        wanted = Provenance(
+            source=self.source.name,
+            source_sha256=digest,
+            model_id=self.model_id,
+            settings=self.settings,
+        )
         if self._is_there(wanted):
             return False
         image = open_image(self.source, axes=self.settings.axes)
         result = segment(
-            image, segmenter, tiling=self.settings.tiling, mirror=self.settings.mirror, probabilities=self.probabilities, **options
+            image,
+            segmenter,
+            tiling=self.settings.tiling,
+            mirror=self.settings.mirror,
+            probabilities=self.probabilities,
+            **options,
         )
         note = _note(self.target)
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        # Without a note the labels are nobody's; so a kill between the next two writes leaves none that tells a lie.
+        # Without a note the labels are nobody's; so a kill between the next two writes leaves none
+        # that tells a lie.
         note.unlink(missing_ok=True)
         facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
         if result.probabilities is not None:
             write_image(_probabilities_path(self.target), result.probabilities, description=facts)
         labels = result.labels
-        write_labels(self.target, labels.data, axes=labels.axes, pixel_size_um=labels.pixel_size_um, description=facts)
+        write_labels(
+            self.target,
+            labels.data,
+            axes=labels.axes,
+            pixel_size_um=labels.pixel_size_um,
+            description=facts,
+        )
         write_record(note, wanted.model_copy(update={"labels_sha256": _sha256(self.target)}))
         return True
 
@@ -217,11 +283,22 @@ class _File:
         if self.overwrite or not self.target.exists():
             return False
         found = read_provenance(self.target)
-        is_ours = found.labels_sha256 == _sha256(self.target) if found else _is_described(self.target)
+        is_ours = (
+            found.labels_sha256 == _sha256(self.target) if found else _is_described(self.target)
+        )
         if not is_ours:
-            why = "was changed after it was predicted" if found else "was not written by a prediction"
-            raise ImageError(f"'{self.target}' is there already and {why}.", "Choose another folder for the labels, or allow overwriting.")
-        is_same = found is not None and bool(self.model_id) and found.model_copy(update={"labels_sha256": ""}) == wanted
+            why = (
+                "was changed after it was predicted" if found else "was not written by a prediction"
+            )
+            raise ImageError(
+                f"'{self.target}' is there already and {why}.",
+                "Choose another folder for the labels, or allow overwriting.",
+            )
+        is_same = (
+            found is not None
+            and bool(self.model_id)
+            and found.model_copy(update={"labels_sha256": ""}) == wanted
+        )
         return is_same and (not self.probabilities or _probabilities_path(self.target).exists())
 
 
@@ -244,7 +321,9 @@ def _probabilities_path(labels: Path) -> Path:
 def _is_result(path: Path) -> bool:
     """Whether a prediction wrote this file."""
     labels = path.with_name(path.name.replace(SCORES_ENDING, ENDING))
-    return _note(labels).exists() or (path.name.endswith((ENDING, SCORES_ENDING)) and _is_described(path))
+    return _note(labels).exists() or (
+        path.name.endswith((ENDING, SCORES_ENDING)) and _is_described(path)
+    )
 
 
 def _is_described(labels: Path) -> bool:
@@ -264,7 +343,11 @@ def name_outputs(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
         counts = Counter(name.casefold() for name in names.values())
-        meeting = [source for source, name in names.items() if counts[name.casefold()] > 1 and levels[source] < len(_names(source)) - 1]
+        meeting = [
+            source
+            for source, name in names.items()
+            if counts[name.casefold()] > 1 and levels[source] < len(_names(source)) - 1
+        ]
         if not meeting:
             return {source: folder / (name + ENDING) for source, name in names.items()}
         for source in meeting:
@@ -285,7 +368,10 @@ def _refuse_collisions(targets: Mapping[Path, Path]) -> None:
     for source, target in targets.items():
         first = seen.setdefault(str(target.absolute()).casefold(), source)
         if first != source:
-            raise UsageError(f"'{first}' and '{source}' would both be written to '{target}'.", "Give each input an output of its own.")
+            raise UsageError(
+                f"'{first}' and '{source}' would both be written to '{target}'.",
+                "Give each input an output of its own.",
+            )
 
 
 def _sha256(path: Path) -> str:

@@ -41,7 +41,9 @@ class Scratch:
         If the disk has no room for the file.
     """
 
-    def __init__(self, shape: Sequence[int], dtype: DTypeLike, *, folder: Path | None, limit_bytes: int) -> None:
+    def __init__(
+        self, shape: Sequence[int], dtype: DTypeLike, *, folder: Path | None, limit_bytes: int
+    ) -> None:
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
         size = prod(self.shape) * self.dtype.itemsize
@@ -59,19 +61,29 @@ class Scratch:
                 ) from error
 
     def open(self) -> NDArray[Any]:
-        """The array to read and write. A file is mapped anew each time, so that its pages leave memory with the view."""
-        return self._array if self._array is not None else np.memmap(self._file, self.dtype, "r+", shape=self.shape)
+        """The array to read and write.
+
+        A file is mapped anew each time, so that its pages leave memory with the view.
+        """
+        return (
+            self._array
+            if self._array is not None
+            else np.memmap(self._file, self.dtype, "r+", shape=self.shape)
+        )
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    # Writing to a mapped file with no room left kills the process; asking for the room first gives an error instead.
+    # Writing to a mapped file with no room left kills the process; asking for the room first gives
+    # an error instead.
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
         os.truncate(descriptor, size)
 
 
-def plan_blocks(shape: Sequence[int], margin: int, *, pixels: int = DECODE_PIXELS) -> Iterator[tuple[slice, ...]]:
+def plan_blocks(
+    shape: Sequence[int], margin: int, *, pixels: int = DECODE_PIXELS
+) -> Iterator[tuple[slice, ...]]:
     """Blocks that cover an array once, such that each with a margin around it has about `pixels` pixels or fewer.
 
     A block is never made shorter than twice the margin, or most of the work would go into margins.
@@ -81,13 +93,23 @@ def plan_blocks(shape: Sequence[int], margin: int, *, pixels: int = DECODE_PIXEL
     def lengths() -> list[int]:
         return [-(-length // count) for length, count in zip(shape, counts, strict=True)]
 
-    while prod(min(total, length + 2 * margin) for total, length in zip(shape, lengths(), strict=True)) > pixels:
+    while (
+        prod(
+            min(total, length + 2 * margin) for total, length in zip(shape, lengths(), strict=True)
+        )
+        > pixels
+    ):
         longest = max(range(len(shape)), key=lambda axis: lengths()[axis])
         if lengths()[longest] < max(4 * margin, 2):
             break
         counts[longest] += 1
-    for place in product(*(range(0, total, length) for total, length in zip(shape, lengths(), strict=True))):
-        yield tuple(slice(start, min(start + length, total)) for start, length, total in zip(place, lengths(), shape, strict=True))
+    for place in product(
+        *(range(0, total, length) for total, length in zip(shape, lengths(), strict=True))
+    ):
+        yield tuple(
+            slice(start, min(start + length, total))
+            for start, length, total in zip(place, lengths(), shape, strict=True)
+        )
 
 
 def decode_blocks(
@@ -101,9 +123,11 @@ def decode_blocks(
 ) -> int:
     """Find the objects of a large image block by block, as if it were decoded in one piece.
 
-    Each block is decoded with a margin of twice the largest object around it and owns the objects that begin in it. So an object and all
-    neighbours that it competes with for pixels lie whole in the block that owns it, and the result is that of the whole image. It differs
-    only for objects larger than the settings say, and for foreground without any seed that is larger than the margin.
+    Each block is decoded with a margin of twice the largest object around it and owns the objects
+    that begin in it. So an object and all neighbours that it competes with for pixels lie whole in
+    the block that owns it, and the result is that of the whole image. It differs only for objects
+    larger than the settings say, and for foreground without any seed that is larger than the
+    margin.
 
     Parameters
     ----------
@@ -129,7 +153,10 @@ def decode_blocks(
     margin = settings.margin_px
     for core in plan_blocks(shape, margin, pixels=pixels):
         before_block()
-        outer = tuple(slice(max(0, side.start - margin), min(length, side.stop + margin)) for side, length in zip(core, shape, strict=True))
+        outer = tuple(
+            slice(max(0, side.start - margin), min(length, side.stop + margin))
+            for side, length in zip(core, shape, strict=True)
+        )
         decoded = decode_with_anchors(np.asarray(scores.open()[(slice(None), *outer)]), settings)
         owned = _owned(decoded, core, outer, shape)
         renumber = np.zeros(len(owned) + 1, np.int32)
@@ -139,7 +166,9 @@ def decode_blocks(
     return first_id
 
 
-def _owned(decoded: DecodedInstances, core: Sequence[slice], outer: Sequence[slice], shape: Sequence[int]) -> NDArray[np.bool_]:
+def _owned(
+    decoded: DecodedInstances, core: Sequence[slice], outer: Sequence[slice], shape: Sequence[int]
+) -> NDArray[np.bool_]:
     """Which objects of a block begin in its core; foreground that may have its seed behind the margin belongs to nobody."""
     owned = np.ones(len(decoded.anchors), bool)
     for axis, (inside, around, length) in enumerate(zip(core, outer, shape, strict=True)):

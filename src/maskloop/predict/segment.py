@@ -38,8 +38,8 @@ class Segmentation:
     Parameters
     ----------
     labels
-        The axes of the image without C. Class ids (uint8, or uint16 above 255 classes), or instances (int32), each with a number that no
-        other object has in any frame.
+        The axes of the image without C. Class ids (uint8, or uint16 above 255 classes), or
+        instances (int32), each with a number that no other object has in any frame.
     probabilities
         The scores as float32 with a C axis (none for binary), when asked for.
     """
@@ -61,14 +61,17 @@ def segment(
 ) -> Segmentation:
     """Segment an image of any size, tile by tile.
 
-    A 2D model sees each plane (of each T and Z) as one image, a 3D model each volume (of each T). Intensities are fitted per such frame,
-    before it is cut into tiles, so bleaching does not matter and a tile never sees another scale than its neighbour. Memory holds one
-    frame, one band of scores and small results; large results are arrays in scratch files, which vanish with their last view.
+    A 2D model sees each plane (of each T and Z) as one image, a 3D model each volume (of each T).
+    Intensities are fitted per such frame, before it is cut into tiles, so bleaching does not matter
+    and a tile never sees another scale than its neighbour. Memory holds one frame, one band of
+    scores and small results; large results are arrays in scratch files, which vanish with their
+    last view.
 
     Parameters
     ----------
     image
-        Pixels with named axes and as many channels as the model was made for. Pixels that are not finite count as dark.
+        Pixels with named axes and as many channels as the model was made for. Pixels that are not
+        finite count as dark.
     segmenter
         The model.
     tiling
@@ -100,7 +103,11 @@ def segment(
     result = _Result(image, segmenter, probabilities, scratch)
     watch = _Watch(image, len(plan) * result.frame_count, report, is_cancelled)
     for index, frame in image.frames(segmenter.spatial_dims):
-        sink = _InstanceSink(result, index, shape, scratch) if segmenter.output.mode == "instances" else _ClassSink(result, index)
+        sink = (
+            _InstanceSink(result, index, shape, scratch)
+            if segmenter.output.mode == "instances"
+            else _ClassSink(result, index)
+        )
         for region, scores in _score(frame, segmenter, plan, mirror, watch):
             sink.take(region, scores)
             result.keep(index, region, scores)
@@ -110,7 +117,10 @@ def segment(
 
 def _check(image: Image, segmenter: Segmenter) -> None:
     if 0 in image.shape:
-        raise ImageError(f"'{image.name}' has no pixels: {image.axes} {image.shape}.", "Open another file; this one is empty.")
+        raise ImageError(
+            f"'{image.name}' has no pixels: {image.axes} {image.shape}.",
+            "Open another file; this one is empty.",
+        )
     if image.channels != segmenter.input_channels:
         has = f"{image.channels} channel{'s' * (image.channels != 1)} ({image.axes} {image.shape})"
         raise ImageError(
@@ -145,7 +155,10 @@ def _score(
     first = 0
 
     def region(stop: int) -> tuple[slice, ...]:
-        return tuple(slice(first, stop) if axis == sweep else slice(0, length) for axis, length in enumerate(plan.shape))
+        return tuple(
+            slice(first, stop) if axis == sweep else slice(0, length)
+            for axis, length in enumerate(plan.shape)
+        )
 
     while batch := list(islice(places, segmenter.batch_size)):
         watch.check()
@@ -158,7 +171,9 @@ def _score(
                 rows[:, :-done] = rows[:, done:].copy()
                 rows[:, -done:] = 0
                 first += done
-            inner = tuple(slice(None) if axis == sweep else side for axis, side in enumerate(window))
+            inner = tuple(
+                slice(None) if axis == sweep else side for axis, side in enumerate(window)
+            )
             band[(slice(None), *inner)] += plan.weigh(scores, place)
         watch.advance(len(batch))
     yield region(plan.shape[sweep]), band
@@ -177,8 +192,15 @@ def _scores(segmenter: Segmenter, tiles: NDArray[np.float32], mirror: bool) -> N
 class _Watch:
     """Counts tiles, tells how long it will take, and stops when asked."""
 
-    def __init__(self, image: Image, total: int, report: Report, is_cancelled: Callable[[], bool]) -> None:
-        self._name, self._total, self._report, self._is_cancelled = image.name, total, report, is_cancelled
+    def __init__(
+        self, image: Image, total: int, report: Report, is_cancelled: Callable[[], bool]
+    ) -> None:
+        self._name, self._total, self._report, self._is_cancelled = (
+            image.name,
+            total,
+            report,
+            is_cancelled,
+        )
         self._done, self._begin, self._said = 0, time.monotonic(), float("-inf")
 
     def check(self) -> None:
@@ -196,22 +218,49 @@ class _Watch:
         self._said = now
         rate = self._done / max(now - self._begin, 1e-9)
         left = (self._total - self._done) / rate
-        self._report(Progress(stage=self._name, done=self._done, total=self._total, unit="tiles", rate=rate, seconds_left=left))
+        self._report(
+            Progress(
+                stage=self._name,
+                done=self._done,
+                total=self._total,
+                unit="tiles",
+                rate=rate,
+                seconds_left=left,
+            )
+        )
 
 
 class _Result:
     """The arrays to fill, with the axes of the image, and views of one frame of them."""
 
-    def __init__(self, image: Image, segmenter: Segmenter, probabilities: bool, folder: Path | None) -> None:
-        self._image, self._output, self._dimensions = image, segmenter.output, segmenter.spatial_dims
+    def __init__(
+        self, image: Image, segmenter: Segmenter, probabilities: bool, folder: Path | None
+    ) -> None:
+        self._image, self._output, self._dimensions = (
+            image,
+            segmenter.output,
+            segmenter.spatial_dims,
+        )
         self._axes = image.axes.replace("C", "")
         sizes = {**image.sizes, "C": segmenter.score_channels}
         shape = [sizes[axis] for axis in self._axes]
-        self._labels = Scratch(shape, _label_type(segmenter.output), folder=folder, limit_bytes=RESULT_BYTES)
-        self._score_axes = "".join(axis for axis in "TCZYX" if axis in self._axes or (axis == "C" and segmenter.score_channels > 1))
+        self._labels = Scratch(
+            shape, _label_type(segmenter.output), folder=folder, limit_bytes=RESULT_BYTES
+        )
+        self._score_axes = "".join(
+            axis
+            for axis in "TCZYX"
+            if axis in self._axes or (axis == "C" and segmenter.score_channels > 1)
+        )
         score_shape = [sizes[axis] for axis in self._score_axes]
-        self._scores = Scratch(score_shape, np.float32, folder=folder, limit_bytes=RESULT_BYTES) if probabilities else None
-        self.frame_count = prod(sizes[axis] for axis in self._axes if axis not in "ZYX"[-segmenter.spatial_dims :])
+        self._scores = (
+            Scratch(score_shape, np.float32, folder=folder, limit_bytes=RESULT_BYTES)
+            if probabilities
+            else None
+        )
+        self.frame_count = prod(
+            sizes[axis] for axis in self._axes if axis not in "ZYX"[-segmenter.spatial_dims :]
+        )
         self.next_id = 1
 
     @property
@@ -224,7 +273,9 @@ class _Result:
         whole: NDArray[Any] = reorder(self._labels.open(), self._axes, "TZYX")[index.get("T", 0)]
         return whole[index.get("Z", 0)] if self._dimensions == 2 else whole
 
-    def keep(self, index: dict[str, int], region: tuple[slice, ...], scores: NDArray[np.float32]) -> None:
+    def keep(
+        self, index: dict[str, int], region: tuple[slice, ...], scores: NDArray[np.float32]
+    ) -> None:
         """Scores of a region, when they are wanted."""
         if self._scores is not None:
             whole = reorder(self._scores.open(), self._score_axes, "TCZYX")[index.get("T", 0)]
@@ -274,7 +325,9 @@ class _InstanceSink:
     Scores wait as uint8, whether the frame is small or large, so that both give the same objects.
     """
 
-    def __init__(self, result: _Result, index: dict[str, int], shape: tuple[int, ...], folder: Path | None) -> None:
+    def __init__(
+        self, result: _Result, index: dict[str, int], shape: tuple[int, ...], folder: Path | None
+    ) -> None:
         self._result, self._index = result, index
         self._spool = Scratch((3, *shape), np.uint8, folder=folder, limit_bytes=SPOOL_BYTES)
 
@@ -284,7 +337,9 @@ class _InstanceSink:
 
     def finish(self, check: Callable[[], None]) -> None:
         settings = self._result.output.instances
-        self._result.next_id = decode_blocks(self._spool, settings, self._write, first_id=self._result.next_id, before_block=check)
+        self._result.next_id = decode_blocks(
+            self._spool, settings, self._write, first_id=self._result.next_id, before_block=check
+        )
 
     def _write(self, region: tuple[slice, ...], labels: NDArray[np.int32]) -> None:
         target = self._result.frame(self._index)[region]

@@ -1,4 +1,7 @@
-"""Is everything there, and is it what was written? Finds what is missing, changed, left over or broken, each with its way out."""
+"""Is everything there, and is it what was written?
+
+Finds what is missing, changed, left over or broken, each with its way out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckReport", "Problem", "check"]
 
-Kind = Literal["broken record", "missing file", "changed file", "orphan", "unfinished write", "out of step"]
+Kind = Literal[
+    "broken record", "missing file", "changed file", "orphan", "unfinished write", "out of step"
+]
 HARMLESS = ("orphan", "unfinished write")
 LEFTOVERS = (".tmp", ".link")
 
@@ -60,7 +65,12 @@ class _Expected(Record):
     way_out: str
 
 
-def check(project: ProjectFolder, *, report: Report = silent, is_cancelled: Callable[[], bool] = lambda: False) -> CheckReport:
+def check(
+    project: ProjectFolder,
+    *,
+    report: Report = silent,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> CheckReport:
     """Read every record and every file, and compare the bytes with their hashes. Changes nothing.
 
     Parameters
@@ -82,24 +92,33 @@ def check(project: ProjectFolder, *, report: Report = silent, is_cancelled: Call
     checked_bytes = 0
     for done, one in enumerate(expected):
         if is_cancelled():
-            raise Cancelled(f"The check was stopped after {done} of {len(expected)} files.", "Start it again to look at all of them.")
+            raise Cancelled(
+                f"The check was stopped after {done} of {len(expected)} files.",
+                "Start it again to look at all of them.",
+            )
         report(Progress(stage="check", done=done, total=len(expected), unit="files"))
         found, size = _compare(project, one)
         problems += found
         checked_bytes += size
     problems += _leftovers(project, {one.path for one in expected})
     report(Progress(stage="check", done=len(expected), total=len(expected), unit="files"))
-    return CheckReport(problems=tuple(problems), files_checked=len(expected), bytes_checked=checked_bytes)
+    return CheckReport(
+        problems=tuple(problems), files_checked=len(expected), bytes_checked=checked_bytes
+    )
 
 
 def _broken_records(project: ProjectFolder) -> Iterator[Problem]:
-    readers: dict[str, Callable[[], object]] = {path: project.record(path, kind).read for path, kind in layout.RECORDS.items()}
+    readers: dict[str, Callable[[], object]] = {
+        path: project.record(path, kind).read for path, kind in layout.RECORDS.items()
+    }
     readers[layout.BENCHMARKS] = project.history.benchmarks
     for path, read in readers.items():
         try:
             read()
         except MaskloopError as error:
-            yield Problem(kind="broken record", path=path, problem=error.problem, way_out=error.way_out)
+            yield Problem(
+                kind="broken record", path=path, problem=error.problem, way_out=error.way_out
+            )
 
 
 def is_readable(project: ProjectFolder, path: str) -> bool:
@@ -129,13 +148,19 @@ def _repeated_ids(project: ProjectFolder) -> Iterator[Problem]:
 
 
 def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
-    if not is_readable(project, layout.CHECKPOINTS) or (latest := project.checkpoints.latest) is None:
+    if (
+        not is_readable(project, layout.CHECKPOINTS)
+        or (latest := project.checkpoints.latest) is None
+    ):
         return
     way_out = "It is put right when something is written next, or by 'maskloop check --repair'."
     if is_readable(project, layout.CONFIG) and not project.checkpoints.is_followed():
         named = project.config.latest_checkpoint_id
         yield Problem(
-            kind="out of step", path=layout.CONFIG, problem=f"The settings name '{named}', not '{latest.checkpoint_id}'.", way_out=way_out
+            kind="out of step",
+            path=layout.CONFIG,
+            problem=f"The settings name '{named}', not '{latest.checkpoint_id}'.",
+            way_out=way_out,
         )
     pointer = project.path(layout.LATEST)
     if (
@@ -143,7 +168,12 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
         and project.path(latest.checkpoint_path).is_file()
         and (not pointer.is_file() or file_sha256(pointer) != latest.sha256)
     ):
-        yield Problem(kind="out of step", path=layout.LATEST, problem=f"It is not checkpoint '{latest.checkpoint_id}'.", way_out=way_out)
+        yield Problem(
+            kind="out of step",
+            path=layout.LATEST,
+            problem=f"It is not checkpoint '{latest.checkpoint_id}'.",
+            way_out=way_out,
+        )
 
 
 def _expected(project: ProjectFolder) -> Iterator[_Expected]:
@@ -169,7 +199,12 @@ def _expected(project: ProjectFolder) -> Iterator[_Expected]:
             )
     if is_readable(project, layout.PREDICTIONS):
         for one in project.predictions.list():
-            yield _Expected(path=one.path, sha256=one.sha256, owner=f"'{one.prediction_id}'", way_out="Predict the image again.")
+            yield _Expected(
+                path=one.path,
+                sha256=one.sha256,
+                owner=f"'{one.prediction_id}'",
+                way_out="Predict the image again.",
+            )
 
 
 def _expected_of(pair: Pair) -> Iterator[_Expected]:
@@ -178,26 +213,49 @@ def _expected_of(pair: Pair) -> Iterator[_Expected]:
         hashes |= {version.image_path: version.image_sha256, version.mask_path: version.mask_sha256}
     for path in pair_files(pair):
         way_out = f"Put it back from a backup, or leave the pair out: 'maskloop remove DIR {pair.pair_id}'."
-        yield _Expected(path=path, sha256=hashes[path], owner=f"pair '{pair.pair_id}'", way_out=way_out)
+        yield _Expected(
+            path=path, sha256=hashes[path], owner=f"pair '{pair.pair_id}'", way_out=way_out
+        )
 
 
 def _compare(project: ProjectFolder, one: _Expected) -> tuple[list[Problem], int]:
     path = project.path(one.path)
     if not path.is_file():
-        return [Problem(kind="missing file", path=one.path, problem=f"The file of {one.owner} is missing.", way_out=one.way_out)], 0
+        return [
+            Problem(
+                kind="missing file",
+                path=one.path,
+                problem=f"The file of {one.owner} is missing.",
+                way_out=one.way_out,
+            )
+        ], 0
     try:
         changed = bool(one.sha256) and file_sha256(path) != one.sha256
     except MaskloopError as error:
-        return [Problem(kind="changed file", path=one.path, problem=error.problem, way_out=one.way_out)], 0
+        return [
+            Problem(kind="changed file", path=one.path, problem=error.problem, way_out=one.way_out)
+        ], 0
     if changed:
         problem = f"The bytes of {one.owner} are not those that were written."
-        return [Problem(kind="changed file", path=one.path, problem=problem, way_out=one.way_out)], path.stat().st_size
+        return [
+            Problem(kind="changed file", path=one.path, problem=problem, way_out=one.way_out)
+        ], path.stat().st_size
     return [], path.stat().st_size
 
 
 def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
     owners = dict(
-        zip(layout.OWNED_FOLDERS, (layout.MANIFEST, layout.MANIFEST, layout.REGISTRY, layout.CHECKPOINTS, layout.PREDICTIONS), strict=True)
+        zip(
+            layout.OWNED_FOLDERS,
+            (
+                layout.MANIFEST,
+                layout.MANIFEST,
+                layout.REGISTRY,
+                layout.CHECKPOINTS,
+                layout.PREDICTIONS,
+            ),
+            strict=True,
+        )
     )
     own = {layout.LATEST, *layout.RECORDS}
     for path in sorted(project.folder.rglob("*")):
@@ -207,14 +265,29 @@ def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
         if path.name.endswith(LEFTOVERS):
             problem = "A write that did not end: of a program that was stopped, or of one that is writing now."
             yield Problem(
-                kind="unfinished write", path=relative, problem=problem, way_out="If nobody is writing to the project, delete it."
+                kind="unfinished write",
+                path=relative,
+                problem=problem,
+                way_out="If nobody is writing to the project, delete it.",
             )
             continue
-        owner = next((record for folder, record in owners.items() if relative.startswith(f"{folder}/")), None)
-        known = relative in expected or relative in own or ".last-good" in path.name or ".broken-" in path.name
+        owner = next(
+            (record for folder, record in owners.items() if relative.startswith(f"{folder}/")), None
+        )
+        known = (
+            relative in expected
+            or relative in own
+            or ".last-good" in path.name
+            or ".broken-" in path.name
+        )
         if owner is None or known or not is_readable(project, owner):
             continue
-        yield Problem(kind="orphan", path=relative, problem=f"No record names it: '{owner}' does not.", way_out=_orphan_way_out(relative))
+        yield Problem(
+            kind="orphan",
+            path=relative,
+            problem=f"No record names it: '{owner}' does not.",
+            way_out=_orphan_way_out(relative),
+        )
 
 
 def _orphan_way_out(path: str) -> str:

@@ -1,8 +1,9 @@
 """Finished trainings: registered in an order that a kill at any instruction leaves consistent.
 
-The weights come first, then ``checkpoints.json``; from there on the checkpoint exists. What follows (``latest.pt``, the
-run history, the benchmark table, the log, the pairs' ``used_in_checkpoints``, the settings) repeats it in other places
-and is completed from ``checkpoints.json`` the next time somebody writes.
+The weights come first, then ``checkpoints.json``; from there on the checkpoint exists. What follows
+(``latest.pt``, the run history, the benchmark table, the log, the pairs' ``used_in_checkpoints``,
+the settings) repeats it in other places and is completed from ``checkpoints.json`` the next time
+somebody writes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ __all__ = ["CheckpointList"]
 
 
 class CheckpointList:
-    """Registers checkpoints and finds them. Never reads weights: those are the business of `maskloop.models`."""
+    """Registers checkpoints and finds them.
+
+    Never reads weights: those are the business of `maskloop.models`.
+    """
 
     def __init__(self, project: ProjectFolder) -> None:
         self._project = project
@@ -55,7 +59,8 @@ class CheckpointList:
                 return record
         known = ", ".join(record.checkpoint_id for record in checkpoints[-5:]) or "none yet"
         raise NotFound(
-            f"There is no checkpoint '{checkpoint_id}'; the last ones are: {known}.", "Choose one of 'maskloop checkpoints', or train."
+            f"There is no checkpoint '{checkpoint_id}'; the last ones are: {known}.",
+            "Choose one of 'maskloop checkpoints', or train.",
         )
 
     def path(self, checkpoint_id: str) -> Path:
@@ -69,7 +74,8 @@ class CheckpointList:
         path = self._project.path(self.get(checkpoint_id).checkpoint_path)
         if not path.is_file():
             raise ProjectError(
-                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.", "Put them back from a backup, or choose another one."
+                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.",
+                "Put them back from a backup, or choose another one.",
             )
         return path
 
@@ -81,7 +87,10 @@ class CheckpointList:
             self._file.write(
                 changed(
                     record,
-                    checkpoints=tuple(changed(one, note=text) if one.checkpoint_id == checkpoint_id else one for one in record.checkpoints),
+                    checkpoints=tuple(
+                        changed(one, note=text) if one.checkpoint_id == checkpoint_id else one
+                        for one in record.checkpoints
+                    ),
                 )
             )
             return self.get(checkpoint_id)
@@ -112,7 +121,8 @@ class CheckpointList:
         Parameters
         ----------
         weights_file
-            A whole, self-describing file, usually in the run's folder; it becomes the checkpoint and is gone afterwards.
+            A whole, self-describing file, usually in the run's folder; it becomes the checkpoint
+            and is gone afterwards.
         run_id
             The run that trained it.
         parent
@@ -168,7 +178,9 @@ class CheckpointList:
         known = self._file.read()
         number = known.next_checkpoint
         # An orphan of a killed registration keeps its name, unless it is this very file.
-        while (target := self._project.path(f"checkpoints/unet_run_{number:03d}.pt")).exists() and not target.samefile(weights_file):
+        while (
+            target := self._project.path(f"checkpoints/unet_run_{number:03d}.pt")
+        ).exists() and not target.samefile(weights_file):
             number += 1
         digest = file_sha256(weights_file)
         place_file(weights_file, target)
@@ -181,11 +193,16 @@ class CheckpointList:
                 **facts,
             }
         )
-        self._file.write(changed(known, next_checkpoint=number + 1, checkpoints=(*known.checkpoints, record)))
+        self._file.write(
+            changed(known, next_checkpoint=number + 1, checkpoints=(*known.checkpoints, record))
+        )
         return record
 
     def follow(self) -> None:
-        """Complete what repeats the checkpoints elsewhere. The settings name the latest one last, as the sign that all is done."""
+        """Complete what repeats the checkpoints elsewhere.
+
+        The settings name the latest one last, as the sign that all is done.
+        """
         latest = self.latest
         if latest is None:
             return
@@ -195,7 +212,10 @@ class CheckpointList:
             with contextlib.suppress(ProjectError):
                 step(self.list())
         with contextlib.suppress(ProjectError):
-            self._project.update_config(latest_checkpoint_id=latest.checkpoint_id, latest_checkpoint_path=latest.checkpoint_path)
+            self._project.update_config(
+                latest_checkpoint_id=latest.checkpoint_id,
+                latest_checkpoint_path=latest.checkpoint_path,
+            )
 
     def is_followed(self) -> bool:
         """Whether the settings name the latest checkpoint, which happens last of all."""
@@ -206,7 +226,9 @@ class CheckpointList:
         weights = self._project.path(checkpoints[-1].checkpoint_path)
         target = self._project.path(layout.LATEST)
         # A copy and no second name: whoever writes over latest.pt must not reach the checkpoint.
-        if weights.is_file() and not (target.is_file() and file_sha256(target) == checkpoints[-1].sha256):
+        if weights.is_file() and not (
+            target.is_file() and file_sha256(target) == checkpoints[-1].sha256
+        ):
             copy_file(weights, target)
 
     def _complete_pairs(self, checkpoints: Sequence[CheckpointRecord]) -> None:
@@ -223,7 +245,11 @@ class CheckpointList:
                 for name in used.get(f"{pair.pair_id}:{pair.pixels_sha256}", ())
                 if name not in former and name not in pair.used_in_checkpoints
             ]
-            return changed(pair, used_in_checkpoints=(*pair.used_in_checkpoints, *fresh)) if fresh else pair
+            return (
+                changed(pair, used_in_checkpoints=(*pair.used_in_checkpoints, *fresh))
+                if fresh
+                else pair
+            )
 
         self._project.dataset.change("note which pairs were used", mark)
 
@@ -232,4 +258,8 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     def pick(*names: str) -> dict[str, float | None]:
         return {name: metrics.get(name) for name in names}
 
-    return {"loss_metrics": pick("loss", "val_loss"), "dice_iou_metrics": pick("dice", "iou"), "metrics": jsonable(dict(metrics))}
+    return {
+        "loss_metrics": pick("loss", "val_loss"),
+        "dice_iou_metrics": pick("dice", "iou"),
+        "metrics": jsonable(dict(metrics)),
+    }

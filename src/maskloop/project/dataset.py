@@ -30,7 +30,10 @@ __all__ = ["Dataset"]
 
 
 class Dataset:
-    """Accepts, replaces and removes pairs, and knows which belong together. Knows nothing of models."""
+    """Accepts, replaces and removes pairs, and knows which belong together.
+
+    Knows nothing of models.
+    """
 
     def __init__(self, project: ProjectFolder) -> None:
         self._project = project
@@ -60,7 +63,8 @@ class Dataset:
             self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
         if pair_id not in self._index[1]:
             raise NotFound(
-                f"There is no pair '{pair_id}' in '{self._project.folder}'.", "Ask for the pairs with 'maskloop status --pairs'."
+                f"There is no pair '{pair_id}' in '{self._project.folder}'.",
+                "Ask for the pairs with 'maskloop status --pairs'.",
             )
         return self._index[1][pair_id]
 
@@ -86,9 +90,11 @@ class Dataset:
         image
             Array, image with axes, or file.
         mask
-            Labels on the image's axes without C: array, image, or file. Booleans, integers, or floats that hold integers.
+            Labels on the image's axes without C: array, image, or file. Booleans, integers, or
+            floats that hold integers.
         axes
-            Of the image, such as ``"ZYX"``; needed for arrays of more than two dimensions and files that do not tell.
+            Of the image, such as ``"ZYX"``; needed for arrays of more than two dimensions and files
+            that do not tell.
         rule
             What the labels mean; by default what fits the project's output mode.
         source
@@ -96,28 +102,38 @@ class Dataset:
         name
             What to call the pair.
         group
-            Name of what it belongs to (a stack, a film, a specimen); pairs of a group are never parted by a split.
+            Name of what it belongs to (a stack, a film, a specimen); pairs of a group are never
+            parted by a split.
         split
             Keep it (and its group) for training or for validation.
         allow_empty
             There is nothing to segment on this image, and that is meant.
         pixel_size_um
-            Micrometres along Z, Y, X, such as ``{"Z": 1.5, "Y": 0.4, "X": 0.4}``; wins over what the image says. Volumes are
-            trained on as the distance of their planes allows.
+            Micrometres along Z, Y, X, such as ``{"Z": 1.5, "Y": 0.4, "X": 0.4}``; wins over what
+            the image says. Volumes are trained on as the distance of their planes allows.
         metadata
             Facts to keep with the pair.
 
         Raises
         ------
         AxesError, ImageError, MaskError
-            If they do not fit each other, the mask cannot be prepared, or these pixels are here already.
+            If they do not fit each other, the mask cannot be prepared, or these pixels are here
+            already.
         UsageError
             If the group lies on the other side of the split.
         ProjectError
             If they could not be written; the project is then as it was.
         """
         chosen = self._rule(rule, allow_empty=allow_empty)
-        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name, pixel_size_um=pixel_size_um)
+        candidate = examine(
+            image,
+            mask,
+            self._project.architecture,
+            axes=axes,
+            rule=chosen,
+            name=name,
+            pixel_size_um=pixel_size_um,
+        )
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
@@ -149,14 +165,17 @@ class Dataset:
             yield written
         except BaseException:
             with contextlib.suppress(OSError):
-                # The failure may have come after the manifest was in place: what it names must stay.
+                # The failure may have come after the manifest was in place: what it names must
+                # stay.
                 recorded = self._file.path.read_bytes()
                 for path in written:
                     if path.name.encode() not in recorded:
                         path.unlink(missing_ok=True)
             raise
 
-    def _write_pair(self, manifest: Manifest, offer: Offer, written: list[Path]) -> tuple[Manifest, Pair]:
+    def _write_pair(
+        self, manifest: Manifest, offer: Offer, written: list[Path]
+    ) -> tuple[Manifest, Pair]:
         candidate = offer.candidate
         self._refuse_known(manifest, candidate)
         pair_id = f"pair_{manifest.next_pair:04d}_{candidate.pixels_sha256[:8]}"
@@ -185,8 +204,18 @@ class Dataset:
         image, mask = self._project.path(image_path), self._project.path(mask_path)
         written += [image, mask]
         write_image(image, candidate.image)
-        write_labels(mask, candidate.labels.data, axes=candidate.labels.axes, pixel_size_um=candidate.labels.pixel_size_um)
-        return {"image_path": image_path, "mask_path": mask_path, "image_sha256": file_sha256(image), "mask_sha256": file_sha256(mask)}
+        write_labels(
+            mask,
+            candidate.labels.data,
+            axes=candidate.labels.axes,
+            pixel_size_um=candidate.labels.pixel_size_um,
+        )
+        return {
+            "image_path": image_path,
+            "mask_path": mask_path,
+            "image_sha256": file_sha256(image),
+            "mask_sha256": file_sha256(mask),
+        }
 
     def _refuse_known(self, manifest: Manifest, candidate: Candidate, *, but: str = "") -> None:
         for pair in manifest.pairs:
@@ -213,7 +242,9 @@ class Dataset:
     def _change_one(self, verb: str, pair_id: str, **changes: Any) -> Pair:
         with self._project.writing(verb):
             self.get(pair_id)
-            self.change(verb, lambda pair: changed(pair, **changes) if pair.pair_id == pair_id else pair)
+            self.change(
+                verb, lambda pair: changed(pair, **changes) if pair.pair_id == pair_id else pair
+            )
             return self.get(pair_id)
 
     def replace(
@@ -252,32 +283,53 @@ class Dataset:
             As `accept`.
         """
         if mask is None and image is None and not pixel_size_um:
-            raise UsageError("Neither a mask nor an image was given.", "Give the corrected mask: replace(pair_id, mask=...).")
+            raise UsageError(
+                "Neither a mask nor an image was given.",
+                "Give the corrected mask: replace(pair_id, mask=...).",
+            )
         old = self.get(pair_id)
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
             self._project.architecture,
             axes=axes,
-            rule=self._rule(rule, allow_empty=allow_empty or (mask is None and bool(old.mask_preparation.get("is_empty")))),
+            rule=self._rule(
+                rule,
+                allow_empty=allow_empty
+                or (mask is None and bool(old.mask_preparation.get("is_empty"))),
+            ),
             name=old.name,
             pixel_size_um=pixel_size_um,
         )
         with self._project.writing("replace a pair"), self._undo_files() as written:
             old = self.get(pair_id)
             self._refuse_known(self._file.read(), candidate, but=pair_id)
-            files = self._write_files(candidate, self._free_stem(pair_id, len(old.history)), written)
+            files = self._write_files(
+                candidate, self._free_stem(pair_id, len(old.history)), written
+            )
             facts = facts_of(candidate)
             if mask is None:
                 facts["mask_preparation"] = old.mask_preparation
-            facts |= {"source": source or old.source, "metadata": {**old.metadata, **jsonable(dict(metadata or {}))}}
+            facts |= {
+                "source": source or old.source,
+                "metadata": {**old.metadata, **jsonable(dict(metadata or {}))},
+            }
             return self._change_one(
-                "replace a pair", pair_id, **files, **facts, state="active", used_in_checkpoints=(), history=(*old.history, version_of(old))
+                "replace a pair",
+                pair_id,
+                **files,
+                **facts,
+                state="active",
+                used_in_checkpoints=(),
+                history=(*old.history, version_of(old)),
             )
 
     def _free_stem(self, pair_id: str, versions: int) -> str:
         number = versions + 2
-        while any(self._project.path(f"{folder}/{pair_id}_v{number}.tif").exists() for folder in (layout.IMAGES, layout.MASKS)):
+        while any(
+            self._project.path(f"{folder}/{pair_id}_v{number}.tif").exists()
+            for folder in (layout.IMAGES, layout.MASKS)
+        ):
             number += 1
         return f"{pair_id}_v{number}"
 
@@ -296,7 +348,10 @@ class Dataset:
         pair = self.get(pair_id)
         for path in (pair.image_path, pair.mask_path):
             if not self._project.path(path).is_file():
-                raise ProjectError(f"The file '{path}' of pair '{pair_id}' is not in the folder.", "Put it back from a backup first.")
+                raise ProjectError(
+                    f"The file '{path}' of pair '{pair_id}' is not in the folder.",
+                    "Put it back from a backup first.",
+                )
         return self._change_one("restore a pair", pair_id, state="active")
 
     def purge(self, pair_id: str) -> None:
@@ -311,11 +366,18 @@ class Dataset:
             pair = self.get(pair_id)
             if pair.state == "active":
                 raise UsageError(
-                    f"Pair '{pair_id}' is in use.", f"Remove it first: dataset.remove('{pair_id}'); only then can it be erased."
+                    f"Pair '{pair_id}' is in use.",
+                    f"Remove it first: dataset.remove('{pair_id}'); only then can it be erased.",
                 )
             manifest = self._file.read()
-            # The record goes first: a kill leaves orphan files, never a record of files that are gone.
-            self._save(changed(manifest, pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id)))
+            # The record goes first: a kill leaves orphan files, never a record of files that are
+            # gone.
+            self._save(
+                changed(
+                    manifest,
+                    pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id),
+                )
+            )
             for path in pair_files(pair):
                 self._project.path(path).unlink(missing_ok=True)
 
@@ -325,20 +387,33 @@ class Dataset:
 
         chosen = self.get(pair) if isinstance(pair, str) else pair
         image = open_image(self._existing(chosen, chosen.image_path), axes=chosen.axes or None)
-        return Image(image.data, image.axes, image.pixel_size_um, image.channel_names, chosen.name or chosen.pair_id)
+        return Image(
+            image.data,
+            image.axes,
+            image.pixel_size_um,
+            image.channel_names,
+            chosen.name or chosen.pair_id,
+        )
 
     def read_mask(self, pair: Pair | str) -> Image:
         """The saved labels of a pair, read when asked for their pixels."""
         from maskloop.images.readers import open_labels
 
         chosen = self.get(pair) if isinstance(pair, str) else pair
-        labels = open_labels(self._existing(chosen, chosen.mask_path), axes=chosen.mask_axes or None)
-        return Image(labels.data, labels.axes, labels.pixel_size_um, (), chosen.mask_layer_name or "mask")
+        labels = open_labels(
+            self._existing(chosen, chosen.mask_path), axes=chosen.mask_axes or None
+        )
+        return Image(
+            labels.data, labels.axes, labels.pixel_size_um, (), chosen.mask_layer_name or "mask"
+        )
 
     def _existing(self, pair: Pair, path: str) -> Path:
         found = self._project.path(path)
         if not found.is_file():
-            raise ProjectError(f"The file '{path}' of pair '{pair.pair_id}' is missing.", "Put it back from a backup, or remove the pair.")
+            raise ProjectError(
+                f"The file '{path}' of pair '{pair.pair_id}' is missing.",
+                "Put it back from a backup, or remove the pair.",
+            )
         return found
 
     def mark_validation(self, pair_id: str) -> Pair:
@@ -357,7 +432,10 @@ class Dataset:
                         f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}' of this group, so '{group}' cannot validate.",
                         "Choose a pair of another group, or accept a new image.",
                     )
-            self.change("keep a pair for validation", lambda pair: changed(pair, split="validation") if pair.group == group else pair)
+            self.change(
+                "keep a pair for validation",
+                lambda pair: changed(pair, split="validation") if pair.group == group else pair,
+            )
             return self.get(pair_id)
 
     def select(self, what: str | Sequence[str]) -> list[Pair]:
@@ -372,10 +450,16 @@ class Dataset:
         """
         if isinstance(what, str) and what in ("all", "new"):
             return [pair for pair in self.pairs if what == "all" or pair.is_new]
-        chosen = [self.get(pair_id.strip()) for pair_id in ([*what.split(",")] if isinstance(what, str) else what)]
+        chosen = [
+            self.get(pair_id.strip())
+            for pair_id in ([*what.split(",")] if isinstance(what, str) else what)
+        ]
         for pair in chosen:
             if pair.state != "active":
-                raise UsageError(f"Pair '{pair.pair_id}' is {pair.state}.", f"Bring it back first: dataset.restore('{pair.pair_id}').")
+                raise UsageError(
+                    f"Pair '{pair.pair_id}' is {pair.state}.",
+                    f"Bring it back first: dataset.restore('{pair.pair_id}').",
+                )
         return chosen
 
     def split(self, pairs: Sequence[Pair], *, share: float, seed: int = 0) -> Split:
@@ -401,12 +485,19 @@ class Dataset:
         chosen = self.pairs if pairs is None else list(pairs)
         if not chosen:
             raise UsageError(
-                f"'{self._project.folder}' has no accepted pairs.", "Accept some first: 'maskloop add DIR --images I --masks M'."
+                f"'{self._project.folder}' has no accepted pairs.",
+                "Accept some first: 'maskloop add DIR --images I --masks M'.",
             )
         instances = self._project.architecture.get("output_mode") == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.
         return combine_fingerprints(
-            [pair.fingerprint or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[2] for pair in chosen],
+            [
+                pair.fingerprint
+                or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[
+                    2
+                ]
+                for pair in chosen
+            ],
             names=[pair.pair_id for pair in chosen],
         )
 
@@ -423,7 +514,10 @@ class Dataset:
         report: Report = silent,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> ImportReport:
-        """Accept all pairs of a table; one bad file does not stop the rest. See `maskloop.project.imports`."""
+        """Accept all pairs of a table; one bad file does not stop the rest.
+
+        See `maskloop.project.imports`.
+        """
         from maskloop.project.imports import import_pairs
 
         return import_pairs(
@@ -452,6 +546,14 @@ class Dataset:
     ) -> Candidate:
         """Check a pair as `accept` does, pixels already here included, and write nothing."""
         chosen = self._rule(rule, allow_empty=allow_empty)
-        candidate = examine(image, mask, self._project.architecture, axes=axes, rule=chosen, name=name, pixel_size_um=pixel_size_um)
+        candidate = examine(
+            image,
+            mask,
+            self._project.architecture,
+            axes=axes,
+            rule=chosen,
+            name=name,
+            pixel_size_um=pixel_size_um,
+        )
         self._refuse_known(self._file.read(), candidate)
         return candidate

@@ -28,17 +28,21 @@ class Offer:
     metadata: Mapping[str, Any] | None = None
 
 
-def choose_group(pairs: tuple[Pair, ...], offer: Offer, pair_id: str) -> tuple[str, tuple[Pair, ...]]:
+def choose_group(
+    pairs: tuple[Pair, ...], offer: Offer, pair_id: str
+) -> tuple[str, tuple[Pair, ...]]:
     """The group of a new pair, and the pairs there are, with groups that turn out to be one joined.
 
-    It is what the person says; else that of the nearest near-duplicate; else that of the stack or film its name tells of;
-    else its own, named after the pair.
+    It is what the person says; else that of the nearest near-duplicate; else that of the stack or
+    film its name tells of; else its own, named after the pair.
     """
     from maskloop.images.similarity import find_near_duplicates
 
     if offer.group:
         return offer.group, pairs
-    near = find_near_duplicates(offer.candidate.perceptual_hash, [pair.perceptual_hash for pair in pairs])
+    near = find_near_duplicates(
+        offer.candidate.perceptual_hash, [pair.perceptual_hash for pair in pairs]
+    )
     groups = [pairs[at].group for at in near]
     if derived := derive_group(offer.candidate.name, offer.candidate.folder):
         groups.append(derived)
@@ -50,7 +54,8 @@ def choose_group(pairs: tuple[Pair, ...], offer: Offer, pair_id: str) -> tuple[s
 def _join(pairs: tuple[Pair, ...], group: str, others: set[str]) -> tuple[Pair, ...]:
     members = [pair for pair in pairs if pair.group in others]
     sides = {pair.split for pair in members if pair.split}
-    # Groups that already lie on different sides stay apart: what was trained on cannot be made unseen.
+    # Groups that already lie on different sides stay apart: what was trained on cannot be made
+    # unseen.
     if len(sides) > 1:
         return pairs
     side = next(iter(sides), None)

@@ -31,7 +31,8 @@ class History:
     project
         Whose history it is.
     runs_folder
-        Where runs have their folders instead, for a project that may only be read; nothing is then written into it.
+        Where runs have their folders instead, for a project that may only be read; nothing is then
+        written into it.
     """
 
     def __init__(self, project: ProjectFolder, *, runs_folder: Path | None = None) -> None:
@@ -86,8 +87,16 @@ class History:
     def runs(self) -> list[str]:
         """Ids of all runs that have a folder, in the order of their numbers."""
         folder = self.runs_folder
-        found = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-        return sorted(found, key=lambda run_id: (int(run_id.rpartition("_")[2]) if run_id.rpartition("_")[2].isdigit() else 0, run_id))
+        found = (
+            [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+        )
+        return sorted(
+            found,
+            key=lambda run_id: (
+                int(run_id.rpartition("_")[2]) if run_id.rpartition("_")[2].isdigit() else 0,
+                run_id,
+            ),
+        )
 
     def training_runs(self) -> list[TrainingRun]:
         """Trainings that led to a checkpoint, the oldest first."""
@@ -104,12 +113,16 @@ class History:
         path = self._project.path(layout.BENCHMARKS)
         try:
             text = path.read_text(encoding="utf-8")
-            return [{name: row.get(name) or "" for name in COLUMNS} for row in csv.DictReader(io.StringIO(text, newline=""))]
+            return [
+                {name: row.get(name) or "" for name in COLUMNS}
+                for row in csv.DictReader(io.StringIO(text, newline=""))
+            ]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, csv.Error) as error:
             raise RecordError(
-                f"The table '{path}' cannot be read: {error}.", "'maskloop check --repair' writes it anew (the broken file is kept)."
+                f"The table '{path}' cannot be read: {error}.",
+                "'maskloop check --repair' writes it anew (the broken file is kept).",
             ) from error
 
     def complete(self, checkpoints: Sequence[CheckpointRecord]) -> None:
@@ -147,10 +160,14 @@ class History:
         try:
             known = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         except OSError as error:
-            raise ProjectError(f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+            raise ProjectError(
+                f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions."
+            ) from error
         for one in checkpoints:
             if f"registered {one.checkpoint_id} " not in known:
-                self.log(f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip())
+                self.log(
+                    f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip()
+                )
 
     def log(self, text: str) -> None:
         """Add a line to the log.
@@ -171,10 +188,20 @@ class History:
 
 def training_run(record: CheckpointRecord) -> TrainingRun:
     """The line of history of a checkpoint."""
-    return TrainingRun.model_validate({name: getattr(record, name) for name in TrainingRun.model_fields})
+    return TrainingRun.model_validate(
+        {name: getattr(record, name) for name in TrainingRun.model_fields}
+    )
 
 
 def _benchmark(record: CheckpointRecord) -> dict[str, str]:
     figures = {**record.loss_metrics, **record.dice_iou_metrics}
-    numbers = {name: "" if figures.get(name) is None else f"{figures[name]:.6g}" for name in ("loss", "val_loss", "dice", "iou")}
-    return {"timestamp": record.timestamp, "checkpoint_id": record.checkpoint_id, **numbers, "summary": record.benchmark_summary}
+    numbers = {
+        name: "" if figures.get(name) is None else f"{figures[name]:.6g}"
+        for name in ("loss", "val_loss", "dice", "iou")
+    }
+    return {
+        "timestamp": record.timestamp,
+        "checkpoint_id": record.checkpoint_id,
+        **numbers,
+        "summary": record.benchmark_summary,
+    }

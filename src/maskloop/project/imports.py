@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["ImportReport", "Imported", "Refused", "import_pairs"]
 
 BATCH_S = 2.0
-"""Accepted pairs are recorded together this often: rewriting a manifest of thousands for each would take longer than reading the images."""
+"""Accepted pairs are recorded together this often: rewriting a manifest of thousands for each
+would take longer than reading the images.
+"""
 BATCH_BYTES = 256 * 2**20
 UNMATCHED = "Give both files the same name (or name the mask's suffix), or list the pairs in a CSV."
 GROUP_BY = "Choose 'folder', 'file', or a regular expression such as '(.+)_z', whose one bracket finds the group in the file name."
@@ -53,7 +55,9 @@ class ImportReport(Record):
     dry_run: bool
     accepted: tuple[Imported, ...]
     refused: tuple[Refused, ...]
-    cancelled: bool = Field(False, description="It was stopped before all files were seen; what was accepted stays.")
+    cancelled: bool = Field(
+        False, description="It was stopped before all files were seen; what was accepted stays."
+    )
 
 
 def import_pairs(
@@ -84,8 +88,9 @@ def import_pairs(
     rule
         What the labels mean.
     group_by
-        What belongs together: None (near-duplicates, and stacks and films by their names), ``"folder"`` (the images of one
-        folder), ``"file"`` (each file by itself), or a regular expression whose first bracket finds the group in the name.
+        What belongs together: None (near-duplicates, and stacks and films by their names),
+        ``"folder"`` (the images of one folder), ``"file"`` (each file by itself), or a regular
+        expression whose first bracket finds the group in the name.
     allow_empty
         Images without anything to segment are meant.
     pixel_size_um
@@ -100,23 +105,42 @@ def import_pairs(
     UsageError
         If `group_by` is not a regular expression with one bracket.
     ProjectError
-        If the folder cannot be written (disk full, locked): then going on makes no sense. What was recorded stays.
+        If the folder cannot be written (disk full, locked): then going on makes no sense. What was
+        recorded stays.
     """
     naming = _naming(group_by)
-    refused = [Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED) for entry in table.problems]
+    refused = [
+        Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED)
+        for entry in table.problems
+    ]
     batch = _Batch(dataset, dry_run=dry_run)
     cancelled = False
     for number, entry in enumerate(table.matched):
         if cancelled := is_cancelled():
             break
-        report(Progress(stage=entry.image.name, done=number, total=len(table.matched), unit="pairs"))
+        report(
+            Progress(stage=entry.image.name, done=number, total=len(table.matched), unit="pairs")
+        )
         row = Imported(image=str(entry.image), mask=str(entry.mask))
         try:
             candidate = dataset.examine(
-                entry.image, entry.mask, axes=entry.axes or axes, rule=rule, allow_empty=allow_empty, pixel_size_um=pixel_size_um
+                entry.image,
+                entry.mask,
+                axes=entry.axes or axes,
+                rule=rule,
+                allow_empty=allow_empty,
+                pixel_size_um=pixel_size_um,
             )
             group = entry.group or _group(entry.image, naming)
-            batch.add(Offer(candidate, "imported_pair", group, metadata={"image_file": row.image, "mask_file": row.mask}), row)
+            batch.add(
+                Offer(
+                    candidate,
+                    "imported_pair",
+                    group,
+                    metadata={"image_file": row.image, "mask_file": row.mask},
+                ),
+                row,
+            )
         except ProjectError:
             raise
         except MaskloopError as error:
@@ -124,7 +148,12 @@ def import_pairs(
         if batch.is_due():
             batch.flush()
     batch.flush()
-    return ImportReport(dry_run=dry_run, accepted=tuple(batch.accepted), refused=(*refused, *batch.refused), cancelled=cancelled)
+    return ImportReport(
+        dry_run=dry_run,
+        accepted=tuple(batch.accepted),
+        refused=(*refused, *batch.refused),
+        cancelled=cancelled,
+    )
 
 
 def _refused(row: Imported, error: MaskloopError) -> Refused:
@@ -147,7 +176,10 @@ class _Batch:
     def add(self, offer: Offer, row: Imported) -> None:
         digest = offer.candidate.pixels_sha256
         if digest in self._seen:
-            raise MaskError(f"'{row.image}' has the same pixels as '{self._seen[digest]}' of this import.", "Leave one of the two out.")
+            raise MaskError(
+                f"'{row.image}' has the same pixels as '{self._seen[digest]}' of this import.",
+                "Leave one of the two out.",
+            )
         self._seen[digest] = row.image
         self._waiting.append((offer, row))
         self._bytes += 0 if self._dry_run else offer.candidate.image.read().nbytes
@@ -165,7 +197,8 @@ class _Batch:
         except ProjectError:
             raise
         except MaskloopError:
-            # One of them cannot be accepted, for instance because another program just did: find out which.
+            # One of them cannot be accepted, for instance because another program just did: find
+            # out which.
             for offer, row in waiting:
                 try:
                     self._record([(offer, row)])
@@ -176,7 +209,10 @@ class _Batch:
 
     def _record(self, waiting: list[tuple[Offer, Imported]]) -> None:
         pairs = self._dataset.record([offer for offer, _row in waiting])
-        self.accepted += [changed(row, pair_id=pair.pair_id) for (_offer, row), pair in zip(waiting, pairs, strict=True)]
+        self.accepted += [
+            changed(row, pair_id=pair.pair_id)
+            for (_offer, row), pair in zip(waiting, pairs, strict=True)
+        ]
 
 
 def _naming(group_by: str | None) -> re.Pattern[str] | str | None:

@@ -56,7 +56,8 @@ def examine(
     architecture
         The project's: its output mode and number of classes decide what a mask may hold.
     axes
-        Of the image when it is an array or a file that does not tell; a mask has the same without C.
+        Of the image when it is an array or a file that does not tell; a mask has the same without
+        C.
     rule
         What the labels mean; by default what fits the output mode.
     name
@@ -73,24 +74,48 @@ def examine(
     """
     taken = take_image(image, axes=axes, name=name or "image")
     # Everything below needs the pixels: read them once.
-    whole = Image(taken.read(), taken.axes, _pixel_size(taken, pixel_size_um or {}), taken.channel_names, taken.name)
+    whole = Image(
+        taken.read(),
+        taken.axes,
+        _pixel_size(taken, pixel_size_um or {}),
+        taken.channel_names,
+        taken.name,
+    )
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
     mode = str(architecture.get("output_mode", "binary"))
     classes = int(architecture.get("num_classes", 2))
-    prepared = prepare_mask(drawn.read(), rule or default_rule(mode), num_classes=classes, name=drawn.name, axes=drawn.axes)
+    prepared = prepare_mask(
+        drawn.read(),
+        rule or default_rule(mode),
+        num_classes=classes,
+        name=drawn.name,
+        axes=drawn.axes,
+    )
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
     whole, labels = _in_file_order(whole), _in_file_order(labels)
     digest, look, facts = measure(whole, labels.read(), instances=mode == "instances")
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
-    return Candidate(whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts)
+    return Candidate(
+        whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts
+    )
 
 
 def _pixel_size(image: Image, given: Mapping[str, float]) -> dict[str, float]:
     """What the image says of its pixel size, and what the person says of its axes."""
-    if wrong := [f"{axis} {size:g}" for axis, size in given.items() if axis not in "ZYX" or not 0 < size < math.inf]:
-        raise UsageError(f"'{', '.join(wrong)}' is no pixel size.", "Give micrometres above zero along Z, Y and X.")
-    return {**image.pixel_size_um, **{axis: float(size) for axis, size in given.items() if axis in image.axes}}
+    if wrong := [
+        f"{axis} {size:g}"
+        for axis, size in given.items()
+        if axis not in "ZYX" or not 0 < size < math.inf
+    ]:
+        raise UsageError(
+            f"'{', '.join(wrong)}' is no pixel size.",
+            "Give micrometres above zero along Z, Y and X.",
+        )
+    return {
+        **image.pixel_size_um,
+        **{axis: float(size) for axis, size in given.items() if axis in image.axes},
+    }
 
 
 def _without_ending(name: str) -> str:
@@ -104,15 +129,27 @@ def _in_file_order(image: Image) -> Image:
     if image.axes.endswith("YX") or (image.axes.endswith("YXC") and image.channels <= 16):
         return image
     axes = "".join(letter for letter in CANONICAL if letter in image.axes)
-    return Image(np.ascontiguousarray(image.read(axes)), axes, image.pixel_size_um, image.channel_names, image.name)
+    return Image(
+        np.ascontiguousarray(image.read(axes)),
+        axes,
+        image.pixel_size_um,
+        image.channel_names,
+        image.name,
+    )
 
 
-def measure(image: Image, labels: NDArray[Any], *, instances: bool) -> tuple[str, str, PairFingerprint]:
+def measure(
+    image: Image, labels: NDArray[Any], *, instances: bool
+) -> tuple[str, str, PairFingerprint]:
     """The hash of the pixels, the perceptual hash and the fingerprint of a pair."""
     from maskloop.images.fingerprint import fingerprint_pair
     from maskloop.images.similarity import perceptual_hash
 
-    return hash_pixels(image), perceptual_hash(image), fingerprint_pair(image, labels, instances=instances)
+    return (
+        hash_pixels(image),
+        perceptual_hash(image),
+        fingerprint_pair(image, labels, instances=instances),
+    )
 
 
 def take_image(image: Pixels, *, axes: str | None, name: str) -> Image:
@@ -148,7 +185,8 @@ def take_labels(mask: Pixels, image: Image, *, named: bool = False) -> Image:
     image
         The image it was drawn on.
     named
-        Whether the person named the axes, which then hold for a mask file too, whatever it says itself.
+        Whether the person named the axes, which then hold for a mask file too, whatever it says
+        itself.
 
     Raises
     ------
@@ -164,7 +202,8 @@ def take_labels(mask: Pixels, image: Image, *, named: bool = False) -> Image:
         try:
             return open_labels(Path(mask), axes=expected if named else None)
         except AxesError:
-            # A plain stack does not tell its axes; it was drawn on this image, and `check_pair` compares the lengths.
+            # A plain stack does not tell its axes; it was drawn on this image, and `check_pair`
+            # compares the lengths.
             return open_labels(Path(mask), axes=expected)
     pixels = np.asarray(mask)
     if pixels.ndim != len(expected):

@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 VERSION = 2
-"""Version of the records. Those of napari-training-assistant say 1 or nothing; `upgrade` turns them into these."""
+"""Version of the records. Those of napari-training-assistant say 1 or nothing; `upgrade` turns
+them into these.
+"""
 
 CONFIG = "project_config.json"
 ARCHITECTURE = "architecture/architecture_config.json"
@@ -56,7 +58,18 @@ LOCK = ".maskloop.lock"
 HOLDER = ".maskloop.lock.json"
 TASKS = "tasks/tasks.json"
 
-FOLDERS = ("architecture", "sam3", IMAGES, MASKS, IMPORTED, "checkpoints", "predictions", RUNS, "logs", "cache")
+FOLDERS = (
+    "architecture",
+    "sam3",
+    IMAGES,
+    MASKS,
+    IMPORTED,
+    "checkpoints",
+    "predictions",
+    RUNS,
+    "logs",
+    "cache",
+)
 OWNED_FOLDERS = (IMAGES, MASKS, IMPORTED, "checkpoints", "predictions")
 """Folders in which every file belongs to a record; anything else there is an orphan."""
 
@@ -69,15 +82,27 @@ def now() -> str:
 
 
 def _check_inside(path: str) -> str:
-    # Purely by its letters: a record may come from another system, and must not reach outside the folder on any.
-    if not path or "\\" in path or "\0" in path or ":" in path or path[0] == "/" or ".." in path.split("/"):
-        raise ValueError(f"the path {path!r} leaves the project folder (paths are relative, with '/', without '..' and ':')")
+    # Purely by its letters: a record may come from another system, and must not reach outside the
+    # folder on any.
+    if (
+        not path
+        or "\\" in path
+        or "\0" in path
+        or ":" in path
+        or path[0] == "/"
+        or ".." in path.split("/")
+    ):
+        raise ValueError(
+            f"the path {path!r} leaves the project folder (paths are relative, with '/', without '..' and ':')"
+        )
     return path
 
 
 def _check_version(version: int) -> int:
     if version != VERSION:
-        newer = "; it was written by a newer maskloop, so update maskloop" if version > VERSION else ""
+        newer = (
+            "; it was written by a newer maskloop, so update maskloop" if version > VERSION else ""
+        )
         raise ValueError(f"version {version} is not {VERSION}{newer}")
     return version
 
@@ -88,7 +113,9 @@ _NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 def _check_name(name: str) -> str:
     # Ids become parts of file names.
     if not name or _NAME.search(name) or name.startswith("."):
-        raise ValueError(f"the id {name!r} holds other characters than letters, digits, '_', '-' and '.'")
+        raise ValueError(
+            f"the id {name!r} holds other characters than letters, digits, '_', '-' and '.'"
+        )
     return name
 
 
@@ -104,9 +131,13 @@ class ProjectConfig(Record):
     version: Version = VERSION
     project_name: str
     created_at: str
-    last_opened_at: str = Field(description="When it was last opened and written to; opening to read changes nothing.")
+    last_opened_at: str = Field(
+        description="When it was last opened and written to; opening to read changes nothing."
+    )
     plugin_version: str = ""
-    binary_or_multiclass: OutputMode = Field("binary", description="binary, multiclass or instances.")
+    binary_or_multiclass: OutputMode = Field(
+        "binary", description="binary, multiclass or instances."
+    )
     input_channels: int = Field(1, ge=1)
     default_training_mode: str = "continue_from_latest"
     default_dataset_source: str = "all_accepted_pairs"
@@ -114,11 +145,14 @@ class ProjectConfig(Record):
     batch_size: int | None = None
     epochs: int | None = None
     learning_rate: float | None = None
-    validation_split: float = Field(0.2, ge=0, le=0.9, description="Share of the pairs kept for validation, by group.")
+    validation_split: float = Field(
+        0.2, ge=0, le=0.9, description="Share of the pairs kept for validation, by group."
+    )
     normalization_mode: str = "percentile"
     augmentation_settings: dict[str, Any] = Field(default_factory=dict)
     training_choices: dict[str, Any] = Field(
-        default_factory=dict, description="What a person chose in the window for the next training: fields of a recipe."
+        default_factory=dict,
+        description="What a person chose in the window for the next training: fields of a recipe.",
     )
     default_architecture_config_path: InsidePath = ARCHITECTURE
     default_starting_weights_config_path: InsidePath = STARTING_WEIGHTS
@@ -133,7 +167,9 @@ class ProjectConfig(Record):
     last_selected_mask_layer: str | None = None
     notes: str = ""
     auto_configuration_decisions: tuple[dict[str, Any], ...] = ()
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Settings of another program, kept as they were found.")
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of another program, kept as they were found."
+    )
 
 
 class ArchitectureConfig(Record):
@@ -143,7 +179,9 @@ class ArchitectureConfig(Record):
     version: Version = VERSION
     output_mode: OutputMode = "binary"
     num_classes: int = Field(2, ge=2)
-    class_labels: dict[str, str] = Field(default_factory=lambda: {"0": "background", "1": "foreground"})
+    class_labels: dict[str, str] = Field(
+        default_factory=lambda: {"0": "background", "1": "foreground"}
+    )
 
 
 class Sam3Config(Record):
@@ -157,9 +195,12 @@ class StartingWeights(Record):
     """Where the next training begins."""
 
     version: Version = VERSION
-    mode: Literal["scratch", "latest_project_checkpoint", "selected_project_checkpoint", "imported_pretrained_unet"] = (
-        "latest_project_checkpoint"
-    )
+    mode: Literal[
+        "scratch",
+        "latest_project_checkpoint",
+        "selected_project_checkpoint",
+        "imported_pretrained_unet",
+    ] = "latest_project_checkpoint"
     checkpoint_id: str | None = None
     imported_model_id: str | None = None
     imported_model_path: InsidePath | None = None
@@ -199,14 +240,18 @@ class Pair(Record):
     created_at: str
     source: str = "manual_label"
     state: Literal["active", "removed", "missing"] = "active"
-    group: str = Field("", description="Pairs of one group are never parted between training and validation.")
+    group: str = Field(
+        "", description="Pairs of one group are never parted between training and validation."
+    )
     split: Literal["training", "validation"] | None = None
     used_in_checkpoints: tuple[str, ...] = ()
     mask_preparation: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
     image_sha256: Sha256 = Field("", description="Of the file.")
     mask_sha256: Sha256 = Field("", description="Of the file.")
-    pixels_sha256: Sha256 = Field("", description="Of the type, shape, axes and bytes of the image.")
+    pixels_sha256: Sha256 = Field(
+        "", description="Of the type, shape, axes and bytes of the image."
+    )
     perceptual_hash: str = Field("", pattern=r"^([0-9a-f]{2})*$")
     fingerprint: PairFingerprint | None = None
     history: tuple[PairVersion, ...] = ()
@@ -249,7 +294,8 @@ class CheckpointRecord(Record):
     sha256: Sha256 = ""
     format: Literal["maskloop", "state_dict"] = "maskloop"
     architecture_verified: bool = Field(
-        True, description="False where the record comes from another program and may not say what was built."
+        True,
+        description="False where the record comes from another program and may not say what was built.",
     )
     metrics: dict[str, Any] = Field(default_factory=dict)
     plan: dict[str, Any] = Field(default_factory=dict)
@@ -324,7 +370,10 @@ class PredictionRecord(Record):
     sha256: Sha256
     checkpoint_id: str | None = None
     checkpoint_sha256: Sha256 = ""
-    input_path: str = Field("", description="Of the image that was predicted, as the person gave it; it may lie anywhere.")
+    input_path: str = Field(
+        "",
+        description="Of the image that was predicted, as the person gave it; it may lie anywhere.",
+    )
     input_sha256: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     created_at: str
@@ -349,13 +398,19 @@ RECORDS: dict[str, type[Record]] = {
     PREDICTIONS: Predictions,
     TRAINING_RUNS: TrainingRuns,
 }
-"""Every record of a project by its path. `project_config.json` is written last, so that half a project is never taken for one."""
+"""Every record of a project by its path. `project_config.json` is written last, so that half a
+project is never taken for one.
+"""
 
 
 def empty_record(path: str) -> Record:
     """The record that a new project has at this path (the settings and the architecture need more than that)."""
     kind = RECORDS[path]
-    stamped = {name: now() for name in ("created_at", "updated_at", "last_opened_at") if name in kind.model_fields}
+    stamped = {
+        name: now()
+        for name in ("created_at", "updated_at", "last_opened_at")
+        if name in kind.model_fields
+    }
     return kind.model_validate(stamped)
 
 
@@ -383,7 +438,11 @@ def default_architecture(mode: OutputMode, classes: tuple[str, ...]) -> dict[str
         "num_classes": len(classes),
         "output_channels": outputs,
         "activation": "softmax" if mode == "multiclass" else "sigmoid",
-        "loss": {"binary": "bce_dice", "multiclass": "cross_entropy_dice", "instances": "instance_distances"}[mode],
+        "loss": {
+            "binary": "bce_dice",
+            "multiclass": "cross_entropy_dice",
+            "instances": "instance_distances",
+        }[mode],
         "threshold": 0.5,
         "class_labels": {str(number): name for number, name in enumerate(classes)},
     }

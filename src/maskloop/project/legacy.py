@@ -1,7 +1,8 @@
 """Folders of napari-training-assistant 0.2 and 0.3, read as records of ours. Writes nothing.
 
-What those programs left out (hashes, axes, fingerprints) is measured by `upgrade`; what they claimed and nobody can verify
-(the architecture of a checkpoint) is marked so; what has no place here is kept under ``metadata``.
+What those programs left out (hashes, axes, fingerprints) is measured by `upgrade`; what they
+claimed and nobody can verify (the architecture of a checkpoint) is marked so; what has no place
+here is kept under ``metadata``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,13 @@ Raw = dict[str, Any]
 
 _VERSION = re.compile(rb'"version"\s*:\s*(\d+)')
 _PLACES = re.compile(r"(?:^|/)((?:tasks|dataset|checkpoints|models|predictions)/.*)$")
-THEIR_DEFAULTS = {"patch_size": 256, "batch_size": 4, "epochs": 10, "learning_rate": 1e-4, "validation_split": 0.2}
+THEIR_DEFAULTS = {
+    "patch_size": 256,
+    "batch_size": 4,
+    "epochs": 10,
+    "learning_rate": 1e-4,
+    "validation_split": 0.2,
+}
 """Values nobody chose; ours are planned from the data."""
 
 
@@ -63,7 +70,9 @@ class Converted:
 
     records: dict[str, Record] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
-    """Path in the records to path in the older folder; they differ where a task becomes a folder of its own."""
+    """Path in the records to path in the older folder; they differ where a task becomes a folder
+    of its own.
+    """
     originals: list[str] = field(default_factory=list)
     benchmarks: str | None = None
     task: Task | None = None
@@ -77,7 +86,9 @@ def is_legacy(folder: Path) -> bool:
     if config is not None:
         return bool(config.get("version", 1) == 1)
     # Settings that are missing or broken tell nothing: any record of ours settles it.
-    return not any(_claims_ours(folder / path) for path in layout.RECORDS) and any((folder / path).is_file() for path in layout.RECORDS)
+    return not any(_claims_ours(folder / path) for path in layout.RECORDS) and any(
+        (folder / path).is_file() for path in layout.RECORDS
+    )
 
 
 def _claims_ours(path: Path) -> bool:
@@ -101,7 +112,13 @@ def find_tasks(folder: Path) -> list[Task]:
         base = found[1] if found else base
         if task_id and (folder / base).is_dir() and ".." not in base.split("/"):
             tasks.append(
-                Task(task_id, str(entry.get("display_name") or task_id), base.strip("/"), task_id == raw.get("active_task_id"), entry)
+                Task(
+                    task_id,
+                    str(entry.get("display_name") or task_id),
+                    base.strip("/"),
+                    task_id == raw.get("active_task_id"),
+                    entry,
+                )
             )
     return tasks
 
@@ -163,21 +180,27 @@ class _Reader:
             layout.STARTING_WEIGHTS: self._starting_weights(),
             layout.CHECKPOINTS: checkpoints,
             layout.PREDICTIONS: self._predictions(),
-            layout.TRAINING_RUNS: TrainingRuns(runs=tuple(training_run(one) for one in checkpoints.checkpoints)),
+            layout.TRAINING_RUNS: TrainingRuns(
+                runs=tuple(training_run(one) for one in checkpoints.checkpoints)
+            ),
         }
         # A kill during an upgrade leaves some records upgraded: those are as they should be.
         if not self._apart:
             done = {
                 path: layout.RECORDS[path]
                 for path in records
-                if (raw := _load(folder_path := self._folder / path)) and raw.get("version") == 2 and folder_path
+                if (raw := _load(folder_path := self._folder / path))
+                and raw.get("version") == 2
+                and folder_path
             }
             records |= {path: read_record(self._folder / path, kind) for path, kind in done.items()}
         records[layout.CONFIG] = self._config(records)
         found.records = records
         found.benchmarks = self._text(layout.BENCHMARKS)
         found.originals = [
-            path for path in (*layout.RECORDS, layout.BENCHMARKS, layout.LATEST, layout.TASKS) if (self._folder / path).is_file()
+            path
+            for path in (*layout.RECORDS, layout.BENCHMARKS, layout.LATEST, layout.TASKS)
+            if (self._folder / path).is_file()
         ]
         found.warnings = (*self._warnings, *(self._about(other) for other in others))
         return found
@@ -190,7 +213,11 @@ class _Reader:
 
     def _raw(self, path: str) -> Raw:
         """A raw record of the task, else of the folder around it; empty where there is none."""
-        bases = dict.fromkeys((self._base, "") if path in (layout.CONFIG, layout.ARCHITECTURE, layout.SAM3) else (self._base,))
+        bases = dict.fromkeys(
+            (self._base, "")
+            if path in (layout.CONFIG, layout.ARCHITECTURE, layout.SAM3)
+            else (self._base,)
+        )
         for base in bases:
             place = self._folder / base / path
             raw = _load(place)
@@ -209,39 +236,67 @@ class _Reader:
             return None
 
     def _place(self, raw: Any, default: str) -> tuple[str, bool]:
-        """The path to record for a file, and whether the file is there. Backslashes, drives and old absolute paths are understood."""
+        """The path to record for a file, and whether the file is there.
+
+        Backslashes, drives and old absolute paths are understood.
+        """
         path = _slashes(raw) or default
         anchored = _PLACES.search(path)
         if anchored and (path.startswith("/") or ":" in path):
             path = anchored[1]
         if path.startswith("/") or ":" in path or ".." in path.split("/"):
-            self._warnings.append(f"The path '{raw}' leaves the project folder and was not followed.\n  -> Copy that file into the folder.")
+            self._warnings.append(
+                f"The path '{raw}' leaves the project folder and was not followed.\n  -> Copy that file into the folder."
+            )
             path = default
         candidates = dict.fromkeys([f"{self._base}/{path}".strip("/"), path])
-        source = next((candidate for candidate in candidates if (self._folder / candidate).is_file()), next(iter(candidates)))
+        source = next(
+            (candidate for candidate in candidates if (self._folder / candidate).is_file()),
+            next(iter(candidates)),
+        )
         target = source.removeprefix(f"{self._base}/") if self._apart and self._base else source
         self._found.files[target] = source
         return target, (self._folder / source).is_file()
 
     def _config(self, records: Mapping[str, Record]) -> ProjectConfig:
-        raw = {name: value for name, value in self._raw(layout.CONFIG).items() if value != THEIR_DEFAULTS.get(name, ...)}
+        raw = {
+            name: value
+            for name, value in self._raw(layout.CONFIG).items()
+            if value != THEIR_DEFAULTS.get(name, ...)
+        }
         for name in [name for name in raw if name == "version" or name.endswith("_path")]:
             del raw[name]
         architecture = records[layout.ARCHITECTURE].model_dump()
         raw["binary_or_multiclass"] = architecture["output_mode"]
         raw["input_channels"] = architecture["input_channels"]
-        # The sign that what repeats the checkpoints (latest.pt, the tables) is still to be completed.
+        # The sign that what repeats the checkpoints (latest.pt, the tables) is still to be
+        # completed.
         raw["latest_checkpoint_id"] = None
         if self._task:
-            raw["project_name"] = self._task.display_name if self._apart else raw.get("project_name", self._task.display_name)
+            raw["project_name"] = (
+                self._task.display_name
+                if self._apart
+                else raw.get("project_name", self._task.display_name)
+            )
             raw["metadata"] = {"task": self._task.raw}
         stamp = layout.now()
-        return self._fit(ProjectConfig, raw, {"project_name": self._folder.name, "created_at": stamp, "last_opened_at": stamp})
+        return self._fit(
+            ProjectConfig,
+            raw,
+            {"project_name": self._folder.name, "created_at": stamp, "last_opened_at": stamp},
+        )
 
     def _architecture(self) -> ArchitectureConfig:
         raw = self._raw(layout.ARCHITECTURE)
         if self._task:
-            raw = {**raw, **{name: self._task.raw[name] for name in ("output_mode", "class_labels") if name in self._task.raw}}
+            raw = {
+                **raw,
+                **{
+                    name: self._task.raw[name]
+                    for name in ("output_mode", "class_labels")
+                    if name in self._task.raw
+                },
+            }
         return ArchitectureConfig.model_validate(describe(raw))
 
     def _free(self, path: str, kind: type[AnyRecord]) -> AnyRecord:
@@ -282,22 +337,35 @@ class _Reader:
             "split": "training" if used else None,
             "used_in_checkpoints": used,
         }
-        return self._try(Pair, values, {"shape": (), "mask_shape": (), "created_at": layout.now(), "pair_id": "unnamed"})
+        return self._try(
+            Pair,
+            values,
+            {"shape": (), "mask_shape": (), "created_at": layout.now(), "pair_id": "unnamed"},
+        )
 
     def _checkpoints(self) -> Checkpoints:
-        entries = _dicts(self._raw(layout.CHECKPOINTS).get("checkpoints")) or _dicts(self._raw(layout.TRAINING_RUNS).get("runs"))
+        entries = _dicts(self._raw(layout.CHECKPOINTS).get("checkpoints")) or _dicts(
+            self._raw(layout.TRAINING_RUNS).get("runs")
+        )
         records = [record for entry in entries if (record := self._checkpoint(entry))]
         known = {self._found.files[record.checkpoint_path] for record in records}
         for path in sorted((self._folder / self._base).rglob("best_model.pt")):
             bare = path.relative_to(self._folder).as_posix()
             if bare not in known and (self._base or not bare.startswith("tasks/")):
                 number = _after(record.checkpoint_id for record in records)
-                entry = {"checkpoint_id": f"unet_run_{number:03d}", "checkpoint_path": bare, "training_mode": "unknown"}
+                entry = {
+                    "checkpoint_id": f"unet_run_{number:03d}",
+                    "checkpoint_path": bare,
+                    "training_mode": "unknown",
+                }
                 records.extend(record for record in [self._checkpoint(entry)] if record)
                 self._warnings.append(
                     f"'{bare}' was not registered; it is now '{entry['checkpoint_id']}'.\n  -> Its architecture is unverified."
                 )
-        return Checkpoints(checkpoints=tuple(records), next_checkpoint=_after(record.checkpoint_id for record in records))
+        return Checkpoints(
+            checkpoints=tuple(records),
+            next_checkpoint=_after(record.checkpoint_id for record in records),
+        )
 
     def _checkpoint(self, raw: Raw) -> CheckpointRecord | None:
         checkpoint_id = str(raw.get("checkpoint_id", ""))
@@ -307,7 +375,9 @@ class _Reader:
                 f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.\n  -> Put them back from a backup, or train again."
             )
         split = raw.get("train_validation_split")
-        architecture = raw.get("architecture") if isinstance(raw.get("architecture"), dict) else None
+        architecture = (
+            raw.get("architecture") if isinstance(raw.get("architecture"), dict) else None
+        )
         described = describe(architecture or self._architecture().model_dump())
         values = {
             **raw,
@@ -316,15 +386,22 @@ class _Reader:
             "architecture_verified": False,
             "architecture": described,
             "classes": described["class_labels"],
-            "train_validation_split": split if isinstance(split, dict) else {"validation_split": split},
+            "train_validation_split": split
+            if isinstance(split, dict)
+            else {"validation_split": split},
         }
-        return self._try(CheckpointRecord, values, {"timestamp": layout.now(), "checkpoint_id": "unnamed"})
+        return self._try(
+            CheckpointRecord, values, {"timestamp": layout.now(), "checkpoint_id": "unnamed"}
+        )
 
     def _registry(self) -> ModelRegistry:
         raw, stamp = self._raw(layout.REGISTRY), layout.now()
         models: list[ImportedModel] = []
         for entry in _dicts(raw.get("models")):
-            path, _ = self._place(entry.get("model_path"), f"{layout.IMPORTED}/{entry.get('source_filename', 'unknown')}")
+            path, _ = self._place(
+                entry.get("model_path"),
+                f"{layout.IMPORTED}/{entry.get('source_filename', 'unknown')}",
+            )
             blank = {
                 "model_id": "unnamed",
                 "model_name": "",
@@ -332,7 +409,11 @@ class _Reader:
                 "imported_at": stamp,
                 "format": "state_dict",
             }
-            models.extend(model for model in [self._try(ImportedModel, {**entry, "model_path": path}, blank)] if model)
+            models.extend(
+                model
+                for model in [self._try(ImportedModel, {**entry, "model_path": path}, blank)]
+                if model
+            )
         return ModelRegistry(
             created_at=str(raw.get("created_at") or stamp),
             updated_at=str(raw.get("updated_at") or stamp),
@@ -343,9 +424,17 @@ class _Reader:
     def _starting_weights(self) -> StartingWeights:
         raw = self._raw(layout.STARTING_WEIGHTS)
         if raw.get("imported_model_path"):
-            raw["imported_model_path"], _ = self._place(raw["imported_model_path"], "models/imported/unknown.pt")
+            raw["imported_model_path"], _ = self._place(
+                raw["imported_model_path"], "models/imported/unknown.pt"
+            )
         return self._fit(
-            StartingWeights, {name: value for name, value in raw.items() if name in StartingWeights.model_fields and name != "version"}, {}
+            StartingWeights,
+            {
+                name: value
+                for name, value in raw.items()
+                if name in StartingWeights.model_fields and name != "version"
+            },
+            {},
         )
 
     def _predictions(self) -> Predictions:
@@ -366,27 +455,51 @@ class _Reader:
                 "settings": entry,
                 "checkpoint_id": entry.get("checkpoint_id"),
             }
-            records.extend(record for record in [self._try(PredictionRecord, values, {"created_at": layout.now()})] if record)
-        return Predictions(predictions=tuple(records), next_prediction=_after(record.prediction_id for record in records))
+            records.extend(
+                record
+                for record in [self._try(PredictionRecord, values, {"created_at": layout.now()})]
+                if record
+            )
+        return Predictions(
+            predictions=tuple(records),
+            next_prediction=_after(record.prediction_id for record in records),
+        )
 
     def _try(self, kind: type[AnyRecord], values: Raw, blank: Raw) -> AnyRecord | None:
         try:
             return self._fit(kind, values, blank)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            self._warnings.append(f"An entry could not be read ({first['loc']}: {first['msg']}).\n  -> It is kept in the original record.")
+            self._warnings.append(
+                f"An entry could not be read ({first['loc']}: {first['msg']}).\n  -> It is kept in the original record."
+            )
             return None
 
     def _fit(self, kind: type[AnyRecord], values: Raw, blank: Raw) -> AnyRecord:
         """A record of the values that fit; the others go to `metadata` (or are left out where a record has none)."""
-        fitting = {**blank, **{name: value for name, value in values.items() if name in kind.model_fields and value is not None}}
+        fitting = {
+            **blank,
+            **{
+                name: value
+                for name, value in values.items()
+                if name in kind.model_fields and value is not None
+            },
+        }
         kept = {name: value for name, value in values.items() if name not in kind.model_fields}
         for _ in range(len(kind.model_fields)):
-            with_rest = {**fitting, "metadata": {**_dict(fitting.get("metadata")), **kept}} if "metadata" in kind.model_fields else fitting
+            with_rest = (
+                {**fitting, "metadata": {**_dict(fitting.get("metadata")), **kept}}
+                if "metadata" in kind.model_fields
+                else fitting
+            )
             try:
                 return kind.model_validate(with_rest)
             except ValidationError as error:
-                for name in {str(problem["loc"][0]) for problem in error.errors(include_url=False) if problem["loc"]} & set(values):
+                for name in {
+                    str(problem["loc"][0])
+                    for problem in error.errors(include_url=False)
+                    if problem["loc"]
+                } & set(values):
                     kept[name] = fitting.pop(name, None)
                     if name in blank:
                         fitting[name] = blank[name]
@@ -395,14 +508,32 @@ class _Reader:
 
 def describe(raw: Mapping[str, Any]) -> Raw:
     """Their description of a network in our words: derived values derived anew, class names complete, presets by our names."""
-    mode: layout.OutputMode = next((known for known in get_args(layout.OutputMode) if known == raw.get("output_mode")), "binary")
+    mode: layout.OutputMode = next(
+        (known for known in get_args(layout.OutputMode) if known == raw.get("output_mode")),
+        "binary",
+    )
     labels = _dict(raw.get("class_labels"))
-    count = max(2, len(labels), raw["num_classes"] if isinstance(raw.get("num_classes"), int) else 0) if mode == "multiclass" else 2
+    count = (
+        max(2, len(labels), raw["num_classes"] if isinstance(raw.get("num_classes"), int) else 0)
+        if mode == "multiclass"
+        else 2
+    )
     names = tuple(
-        str(labels.get(str(n)) or ("background" if n == 0 else "foreground" if count == 2 else f"class_{n}")) for n in range(count)
+        str(
+            labels.get(str(n))
+            or ("background" if n == 0 else "foreground" if count == 2 else f"class_{n}")
+        )
+        for n in range(count)
     )
     ours = layout.default_architecture(mode, names)
-    derived = ("output_mode", "num_classes", "output_channels", "activation", "loss", "class_labels")
+    derived = (
+        "output_mode",
+        "num_classes",
+        "output_channels",
+        "activation",
+        "loss",
+        "class_labels",
+    )
     for name, value in raw.items():
         if name in ours and name not in derived and isinstance(value, type(ours[name])):
             ours[name] = value
@@ -434,5 +565,9 @@ def _slashes(path: Any) -> str:
 
 
 def _after(ids: Any) -> int:
-    numbers = [int(found[1]) for found in (re.search(r"_(\d+)(?:_[0-9a-f]{8})?$", name) for name in ids) if found]
+    numbers = [
+        int(found[1])
+        for found in (re.search(r"_(\d+)(?:_[0-9a-f]{8})?$", name) for name in ids)
+        if found
+    ]
     return max(numbers, default=0) + 1

@@ -79,9 +79,16 @@ class WriterLock:
                 raise self._locked(timeout_s) from None
             except (NotImplementedError, RuntimeError) as error:
                 raise ProjectError(
-                    f"'{self._folder}' cannot be locked: {error}.", "Copy the project to a disk that knows file locks, and write there."
+                    f"'{self._folder}' cannot be locked: {error}.",
+                    "Copy the project to a disk that knows file locks, and write there.",
                 ) from error
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "user": _user(), "verb": verb, "since": layout.now()}
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "user": _user(),
+            "verb": verb,
+            "since": layout.now(),
+        }
         # Only words for whoever waits; the lock does not depend on it.
         with contextlib.suppress(OSError):
             (self._folder / layout.HOLDER).write_text(json.dumps(holder), encoding="utf-8")

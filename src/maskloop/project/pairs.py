@@ -16,7 +16,9 @@ __all__ = ["ever_used", "facts_of", "pair_files", "sided", "version_of"]
 
 def pair_files(pair: Pair) -> list[str]:
     """All files of a pair, those of its former versions too."""
-    versions = [path for version in pair.history for path in (version.image_path, version.mask_path)]
+    versions = [
+        path for version in pair.history for path in (version.image_path, version.mask_path)
+    ]
     return list(dict.fromkeys([pair.image_path, pair.mask_path, *versions]))
 
 
@@ -57,7 +59,10 @@ def version_of(pair: Pair) -> PairVersion:
 
 def ever_used(pair: Pair) -> list[str]:
     """Checkpoints that were trained on it or on a version before."""
-    return [*pair.used_in_checkpoints, *(used for version in pair.history for used in version.used_in_checkpoints)]
+    return [
+        *pair.used_in_checkpoints,
+        *(used for version in pair.history for used in version.used_in_checkpoints),
+    ]
 
 
 def sided(pair: Pair, groups: Mapping[str, Side]) -> Pair:

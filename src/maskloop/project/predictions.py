@@ -41,7 +41,10 @@ class PredictionList:
         for record in self._file.read().predictions:
             if record.prediction_id == prediction_id:
                 return record
-        raise NotFound(f"There is no prediction '{prediction_id}'.", f"Look into '{self._project.path(layout.PREDICTIONS)}'.")
+        raise NotFound(
+            f"There is no prediction '{prediction_id}'.",
+            f"Look into '{self._project.path(layout.PREDICTIONS)}'.",
+        )
 
     def path(self, prediction_id: str) -> Path:
         """The file of a prediction.
@@ -91,7 +94,9 @@ class PredictionList:
             if labels.data.dtype.kind == "f":
                 write_image(target, labels)
             else:
-                write_labels(target, labels.data, axes=labels.axes, pixel_size_um=labels.pixel_size_um)
+                write_labels(
+                    target, labels.data, axes=labels.axes, pixel_size_um=labels.pixel_size_um
+                )
 
         return self._add(save, ".tif", checkpoint_id, str(input_path), input_sha256, settings)
 
@@ -112,7 +117,14 @@ class PredictionList:
             If it could not be written.
         """
         suffix = "".join(file.suffixes[-2:]) if file.name.endswith(".ome.tif") else file.suffix
-        return self._add(lambda target: copy_file(file, target), suffix, checkpoint_id, str(input_path), input_sha256, settings)
+        return self._add(
+            lambda target: copy_file(file, target),
+            suffix,
+            checkpoint_id,
+            str(input_path),
+            input_sha256,
+            settings,
+        )
 
     def _add(
         self,
@@ -142,5 +154,7 @@ class PredictionList:
                 settings=jsonable(dict(settings or {})),
                 created_at=layout.now(),
             )
-            self._file.write(changed(known, next_prediction=number + 1, predictions=(*known.predictions, record)))
+            self._file.write(
+                changed(known, next_prediction=number + 1, predictions=(*known.predictions, record))
+            )
             return record

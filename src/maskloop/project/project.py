@@ -39,7 +39,9 @@ class Status(Record):
     mode: str
     classes: tuple[str, ...]
     pair_count: int
-    new_pair_count: int = Field(description="Pairs that no checkpoint was trained on, those kept for validation left out.")
+    new_pair_count: int = Field(
+        description="Pairs that no checkpoint was trained on, those kept for validation left out."
+    )
     validation_pair_count: int
     removed_pair_count: int
     group_count: int
@@ -55,8 +57,8 @@ class Status(Record):
 class ProjectFolder:
     """A project on disk. Reading never changes the folder and never waits; writing takes the one lock.
 
-    Use `create` and `open`. Several of these, in several processes, may look at one folder: each reads a record anew when
-    another one has written it.
+    Use `create` and `open`. Several of these, in several processes, may look at one folder: each
+    reads a record anew when another one has written it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,7 +103,10 @@ class ProjectFolder:
             If mode and classes do not fit each other.
         """
         path = Path(folder).expanduser().absolute()
-        description = {**layout.default_architecture(mode, _class_names(mode, classes)), **(architecture or {})}
+        description = {
+            **layout.default_architecture(mode, _class_names(mode, classes)),
+            **(architecture or {}),
+        }
         refuse_occupied(path)
         with write_errors(path):
             for part in layout.FOLDERS:
@@ -117,9 +122,15 @@ class ProjectFolder:
             input_channels=int(description.get("input_channels", 1)),
         )
         with project._lock.hold("create the project", timeout_s=project.lock_timeout_s):
-            for record_path in (path for path in layout.RECORDS if path not in (layout.CONFIG, layout.ARCHITECTURE)):
-                project.record(record_path, layout.RECORDS[record_path]).write(layout.empty_record(record_path))
-            project.record(layout.ARCHITECTURE, ArchitectureConfig).write(ArchitectureConfig.model_validate(jsonable(description)))
+            for record_path in (
+                path for path in layout.RECORDS if path not in (layout.CONFIG, layout.ARCHITECTURE)
+            ):
+                project.record(record_path, layout.RECORDS[record_path]).write(
+                    layout.empty_record(record_path)
+                )
+            project.record(layout.ARCHITECTURE, ArchitectureConfig).write(
+                ArchitectureConfig.model_validate(jsonable(description))
+            )
             project.history.write_benchmarks([])
             project.record(layout.CONFIG, ProjectConfig).write(config)
         return project
@@ -128,8 +139,9 @@ class ProjectFolder:
     def open(cls, folder: str | Path) -> Self:
         """Open a project to read; it is locked only while something is written. Nothing in the folder is changed.
 
-        A broken record does not stop the rest from being read: `status` names it, and asking for what it holds raises.
-        Folders of napari-training-assistant are read as they are, and upgraded when something is written first.
+        A broken record does not stop the rest from being read: `status` names it, and asking for
+        what it holds raises. Folders of napari-training-assistant are read as they are, and
+        upgraded when something is written first.
 
         Raises
         ------
@@ -138,10 +150,14 @@ class ProjectFolder:
         """
         path = Path(folder).expanduser().absolute()
         if not path.is_dir():
-            raise ProjectError(f"There is no folder '{path}'.", f"Check the spelling, or make a new project there (maskloop new '{path}').")
+            raise ProjectError(
+                f"There is no folder '{path}'.",
+                f"Check the spelling, or make a new project there (maskloop new '{path}').",
+            )
         if not layout.is_project(path):
             raise ProjectError(
-                f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it, or make a new project (maskloop new DIR)."
+                f"'{path}' holds no project.",
+                f"Choose the folder with {layout.CONFIG} in it, or make a new project (maskloop new DIR).",
             )
         project = cls(path)
         project._look_for_legacy()
@@ -164,7 +180,12 @@ class ProjectFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -223,7 +244,9 @@ class ProjectFolder:
         ProjectError
             If the folder is not writable.
         """
-        with self._lock.hold(verb, timeout_s=self.lock_timeout_s if timeout_s is None else timeout_s) as outermost:
+        with self._lock.hold(
+            verb, timeout_s=self.lock_timeout_s if timeout_s is None else timeout_s
+        ) as outermost:
             if outermost and not self._is_settled:
                 self._settle()
                 self._is_settled = True
@@ -270,17 +293,25 @@ class ProjectFolder:
             file.write(config)
             return config
 
-    def checked(self, kind: type[AnyRecord], record: AnyRecord, changes: Mapping[str, Any]) -> AnyRecord:
+    def checked(
+        self, kind: type[AnyRecord], record: AnyRecord, changes: Mapping[str, Any]
+    ) -> AnyRecord:
         """A record with changes that came from a person, refused in words when they do not fit."""
         unknown = sorted(set(changes) - set(kind.model_fields))
         if unknown:
-            raise UsageError(f"There is no setting '{unknown[0]}'.", f"Choose among: {', '.join(kind.model_fields)}.")
+            raise UsageError(
+                f"There is no setting '{unknown[0]}'.",
+                f"Choose among: {', '.join(kind.model_fields)}.",
+            )
         try:
             return changed(record, **changes)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"The value of '{name}' does not fit: {first['msg']}.", "Choose another value; nothing was changed.") from None
+            raise UsageError(
+                f"The value of '{name}' does not fit: {first['msg']}.",
+                "Choose another value; nothing was changed.",
+            ) from None
 
     @property
     def notes(self) -> str:
@@ -300,7 +331,11 @@ class ProjectFolder:
         RecordError
             If it cannot be read.
         """
-        return self.record(layout.ARCHITECTURE, ArchitectureConfig).read().model_dump(exclude={"version"})
+        return (
+            self.record(layout.ARCHITECTURE, ArchitectureConfig)
+            .read()
+            .model_dump(exclude={"version"})
+        )
 
     def set_architecture(self, architecture: Mapping[str, Any]) -> None:
         """Write the network's description anew; checkpoints keep the one they were trained with.
@@ -308,19 +343,32 @@ class ProjectFolder:
         Raises
         ------
         UsageError
-            If pairs were accepted and the output mode or the classes would no longer fit their masks. A class more does: it
-            comes last, and the masks of before hold none of it.
+            If pairs were accepted and the output mode or the classes would no longer fit their
+            masks. A class more does: it comes last, and the masks of before hold none of it.
         """
         with self.writing("change the architecture"):
-            values = {name: value for name, value in jsonable(dict(architecture)).items() if name != "version"}
+            values = {
+                name: value
+                for name, value in jsonable(dict(architecture)).items()
+                if name != "version"
+            }
             self._refuse_other_masks(values)
-            self.record(layout.ARCHITECTURE, ArchitectureConfig).write(ArchitectureConfig.model_validate(values))
-            mirrored = {"binary_or_multiclass": values.get("output_mode"), "input_channels": values.get("input_channels")}
-            self.update_config(**{name: value for name, value in mirrored.items() if value is not None})
+            self.record(layout.ARCHITECTURE, ArchitectureConfig).write(
+                ArchitectureConfig.model_validate(values)
+            )
+            mirrored = {
+                "binary_or_multiclass": values.get("output_mode"),
+                "input_channels": values.get("input_channels"),
+            }
+            self.update_config(
+                **{name: value for name, value in mirrored.items() if value is not None}
+            )
 
     def _refuse_other_masks(self, architecture: Mapping[str, Any]) -> None:
         present = self.architecture
-        is_extended = present.get("output_mode") == "multiclass" and architecture.get("num_classes", 0) > present.get("num_classes", 0)
+        is_extended = present.get("output_mode") == "multiclass" and architecture.get(
+            "num_classes", 0
+        ) > present.get("num_classes", 0)
         for name in ("output_mode", "num_classes"):
             count = len(self.dataset.pairs)
             if name == "num_classes" and is_extended:
@@ -339,7 +387,9 @@ class ProjectFolder:
     def set_sam3(self, settings: Mapping[str, Any]) -> None:
         """Write the settings of SAM3 anew."""
         with self.writing("change the SAM3 settings"):
-            self.record(layout.SAM3, Sam3Config).write(Sam3Config.model_validate(jsonable(dict(settings))))
+            self.record(layout.SAM3, Sam3Config).write(
+                Sam3Config.model_validate(jsonable(dict(settings)))
+            )
 
     @property
     def auto_configuration_decisions(self) -> tuple[dict[str, Any], ...]:
@@ -348,7 +398,9 @@ class ProjectFolder:
 
     def set_auto_configuration_decisions(self, decisions: Sequence[Mapping[str, Any]]) -> None:
         """Keep what was decided for a plan."""
-        self.update_config(auto_configuration_decisions=tuple(jsonable(dict(decision)) for decision in decisions))
+        self.update_config(
+            auto_configuration_decisions=tuple(jsonable(dict(decision)) for decision in decisions)
+        )
 
     def status(self) -> Status:
         """How the project stands; broken records are named among the warnings and count as empty."""
@@ -374,13 +426,17 @@ def refuse_occupied(path: Path) -> None:
     Raises
     ------
     ProjectError
-        If there is a file, a project or anything else; remains of a project that was never finished are none.
+        If there is a file, a project or anything else; remains of a project that was never finished
+        are none.
     """
     if path.exists() and not path.is_dir():
         raise ProjectError(f"'{path}' is a file.", "Choose a folder that does not exist yet.")
     if path.is_dir() and (path / layout.CONFIG).exists():
-        raise ProjectError(f"'{path}' holds a project already.", "Open it, or choose another folder.")
-    # What a killed `create` left behind may be used: records without settings, which are written last.
+        raise ProjectError(
+            f"'{path}' holds a project already.", "Open it, or choose another folder."
+        )
+    # What a killed `create` left behind may be used: records without settings, which are written
+    # last.
     left = {
         Path(layout.LOCK).name,
         Path(layout.HOLDER).name,
@@ -389,10 +445,19 @@ def refuse_occupied(path: Path) -> None:
         "models",
         "history",
     }
-    found = sorted(entry.name for entry in path.iterdir() if entry.name not in left) if path.is_dir() else []
+    found = (
+        sorted(entry.name for entry in path.iterdir() if entry.name not in left)
+        if path.is_dir()
+        else []
+    )
     if found or (
         path.is_dir()
-        and any(file.is_file() for part in layout.OWNED_FOLDERS for file in (path / part).rglob("*.*") if file.suffix != ".json")
+        and any(
+            file.is_file()
+            for part in layout.OWNED_FOLDERS
+            for file in (path / part).rglob("*.*")
+            if file.suffix != ".json"
+        )
     ):
         raise ProjectError(
             f"'{path}' is not empty: it holds '{found[0] if found else 'files of a project'}'{' and more' if len(found) > 1 else ''}.",
@@ -402,18 +467,25 @@ def refuse_occupied(path: Path) -> None:
 
 def _class_names(mode: OutputMode, classes: Sequence[str] | None) -> tuple[str, ...]:
     if mode not in ("binary", "multiclass", "instances"):
-        raise UsageError(f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances.")
+        raise UsageError(
+            f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances."
+        )
     names = tuple(name.strip() for name in classes or ())
     if mode == "multiclass" and not names:
         raise UsageError(
-            "A multiclass project needs the names of its classes.", "Name them without the background, such as --classes axon,myelin."
+            "A multiclass project needs the names of its classes.",
+            "Name them without the background, such as --classes axon,myelin.",
         )
     if mode != "multiclass" and len(names) > 1:
         raise UsageError(
-            f"A project of mode {mode} has one class besides the background, not {len(names)}.", "Use mode multiclass, or name one class."
+            f"A project of mode {mode} has one class besides the background, not {len(names)}.",
+            "Use mode multiclass, or name one class.",
         )
     if len(set(names)) != len(names) or not all(names):
-        raise UsageError(f"The class names {list(names)} are not all different and filled in.", "Give each class a name of its own.")
+        raise UsageError(
+            f"The class names {list(names)} are not all different and filled in.",
+            "Give each class a name of its own.",
+        )
     return ("background", *(names or ("foreground",)))
 
 

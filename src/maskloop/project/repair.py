@@ -13,7 +13,13 @@ from maskloop.errors import MaskloopError
 from maskloop.events import Report, silent
 from maskloop.project import layout
 from maskloop.project.check import CheckReport, check, is_readable
-from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair, PredictionRecord, TrainingRun
+from maskloop.project.layout import (
+    CheckpointRecord,
+    ImportedModel,
+    Pair,
+    PredictionRecord,
+    TrainingRun,
+)
 from maskloop.project.store import changed
 from maskloop.records import Record, last_good, read_record, write_errors
 
@@ -42,9 +48,10 @@ class RepairReport(Record):
 def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     """Repair what can be repaired.
 
-    A record that cannot be read is kept beside as ``.broken-<time>`` and its last good copy is put in its place, with the
-    entries of the broken one that are whole (a record has one entry per line). Where there is no good copy, it begins
-    anew. What repeats the checkpoints elsewhere is completed. No file is deleted, and no orphan is taken in.
+    A record that cannot be read is kept beside as ``.broken-<time>`` and its last good copy is put
+    in its place, with the entries of the broken one that are whole (a record has one entry per
+    line). Where there is no good copy, it begins anew. What repeats the checkpoints elsewhere is
+    completed. No file is deleted, and no orphan is taken in.
 
     Raises
     ------
@@ -57,9 +64,13 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
             if not is_readable(project, path):
                 done.append(_restore(project, path))
         done += _restore_benchmarks(project)
-        before = {problem.path for problem in check(project).problems if problem.kind == "out of step"}
+        before = {
+            problem.path for problem in check(project).problems if problem.kind == "out of step"
+        }
         project.checkpoints.follow()
-        done += [f"'{path}' was brought in step with '{layout.CHECKPOINTS}'." for path in sorted(before)]
+        done += [
+            f"'{path}' was brought in step with '{layout.CHECKPOINTS}'." for path in sorted(before)
+        ]
         return RepairReport(repaired=tuple(done), left=check(project, report=report))
 
 
@@ -119,18 +130,33 @@ def _with_entries(record: Record, path: str, saved: list[Record]) -> tuple[Recor
 
 def _begin_anew(project: ProjectFolder, path: str) -> Record:
     if path == layout.CONFIG:
-        mode = project.architecture.get("output_mode", "binary") if is_readable(project, layout.ARCHITECTURE) else "binary"
+        mode = (
+            project.architecture.get("output_mode", "binary")
+            if is_readable(project, layout.ARCHITECTURE)
+            else "binary"
+        )
         stamp = layout.now()
-        return layout.ProjectConfig(project_name=project.folder.name, created_at=stamp, last_opened_at=stamp, binary_or_multiclass=mode)
+        return layout.ProjectConfig(
+            project_name=project.folder.name,
+            created_at=stamp,
+            last_opened_at=stamp,
+            binary_or_multiclass=mode,
+        )
     if path == layout.ARCHITECTURE:
         return layout.ArchitectureConfig.model_validate(_known_architecture(project))
     return layout.empty_record(path)
 
 
 def _known_architecture(project: ProjectFolder) -> dict[str, Any]:
-    if is_readable(project, layout.CHECKPOINTS) and (latest := project.checkpoints.latest) and latest.architecture:
+    if (
+        is_readable(project, layout.CHECKPOINTS)
+        and (latest := project.checkpoints.latest)
+        and latest.architecture
+    ):
         return latest.architecture
-    mode: layout.OutputMode = project.config.binary_or_multiclass if is_readable(project, layout.CONFIG) else "binary"
+    mode: layout.OutputMode = (
+        project.config.binary_or_multiclass if is_readable(project, layout.CONFIG) else "binary"
+    )
     return layout.default_architecture(mode, ("background", "foreground"))
 
 
@@ -145,8 +171,15 @@ def _count_on(project: ProjectFolder, record: Record) -> Record:
     for counter, folder in {**counters, "next_run": layout.RUNS}.items():
         if counter in type(record).model_fields:
             names = [entry.name for entry in project.path(folder).glob("*")]
-            numbers = [int(found[1]) for found in (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names) if found]
-            record = changed(record, **{counter: max([getattr(record, counter), *(number + 1 for number in numbers)])})
+            numbers = [
+                int(found[1])
+                for found in (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names)
+                if found
+            ]
+            record = changed(
+                record,
+                **{counter: max([getattr(record, counter), *(number + 1 for number in numbers)])},
+            )
     return record
 
 
@@ -156,5 +189,7 @@ def _restore_benchmarks(project: ProjectFolder) -> list[str]:
     except MaskloopError:
         aside = _set_aside(project.path(layout.BENCHMARKS))
         project.history.write_benchmarks([])
-        return [f"'{layout.BENCHMARKS}' was made again from the checkpoints. The broken file is kept as '{aside.name if aside else ''}'."]
+        return [
+            f"'{layout.BENCHMARKS}' was made again from the checkpoints. The broken file is kept as '{aside.name if aside else ''}'."
+        ]
     return []

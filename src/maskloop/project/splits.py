@@ -1,8 +1,9 @@
 """Splits by group, never by patch: what belongs together is never parted between training and validation.
 
-A pair's group is what the person says; else that of a near-duplicate; else that of the stack or film its name tells of;
-else its own. Once in validation a group stays there, and a group that was trained on never goes there, however the
-dataset grows: scores of checkpoints that descend from each other stay honest.
+A pair's group is what the person says; else that of a near-duplicate; else that of the stack or
+film its name tells of; else its own. Once in validation a group stays there, and a group that was
+trained on never goes there, however the dataset grows: scores of checkpoints that descend from each
+other stay honest.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from maskloop.records import Record
 __all__ = ["Split", "derive_group", "split_pairs"]
 
 CANDIDATES = 8
-"""So many groups, in random order, are looked at for each place in validation; the most typical one takes it."""
+"""So many groups, in random order, are looked at for each place in validation; the most typical
+one takes it.
+"""
 
-_SLICE = re.compile(r"(?:z|t|tp|slice|plane|frame|time|timepoint|crop|tile|patch|x|y|row|col)[-_]?\d+", re.IGNORECASE)
+_SLICE = re.compile(
+    r"(?:z|t|tp|slice|plane|frame|time|timepoint|crop|tile|patch|x|y|row|col)[-_]?\d+",
+    re.IGNORECASE,
+)
 _TOKENS = re.compile(r"[\s_.\-]+")
 _WORDS = {"z", "t", "tp", "slice", "plane", "frame", "time", "timepoint", "crop", "tile", "patch"}
 
@@ -39,9 +45,10 @@ class Split(Record):
 def derive_group(name: str, folder: str = "") -> str | None:
     """The stack, film or large image that a file name tells of, or None where it tells of none.
 
-    Parts of the name that count slices, frames or crops are left out: ``cell_z05`` and ``cell_z06`` belong to ``cell``,
-    ``s01_t002`` to ``s01``, ``slide3_x0_y512`` to ``slide3``. Where nothing is left (``t013``), the files of one folder
-    belong together. A plain number (``image_07``) or a field of view (``A01_s6``) says nothing of this kind.
+    Parts of the name that count slices, frames or crops are left out: ``cell_z05`` and ``cell_z06``
+    belong to ``cell``, ``s01_t002`` to ``s01``, ``slide3_x0_y512`` to ``slide3``. Where nothing is
+    left (``t013``), the files of one folder belong together. A plain number (``image_07``) or a
+    field of view (``A01_s6``) says nothing of this kind.
 
     Parameters
     ----------
@@ -77,7 +84,10 @@ class _Group:
     def held(self) -> dict[str, float]:
         """Sums over its pairs: how many there are, their objects, and the share that each class has of them."""
         prints = [pair.fingerprint for pair in self.pairs if pair.fingerprint]
-        held: dict[str, float] = {"pairs": len(prints), "objects": sum(found.object_count for found in prints)}
+        held: dict[str, float] = {
+            "pairs": len(prints),
+            "objects": sum(found.object_count for found in prints),
+        }
         for found in prints:
             pixels = max(1, sum(found.class_pixels.values()))
             for label, count in found.class_pixels.items():
@@ -89,21 +99,28 @@ class _Group:
     def split(self) -> str | None:
         splits = {pair.split for pair in self.pairs}
         # A pair that was trained on outweighs: nothing that shares its pixels may measure.
-        return "training" if "training" in splits else "validation" if "validation" in splits else None
+        return (
+            "training" if "training" in splits else "validation" if "validation" in splits else None
+        )
 
     @cached_property
     def classes(self) -> set[int]:
         return {
-            label for pair in self.pairs if pair.fingerprint for label, pixels in pair.fingerprint.class_pixels.items() if label and pixels
+            label
+            for pair in self.pairs
+            if pair.fingerprint
+            for label, pixels in pair.fingerprint.class_pixels.items()
+            if label and pixels
         }
 
 
 def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
     """Part pairs into training and validation by whole groups.
 
-    Groups that have a side keep it. New ones go to validation until it holds `share` of the pairs; of a few drawn by the
-    seed the one is taken that makes validation most like the whole in object counts and classes, and never the last
-    one of a class. The draw hangs on the group's name alone, so that adding pairs does not reshuffle the others.
+    Groups that have a side keep it. New ones go to validation until it holds `share` of the pairs;
+    of a few drawn by the seed the one is taken that makes validation most like the whole in object
+    counts and classes, and never the last one of a class. The draw hangs on the group's name alone,
+    so that adding pairs does not reshuffle the others.
 
     Parameters
     ----------
@@ -121,8 +138,15 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
     """
     groups = _grouped(pairs)
     chosen = [group for group in groups if group.split == "validation"]
-    free = sorted((group for group in groups if group.split is None), key=lambda group: _draw(group.name, seed))
-    wanted = round(share * len(pairs)) if share <= 0 or len(groups) < 2 else max(1, round(share * len(pairs)))
+    free = sorted(
+        (group for group in groups if group.split is None),
+        key=lambda group: _draw(group.name, seed),
+    )
+    wanted = (
+        round(share * len(pairs))
+        if share <= 0 or len(groups) < 2
+        else max(1, round(share * len(pairs)))
+    )
     draw = _Draw(chosen, free, groups)
     while (taken := draw.next(wanted)) is not None:
         chosen.append(taken)
@@ -149,13 +173,17 @@ def _draw(name: str, seed: int) -> bytes:
 class _Draw:
     """Takes groups for validation one by one; what they hold is counted on, since a project may have 10,000 of them."""
 
-    def __init__(self, chosen: Sequence[_Group], free: list[_Group], groups: Sequence[_Group]) -> None:
+    def __init__(
+        self, chosen: Sequence[_Group], free: list[_Group], groups: Sequence[_Group]
+    ) -> None:
         self._free = free
         self._have = sum(len(group.pairs) for group in chosen)
         self._held = _sum(group.held for group in chosen)
         self._typical = _profile(_sum(group.held for group in groups))
         self._left = len(groups) - len(chosen)
-        self._holders = Counter(label for group in groups if group not in chosen for label in group.classes)
+        self._holders = Counter(
+            label for group in groups if group not in chosen for label in group.classes
+        )
 
     def next(self, wanted: int) -> _Group | None:
         """The most typical of a few groups that validation has room for, or None."""
@@ -164,12 +192,24 @@ class _Draw:
             return None
         fits = (group for group in free if abs(have + len(group.pairs) - wanted) <= wanted - have)
         allowed = list(itertools.islice(filter(self._may_leave, fits), CANDIDATES))
-        if not allowed and not have and free and not any(len(group.pairs) <= 2 * wanted for group in free):
+        if (
+            not allowed
+            and not have
+            and free
+            and not any(len(group.pairs) <= 2 * wanted for group in free)
+        ):
             # Better a large validation set than none: the smallest group that is free.
-            allowed = [group for group in [min(free, key=lambda group: len(group.pairs))] if self._may_leave(group)]
+            allowed = [
+                group
+                for group in [min(free, key=lambda group: len(group.pairs))]
+                if self._may_leave(group)
+            ]
         if not allowed:
             return None
-        taken = min(allowed, key=lambda group: _distance(_profile(_sum([self._held, group.held])), self._typical))
+        taken = min(
+            allowed,
+            key=lambda group: _distance(_profile(_sum([self._held, group.held])), self._typical),
+        )
         self._take(taken)
         return taken
 
@@ -194,19 +234,23 @@ def _sum(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def _profile(held: Mapping[str, float]) -> dict[str, float]:
     """Mean number of objects and share of each class over the pairs of some groups."""
-    return {name: value / held["pairs"] for name, value in held.items() if name != "pairs"} if held.get("pairs") else {}
+    return (
+        {name: value / held["pairs"] for name, value in held.items() if name != "pairs"}
+        if held.get("pairs")
+        else {}
+    )
 
 
 def _distance(ours: dict[str, float], typical: dict[str, float]) -> float:
-    return sum(abs(ours.get(name, 0.0) - value) / value for name, value in typical.items() if value > 0)
+    return sum(
+        abs(ours.get(name, 0.0) - value) / value for name, value in typical.items() if value > 0
+    )
 
 
 def _reason(groups: list[_Group], chosen: list[_Group], pairs: Sequence[Pair], share: float) -> str:
     if chosen:
         count = sum(len(group.pairs) for group in chosen)
-        return (
-            f"{count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} groups) are kept for validation; no group lies on both sides."
-        )
+        return f"{count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} groups) are kept for validation; no group lies on both sides."
     if share <= 0:
         return "No validation set was asked for, so there is no validation score."
     if len(groups) <= 1:

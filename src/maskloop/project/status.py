@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from maskloop.errors import MaskloopError
-from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair, PredictionRecord, ProjectConfig
+from maskloop.project.layout import (
+    CheckpointRecord,
+    ImportedModel,
+    Pair,
+    PredictionRecord,
+    ProjectConfig,
+)
 from maskloop.project.project import Status
 
 if TYPE_CHECKING:
@@ -33,8 +39,16 @@ def status_of(project: ProjectFolder) -> Status:
     return Status(
         name=config.project_name if config else project.folder.name,
         folder=str(project.folder),
-        state="broken" if any("Record '" in warning for warning in warnings) else "trained" if latest else "ready" if pairs else "empty",
-        mode=str(architecture.get("output_mode", config.binary_or_multiclass if config else "binary")),
+        state="broken"
+        if any("Record '" in warning for warning in warnings)
+        else "trained"
+        if latest
+        else "ready"
+        if pairs
+        else "empty",
+        mode=str(
+            architecture.get("output_mode", config.binary_or_multiclass if config else "binary")
+        ),
         classes=tuple(str(name) for name in labels.values()) if isinstance(labels, dict) else (),
         pair_count=len(pairs),
         new_pair_count=sum(pair.is_new for pair in pairs),

@@ -95,7 +95,9 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ProjectError(f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions.") from error
+        raise ProjectError(
+            f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions."
+        ) from error
 
 
 def place_file(source: Path, target: Path) -> None:

@@ -46,7 +46,12 @@ class UpgradeReport(Record):
 
 
 def upgrade(
-    folder: str | Path, *, task: str | None = None, out: str | Path | None = None, report: Report = silent, timeout_s: float = 10.0
+    folder: str | Path,
+    *,
+    task: str | None = None,
+    out: str | Path | None = None,
+    report: Report = silent,
+    timeout_s: float = 10.0,
 ) -> UpgradeReport:
     """Turn an older folder, or one of its tasks, into a project of ours.
 
@@ -57,7 +62,8 @@ def upgrade(
     task
         The task to take (0.3); by default the active one.
     out
-        A new folder to put it into, the older one staying untouched; by default it is upgraded where it is.
+        A new folder to put it into, the older one staying untouched; by default it is upgraded
+        where it is.
     report
         Told how far it is.
 
@@ -70,11 +76,15 @@ def upgrade(
     """
     path = Path(folder).expanduser().absolute()
     if not layout.is_project(path):
-        raise ProjectError(f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it.")
+        raise ProjectError(
+            f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it."
+        )
     if out is None:
         with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
             done = (
-                upgrade_in_place(path, task=task, report=report) if is_legacy(path) else UpgradeReport(folder=str(path), was_needed=False)
+                upgrade_in_place(path, task=task, report=report)
+                if is_legacy(path)
+                else UpgradeReport(folder=str(path), was_needed=False)
             )
     else:
         done = _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
@@ -91,12 +101,20 @@ def _complete(folder: Path) -> None:
         pass
 
 
-def upgrade_in_place(folder: Path, *, task: str | None = None, report: Report = silent) -> UpgradeReport:
-    """Upgrade a folder whose lock is held. Records are written last, the settings very last: until then it counts as not upgraded."""
+def upgrade_in_place(
+    folder: Path, *, task: str | None = None, report: Report = silent
+) -> UpgradeReport:
+    """Upgrade a folder whose lock is held.
+
+    Records are written last, the settings very last: until then it counts as not upgraded.
+    """
     converted = convert(folder, task_id=task)
     kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
     with write_errors(folder):
-        for part in (*layout.FOLDERS, *{Path(f"{kept}/{path}").parent.as_posix() for path in converted.originals}):
+        for part in (
+            *layout.FOLDERS,
+            *{Path(f"{kept}/{path}").parent.as_posix() for path in converted.originals},
+        ):
             (folder / part).mkdir(parents=True, exist_ok=True)
     for path in converted.originals:
         if path == layout.LATEST:
@@ -111,7 +129,10 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
         raise ProjectError(f"'{out}' is not empty.", "Choose a folder that does not exist yet.")
     converted = convert(folder, task_id=task, apart=True)
     with write_errors(out):
-        for part in (*layout.FOLDERS, *{Path(target).parent.as_posix() for target in converted.files}):
+        for part in (
+            *layout.FOLDERS,
+            *{Path(target).parent.as_posix() for target in converted.files},
+        ):
             (out / part).mkdir(parents=True, exist_ok=True)
     for target, source in converted.files.items():
         if (folder / source).is_file():
@@ -119,7 +140,9 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
     return _finish(folder, out, converted, report, "")
 
 
-def _finish(folder: Path, out: Path, converted: Converted, report: Report, kept: str) -> UpgradeReport:
+def _finish(
+    folder: Path, out: Path, converted: Converted, report: Report, kept: str
+) -> UpgradeReport:
     records = _measured(out, converted.records, report)
     if converted.benchmarks is not None:
         write_bytes(out / layout.BENCHMARKS, converted.benchmarks.encode())
@@ -151,21 +174,39 @@ def _measured(folder: Path, records: Mapping[str, Record], report: Report) -> di
     for path, record in records.items():
         if isinstance(record, Manifest):
             instances = records[layout.ARCHITECTURE].model_dump().get("output_mode") == "instances"
-            measured[path] = changed(record, pairs=_measured_pairs(folder, record.pairs, report, instances=instances))
+            measured[path] = changed(
+                record, pairs=_measured_pairs(folder, record.pairs, report, instances=instances)
+            )
         elif isinstance(record, Checkpoints):
-            measured[path] = changed(record, checkpoints=tuple(_hashed(folder, one, one.checkpoint_path) for one in record.checkpoints))
+            measured[path] = changed(
+                record,
+                checkpoints=tuple(
+                    _hashed(folder, one, one.checkpoint_path) for one in record.checkpoints
+                ),
+            )
         elif isinstance(record, ModelRegistry):
-            measured[path] = changed(record, models=tuple(_hashed(folder, one, one.model_path) for one in record.models))
+            measured[path] = changed(
+                record, models=tuple(_hashed(folder, one, one.model_path) for one in record.models)
+            )
         elif isinstance(record, Predictions):
-            measured[path] = changed(record, predictions=tuple(_hashed(folder, one, one.path) for one in record.predictions))
+            measured[path] = changed(
+                record,
+                predictions=tuple(_hashed(folder, one, one.path) for one in record.predictions),
+            )
     return measured
 
 
 def _hashed(folder: Path, record: AnyRecord, path: str) -> AnyRecord:
-    return changed(record, sha256=file_sha256(folder / path)) if not record.sha256 and (folder / path).is_file() else record
+    return (
+        changed(record, sha256=file_sha256(folder / path))
+        if not record.sha256 and (folder / path).is_file()
+        else record
+    )
 
 
-def _measured_pairs(folder: Path, pairs: tuple[Pair, ...], report: Report, *, instances: bool) -> tuple[Pair, ...]:
+def _measured_pairs(
+    folder: Path, pairs: tuple[Pair, ...], report: Report, *, instances: bool
+) -> tuple[Pair, ...]:
     done: list[Pair] = []
     for pair in pairs:
         report(Progress(stage="upgrade", done=len(done), total=len(pairs), unit="pairs"))
@@ -185,7 +226,9 @@ def _measured_pair(folder: Path, pair: Pair, before: list[Pair], *, instances: b
         pixels, look, facts = measure(image, labels.read(), instances=instances)
     except MaskloopError as error:
         # They accepted a mask of another shape; trained on it would be noise.
-        return changed(pair, state="removed", metadata={**pair.metadata, "upgrade_problem": str(error)})
+        return changed(
+            pair, state="removed", metadata={**pair.metadata, "upgrade_problem": str(error)}
+        )
     near = find_near_duplicates(look, [other.perceptual_hash for other in before])
     return changed(
         pair,
@@ -211,7 +254,9 @@ def _open_pair(folder: Path, pair: Pair) -> tuple[Image, Image]:
     except AxesError:
         # Their files do not tell axes; a flat mask tells which one of three is the channel.
         image = open_image(folder / pair.image_path, axes=_axes_by_mask(pair.shape, labels.shape))
-    return Image(image.read(), image.axes, image.pixel_size_um, image.channel_names, pair.name), labels
+    return Image(
+        image.read(), image.axes, image.pixel_size_um, image.channel_names, pair.name
+    ), labels
 
 
 def _axes_by_mask(shape: tuple[int, ...], mask: tuple[int, ...]) -> str | None:

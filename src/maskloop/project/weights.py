@@ -26,7 +26,9 @@ class Weights:
     def __init__(self, project: ProjectFolder) -> None:
         self._project = project
         self._file: RecordFile[ModelRegistry] = project.record(layout.REGISTRY, ModelRegistry)
-        self._start: RecordFile[StartingWeights] = project.record(layout.STARTING_WEIGHTS, StartingWeights)
+        self._start: RecordFile[StartingWeights] = project.record(
+            layout.STARTING_WEIGHTS, StartingWeights
+        )
 
     def list(self) -> Sequence[ImportedModel]:
         """All imported weights, the oldest first."""
@@ -45,7 +47,8 @@ class Weights:
                 return model
         known = ", ".join(model.model_id for model in self._file.read().models[-5:]) or "none yet"
         raise NotFound(
-            f"There are no imported weights '{model_id}'; the last ones are: {known}.", "Bring them in with 'maskloop import-weights'."
+            f"There are no imported weights '{model_id}'; the last ones are: {known}.",
+            "Bring them in with 'maskloop import-weights'.",
         )
 
     def path(self, model_id: str) -> Path:
@@ -58,7 +61,10 @@ class Weights:
         """
         path = self._project.path(self.get(model_id).model_path)
         if not path.is_file():
-            raise ProjectError(f"The imported weights '{path}' are missing.", "Import them again, or put them back from a backup.")
+            raise ProjectError(
+                f"The imported weights '{path}' are missing.",
+                "Import them again, or put them back from a backup.",
+            )
         return path
 
     def add(
@@ -92,16 +98,24 @@ class Weights:
         """
         suffix = source.suffix.lower()
         if suffix not in SUFFIXES:
-            raise UsageError(f"'{source.name}' is no file of weights.", f"Choose a file that ends in {', '.join(SUFFIXES)}.")
+            raise UsageError(
+                f"'{source.name}' is no file of weights.",
+                f"Choose a file that ends in {', '.join(SUFFIXES)}.",
+            )
         digest = file_sha256(source)
         with self._project.writing("import weights"):
             registry = self._file.read()
             number = registry.next_model
-            while self._project.path(path := f"{layout.IMPORTED}/imported_model_{number:03d}_{digest[:8]}{suffix}").exists():
+            while self._project.path(
+                path := f"{layout.IMPORTED}/imported_model_{number:03d}_{digest[:8]}{suffix}"
+            ).exists():
                 number += 1
             copy_file(source, self._project.path(path))
             if file_sha256(self._project.path(path)) != digest:
-                raise ProjectError(f"'{source}' changed while it was copied.", "Wait until it is written, then import it again.")
+                raise ProjectError(
+                    f"'{source}' changed while it was copied.",
+                    "Wait until it is written, then import it again.",
+                )
             model = ImportedModel(
                 model_id=Path(path).stem,
                 model_name=model_name or source.stem,
@@ -113,7 +127,14 @@ class Weights:
                 sha256=digest,
                 metadata=jsonable(dict(metadata or {})),
             )
-            self._file.write(changed(registry, updated_at=layout.now(), next_model=number + 1, models=(*registry.models, model)))
+            self._file.write(
+                changed(
+                    registry,
+                    updated_at=layout.now(),
+                    next_model=number + 1,
+                    models=(*registry.models, model),
+                )
+            )
             return model
 
     @property
@@ -136,6 +157,8 @@ class Weights:
             if start.checkpoint_id is not None:
                 self._project.checkpoints.get(start.checkpoint_id)
             if start.imported_model_id is not None:
-                start = changed(start, imported_model_path=self.get(start.imported_model_id).model_path)
+                start = changed(
+                    start, imported_model_path=self.get(start.imported_model_id).model_path
+                )
             self._start.write(start)
             return start

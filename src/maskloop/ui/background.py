@@ -32,7 +32,9 @@ class Background:
     def __init__(self, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
         self._deliver, self._fail = deliver, fail
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="maskloop")
-        self._waiting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskloop waits for the helper")
+        self._waiting = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="maskloop waits for the helper"
+        )
         self._helper = Helper()
         self._tickets = itertools.count()
         self._newest: dict[str, int] = {}
@@ -57,7 +59,8 @@ class Background:
         then
             Called with the result, in the thread of the window.
         key
-            Of work with the same key only the newest counts: the others' results are dropped, and what has not begun is left out.
+            Of work with the same key only the newest counts: the others' results are dropped, and
+            what has not begun is left out.
         otherwise
             Called with the error instead of the common place for errors.
         """
@@ -77,14 +80,17 @@ class Background:
         Parameters
         ----------
         function
-            Of a module, so that it can be found in the child; arguments and result must be picklable.
+            Of a module, so that it can be found in the child; arguments and result must be
+            picklable.
         arguments
             What to call it with.
         then, key, otherwise
             As for `run`.
         """
         if not self._is_closed:
-            self._watch(self._waiting.submit(self._helper.call, function, *arguments), then, key, otherwise)
+            self._watch(
+                self._waiting.submit(self._helper.call, function, *arguments), then, key, otherwise
+            )
 
     def _watch(
         self,
@@ -97,11 +103,15 @@ class Background:
         if key is not None:
             self._newest[key] = ticket
         with self._lock:
-            older = [other for other, its_key in self._open.items() if key is not None and its_key == key]
+            older = [
+                other for other, its_key in self._open.items() if key is not None and its_key == key
+            ]
             self._open[future] = key
         for other in older:
             other.cancel()
-        future.add_done_callback(lambda done: self._deliver(lambda: self._finish(done, key, ticket, then, otherwise)))
+        future.add_done_callback(
+            lambda done: self._deliver(lambda: self._finish(done, key, ticket, then, otherwise))
+        )
 
     def _finish(
         self,
@@ -113,7 +123,11 @@ class Background:
     ) -> None:
         with self._lock:
             self._open.pop(future, None)
-        if self._is_closed or future.cancelled() or (key is not None and self._newest.get(key) != ticket):
+        if (
+            self._is_closed
+            or future.cancelled()
+            or (key is not None and self._newest.get(key) != ticket)
+        ):
             return
         error = future.exception()
         if isinstance(error, CancelledError):

@@ -51,16 +51,24 @@ class ProjectBar(QWidget):
 
     def _list_recent(self, project: Project | None) -> None:
         present = None if project is None else project.folder
-        self._session.background.run(self._session.recent.list, lambda found: self._fill(found, present), key="recent")
+        self._session.background.run(
+            self._session.recent.list, lambda found: self._fill(found, present), key="recent"
+        )
 
     def _fill(self, found: list[Path], present: Path | None) -> None:
-        folders = found if present is None else [present, *(folder for folder in found if folder != present)]
+        folders = (
+            found
+            if present is None
+            else [present, *(folder for folder in found if folder != present)]
+        )
         self.selector.clear()
         if present is None:
             self.selector.addItem(CHOOSE, None)
         for folder in folders:
             self.selector.addItem(folder.name, folder)
-            self.selector.setItemData(self.selector.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole)
+            self.selector.setItemData(
+                self.selector.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole
+            )
         self.selector.setCurrentIndex(0)
 
     def _choose(self, index: int) -> None:
@@ -71,7 +79,11 @@ class ProjectBar(QWidget):
     def ask_new(self) -> None:
         """Ask for a new project and create it."""
         dialog = NewProjectDialog(self)
-        dialog.accepted.connect(lambda: self._session.create(dialog.path, mode=dialog.mode, classes=dialog.class_names or None))
+        dialog.accepted.connect(
+            lambda: self._session.create(
+                dialog.path, mode=dialog.mode, classes=dialog.class_names or None
+            )
+        )
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 
@@ -88,14 +100,22 @@ class ProjectBar(QWidget):
         if snapshot.condition == "valid":
             self.notice.hide()
         else:
-            level = {"none": "info", "missing": "error", "incomplete": "error"}.get(snapshot.condition, "warning")
-            words = snapshot.way_out if snapshot.condition == "none" else f"{snapshot.words}. {snapshot.way_out}"
+            level = {"none": "info", "missing": "error", "incomplete": "error"}.get(
+                snapshot.condition, "warning"
+            )
+            words = (
+                snapshot.way_out
+                if snapshot.condition == "none"
+                else f"{snapshot.words}. {snapshot.way_out}"
+            )
             self.notice.show_message(words, level=level)
 
 
 def _short(folder: Path) -> str:
     home = Path.home()
-    return f"~/{folder.relative_to(home).as_posix()}" if folder.is_relative_to(home) else str(folder)
+    return (
+        f"~/{folder.relative_to(home).as_posix()}" if folder.is_relative_to(home) else str(folder)
+    )
 
 
 def _facts(snapshot: Snapshot) -> str:
@@ -105,6 +125,22 @@ def _facts(snapshot: Snapshot) -> str:
     pairs = f"{status.pair_count} pair{'s' * (status.pair_count != 1)}"
     if status.new_pair_count and status.checkpoint_count:
         pairs += f" ({status.new_pair_count} new)"
-    score = next((f"{name} {status.latest_benchmark[name]:.3f}" for name in SCORES if status.latest_benchmark.get(name) is not None), "")
-    words = {"valid": "Valid", "locked": "Locked", "read-only": "Read only", "incomplete": "Incomplete"}.get(snapshot.condition, "")
-    return "  ·  ".join(part for part in (words, pairs, status.latest_checkpoint or "no checkpoint yet", score) if part)
+    score = next(
+        (
+            f"{name} {status.latest_benchmark[name]:.3f}"
+            for name in SCORES
+            if status.latest_benchmark.get(name) is not None
+        ),
+        "",
+    )
+    words = {
+        "valid": "Valid",
+        "locked": "Locked",
+        "read-only": "Read only",
+        "incomplete": "Incomplete",
+    }.get(snapshot.condition, "")
+    return "  ·  ".join(
+        part
+        for part in (words, pairs, status.latest_checkpoint or "no checkpoint yet", score)
+        if part
+    )

@@ -22,7 +22,8 @@ class FurtherChannels:
     Parameters
     ----------
     image
-        The choice of the first channel. With another image there are none: channels are never carried over in silence.
+        The choice of the first channel. With another image there are none: channels are never
+        carried over in silence.
     """
 
     changed = Signal()
@@ -31,7 +32,11 @@ class FurtherChannels:
     def __init__(self, image: LayerChoice) -> None:
         self.layers: list[Layer] = []
         image.changed.connect(lambda _layer: self._set([]))
-        image.choices_changed.connect(lambda left: self._set([layer for layer in self.layers if any(layer is other for other in left)]))
+        image.choices_changed.connect(
+            lambda left: self._set(
+                [layer for layer in self.layers if any(layer is other for other in left)]
+            )
+        )
 
     def choose(self, layer: Layer, is_wanted: bool) -> None:
         """Take a layer as the last channel, or leave it out."""
@@ -45,7 +50,10 @@ class FurtherChannels:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen layers of a viewer. The axes that a person names are kept with the layer, as ``layer.metadata["axes"]``."""
+    """The chosen layers of a viewer.
+
+    The axes that a person names are kept with the layer, as ``layer.metadata["axes"]``.
+    """
 
     viewer: ViewerModel
     image: LayerChoice

@@ -22,7 +22,8 @@ NOTHING: list[LayerData] = [(None,)]
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | None:
     """The reader of a project folder (or of its ``project_config.json``), of any other folder that of napari; None for other files.
 
-    napari offers every reader of folders for every folder that is dropped, so a folder of images may be sent here.
+    napari offers every reader of folders for every folder that is dropped, so a folder of images
+    may be sent here.
     """
     if not isinstance(path, str):
         return None

@@ -50,7 +50,8 @@ class MaskloopDock(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.setObjectName("maskloop")
-        # napari may hand a proxy over, whose layers are new objects each time they are asked for: none is ever the chosen one.
+        # napari may hand a proxy over, whose layers are new objects each time they are asked for:
+        # none is ever the chosen one.
         self.viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(QtDeliver())
         self.chosen = Chosen.of(self.viewer)
@@ -70,7 +71,10 @@ class MaskloopDock(QWidget):
         ):
             self.tabs.addTab(tab, title)
         self.tabs.setUsesScrollButtons(True)
-        self.help = Line("Shortcuts: " + ", ".join(f"{_native(keys)} {words.lower()}" for keys, words in SHORTCUTS.items()))
+        self.help = Line(
+            "Shortcuts: "
+            + ", ".join(f"{_native(keys)} {words.lower()}" for keys, words in SHORTCUTS.items())
+        )
         self._lay_out()
         self._bind()
         self._listen()
@@ -82,8 +86,8 @@ class MaskloopDock(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.help)
-        # Whatever changes in here is laid out in here: without the area between, each new word in a label
-        # would lay out and draw napari's whole window, which takes a tenth of a second.
+        # Whatever changes in here is laid out in here: without the area between, each new word in a
+        # label would lay out and draw napari's whole window, which takes a tenth of a second.
         area = QScrollArea(widgetResizable=True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -113,8 +117,8 @@ class MaskloopDock(QWidget):
         events.said.connect(show_info)
         events.snapshot_changed.connect(self._enable)
         self._enable(self.session.snapshot)
-        # A dock ends in three ways: by its cross (see `event`), with its window, with the application. Not a method of
-        # the widget: when `destroyed` is told, the widget is gone.
+        # A dock ends in three ways: by its cross (see `event`), with its window, with the
+        # application. Not a method of the widget: when `destroyed` is told, the widget is gone.
         self._end = _Ending(self.session, self.chosen)
         self.destroyed.connect(self._end)
 

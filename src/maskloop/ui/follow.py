@@ -26,20 +26,29 @@ class Follower:
         Called there with all events since it was called last; a journal of hours is one batch.
     """
 
-    def __init__(self, handle: RunHandle, deliver: Deliver, tell: Callable[[list[Event]], None]) -> None:
+    def __init__(
+        self, handle: RunHandle, deliver: Deliver, tell: Callable[[list[Event]], None]
+    ) -> None:
         self.handle = handle
         self._deliver, self._tell = deliver, tell
         self._waiting: list[Event] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name=f"maskloop follows {handle.run_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._read, name=f"maskloop follows {handle.run_id}", daemon=True
+        )
         self._thread.start()
 
     def _read(self) -> None:
-        # What a run said before it was taken up again is told first, without the last words of then.
+        # What a run said before it was taken up again is told first, without the last words of
+        # then.
         was_started_here = self.handle.child is not None
-        events, end = read_events(self.handle.folder / EVENTS, end=self.handle.position if was_started_here else None)
-        is_over = not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)
+        events, end = read_events(
+            self.handle.folder / EVENTS, end=self.handle.position if was_started_here else None
+        )
+        is_over = (
+            not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)
+        )
         self._take([event for event in events if not isinstance(event, Finished | Failed)])
         if is_over:
             self._take(events[-1:])

@@ -35,7 +35,8 @@ class RecordForm(QWidget):
     Parameters
     ----------
     kind
-        The record whose fields are drawn: choices (`Literal`), numbers with limits, switches, words, numbers in a row.
+        The record whose fields are drawn: choices (`Literal`), numbers with limits, switches,
+        words, numbers in a row.
     fields
         Which ones, in which order; all by default.
     """
@@ -43,7 +44,13 @@ class RecordForm(QWidget):
     changed = Signal(dict)
     """All values, whenever a person changed one."""
 
-    def __init__(self, kind: type[Record], *, fields: Sequence[str] | None = None, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        kind: type[Record],
+        *,
+        fields: Sequence[str] | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.editors: dict[str, QWidget] = {}
         self._readers: dict[str, Callable[[], Any]] = {}
@@ -93,7 +100,9 @@ class RecordForm(QWidget):
         line.editingFinished.connect(self._tell)
         return self._keep(name, line, line.text, line.setText)
 
-    def _keep(self, name: str, editor: QWidget, read: Callable[[], Any], write: Callable[[Any], None]) -> QWidget:
+    def _keep(
+        self, name: str, editor: QWidget, read: Callable[[], Any], write: Callable[[Any], None]
+    ) -> QWidget:
         self._readers[name], self._writers[name] = read, write
         return editor
 
@@ -105,16 +114,29 @@ class RecordForm(QWidget):
         combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         combo.installEventFilter(_CalmWheel(combo))
         combo.currentIndexChanged.connect(self._tell)
-        return self._keep(name, combo, combo.currentData, lambda value: combo.setCurrentIndex(combo.findData(value)))
+        return self._keep(
+            name,
+            combo,
+            combo.currentData,
+            lambda value: combo.setCurrentIndex(combo.findData(value)),
+        )
 
     def _number(self, name: str, field: FieldInfo) -> QWidget:
         low, high = _limits(field)
         box: QAbstractSpinBox
         if field.annotation is int:
-            box = QSpinBox(minimum=int(max(low, -UNLIMITED)), maximum=int(min(high, UNLIMITED)), keyboardTracking=False)
+            box = QSpinBox(
+                minimum=int(max(low, -UNLIMITED)),
+                maximum=int(min(high, UNLIMITED)),
+                keyboardTracking=False,
+            )
         else:
-            box = QDoubleSpinBox(minimum=low, maximum=high, decimals=3, singleStep=0.05, keyboardTracking=False)
-        box.setSuffix(next((unit for ending, unit in SUFFIXES.items() if name.endswith(ending)), ""))
+            box = QDoubleSpinBox(
+                minimum=low, maximum=high, decimals=3, singleStep=0.05, keyboardTracking=False
+            )
+        box.setSuffix(
+            next((unit for ending, unit in SUFFIXES.items() if name.endswith(ending)), "")
+        )
         box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         box.installEventFilter(_CalmWheel(box))
         box.valueChanged.connect(self._tell)
@@ -131,7 +153,12 @@ class RecordForm(QWidget):
         def take() -> None:
             before = kept[0]
             try:
-                write([float(word) for word in line.text().replace(",", " ").replace(";", " ").split()])
+                write(
+                    [
+                        float(word)
+                        for word in line.text().replace(",", " ").replace(";", " ").split()
+                    ]
+                )
             except ValueError:
                 write(before)  # what is no number was not meant
             if kept[0] != before:
@@ -145,7 +172,11 @@ class _CalmWheel(QObject):
     """The wheel scrolls the tab and changes a value only where a person has clicked into it."""
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+        if (
+            event.type() == QEvent.Type.Wheel
+            and isinstance(watched, QWidget)
+            and not watched.hasFocus()
+        ):
             event.ignore()
             return True
         return False

@@ -1,7 +1,7 @@
 """A child process that stays and calls functions, one after the other: for what loads torch.
 
-Not `multiprocessing`: its children run the person's script again, and many of those open a viewer without asking whether they
-are the program (``if __name__ == "__main__"``).
+Not `multiprocessing`: its children run the person's script again, and many of those open a viewer
+without asking whether they are the program (``if __name__ == "__main__"``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ Result = TypeVar("Result")
 
 
 class Helper:
-    """The side of the window. The process starts with the first call, and anew after it was ended from outside."""
+    """The side of the window.
+
+    The process starts with the first call, and anew after it was ended from outside.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,7 +123,8 @@ def _serve(asked: BinaryIO, told: BinaryIO) -> None:
         except MaskloopError as error:
             answer = None, error
         except Exception as error:
-            # Not every error survives the way; the whole of it is for whoever started napari in a terminal.
+            # Not every error survives the way; the whole of it is for whoever started napari in a
+            # terminal.
             traceback.print_exc()
             answer = None, RuntimeError(f"{type(error).__name__}: {error}")
         pickle.dump(answer, told)

@@ -22,7 +22,20 @@ _WORDS = {
     "X": ("x", "column", "columns", "col", "width"),
 }
 _LETTERS = {word: letter for letter, words in _WORDS.items() for word in words}
-_USUAL = ("ZYX", "TYX", "CYX", "TZYX", "CZYX", "ZCYX", "TCYX", "CTYX", "ZTYX", "TCZYX", "TZCYX", "CTZYX")
+_USUAL = (
+    "ZYX",
+    "TYX",
+    "CYX",
+    "TZYX",
+    "CZYX",
+    "ZCYX",
+    "TCYX",
+    "CTYX",
+    "ZTYX",
+    "TCZYX",
+    "TZCYX",
+    "CTZYX",
+)
 """What microscopes write, the most frequent first."""
 
 
@@ -33,7 +46,8 @@ class AxesKnown:
     Parameters
     ----------
     axes
-        One letter of TCZYX per dimension of the pixels (colours are C); None when a person must choose among `choices`.
+        One letter of TCZYX per dimension of the pixels (colours are C); None when a person must
+        choose among `choices`.
     told_by
         Who says so, in words; empty when nobody does.
     choices
@@ -58,7 +72,8 @@ def possible_axes(ndim: int, rgb: bool = False) -> tuple[str, ...]:
     Returns
     -------
     axes
-        Such as ``("ZYX", "TYX", "CYX")`` for three, the most frequent first; empty where nothing fits.
+        Such as ``("ZYX", "TYX", "CYX")`` for three, the most frequent first; empty where nothing
+        fits.
     """
     if ndim < 2:
         return ()
@@ -71,8 +86,9 @@ def possible_axes(ndim: int, rgb: bool = False) -> tuple[str, ...]:
 def guess_axes(layer: Layer, viewer: ViewerModel) -> AxesKnown:
     """What the layer or the viewer tells of the axes; nothing is ever derived from a length.
 
-    In this order: ``layer.metadata["axes"]``, the names of the layer's dimensions, two dimensions are YX, and the names a person
-    gave to the sliders. Names that the viewer merely took over from another layer only make a choice the first one.
+    In this order: ``layer.metadata["axes"]``, the names of the layer's dimensions, two dimensions
+    are YX, and the names a person gave to the sliders. Names that the viewer merely took over from
+    another layer only make a choice the first one.
     """
     rgb = bool(getattr(layer, "rgb", False))
     choices = possible_axes(layer.ndim, rgb)
@@ -106,7 +122,9 @@ def layer_axes(layer: Layer, axes: str) -> str:
         colours = " and colours" if rgb else ""
         raise AxesError(
             f"Axes {axes} do not fit layer '{layer.name}', which has {layer.ndim} dimensions{colours}.",
-            f"Choose one of {', '.join(possible_axes(layer.ndim, rgb))}." if layer.ndim < 6 else "Cut the layer down to five dimensions.",
+            f"Choose one of {', '.join(possible_axes(layer.ndim, rgb))}."
+            if layer.ndim < 6
+            else "Cut the layer down to five dimensions.",
         )
     return axes
 
@@ -114,7 +132,9 @@ def layer_axes(layer: Layer, axes: str) -> str:
 def _complete(axes: str, layer: Layer) -> str | None:
     try:
         return layer_axes(layer, axes)
-    except AxesError:  # the metadata of a stranger, or of the layer before its dimensions were changed
+    except (
+        AxesError
+    ):  # the metadata of a stranger, or of the layer before its dimensions were changed
         return None
 
 

@@ -40,9 +40,17 @@ class LayerChoice:
     changed = Signal(object)
     """Another layer is chosen; None when there is none to choose."""
     choices_changed = Signal(list)
-    """Layers came, went, moved or have another name: the layers to choose from, the topmost first."""
+    """Layers came, went, moved or have another name: the layers to choose from, the topmost
+    first.
+    """
 
-    def __init__(self, viewer: ViewerModel, *, kind: LayerKind = "image", allow: Callable[[Layer], bool] | None = None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        *,
+        kind: LayerKind = "image",
+        allow: Callable[[Layer], bool] | None = None,
+    ) -> None:
         self.viewer, self.kind = viewer, kind
         self._allow = allow
         self._awaited: str | None = None
@@ -97,7 +105,9 @@ class LayerChoice:
         self.choices_changed.disconnect()
 
     def _find(self) -> list[Layer]:
-        found = [layer for layer in reversed(self.viewer.layers) if isinstance(layer, _TYPES[self.kind])]
+        found = [
+            layer for layer in reversed(self.viewer.layers) if isinstance(layer, _TYPES[self.kind])
+        ]
         return [layer for layer in found if self._allow is None or self._allow(layer)]
 
     def _follow(self, event: Any = None) -> None:
@@ -110,8 +120,11 @@ class LayerChoice:
         elif not any(chosen is layer for layer in self._choices):
             chosen = self._fall_back(before)
         previous, self._layer = self._layer, chosen
-        # Listeners may look at the choice while they hear of the choices, so it is settled before either is told.
-        if names != self._names or [id(layer) for layer in before] != [id(layer) for layer in self._choices]:
+        # Listeners may look at the choice while they hear of the choices, so it is settled before
+        # either is told.
+        if names != self._names or [id(layer) for layer in before] != [
+            id(layer) for layer in self._choices
+        ]:
             self.choices_changed.emit(self.choices)
         if previous is not chosen and self._layer is chosen:
             self.changed.emit(chosen)
@@ -179,8 +192,12 @@ class LayerCombo(QComboBox):
         """Draw the name with its middle left out where it is too long (Qt would cut off its end)."""
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
-        field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self)
-        option.currentText = self.fontMetrics().elidedText(self.currentText(), Qt.TextElideMode.ElideMiddle, field.width() - 4)
+        field = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            self.currentText(), Qt.TextElideMode.ElideMiddle, field.width() - 4
+        )
         painter = QStylePainter(self)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)

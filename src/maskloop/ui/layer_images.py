@@ -27,7 +27,8 @@ def to_image(layers: Layer | Sequence[Layer], *, axes: str, name: str | None = N
     Parameters
     ----------
     layers
-        An Image layer, or several of one shape and place that are channels of one image, in this order.
+        An Image layer, or several of one shape and place that are channels of one image, in this
+        order.
     axes
         One letter of TCZYX per dimension of each layer; the C of several layers is put in front.
     name
@@ -36,7 +37,8 @@ def to_image(layers: Layer | Sequence[Layer], *, axes: str, name: str | None = N
     Returns
     -------
     image
-        The finest level, RGB without alpha, with the pixel size in micrometres where the layer knows it.
+        The finest level, RGB without alpha, with the pixel size in micrometres where the layer
+        knows it.
 
     Raises
     ------
@@ -49,7 +51,9 @@ def to_image(layers: Layer | Sequence[Layer], *, axes: str, name: str | None = N
     first, axes = chosen[0], layer_axes(chosen[0], axes)
     pixel_size_um = _pixel_size(first, axes)
     if len(chosen) == 1:
-        return Image(_colours(first), axes, pixel_size_um, _channel_names(first, axes), name or first.name)
+        return Image(
+            _colours(first), axes, pixel_size_um, _channel_names(first, axes), name or first.name
+        )
     if "C" in axes:
         raise AxesError(
             f"'{first.name}' has axes {axes}, so it has channels already and cannot be one channel among {len(chosen)} layers.",
@@ -58,7 +62,13 @@ def to_image(layers: Layer | Sequence[Layer], *, axes: str, name: str | None = N
     for other in chosen[1:]:
         _check_alike(first, other)
     names = tuple(layer.name for layer in chosen)
-    return Image(Channels([finest(layer) for layer in chosen]), "C" + axes, pixel_size_um, names, name or " + ".join(names))
+    return Image(
+        Channels([finest(layer) for layer in chosen]),
+        "C" + axes,
+        pixel_size_um,
+        names,
+        name or " + ".join(names),
+    )
 
 
 def to_labels(layer: Labels, image_layer: Layer, *, axes: str) -> Image:
@@ -76,7 +86,8 @@ def to_labels(layer: Labels, image_layer: Layer, *, axes: str) -> Image:
     Raises
     ------
     MaskError
-        If the labels have another shape or lie elsewhere, have channels, or were drawn on one plane of a stack.
+        If the labels have another shape or lie elsewhere, have channels, or were drawn on one plane
+        of a stack.
     """
     axes = layer_axes(image_layer, axes)
     letters, plain = fit_labels(layer, image_layer, axes=axes), axes.replace("C", "")
@@ -109,7 +120,8 @@ def fit_labels(layer: Labels, image_layer: Layer, *, axes: str) -> str:
     Returns
     -------
     axes
-        Those of the image: all without C, fewer where the labels were drawn on one plane, or with C where the labels have channels.
+        Those of the image: all without C, fewer where the labels were drawn on one plane, or with C
+        where the labels have channels.
 
     Raises
     ------
@@ -131,7 +143,10 @@ def fit_labels(layer: Labels, image_layer: Layer, *, axes: str) -> str:
     reference = tuple(int(pixels.shape[own.index(letter)]) for letter in kept)
     if shape != reference:
         _check_shape(layer, image_layer, axes, "".join(kept))
-    dims, image_dims = [letters.index(letter) for letter in kept], [own.index(letter) for letter in kept]
+    dims, image_dims = (
+        [letters.index(letter) for letter in kept],
+        [own.index(letter) for letter in kept],
+    )
     away = stray_px(layer, dims, image_layer, image_dims)
     if away > STRAY_PX:
         how = differences(layer, dims, image_layer, image_dims)
@@ -157,7 +172,10 @@ def listed(layers: Layer | Sequence[Layer]) -> list[Layer]:
         raise ImageError("No image layer is chosen.", "Choose the layer that shows the image.")
     for layer in chosen:
         if not isinstance(layer, ImageLayer):
-            raise ImageError(f"Layer '{layer.name}' is no image ({type(layer).__name__}).", "Choose an Image layer.")
+            raise ImageError(
+                f"Layer '{layer.name}' is no image ({type(layer).__name__}).",
+                "Choose an Image layer.",
+            )
     return chosen
 
 
@@ -178,10 +196,22 @@ def _label_axes(layer: Labels, own: str) -> str:
 def _check_shape(layer: Labels, image_layer: Layer, axes: str, kept: str) -> None:
     """Refuse another shape in the words that every part of the program uses."""
     letters = _label_axes(layer, axes[: image_layer.ndim])
-    plane = crop(finest(image_layer), tuple(slice(None) if letter in kept or letter == "C" else 0 for letter in axes))
-    image = Image(plane, "".join(letter for letter in axes if letter in kept or letter == "C"), name=image_layer.name)
+    plane = crop(
+        finest(image_layer),
+        tuple(slice(None) if letter in kept or letter == "C" else 0 for letter in axes),
+    )
+    image = Image(
+        plane,
+        "".join(letter for letter in axes if letter in kept or letter == "C"),
+        name=image_layer.name,
+    )
     data = finest(layer)
-    check_pair(image, [int(data.shape[letters.index(letter)]) for letter in kept], kept, mask_name=layer.name)
+    check_pair(
+        image,
+        [int(data.shape[letters.index(letter)]) for letter in kept],
+        kept,
+        mask_name=layer.name,
+    )
 
 
 def _check_alike(first: Layer, other: Layer) -> None:
@@ -212,7 +242,11 @@ def _channel_names(layer: Layer, axes: str) -> tuple[str, ...]:
     if layer.rgb:
         return ("red", "green", "blue")
     names = layer.metadata.get("channel_names") or ()
-    fits = "C" in axes and not isinstance(names, str) and len(names) == finest(layer).shape[axes.index("C")]
+    fits = (
+        "C" in axes
+        and not isinstance(names, str)
+        and len(names) == finest(layer).shape[axes.index("C")]
+    )
     return tuple(str(name) for name in names) if fits else ()
 
 

@@ -64,11 +64,13 @@ def take(
     image_layers
         An Image layer, or several that are channels of one image.
     labels_layer
-        The mask drawn on it. Labels in memory are not copied: what is drawn until they are read is read too.
+        The mask drawn on it. Labels in memory are not copied: what is drawn until they are read is
+        read too.
     axes
         One letter of TCZYX per dimension of the image layer.
     extent
-        The whole layer, the slice in view (what the sliders of T and Z show, all channels), or the rectangle on it.
+        The whole layer, the slice in view (what the sliders of T and Z show, all channels), or the
+        rectangle on it.
     viewer
         Whose sliders are meant.
     shapes_layer
@@ -88,7 +90,9 @@ def take(
     UsageError
         If there is no such slice or rectangle.
     """
-    image = take_image(image_layers, axes=axes, extent=extent, viewer=viewer, shapes_layer=shapes_layer)
+    image = take_image(
+        image_layers, axes=axes, extent=extent, viewer=viewer, shapes_layer=shapes_layer
+    )
     first = listed(image_layers)[0]
     if extent == "whole":
         return image, to_labels(labels_layer, first, axes=axes)
@@ -105,7 +109,9 @@ def take(
         where = _Crop({**where.index, "C": channel}, where.bounds)
     part = crop(data, tuple(_at(letter, where) for letter in letters))
     kept = "".join(letter for letter in letters if letter not in where.index)
-    return image, Image(part, kept, image.pixel_size_um, name=labels_layer.name + _suffix(where, first, axes))
+    return image, Image(
+        part, kept, image.pixel_size_um, name=labels_layer.name + _suffix(where, first, axes)
+    )
 
 
 def take_image(
@@ -126,9 +132,17 @@ def take_image(
     image, first = to_image(image_layers, axes=axes), listed(image_layers)[0]
     where = _find_crop(first, axes, extent, viewer, shapes_layer)
     places = tuple(slice(None) if letter == "C" else _at(letter, where) for letter in image.axes)
-    kept = "".join(letter for letter, place in zip(image.axes, places, strict=True) if isinstance(place, slice))
+    kept = "".join(
+        letter for letter, place in zip(image.axes, places, strict=True) if isinstance(place, slice)
+    )
     sizes = {letter: size for letter, size in image.pixel_size_um.items() if letter in kept}
-    return Image(crop(image.data, places), kept, sizes, image.channel_names, image.name + _suffix(where, first, axes))
+    return Image(
+        crop(image.data, places),
+        kept,
+        sizes,
+        image.channel_names,
+        image.name + _suffix(where, first, axes),
+    )
 
 
 def crop_metadata(
@@ -150,8 +164,9 @@ def crop_metadata(
     Returns
     -------
     metadata
-        ``image_layers``, ``labels_layer``, ``source_path`` (None when the layer came from no file), ``axes``, ``extent``, ``index``
-        (such as ``{"T": 2, "Z": 5}``) and ``rectangle`` (first and one-past-last pixel along Y and X); ready for JSON.
+        ``image_layers``, ``labels_layer``, ``source_path`` (None when the layer came from no file),
+        ``axes``, ``extent``, ``index`` (such as ``{"T": 2, "Z": 5}``) and ``rectangle`` (first and
+        one-past-last pixel along Y and X); ready for JSON.
     """
     chosen = listed(image_layers)
     where = _find_crop(chosen[0], axes, extent, viewer, shapes_layer)
@@ -181,8 +196,9 @@ def new_mask(viewer: ViewerModel, image_layer: Layer, *, axes: str | None = None
     Returns
     -------
     layer
-        uint16 zeros with the shape of the image without C. A C between other axes stays with length one, spread over all channels: napari
-        matches dimensions by their place, so without it the mask's Z would be moved by the slider of the channels.
+        uint16 zeros with the shape of the image without C. A C between other axes stays with length
+        one, spread over all channels: napari matches dimensions by their place, so without it the
+        mask's Z would be moved by the slider of the channels.
 
     Raises
     ------
@@ -190,9 +206,22 @@ def new_mask(viewer: ViewerModel, image_layer: Layer, *, axes: str | None = None
         If the axes are not known.
     """
     axes = _known_axes(viewer, image_layer, axes)
-    shape = [length for letter, length in zip(axes, finest(image_layer).shape, strict=True) if letter != "C"]
-    layer = add_labels(viewer, np.zeros(shape, np.uint16), image_layer, name=f"{image_layer.name} mask", metadata={}, axes=axes)
-    layer.brush_size = max(3, round(min(_length(image_layer, axes, letter) for letter in "YX") / 60))
+    shape = [
+        length
+        for letter, length in zip(axes, finest(image_layer).shape, strict=True)
+        if letter != "C"
+    ]
+    layer = add_labels(
+        viewer,
+        np.zeros(shape, np.uint16),
+        image_layer,
+        name=f"{image_layer.name} mask",
+        metadata={},
+        axes=axes,
+    )
+    layer.brush_size = max(
+        3, round(min(_length(image_layer, axes, letter) for letter in "YX") / 60)
+    )
     layer.mode = "paint"
     return layer
 
@@ -244,13 +273,17 @@ def add_labels(
     spread = {dim: _length(image_layer, axes, "C") for dim in dims if own[dim] == "C"}
     data = np.expand_dims(labels, [place for place, dim in enumerate(dims) if dim in spread])
     kept = {**metadata, "axes": "".join(own[dim] for dim in dims)}
-    layer = viewer.add_labels(data, name=name, metadata=kept, **place_like(image_layer, dims, spread))
+    layer = viewer.add_labels(
+        data, name=name, metadata=kept, **place_like(image_layer, dims, spread)
+    )
     viewer.layers.selection.active = layer
     assert isinstance(layer, Labels)
     return layer
 
 
-def _find_crop(layer: Layer, axes: str, extent: Extent, viewer: ViewerModel, shapes_layer: Shapes | None) -> _Crop:
+def _find_crop(
+    layer: Layer, axes: str, extent: Extent, viewer: ViewerModel, shapes_layer: Shapes | None
+) -> _Crop:
     if extent == "whole":
         return _Crop()
     own = layer_axes(layer, axes)[: layer.ndim]
@@ -264,10 +297,14 @@ def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str,
     assert shapes_layer is not None
     rows = [own.index(letter) - layer.ndim for letter in "YX"]
     if min(rows) < -corners.shape[1]:
-        raise UsageError(f"The rectangle has {corners.shape[1]} dimensions.", f"Draw it on '{layer.name}' with Y and X in view.")
+        raise UsageError(
+            f"The rectangle has {corners.shape[1]} dimensions.",
+            f"Draw it on '{layer.name}' with Y and X in view.",
+        )
     dims, layer_dims = [row + corners.shape[1] for row in rows], [row + layer.ndim for row in rows]
     there = carry(corners[:, dims], shapes_layer, dims, layer, layer_dims)
-    # Pixel centres are at whole numbers in napari; adding a half rounds ties upwards, so that neighbours neither overlap nor leave a gap.
+    # Pixel centres are at whole numbers in napari; adding a half rounds ties upwards, so that
+    # neighbours neither overlap nor leave a gap.
     low, high = np.floor(there.min(axis=0) + 0.5), np.floor(there.max(axis=0) + 0.5)
     bounds = {}
     for letter, start, stop in zip("YX", low, high, strict=True):
@@ -285,7 +322,9 @@ def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str,
 def _shape(shapes_layer: Shapes | None) -> NDArray[Any]:
     """Corners of the shape that is meant, one row each."""
     if shapes_layer is None or len(shapes_layer.data) == 0:
-        raise UsageError("There is no rectangle.", "Add a Shapes layer and draw a rectangle on the image.")
+        raise UsageError(
+            "There is no rectangle.", "Add a Shapes layer and draw a rectangle on the image."
+        )
     selected = sorted(shapes_layer.selected_data)
     meant = selected if selected else list(range(len(shapes_layer.data)))
     if len(meant) != 1:
@@ -297,13 +336,18 @@ def _shape(shapes_layer: Shapes | None) -> NDArray[Any]:
 
 
 def _at(letter: str, where: _Crop) -> int | slice:
-    return where.index[letter] if letter in where.index else slice(*where.bounds.get(letter, (None,)))
+    return (
+        where.index[letter] if letter in where.index else slice(*where.bounds.get(letter, (None,)))
+    )
 
 
 def _suffix(where: _Crop, layer: Layer, axes: str) -> str:
     """Such as " t002 z05": as many digits as the stack needs, at least two, so that names sort."""
     places = [(letter, where.index[letter]) for letter in "TZ" if letter in where.index]
-    words = [f" {letter.lower()}{at:0{max(2, len(str(_length(layer, axes, letter) - 1)))}d}" for letter, at in places]
+    words = [
+        f" {letter.lower()}{at:0{max(2, len(str(_length(layer, axes, letter) - 1)))}d}"
+        for letter, at in places
+    ]
     words += [f" {letter.lower()}{start}-{stop}" for letter, (start, stop) in where.bounds.items()]
     return "".join(words)
 
@@ -315,5 +359,7 @@ def _length(layer: Layer, axes: str, letter: str) -> int:
 def _known_axes(viewer: ViewerModel, layer: Layer, axes: str | None) -> str:
     known = axes or guess_axes(layer, viewer).axes
     if known is None:
-        raise AxesError(f"The axes of '{layer.name}' are not known.", "Choose what its dimensions are.")
+        raise AxesError(
+            f"The axes of '{layer.name}' are not known.", "Choose what its dimensions are."
+        )
     return layer_axes(layer, known)

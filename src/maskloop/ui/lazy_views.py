@@ -1,4 +1,7 @@
-"""Parts and stacks of arrays that are read only where and when somebody looks. Knows nothing of layers."""
+"""Parts and stacks of arrays that are read only where and when somebody looks.
+
+Knows nothing of layers.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ class View:
         wanted = iter(_expand(key, len(self.shape)))
         places = [at if isinstance(at, int) else at[next(wanted)] for at in self._key]
         piece = np.asarray(self._source[tuple(_forward(at) for at in places)])
-        turned = tuple(slice(None, None, 1 if at.step > 0 else -1) for at in places if isinstance(at, range))
+        turned = tuple(
+            slice(None, None, 1 if at.step > 0 else -1) for at in places if isinstance(at, range)
+        )
         return piece[turned]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -65,7 +70,8 @@ class Channels:
     Parameters
     ----------
     sources
-        The channels; of different types the one that holds them all is taken. The channel is the first dimension.
+        The channels; of different types the one that holds them all is taken. The channel is the
+        first dimension.
     """
 
     def __init__(self, sources: Sequence[ArrayLike]) -> None:
@@ -80,7 +86,9 @@ class Channels:
         chosen = self._sources[channel]
         if not chosen:
             return np.asarray(self[(slice(0, 1), *rest)])[:0]
-        return np.stack([np.asarray(source[tuple(rest)]) for source in chosen]).astype(self.dtype, copy=False)
+        return np.stack([np.asarray(source[tuple(rest)]) for source in chosen]).astype(
+            self.dtype, copy=False
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)

@@ -89,13 +89,17 @@ class NewProjectDialog(QDialog):
         return Path.home() / Path(self.folder.text().strip()).expanduser()
 
     def _browse(self) -> None:
-        chosen, _ = QFileDialog.getSaveFileName(self, "Name of the new project folder", str(Path.home()), "Folder (*)")
+        chosen, _ = QFileDialog.getSaveFileName(
+            self, "Name of the new project folder", str(Path.home()), "Folder (*)"
+        )
         if chosen:
             self.folder.setText(chosen)
 
     def _check(self) -> None:
         is_multiclass = self.mode == "multiclass"
-        self.classes.setPlaceholderText("axon, myelin" if is_multiclass else "nucleus (may stay empty)")
+        self.classes.setPlaceholderText(
+            "axon, myelin" if is_multiclass else "nucleus (may stay empty)"
+        )
         missing = "Name a folder." if not self.folder.text().strip() else _why_not(self.path)
         if is_multiclass and not self.class_names:
             missing = missing or "Name the classes, separated by commas."
@@ -105,7 +109,10 @@ class NewProjectDialog(QDialog):
 
 
 def _why_not(path: Path) -> str:
-    """Why no project can be made there; empty when one can. Told while a person types, who would else have to type all anew."""
+    """Why no project can be made there; empty when one can.
+
+    Told while a person types, who would else have to type all anew.
+    """
     try:
         refuse_occupied(path)
     except MaskloopError as error:
@@ -113,4 +120,8 @@ def _why_not(path: Path) -> str:
     except OSError as error:
         return f"'{path}' cannot be used: {error.strerror}."
     above = next(folder for folder in path.parents if folder.is_dir())
-    return "" if os.access(above, os.W_OK) else f"You may not write to '{above}': name a folder elsewhere."
+    return (
+        ""
+        if os.access(above, os.W_OK)
+        else f"You may not write to '{above}': name a folder elsewhere."
+    )

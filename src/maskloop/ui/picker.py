@@ -7,7 +7,15 @@ from typing import Any
 
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QMenu,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from maskloop.errors import MaskloopError
 from maskloop.ui.chosen import Chosen
@@ -71,9 +79,14 @@ class ImagePicker(QWidget):
         self._chosen = chosen
         self.combo = LayerCombo(chosen.image)
         self.combo.setAccessibleName("Image")
-        self.channels = QToolButton(text="+ channels", popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.channels = QToolButton(
+            text="+ channels", popupMode=QToolButton.ToolButtonPopupMode.InstantPopup
+        )
         self.channels.setMenu(QMenu(self.channels))
-        self.axes_combo = QComboBox(accessibleName="Axes", toolTip="What the dimensions of this image are; the image does not tell.")
+        self.axes_combo = QComboBox(
+            accessibleName="Axes",
+            toolTip="What the dimensions of this image are; the image does not tell.",
+        )
         self.axes_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
         row.addWidget(self.combo, 1)
@@ -117,7 +130,9 @@ class ImagePicker(QWidget):
         """Another image is chosen: its axes are its own."""
         layer = self._chosen.image.layer
         dims = [self._chosen.viewer.dims.events.axis_labels]
-        self._watch.follow(dims if layer is None else [*dims, layer.events.metadata, layer.events.axis_labels])
+        self._watch.follow(
+            dims if layer is None else [*dims, layer.events.metadata, layer.events.axis_labels]
+        )
         self._show()
 
     def _show_lost(self, _layers: list[Layer]) -> None:
@@ -136,7 +151,11 @@ class ImagePicker(QWidget):
     def _show_axes(self) -> None:
         layer = self._chosen.image.layer
         known = None if layer is None else guess_axes(layer, self._chosen.viewer)
-        asked = layer is not None and known is not None and (known.axes is None or bool(layer.metadata.get(NAMED)))
+        asked = (
+            layer is not None
+            and known is not None
+            and (known.axes is None or bool(layer.metadata.get(NAMED)))
+        )
         self.axes_combo.setVisible(asked)
         if layer is None or known is None or not asked:
             return
@@ -145,8 +164,12 @@ class ImagePicker(QWidget):
         for axes in known.choices:
             self.axes_combo.addItem(f"Axes: {axes}", axes)
             words = ", ".join(_LETTERS[letter] for letter in axes)
-            self.axes_combo.setItemData(self.axes_combo.count() - 1, words, Qt.ItemDataRole.ToolTipRole)
-        self.axes_combo.setCurrentIndex(max(0, self.axes_combo.findData(known.axes)) if known.axes else 0)
+            self.axes_combo.setItemData(
+                self.axes_combo.count() - 1, words, Qt.ItemDataRole.ToolTipRole
+            )
+        self.axes_combo.setCurrentIndex(
+            max(0, self.axes_combo.findData(known.axes)) if known.axes else 0
+        )
 
     def _show_channels(self) -> None:
         menu, further = self.channels.menu(), self._chosen.channels.layers
@@ -155,11 +178,17 @@ class ImagePicker(QWidget):
             action = menu.addAction(layer.name)
             action.setCheckable(True)
             action.setChecked(any(layer is other for other in further))
-            action.toggled.connect(lambda is_wanted, layer=layer: self._chosen.channels.choose(layer, is_wanted))
+            action.toggled.connect(
+                lambda is_wanted, layer=layer: self._chosen.channels.choose(layer, is_wanted)
+            )
         self.channels.setVisible(not menu.isEmpty())
         self.channels.setText(f"+{len(further)} channels" if further else "+ channels")
         names = ", ".join(layer.name for layer in further)
-        self.channels.setToolTip(f"Further channels: {names}" if names else "Take other layers as further channels of this image")
+        self.channels.setToolTip(
+            f"Further channels: {names}"
+            if names
+            else "Take other layers as further channels of this image"
+        )
 
     def _possible_channels(self) -> list[Layer]:
         """Other layers of the same shape; an image that has channels already takes none."""

@@ -17,10 +17,14 @@ from maskloop.errors import UsageError
 __all__ = ["STRAY_PX", "carry", "differences", "index_in_view", "place_like", "stray_px"]
 
 STRAY_PX = 0.25
-"""Pixels that lie closer than this count as coinciding; half a pixel is what conventions about a pixel's centre differ by."""
+"""Pixels that lie closer than this count as coinciding; half a pixel is what conventions about a
+pixel's centre differ by.
+"""
 
 
-def stray_px(layer: Layer, dims: Sequence[int], reference: Layer, reference_dims: Sequence[int]) -> float:
+def stray_px(
+    layer: Layer, dims: Sequence[int], reference: Layer, reference_dims: Sequence[int]
+) -> float:
     """How far the pixels of a layer lie from the pixels with the same indices of another, in pixels of the other, at most.
 
     Parameters
@@ -36,7 +40,13 @@ def stray_px(layer: Layer, dims: Sequence[int], reference: Layer, reference_dims
     return float(np.abs(there - corners).max())
 
 
-def carry(points: NDArray[Any], source: Layer, dims: Sequence[int], target: Layer, target_dims: Sequence[int]) -> NDArray[np.float64]:
+def carry(
+    points: NDArray[Any],
+    source: Layer,
+    dims: Sequence[int],
+    target: Layer,
+    target_dims: Sequence[int],
+) -> NDArray[np.float64]:
     """Points of one layer in the pixel indices of another.
 
     Parameters
@@ -49,7 +59,9 @@ def carry(points: NDArray[Any], source: Layer, dims: Sequence[int], target: Laye
         The layer whose indices are wanted, and its dimensions in the same order.
     """
     there, here = _part(target, target_dims), _part(source, dims)
-    factors = _factors([source.units[dim] for dim in dims], [target.units[dim] for dim in target_dims])
+    factors = _factors(
+        [source.units[dim] for dim in dims], [target.units[dim] for dim in target_dims]
+    )
     combined = np.linalg.inv(there) @ np.diag([*factors, 1.0]) @ here
     return _apply(combined, np.asarray(points, dtype=np.float64))
 
@@ -69,27 +81,41 @@ def index_in_view(layer: Layer, axes: str, viewer: ViewerModel) -> dict[str, int
     Raises
     ------
     UsageError
-        If the viewer shows other planes than YX, the layer lies askew to them, or no plane of it is in view.
+        If the viewer shows other planes than YX, the layer lies askew to them, or no plane of it is
+        in view.
     """
     dims = viewer.dims
-    displayed = [dim - (dims.ndim - layer.ndim) for dim in dims.displayed if dim >= dims.ndim - layer.ndim]
+    displayed = [
+        dim - (dims.ndim - layer.ndim) for dim in dims.displayed if dim >= dims.ndim - layer.ndim
+    ]
     shown = "".join(axes[dim] for dim in displayed)
     if not {"Y", "X"} <= set(shown):
         raise UsageError(
             f"The viewer shows {' and '.join(shown)} of '{layer.name}', and a slice to accept has rows Y and columns X.",
             "Change the order of the visible axes (the button below the layer list) until Y and X are shown.",
         )
-    factors = _factors(dims.units[-layer.ndim :], layer.units) if dims.units is not None else [1.0] * layer.ndim
+    factors = (
+        _factors(dims.units[-layer.ndim :], layer.units)
+        if dims.units is not None
+        else [1.0] * layer.ndim
+    )
     back = np.linalg.inv(_part(layer, range(layer.ndim))).astype(np.float64)
-    points = np.array([dims.point[-layer.ndim :]] * 2, dtype=np.float64) * np.array(factors, dtype=np.float64)
+    points = np.array([dims.point[-layer.ndim :]] * 2, dtype=np.float64) * np.array(
+        factors, dtype=np.float64
+    )
     points[1, displayed] += 1.0
     here, beside = _apply(back, points)
     hidden = [dim for dim in range(layer.ndim) if dim not in displayed]
     if hidden and np.abs(here - beside)[hidden].max() > 1e-6:
-        raise UsageError(f"'{layer.name}' is turned out of the plane in view.", "Take back its rotation, or accept the whole layer.")
+        raise UsageError(
+            f"'{layer.name}' is turned out of the plane in view.",
+            "Take back its rotation, or accept the whole layer.",
+        )
     index = {axes[dim]: round(float(here[dim])) for dim in hidden}
     for dim in hidden:
-        length = int(layer.data.shape[dim]) if not layer.multiscale else int(layer.data[0].shape[dim])
+        length = (
+            int(layer.data.shape[dim]) if not layer.multiscale else int(layer.data[0].shape[dim])
+        )
         if not 0 <= index[axes[dim]] < length:
             raise UsageError(
                 f"'{layer.name}' is not in view: the slider of {axes[dim]} stands at {index[axes[dim]]}, the layer has 0 to {length - 1}.",
@@ -114,7 +140,9 @@ def place_like(layer: Layer, dims: Sequence[int], spread: Mapping[int, int]) -> 
     for dim, count in spread.items():
         translate[dim] += scale[dim] * (count - 1) / 2
         scale[dim] *= count
-    whole = CompositeAffine(scale=scale, translate=translate, rotate=layer.rotate, shear=layer.shear, ndim=layer.ndim)
+    whole = CompositeAffine(
+        scale=scale, translate=translate, rotate=layer.rotate, shear=layer.shear, ndim=layer.ndim
+    )
     part = whole.set_slice(list(dims))
     return {
         "scale": part.scale,
@@ -123,11 +151,15 @@ def place_like(layer: Layer, dims: Sequence[int], spread: Mapping[int, int]) -> 
         "shear": part.shear,
         "affine": layer.affine.set_slice(list(dims)),
         "units": [layer.units[dim] for dim in dims],
-        "axis_labels": None if layer.axis_labels == _nameless(layer.ndim) else [layer.axis_labels[dim] for dim in dims],
+        "axis_labels": None
+        if layer.axis_labels == _nameless(layer.ndim)
+        else [layer.axis_labels[dim] for dim in dims],
     }
 
 
-def differences(labels: Labels, dims: Sequence[int], image: Layer, image_dims: Sequence[int]) -> str:
+def differences(
+    labels: Labels, dims: Sequence[int], image: Layer, image_dims: Sequence[int]
+) -> str:
     """How two layers lie differently, with the values."""
     found = []
     for name in ("scale", "translate"):
@@ -144,7 +176,13 @@ def differences(labels: Labels, dims: Sequence[int], image: Layer, image_dims: S
 
 def _part(layer: Layer, dims: Sequence[int]) -> NDArray[np.float64]:
     """The matrix from indices to the world along some dimensions, without what grid mode adds to show layers side by side."""
-    place = CompositeAffine(scale=layer.scale, translate=layer.translate, rotate=layer.rotate, shear=layer.shear, ndim=layer.ndim)
+    place = CompositeAffine(
+        scale=layer.scale,
+        translate=layer.translate,
+        rotate=layer.rotate,
+        shear=layer.shear,
+        ndim=layer.ndim,
+    )
     whole = np.asarray(layer.affine.affine_matrix @ place.affine_matrix, dtype=np.float64)
     kept = [*dims, layer.ndim]
     return whole[np.ix_(kept, kept)]

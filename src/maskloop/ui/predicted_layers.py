@@ -42,7 +42,14 @@ class Subject:
         Why they cannot be used, in words.
     """
 
-    def __init__(self, viewer: ViewerModel, layers: Sequence[Layer], axes: str | None, extent: Extent, problem: str | None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layers: Sequence[Layer],
+        axes: str | None,
+        extent: Extent,
+        problem: str | None,
+    ) -> None:
         self.viewer, self.layers, self.axes = viewer, list(layers), axes or ""
         self.image: Image | None = None
         self.problem = problem
@@ -55,7 +62,9 @@ class Subject:
 
     def _take(self, extent: Extent) -> None:
         self.image = take_image(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)
-        index = crop_metadata(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)["index"]
+        index = crop_metadata(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)[
+            "index"
+        ]
         whole = to_image(self.layers, axes=self.axes)
         self.part = Part(whole.axes, whole.shape, index)
 
@@ -67,11 +76,17 @@ class Subject:
     @property
     def origin(self) -> str:
         """Where its pixels came from: a file, where they are the whole of one."""
-        path = self.layers[0].source.path if len(self.layers) == 1 and self.part is not None and not self.part.index else None
+        path = (
+            self.layers[0].source.path
+            if len(self.layers) == 1 and self.part is not None and not self.part.index
+            else None
+        )
         return str(path) if path else f"layer {self.name}"
 
 
-def show_predicted(session: Session, subject: Subject, predicted: PredictedImage, then: Shown | None = None) -> None:
+def show_predicted(
+    session: Session, subject: Subject, predicted: PredictedImage, then: Shown | None = None
+) -> None:
     """Put predicted labels on the image they were made of, once they are read."""
 
     def add(labels: Image) -> None:
@@ -79,17 +94,33 @@ def show_predicted(session: Session, subject: Subject, predicted: PredictedImage
             session.say(f"The layer of '{subject.name}' is gone; its labels are {predicted.kept}.")
             return
         layer = _add(labels)
-        if predicted.probabilities is not None and subject.part is not None and not subject.part.index:
-            session.prediction.read_scores(predicted, lambda scores: _add_scores(subject.viewer, layer, labels.axes, scores))
+        if (
+            predicted.probabilities is not None
+            and subject.part is not None
+            and not subject.part.index
+        ):
+            session.prediction.read_scores(
+                predicted, lambda scores: _add_scores(subject.viewer, layer, labels.axes, scores)
+            )
         if then is not None:
             then(layer)
 
     def _add(labels: Image) -> Labels:
-        metadata = {**predicted.facts, "image_ids": [str(layer.unique_id) for layer in subject.layers]}
+        metadata = {
+            **predicted.facts,
+            "image_ids": [str(layer.unique_id) for layer in subject.layers],
+        }
         if subject.part is not None and subject.part.index:
             metadata["index"] = dict(subject.part.index)
         name = f"{subject.name} {predicted.checkpoint_id}"
-        return add_labels(subject.viewer, np.asarray(labels.data), subject.layers[0], name=name, metadata=metadata, axes=subject.axes)
+        return add_labels(
+            subject.viewer,
+            np.asarray(labels.data),
+            subject.layers[0],
+            name=name,
+            metadata=metadata,
+            axes=subject.axes,
+        )
 
     session.prediction.read_labels(predicted, add, part=subject.part)
 
@@ -98,7 +129,11 @@ def _add_scores(viewer: ViewerModel, labels: Labels, axes: str, scores: Image) -
     if labels not in viewer.layers:
         return
     pixels = scores.read("C" + axes)
-    names = scores.channel_names if len(scores.channel_names) == len(pixels) else tuple(f"score {at + 1}" for at in range(len(pixels)))
+    names = (
+        scores.channel_names
+        if len(scores.channel_names) == len(pixels)
+        else tuple(f"score {at + 1}" for at in range(len(pixels)))
+    )
     for name, channel in zip(names, pixels, strict=True):
         viewer.add_image(
             channel.reshape(labels.data.shape),
@@ -139,19 +174,30 @@ def show_opened(session: Session, viewer: ViewerModel, opened: OpenedPrediction)
     for layer in _layers_of(opened, viewer):
         metadata = {**opened.predicted.facts, "image_ids": [str(layer.unique_id)]}
         try:
-            return add_labels(viewer, np.asarray(opened.labels.data), layer, name=name, metadata=metadata)
+            return add_labels(
+                viewer, np.asarray(opened.labels.data), layer, name=name, metadata=metadata
+            )
         except MaskloopError:  # a layer of that name that shows something else
             continue
     if opened.image is None:
         session.say(opened.why_no_image)
         scale = [opened.labels.pixel_size_um.get(letter, 1.0) for letter in opened.labels.axes]
         metadata = {**opened.predicted.facts, "axes": opened.labels.axes}
-        alone = viewer.add_labels(np.asarray(opened.labels.data), name=name, scale=scale, metadata=metadata)
+        alone = viewer.add_labels(
+            np.asarray(opened.labels.data), name=name, scale=scale, metadata=metadata
+        )
         assert isinstance(alone, Labels)
         return alone
     image = _add_image(viewer, opened.image)
     metadata = {**opened.predicted.facts, "image_ids": [str(image.unique_id)]}
-    return add_labels(viewer, np.asarray(opened.labels.data), image, name=name, metadata=metadata, axes=opened.image.axes)
+    return add_labels(
+        viewer,
+        np.asarray(opened.labels.data),
+        image,
+        name=name,
+        metadata=metadata,
+        axes=opened.image.axes,
+    )
 
 
 def _layers_of(opened: OpenedPrediction, viewer: ViewerModel) -> list[ImageLayer]:
@@ -166,7 +212,15 @@ def _add_image(viewer: ViewerModel, image: Image) -> ImageLayer:
     options: dict[str, Any] = {"scale": [image.pixel_size_um.get(letter, 1.0) for letter in axes]}
     if image.pixel_size_um:
         options["units"] = ["um" if letter in image.pixel_size_um else "pixel" for letter in axes]
-    layer = viewer.add_image(np.asarray(image.data), name=image.name, rgb=is_rgb, metadata={"axes": image.axes}, **options)
+    layer = viewer.add_image(
+        np.asarray(image.data),
+        name=image.name,
+        rgb=is_rgb,
+        metadata={"axes": image.axes},
+        **options,
+    )
     if not isinstance(layer, ImageLayer):
-        raise MaskError(f"'{image.name}' cannot be shown as one layer.", "Drag its file onto the window.")
+        raise MaskError(
+            f"'{image.name}' cannot be shown as one layer.", "Drag its file onto the window."
+        )
     return layer

@@ -24,8 +24,9 @@ _usual_switch_s = 0.0
 def read_quietly() -> Iterator[None]:
     """Let the window go first within the block, where a thread reads much that stays: put off Python's collection of garbage.
 
-    A full collection looks at every object of the process in one go and holds all its threads: 110 ms in an empty napari,
-    200 to 300 ms while ten thousand pairs are read. What was read is set aside, so that later ones do not look at it either.
+    A full collection looks at every object of the process in one go and holds all its threads: 110
+    ms in an empty napari, 200 to 300 ms while ten thousand pairs are read. What was read is set
+    aside, so that later ones do not look at it either.
     """
     global _readers, _usual_switch_s
     with _lock:
@@ -41,8 +42,8 @@ def read_quietly() -> Iterator[None]:
             _readers -= 1
             if _readers == 0:
                 sys.setswitchinterval(_usual_switch_s)
-                # While nothing is collected this counts what was made and still lives. Seldom: garbage that lies about
-                # at this moment is set aside, too.
+                # While nothing is collected this counts what was made and still lives. Seldom:
+                # garbage that lies about at this moment is set aside, too.
                 if gc.get_count()[0] > MANY:
                     gc.freeze()
                 gc.enable()

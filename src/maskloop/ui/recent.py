@@ -41,7 +41,12 @@ class RecentProjects:
     def add(self, folder: Path) -> None:
         """Put a folder first. It is a convenience: where it cannot be written, nothing is said."""
         known = self._read()
-        self._write({str(folder): known.get(str(folder), ()), **{name: known[name] for name in known if name != str(folder)}})
+        self._write(
+            {
+                str(folder): known.get(str(folder), ()),
+                **{name: known[name] for name in known if name != str(folder)},
+            }
+        )
 
     def images(self, folder: Path) -> tuple[str, ...]:
         """The folders, files and patterns that were last gone through in a project."""

@@ -70,9 +70,15 @@ class Session:
         """Open a project to look at it; nothing in its folder is changed."""
         self.background.run(lambda: Project.open(folder), self._take, key="open")
 
-    def create(self, folder: str | Path, *, mode: OutputMode, classes: Sequence[str] | None = None) -> None:
+    def create(
+        self, folder: str | Path, *, mode: OutputMode, classes: Sequence[str] | None = None
+    ) -> None:
         """Make a new, empty project and open it."""
-        self.background.run(lambda: Project.create(folder, mode=mode, classes=classes or None), self._take, key="open")
+        self.background.run(
+            lambda: Project.create(folder, mode=mode, classes=classes or None),
+            self._take,
+            key="open",
+        )
 
     def _take(self, project: Project) -> None:
         self.leave()
@@ -166,7 +172,9 @@ class Session:
             self.events.failed.emit(error.problem, error.way_out)
         else:
             problem = f"This should not have happened: {type(error).__name__}: {error}"
-            self.events.failed.emit(problem, "What was accepted before is safe. Please report it with what you did.")
+            self.events.failed.emit(
+                problem, "What was accepted before is safe. Please report it with what you did."
+            )
 
     def say(self, text: str) -> None:
         """Tell something that was done."""
@@ -189,7 +197,9 @@ class _Watcher:
     def __init__(self, folder: Path, changed: Callable[[], None]) -> None:
         self._folder, self._changed = folder, changed
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="maskloop watches the folder", daemon=True)
+        self._thread = threading.Thread(
+            target=self._watch, name="maskloop watches the folder", daemon=True
+        )
         self._thread.start()
 
     def _watch(self) -> None:

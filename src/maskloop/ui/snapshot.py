@@ -14,7 +14,14 @@ from maskloop.compute.overview import RunSummary, list_runs
 from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
 from maskloop.project import layout
-from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair, PredictionRecord, ProjectConfig, StartingWeights
+from maskloop.project.layout import (
+    CheckpointRecord,
+    ImportedModel,
+    Pair,
+    PredictionRecord,
+    ProjectConfig,
+    StartingWeights,
+)
 from maskloop.project.project import Status
 
 __all__ = ["Condition", "Snapshot", "look", "take_snapshot"]
@@ -57,7 +64,11 @@ class Snapshot:
     @property
     def why_not_write(self) -> str | None:
         """Why nothing can be changed, or None. A lock is waited for, so it is no reason."""
-        return f"{self.words}. {self.way_out}" if self.condition in ("missing", "read-only") else self.why_not_read
+        return (
+            f"{self.words}. {self.way_out}"
+            if self.condition in ("missing", "read-only")
+            else self.why_not_read
+        )
 
 
 def look(folder: Path) -> tuple[Any, ...]:
@@ -102,19 +113,35 @@ def take_snapshot(project: Project) -> Snapshot:
 def _condition(project: Project) -> tuple[Condition, str, str]:
     folder = project.folder
     if not folder.is_dir():
-        return "missing", "The folder is gone", f"'{folder}' was moved or erased: put it back, or open another project."
+        return (
+            "missing",
+            "The folder is gone",
+            f"'{folder}' was moved or erased: put it back, or open another project.",
+        )
     if not layout.is_project(folder):
-        return "missing", "No project in this folder", f"'{folder}' no longer holds a project: put its files back, or open another one."
+        return (
+            "missing",
+            "No project in this folder",
+            f"'{folder}' no longer holds a project: put its files back, or open another one.",
+        )
     warnings = project.warnings
     if warnings:
         problem, _, way_out = warnings[0].partition("\n  -> ")
         more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
         return "incomplete", problem + more, way_out or "See Advanced > Check and repair."
     if not os.access(folder, os.W_OK):
-        return "read-only", "Read only", "You may not write into this folder: ask for the permission, or copy the project."
+        return (
+            "read-only",
+            "Read only",
+            "You may not write into this folder: ask for the permission, or copy the project.",
+        )
     holder = _holder(folder)
     if holder is not None:
-        return "locked", holder, "Wait until it is done. Looking and predicting into another folder go on."
+        return (
+            "locked",
+            holder,
+            "Wait until it is done. Looking and predicting into another folder go on.",
+        )
     return "valid", "Valid", ""
 
 

@@ -1,9 +1,11 @@
 """Keeps napari drawing when layers are taken out.
 
-When a layer goes, napari frees what the graphics card held of it at once. OpenGL frees in whatever context is current, and after
-Qt has drawn the rest of the window that is not napari's: buffers of the same number are then freed in Qt's, napari goes on with
-ones that are gone, and some graphics drivers (Mesa's software renderer, some on Windows) end the whole process: napari issues
-6472 and 8471, pull request 8122. Going through images takes layers out all the time, so napari's context is made current first.
+When a layer goes, napari frees what the graphics card held of it at once. OpenGL frees in whatever
+context is current, and after Qt has drawn the rest of the window that is not napari's: buffers of
+the same number are then freed in Qt's, napari goes on with ones that are gone, and some graphics
+drivers (Mesa's software renderer, some on Windows) end the whole process: napari issues 6472 and
+8471, pull request 8122. Going through images takes layers out all the time, so napari's context is
+made current first.
 """
 
 from __future__ import annotations
@@ -37,4 +39,6 @@ def _canvas(viewer: ViewerModel) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         shown = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
-        return getattr(getattr(shown, "canvas", None), "_scene_canvas", None) or get_current_canvas()
+        return (
+            getattr(getattr(shown, "canvas", None), "_scene_canvas", None) or get_current_canvas()
+        )

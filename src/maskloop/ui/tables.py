@@ -9,9 +9,25 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractTableModel, QEvent, QItemSelectionModel, QModelIndex, QRect, QSize, Qt, Signal
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QEvent,
+    QItemSelectionModel,
+    QModelIndex,
+    QRect,
+    QSize,
+    Qt,
+    Signal,
+)
 from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLineEdit,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 __all__ = ["Column", "RowModel", "Table", "Thumbnails"]
 
@@ -43,7 +59,9 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         What a row is known by, so that its selection survives new rows; the row itself by default.
     """
 
-    def __init__(self, columns: Sequence[Column[Row]], *, key: Callable[[Row], Any] = lambda row: row) -> None:
+    def __init__(
+        self, columns: Sequence[Column[Row]], *, key: Callable[[Row], Any] = lambda row: row
+    ) -> None:
         super().__init__()
         self.columns = list(columns)
         self.key = key
@@ -93,7 +111,8 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         if before:
             places = {self.key(row): number for number, row in enumerate(found)}
             after = [
-                self.index(places[key], index.column()) if key in places else QModelIndex() for key, index in zip(kept, before, strict=True)
+                self.index(places[key], index.column()) if key in places else QModelIndex()
+                for key, index in zip(kept, before, strict=True)
             ]
             self.changePersistentIndexList(before, after)
         self.layoutChanged.emit()
@@ -110,7 +129,11 @@ class RowModel(QAbstractTableModel, Generic[Row]):
             places.sort(key=keys.__getitem__)  # type: ignore[arg-type]
             self._sorted[column] = [self._rows[place] for place in places]
         filled = self._sorted[column]
-        empty = [row for row in self._rows if self._texts[id(row)][1][column] is None] if len(filled) < len(self._rows) else []
+        empty = (
+            [row for row in self._rows if self._texts[id(row)][1][column] is None]
+            if len(filled) < len(self._rows)
+            else []
+        )
         return (filled[::-1] if is_descending else filled) + empty
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
@@ -121,9 +144,14 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         """Columns."""
         return 0 if parent is not None and parent.isValid() else len(self.columns)
 
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
         """Titles."""
-        is_title = orientation == Qt.Orientation.Horizontal and role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole)
+        is_title = orientation == Qt.Orientation.Horizontal and role in (
+            Qt.ItemDataRole.DisplayRole,
+            Qt.ItemDataRole.ToolTipRole,
+        )
         return self.columns[section].title if is_title else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -154,11 +182,14 @@ def _sort_key(value: Any) -> tuple[int, Any]:
 class _View(QTableView):
     """A list of rows with words in its middle when there are none.
 
-    Not a QTreeView: that asks the model for each of ten thousand rows whenever they are sorted, filtered or changed.
+    Not a QTreeView: that asks the model for each of ten thousand rows whenever they are sorted,
+    filtered or changed.
     """
 
     def __init__(self, empty: str) -> None:
-        super().__init__(showGrid=False, cornerButtonEnabled=False, tabKeyNavigation=False, wordWrap=False)
+        super().__init__(
+            showGrid=False, cornerButtonEnabled=False, tabKeyNavigation=False, wordWrap=False
+        )
         self._empty = empty
         self.verticalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
@@ -180,14 +211,20 @@ class _View(QTableView):
 
     def _fit_rows(self) -> None:
         picture = self.iconSize().height() if self.iconSize().isValid() else 0
-        self.verticalHeader().setDefaultSectionSize(max(self.fontMetrics().height(), picture) + ROW_MARGIN_PX)
+        self.verticalHeader().setDefaultSectionSize(
+            max(self.fontMetrics().height(), picture) + ROW_MARGIN_PX
+        )
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
         if self.model() is not None and self.model().rowCount() == 0 and self._empty:
             painter = QPainter(self.viewport())
             painter.setPen(self.palette().color(self.palette().ColorRole.PlaceholderText))
-            painter.drawText(QRect(self.viewport().rect()), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self._empty)
+            painter.drawText(
+                QRect(self.viewport().rect()),
+                Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
+                self._empty,
+            )
             painter.end()
 
 
@@ -206,10 +243,14 @@ class Table(QWidget):
     activated = Signal(object)
     """The row that was double-clicked, or chosen with Return."""
 
-    def __init__(self, model: RowModel[Any], *, empty: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self, model: RowModel[Any], *, empty: str = "", parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.model = model
-        self.filter = QLineEdit(placeholderText="Filter", clearButtonEnabled=True, accessibleName="Filter")
+        self.filter = QLineEdit(
+            placeholderText="Filter", clearButtonEnabled=True, accessibleName="Filter"
+        )
         self.view = _View(empty)
         self.view.setModel(model)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -241,7 +282,10 @@ class Table(QWidget):
 
     def selected(self) -> list[Any]:
         """The rows that are marked, in the order shown."""
-        return [self.model.shown[index.row()] for index in sorted(self.view.selectionModel().selectedRows(), key=QModelIndex.row)]
+        return [
+            self.model.shown[index.row()]
+            for index in sorted(self.view.selectionModel().selectedRows(), key=QModelIndex.row)
+        ]
 
     def select(self, key: Any) -> None:
         """Mark the row with this key and bring it into view."""
@@ -259,7 +303,8 @@ class Thumbnails:
     Parameters
     ----------
     load
-        Called with a key and a function to hand the picture to, later, in the thread of the window: an array of uint8, YX or YXC.
+        Called with a key and a function to hand the picture to, later, in the thread of the window:
+        an array of uint8, YX or YXC.
     changed
         Called when a picture has come, so that it is drawn.
     size_px
@@ -267,7 +312,11 @@ class Thumbnails:
     """
 
     def __init__(
-        self, load: Callable[[str, Callable[[NDArray[np.uint8]], None]], None], changed: Callable[[], None], *, size_px: int = 32
+        self,
+        load: Callable[[str, Callable[[NDArray[np.uint8]], None]], None],
+        changed: Callable[[], None],
+        *,
+        size_px: int = 32,
     ) -> None:
         self._load, self._changed = load, changed
         self.size = QSize(size_px, size_px)
@@ -288,7 +337,9 @@ class Thumbnails:
         self._asked.discard(key)
         picture = to_pixmap(pixels)
         # What has more pixels than that is as large, and sharp on a screen of high resolution.
-        picture.setDevicePixelRatio(max(1.0, max(picture.width(), picture.height()) / self.size.width()))
+        picture.setDevicePixelRatio(
+            max(1.0, max(picture.width(), picture.height()) / self.size.width())
+        )
         self._kept[key] = picture
         while len(self._kept) > 500:
             self._kept.popitem(last=False)
@@ -305,4 +356,6 @@ def to_pixmap(pixels: NDArray[np.uint8]) -> QPixmap:
     whole = np.ascontiguousarray(pixels)
     kind = QImage.Format.Format_Grayscale8 if whole.ndim == 2 else QImage.Format.Format_RGB888
     # The image only looks at the array's memory; the pixmap is a copy.
-    return QPixmap.fromImage(QImage(whole.data, whole.shape[1], whole.shape[0], whole.strides[0], kind))
+    return QPixmap.fromImage(
+        QImage(whole.data, whole.shape[1], whole.shape[0], whole.strides[0], kind)
+    )

@@ -6,14 +6,27 @@ from collections.abc import Sequence
 
 from qtpy.QtCore import QEvent, QSize, Qt, Signal
 from qtpy.QtGui import QImage, QKeyEvent, QPixmap, QResizeEvent
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLabel, QSizePolicy, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
 from maskloop.ui.parts.train_plan import Row
 
 __all__ = ["Picture", "PlanTable"]
 
 WHAT, VALUE, WHY, BACK = range(4)
-SOURCES = {"planned": "planned", "yours": "yours", "settings": "project's settings", "network": "Advanced"}
+SOURCES = {
+    "planned": "planned",
+    "yours": "yours",
+    "settings": "project's settings",
+    "network": "Advanced",
+}
 MARGIN_PX = 8
 VALUE_PX = 100
 HINT = "Click a value to see why, double-click to change it."
@@ -57,7 +70,9 @@ class PlanTable(QTableWidget):
         """Show a plan; a value that is being typed is left alone."""
         if [row.name for row in rows] != [row.name for row in self._rows]:
             self.setRowCount(len(rows))
-        edited = self.currentItem() if self.state() == QAbstractItemView.State.EditingState else None
+        edited = (
+            self.currentItem() if self.state() == QAbstractItemView.State.EditingState else None
+        )
         before = self.blockSignals(True)
         for index, row in enumerate(rows):
             if edited is None or edited.row() != index:
@@ -70,17 +85,28 @@ class PlanTable(QTableWidget):
 
     def _explain(self, *_: int) -> None:
         index = self.currentRow()
-        self.explained.emit(f"{self._rows[index].label}: {self._rows[index].reason}" if 0 <= index < len(self._rows) else HINT)
+        self.explained.emit(
+            f"{self._rows[index].label}: {self._rows[index].reason}"
+            if 0 <= index < len(self._rows)
+            else HINT
+        )
 
     def _fill(self, index: int, row: Row) -> None:
         back = "\N{MULTIPLICATION SIGN}" if row.can_be_given_back else ""
         tip = f"{row.label} ({SOURCES[row.source]}): {row.tooltip}\n{row.reason}"
-        for column, text in ((WHAT, row.label), (VALUE, row.words), (WHY, row.reason), (BACK, back)):
+        for column, text in (
+            (WHAT, row.label),
+            (VALUE, row.words),
+            (WHY, row.reason),
+            (BACK, back),
+        ):
             item = self.item(index, column) or QTableWidgetItem()
             if item.tableWidget() is None:
                 self.setItem(index, column, item)
             item.setText(text)
-            item.setToolTip(tip if column != BACK else "Leave it to the plan again (Delete)" if back else "")
+            item.setToolTip(
+                tip if column != BACK else "Leave it to the plan again (Delete)" if back else ""
+            )
             is_typed = column == VALUE and row.is_editable
             item.setFlags(
                 Qt.ItemFlag.ItemIsEnabled
@@ -95,9 +121,18 @@ class PlanTable(QTableWidget):
 
     def _fit(self) -> None:
         metrics = self.fontMetrics()
-        self.setColumnWidth(WHAT, max((metrics.horizontalAdvance(row.label) for row in self._rows), default=40) + 3 * MARGIN_PX)
         self.setColumnWidth(
-            VALUE, min(VALUE_PX, max((metrics.horizontalAdvance(row.words) for row in self._rows), default=40) + 3 * MARGIN_PX)
+            WHAT,
+            max((metrics.horizontalAdvance(row.label) for row in self._rows), default=40)
+            + 3 * MARGIN_PX,
+        )
+        self.setColumnWidth(
+            VALUE,
+            min(
+                VALUE_PX,
+                max((metrics.horizontalAdvance(row.words) for row in self._rows), default=40)
+                + 3 * MARGIN_PX,
+            ),
         )
         self.setColumnWidth(BACK, metrics.height() + MARGIN_PX)
         self.verticalHeader().setDefaultSectionSize(metrics.height() + MARGIN_PX)
@@ -106,7 +141,9 @@ class PlanTable(QTableWidget):
     def sizeHint(self) -> QSize:
         """As high as its rows: the tab scrolls, not the table."""
         rows = self.rowCount() * self.verticalHeader().defaultSectionSize()
-        return QSize(200, self.horizontalHeader().sizeHint().height() + rows + 2 * self.frameWidth())
+        return QSize(
+            200, self.horizontalHeader().sizeHint().height() + rows + 2 * self.frameWidth()
+        )
 
     def minimumSizeHint(self) -> QSize:
         """See `sizeHint`."""
@@ -151,7 +188,9 @@ class Picture(QLabel):
         height = max(1, round(self.image.height() * width / self.image.width()))
         ratio = self.devicePixelRatioF()
         size = QSize(round(width * ratio), round(height * ratio))
-        scaled = self.image.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation)
+        scaled = self.image.scaled(
+            size, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
+        )
         pixmap = QPixmap.fromImage(scaled)
         pixmap.setDevicePixelRatio(ratio)
         self.setPixmap(pixmap)

@@ -23,11 +23,24 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-__all__ = ["Curves", "Line", "Notice", "ProgressLine", "ReasonButton", "Section", "ask", "human_bytes", "human_time", "narrow_combo"]
+__all__ = [
+    "Curves",
+    "Line",
+    "Notice",
+    "ProgressLine",
+    "ReasonButton",
+    "Section",
+    "ask",
+    "human_bytes",
+    "human_time",
+    "narrow_combo",
+]
 
 TINTS = {"info": "#3c82dc", "warning": "#dc961e", "error": "#d23c3c"}
 CURVES = ("#4aa3df", "#e8a33d", "#5cb85c", "#d9534f", "#9b7fd4", "#8c8c8c")
-"""Readable on dark and on light, and apart for people who do not tell red from green by their brightness."""
+"""Readable on dark and on light, and apart for people who do not tell red from green by their
+brightness.
+"""
 
 
 class Line(QElidingLabel):
@@ -132,7 +145,9 @@ class ProgressLine(QWidget):
 class Section(QWidget):
     """A titled part of a tab that can be folded away; its height follows what it shows."""
 
-    def __init__(self, title: str, content: QWidget, *, expanded: bool = True, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, title: str, content: QWidget, *, expanded: bool = True, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.button = QToolButton(text=title, checkable=True, checked=expanded, autoRaise=True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -159,7 +174,8 @@ class Curves(pyqtgraph.PlotWidget):
 
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent, background=None, enableMenu=False)
-        # pyqtgraph makes this menu even when it is not enabled, as a window of its own that nobody closes.
+        # pyqtgraph makes this menu even when it is not enabled, as a window of its own that nobody
+        # closes.
         menu = self.getPlotItem().ctrlMenu
         menu.setParent(self, menu.windowFlags())
         self.setAccessibleName(title)
@@ -200,7 +216,9 @@ class Curves(pyqtgraph.PlotWidget):
     def changeEvent(self, event: QEvent) -> None:
         """Follow another theme."""
         super().changeEvent(event)
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange) and hasattr(self, "_legend"):
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange) and hasattr(
+            self, "_legend"
+        ):
             self.follow_palette()
 
 
@@ -247,6 +265,8 @@ def human_bytes(count: float) -> str:
     """A number of bytes as people say it, such as ``1.6 GB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
+            return (
+                f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
+            )
         count /= 1000
     return f"{count:.1f} TB"

@@ -50,11 +50,21 @@ class Offer:
             # What this time is not known (a pair that is shown again has no file) stays as it was.
             known = {name: value for name, value in self.metadata.items() if value is not None}
             pair = project.dataset.replace(
-                self.replace, mask=self.labels, rule=self.rule, allow_empty=self.allow_empty, source=self.source, metadata=known
+                self.replace,
+                mask=self.labels,
+                rule=self.rule,
+                allow_empty=self.allow_empty,
+                source=self.source,
+                metadata=known,
             )
         else:
             pair = project.dataset.accept(
-                self.image, self.labels, rule=self.rule, source=self.source, metadata=self.metadata, allow_empty=self.allow_empty
+                self.image,
+                self.labels,
+                rule=self.rule,
+                source=self.source,
+                metadata=self.metadata,
+                allow_empty=self.allow_empty,
             )
         with contextlib.suppress(MaskloopError):
             # The pair is safe; a choice that is not remembered is no failure.
@@ -66,10 +76,13 @@ class Offer:
         names = self.metadata.get("image_layers") or [None]
         wanted: dict[str, Any] = {
             "last_selected_image_layer": names[0] or config.last_selected_image_layer,
-            "last_selected_mask_layer": self.metadata.get("labels_layer") or config.last_selected_mask_layer,
+            "last_selected_mask_layer": self.metadata.get("labels_layer")
+            or config.last_selected_mask_layer,
         }
         if self.rule is not None:
-            wanted["mask_preparation"] = self.rule.model_dump(mode="json", include={"mask_mode", "label_map"})
+            wanted["mask_preparation"] = self.rule.model_dump(
+                mode="json", include={"mask_mode", "label_map"}
+            )
         if any(getattr(config, name) != value for name, value in wanted.items()):
             project.update_config(**wanted)
 
@@ -77,7 +90,11 @@ class Offer:
 def is_quick_to_copy(labels: Image) -> bool:
     """Whether labels may be copied in the thread of the window; what is not in memory has to be read."""
     data = labels.data
-    return isinstance(data, np.ndarray) and not isinstance(_owner(data), np.memmap) and data.nbytes < QUICK_BYTES
+    return (
+        isinstance(data, np.ndarray)
+        and not isinstance(_owner(data), np.memmap)
+        and data.nbytes < QUICK_BYTES
+    )
 
 
 def freeze(labels: Image) -> Image:
@@ -87,6 +104,8 @@ def freeze(labels: Image) -> Image:
 
 def _owner(data: NDArray[Any]) -> Any:
     base: Any = data
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None:
+    while (
+        isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None
+    ):
         base = base.base
     return base

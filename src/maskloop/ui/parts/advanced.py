@@ -53,7 +53,9 @@ class AdvancedPart:
         self.facts: tuple[tuple[str, str], ...] = ()
         """Name and value of what is known of the project, such as its folder and versions."""
         self.words = ""
-        """What a person should know of the folder: that it may only be read, or is of another program."""
+        """What a person should know of the folder: that it may only be read, or is of another
+        program.
+        """
         self._session = session
         session.events.snapshot_changed.connect(self._take)
 
@@ -67,7 +69,9 @@ class AdvancedPart:
         if project is None:
             self._show(((), ""))
             return
-        self._session.background.run(lambda: _look(project, snapshot), self._show, key="about the project")
+        self._session.background.run(
+            lambda: _look(project, snapshot), self._show, key="about the project"
+        )
 
     def _show(self, found: tuple[tuple[tuple[str, str], ...], str]) -> None:
         if found != (self.facts, self.words):
@@ -84,12 +88,28 @@ def _look(project: Project, snapshot: Snapshot) -> tuple[tuple[tuple[str, str], 
     facts = [("Folder", str(project.folder))]
     if snapshot.config is not None:
         config = snapshot.config
-        facts += [("Name", config.project_name), ("Made", config.created_at[:10]), ("Last written", config.last_opened_at[:10])]
+        facts += [
+            ("Name", config.project_name),
+            ("Made", config.created_at[:10]),
+            ("Last written", config.last_opened_at[:10]),
+        ]
         facts += [("Written by maskloop", config.plugin_version or "unknown")]
     facts += [
-        ("This program", ", ".join([f"Python {python_version()}", *(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))]))
+        (
+            "This program",
+            ", ".join(
+                [
+                    f"Python {python_version()}",
+                    *(f"{name} {found}" for name in LIBRARIES if (found := _version(name))),
+                ]
+            ),
+        )
     ]
-    words = [f"{snapshot.words}. {snapshot.way_out}"] if snapshot.condition in ("missing", "incomplete", "read-only") else []
+    words = (
+        [f"{snapshot.words}. {snapshot.way_out}"]
+        if snapshot.condition in ("missing", "incomplete", "read-only")
+        else []
+    )
     return tuple(facts), "\n".join([*words, LEGACY] if is_legacy(project.folder) else words)
 
 

@@ -16,7 +16,11 @@ MODES = {
     "continue_from_selected": "continued",
     "imported": "from imported weights",
 }
-PRESETS = {"standard_unet": "U-Net", "resunet": "Residual U-Net", "attention_unet": "Attention U-Net"}
+PRESETS = {
+    "standard_unet": "U-Net",
+    "resunet": "Residual U-Net",
+    "attention_unet": "Attention U-Net",
+}
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,21 @@ class CheckpointRow:
     @property
     def tooltip(self) -> str:
         """All of it, line by line."""
-        lines = [self.checkpoint_id, self.scores, f"{self.images} images, {self.mode} ({self.parent})", self.network, self.when + " UTC"]
+        lines = [
+            self.checkpoint_id,
+            self.scores,
+            f"{self.images} images, {self.mode} ({self.parent})",
+            self.network,
+            self.when + " UTC",
+        ]
         return "\n".join(line for line in [*lines, self.note, self.warning] if line)
 
 
-def rows_of(records: Sequence[CheckpointRecord], models: Sequence[ImportedModel], missing: Collection[str] = ()) -> list[CheckpointRow]:
+def rows_of(
+    records: Sequence[CheckpointRecord],
+    models: Sequence[ImportedModel],
+    missing: Collection[str] = (),
+) -> list[CheckpointRow]:
     """All checkpoints, each below what it was trained from, the oldest first.
 
     Parameters
@@ -62,7 +76,9 @@ def rows_of(records: Sequence[CheckpointRecord], models: Sequence[ImportedModel]
         Ids of those whose weights are not in the folder.
     """
     names = {model.model_id: model.model_name for model in models}
-    return [_row(one, depth, names, one.checkpoint_id in missing) for one, depth in _by_descent(records)]
+    return [
+        _row(one, depth, names, one.checkpoint_id in missing) for one, depth in _by_descent(records)
+    ]
 
 
 def _by_descent(records: Sequence[CheckpointRecord]) -> list[tuple[CheckpointRecord, int]]:
@@ -70,7 +86,9 @@ def _by_descent(records: Sequence[CheckpointRecord]) -> list[tuple[CheckpointRec
     known = {one.checkpoint_id for one in records}
     children: dict[str | None, list[CheckpointRecord]] = {}
     for one in records:
-        children.setdefault(one.parent_checkpoint_id if one.parent_checkpoint_id in known else None, []).append(one)
+        children.setdefault(
+            one.parent_checkpoint_id if one.parent_checkpoint_id in known else None, []
+        ).append(one)
     waiting = [(one, 0) for one in reversed(children.get(None, []))]
     found = []
     while waiting:
@@ -80,7 +98,9 @@ def _by_descent(records: Sequence[CheckpointRecord]) -> list[tuple[CheckpointRec
     return found
 
 
-def ancestry(checkpoint_id: str, records: Sequence[CheckpointRecord], models: Sequence[ImportedModel]) -> str:
+def ancestry(
+    checkpoint_id: str, records: Sequence[CheckpointRecord], models: Sequence[ImportedModel]
+) -> str:
     """Where a checkpoint came from, back to its beginning, such as ``unet_run_003 <- unet_run_002 <- imported cyto``."""
     known = {one.checkpoint_id: one for one in records}
     names = {model.model_id: model.model_name for model in models}
@@ -91,20 +111,30 @@ def ancestry(checkpoint_id: str, records: Sequence[CheckpointRecord], models: Se
         at = known[at].parent_checkpoint_id
     if chain and at is None:
         imported = known[chain[-1]].starting_weights.get("imported_model_id")
-        return " \N{LEFTWARDS ARROW} ".join([*chain, f"imported {names.get(imported, imported)}" if imported else "scratch"])
+        return " \N{LEFTWARDS ARROW} ".join(
+            [*chain, f"imported {names.get(imported, imported)}" if imported else "scratch"]
+        )
     return " \N{LEFTWARDS ARROW} ".join([*chain, f"{at} (not here)"] if at else chain)
 
 
-def _row(one: CheckpointRecord, depth: int, names: Mapping[str, str], is_missing: bool) -> CheckpointRow:
+def _row(
+    one: CheckpointRecord, depth: int, names: Mapping[str, str], is_missing: bool
+) -> CheckpointRow:
     imported = one.starting_weights.get("imported_model_id")
-    figures: dict[str, Any] = {**one.metrics, **{name: value for name, value in one.dice_iou_metrics.items() if value is not None}}
+    figures: dict[str, Any] = {
+        **one.metrics,
+        **{name: value for name, value in one.dice_iou_metrics.items() if value is not None},
+    }
     warning = "Its weights are missing." if is_missing else ""
     if one.format != "maskloop":
         warning = f"{warning} Bare weights of another program: can be trained on from, not predicted with.".strip()
     return CheckpointRow(
         checkpoint_id=one.checkpoint_id,
-        label="\N{NO-BREAK SPACE}" * 3 * (depth - 1) + "\N{BOX DRAWINGS LIGHT UP AND RIGHT} " * (depth > 0) + one.checkpoint_id,
-        parent=one.parent_checkpoint_id or (f"imported {names.get(str(imported), imported)}" if imported else "scratch"),
+        label="\N{NO-BREAK SPACE}" * 3 * (depth - 1)
+        + "\N{BOX DRAWINGS LIGHT UP AND RIGHT} " * (depth > 0)
+        + one.checkpoint_id,
+        parent=one.parent_checkpoint_id
+        or (f"imported {names.get(str(imported), imported)}" if imported else "scratch"),
         when=one.timestamp[:16].replace("T", " "),
         mode=MODES.get(one.training_mode, one.training_mode.replace("_", " ")),
         images=one.number_of_images,
@@ -128,7 +158,9 @@ def _network(architecture: Mapping[str, Any]) -> str:
     if not architecture:
         return ""
     preset = str(architecture.get("preset", "standard_unet"))
-    parts = [f"{PRESETS.get(preset, preset)} {str(architecture.get('spatial_dims', '')).upper()}".strip()]
+    parts = [
+        f"{PRESETS.get(preset, preset)} {str(architecture.get('spatial_dims', '')).upper()}".strip()
+    ]
     if "depth" in architecture:
         parts.append(f"depth {architecture['depth']}")
     if "base_channels" in architecture:

@@ -76,7 +76,9 @@ class CheckpointsPart:
 
     def ancestry(self, checkpoint_id: str) -> str:
         """Where a checkpoint came from, back to its beginning."""
-        return ancestry(checkpoint_id, self._session.snapshot.checkpoints, self._session.snapshot.models)
+        return ancestry(
+            checkpoint_id, self._session.snapshot.checkpoints, self._session.snapshot.models
+        )
 
     def compare(self, first: str, second: str) -> list[Difference]:
         """What differs between two checkpoints: what, of the first, of the second."""
@@ -109,12 +111,20 @@ class CheckpointsPart:
         return self._why_missing(checkpoint_id)
 
     def _why_missing(self, checkpoint_id: str) -> str | None:
-        return "Its weights are missing: put them back from a backup." if self.is_missing(checkpoint_id) else None
+        return (
+            "Its weights are missing: put them back from a backup."
+            if self.is_missing(checkpoint_id)
+            else None
+        )
 
-    def why_not_side_by_side(self, first: str, second: str, image: Image | None, problem: str | None = None) -> str | None:
+    def why_not_side_by_side(
+        self, first: str, second: str, image: Image | None, problem: str | None = None
+    ) -> str | None:
         """Why these two cannot predict this image, or None."""
         prediction = self._session.prediction
-        reasons = (prediction.why_not_image(image, problem, checkpoint=one) for one in (first, second))
+        reasons = (
+            prediction.why_not_image(image, problem, checkpoint=one) for one in (first, second)
+        )
         return next((reason for reason in reasons if reason is not None), None)
 
     # What is done.
@@ -130,7 +140,10 @@ class CheckpointsPart:
 
         def choose(project: Project) -> None:
             project.weights.set_start(
-                mode="selected_project_checkpoint", checkpoint_id=checkpoint_id, imported_model_id=None, imported_model_path=None
+                mode="selected_project_checkpoint",
+                checkpoint_id=checkpoint_id,
+                imported_model_id=None,
+                imported_model_path=None,
             )
 
         self._session.do(
@@ -159,11 +172,19 @@ class CheckpointsPart:
         record = self._record(checkpoint_id)
         path = target if target.suffix else target.with_name(target.name + ".pt")
         self._session.do(
-            lambda project: _export(project, record, path, overwrite=overwrite), said=lambda _: f"{checkpoint_id} was copied to {path}."
+            lambda project: _export(project, record, path, overwrite=overwrite),
+            said=lambda _: f"{checkpoint_id} was copied to {path}.",
         )
 
     def side_by_side(
-        self, first: str, second: str, image: Image, *, name: str, origin: str = "", then: Callable[[PredictedImage], None]
+        self,
+        first: str,
+        second: str,
+        image: Image,
+        *,
+        name: str,
+        origin: str = "",
+        then: Callable[[PredictedImage], None],
     ) -> None:
         """Predict one image with two checkpoints, one after the other.
 
@@ -191,7 +212,9 @@ class CheckpointsPart:
             self._next(sides)
 
         checkpoint = sides.waiting.pop(0)
-        self._session.prediction.predict_image(sides.image, name=sides.name, origin=sides.origin, checkpoint=checkpoint, then=take)
+        self._session.prediction.predict_image(
+            sides.image, name=sides.name, origin=sides.origin, checkpoint=checkpoint, then=take
+        )
 
     # What others do.
 
@@ -215,7 +238,11 @@ class CheckpointsPart:
             return
 
         def find() -> frozenset[str]:
-            return frozenset(one.checkpoint_id for one in records if not project.path(one.checkpoint_path).is_file())
+            return frozenset(
+                one.checkpoint_id
+                for one in records
+                if not project.path(one.checkpoint_path).is_file()
+            )
 
         self._session.background.run(find, self._mark, key="missing weights")
 
@@ -237,7 +264,9 @@ class CheckpointsPart:
 def _export(project: Project, record: CheckpointRecord, target: Path, *, overwrite: bool) -> None:
     source = project.checkpoints.path(record.checkpoint_id)
     if target.exists() and not overwrite:
-        raise UsageError(f"'{target}' is there already.", "Choose another name, or agree to replace it.")
+        raise UsageError(
+            f"'{target}' is there already.", "Choose another name, or agree to replace it."
+        )
     if target.exists() and target.samefile(source):
         raise UsageError(f"'{target}' is the checkpoint itself.", "Choose another place.")
     if record.sha256 and file_sha256(source) != record.sha256:
@@ -248,4 +277,7 @@ def _export(project: Project, record: CheckpointRecord, target: Path, *, overwri
     copy_file(source, target)
     if record.sha256 and file_sha256(target) != record.sha256:
         target.unlink(missing_ok=True)
-        raise ProjectError(f"The copy '{target}' does not hold the same bytes.", "Check that disk, and export again.")
+        raise ProjectError(
+            f"The copy '{target}' does not hold the same bytes.",
+            "Check that disk, and export again.",
+        )

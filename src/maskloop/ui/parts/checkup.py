@@ -1,4 +1,7 @@
-"""Is everything there, and is it what was written? The check of the folder, with progress, and its repair."""
+"""Is everything there, and is it what was written?
+
+The check of the folder, with progress, and its repair.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ class CheckupPart:
         self.is_checking = self.is_repairing = False
         self.words = "Not checked since the project was opened."
         self.will_do: tuple[str, ...] = ()
-        """What a repair would do, a sentence each; empty where there is nothing that it can put right."""
+        """What a repair would do, a sentence each; empty where there is nothing that it can put
+        right.
+        """
         self._session = session
         self._stop = threading.Event()
         self._progress: tuple[float, float] | None = None
@@ -63,12 +68,19 @@ class CheckupPart:
     @property
     def why_not_check(self) -> str | None:
         """Why it cannot be checked now, or None."""
-        return self._session.snapshot.why_not_read or ("Wait until it is done." if self.is_busy else None)
+        return self._session.snapshot.why_not_read or (
+            "Wait until it is done." if self.is_busy else None
+        )
 
     @property
     def question(self) -> str:
         """What a repair would do, for the person to agree to."""
-        return "\n".join([*self.will_do, "No file is deleted; what is missing, changed or left over stays as it is."])
+        return "\n".join(
+            [
+                *self.will_do,
+                "No file is deleted; what is missing, changed or left over stays as it is.",
+            ]
+        )
 
     @property
     def why_not_repair(self) -> str | None:
@@ -121,7 +133,11 @@ class CheckupPart:
         def done(found: tuple[RepairReport, tuple[str, ...]]) -> None:
             if stop is self._stop:
                 mended, will_do = found
-                self._end(mended.left, will_do, " ".join(["Repaired.", *mended.repaired, _found_words(mended.left)]))
+                self._end(
+                    mended.left,
+                    will_do,
+                    " ".join(["Repaired.", *mended.repaired, _found_words(mended.left)]),
+                )
 
         self._session.do(mend, done, otherwise=lambda error: self._fail(stop, error))
 
@@ -174,8 +190,18 @@ def _found_words(report: CheckReport) -> str:
 def _plan_repair(project: Project, report: CheckReport) -> tuple[str, ...]:
     """What `repair` will do about these problems, in words."""
     done = []
-    for path in dict.fromkeys(problem.path for problem in report.problems if problem.kind == "broken record"):
-        origin = "its last good copy" if last_good(project.path(path)).is_file() else "what else is in the folder, for it has no good copy"
+    for path in dict.fromkeys(
+        problem.path for problem in report.problems if problem.kind == "broken record"
+    ):
+        origin = (
+            "its last good copy"
+            if last_good(project.path(path)).is_file()
+            else "what else is in the folder, for it has no good copy"
+        )
         done.append(f"'{path}' is set aside and made again from {origin}.")
-    done += [f"'{problem.path}' is brought in step with the checkpoints." for problem in report.problems if problem.kind == "out of step"]
+    done += [
+        f"'{problem.path}' is brought in step with the checkpoints."
+        for problem in report.problems
+        if problem.kind == "out of step"
+    ]
     return tuple(done)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["ClassRow", "ClassesPart"]
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999")
-"""Apart for people who do not tell red from green (Okabe and Ito, "Color universal design", 2008)."""
+"""Apart for people who do not tell red from green (Okabe and Ito, "Color universal design",
+2008).
+"""
 KEY = "class_colors"
 MOST = 255
 """Masks of classes are saved with one byte a pixel."""
@@ -94,8 +96,13 @@ class ClassesPart:
         def write(project: Project) -> None:
             with project.writing("rename a class"):
                 labels = _labels(project)
-                _refuse(name, {number: other for number, other in labels.items() if number != str(class_id)})
-                project.set_architecture({**project.architecture, "class_labels": {**labels, str(class_id): name}})
+                _refuse(
+                    name,
+                    {number: other for number, other in labels.items() if number != str(class_id)},
+                )
+                project.set_architecture(
+                    {**project.architecture, "class_labels": {**labels, str(class_id): name}}
+                )
 
         self._do(write, f"Class {class_id} is called {name} now")
 
@@ -108,7 +115,11 @@ class ClassesPart:
                 architecture, labels = project.architecture, _labels(project)
                 _refuse(name, labels)
                 count = int(architecture["num_classes"]) + 1
-                more = {"num_classes": count, "output_channels": count, "class_labels": {**labels, str(count - 1): name}}
+                more = {
+                    "num_classes": count,
+                    "output_channels": count,
+                    "class_labels": {**labels, str(count - 1): name},
+                }
                 project.set_architecture({**architecture, **more})
 
         why_not = self.why_not_add
@@ -123,7 +134,9 @@ class ClassesPart:
         def write(project: Project) -> None:
             with project.writing("colour a class"):
                 metadata = project.config.metadata
-                project.update_config(metadata={**metadata, KEY: {**metadata.get(KEY, {}), str(class_id): colour}})
+                project.update_config(
+                    metadata={**metadata, KEY: {**metadata.get(KEY, {}), str(class_id): colour}}
+                )
 
         self._do(write, "")
 
@@ -139,7 +152,9 @@ class ClassesPart:
         classes = Classes.of(snapshot.architecture)
         chosen = {} if snapshot.config is None else snapshot.config.metadata.get(KEY, {})
         rows = tuple(
-            ClassRow(number, name, str(chosen.get(str(number), COLOURS[(number - 1) % len(COLOURS)])))
+            ClassRow(
+                number, name, str(chosen.get(str(number), COLOURS[(number - 1) % len(COLOURS)]))
+            )
             for number, name in enumerate(classes.names)
             if number
         )

@@ -23,13 +23,23 @@ SCORES = {
     "loss": "Training loss",
 }
 FIGURES = {"epochs": "Epochs done", "best_epoch": "Best epoch", "seconds": "Seconds"}
-NOT_COMPARED = {"decisions", "architecture", "class_labels", "device", "devices", "nodes", "tensorboard"}
+NOT_COMPARED = {
+    "decisions",
+    "architecture",
+    "class_labels",
+    "device",
+    "devices",
+    "nodes",
+    "tensorboard",
+}
 LISTED = 5
 """More pairs than this are counted only."""
 NONE = "\N{EN DASH}"
 
 
-def compare(first: CheckpointRecord, second: CheckpointRecord, pairs: Sequence[Pair] = ()) -> list[Difference]:
+def compare(
+    first: CheckpointRecord, second: CheckpointRecord, pairs: Sequence[Pair] = ()
+) -> list[Difference]:
     """The scores of both, then what differs in data, network and plan.
 
     Parameters
@@ -63,10 +73,18 @@ def _figures(record: CheckpointRecord) -> dict[str, Any]:
 def _number(value: Any) -> str:
     if value is None or value != value:
         return NONE
-    return str(value) if isinstance(value, int) else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    return (
+        str(value)
+        if isinstance(value, int)
+        else f"{value:.3f}"
+        if abs(value) < 100
+        else f"{value:.0f}"
+    )
 
 
-def _data(first: CheckpointRecord, second: CheckpointRecord, names: Mapping[str, str]) -> Iterator[Difference]:
+def _data(
+    first: CheckpointRecord, second: CheckpointRecord, names: Mapping[str, str]
+) -> Iterator[Difference]:
     ours, theirs = set(first.dataset_pair_ids_used), set(second.dataset_pair_ids_used)
     if first.number_of_images != second.number_of_images:
         yield "Images", str(first.number_of_images), str(second.number_of_images)
@@ -75,7 +93,11 @@ def _data(first: CheckpointRecord, second: CheckpointRecord, names: Mapping[str,
     mine, other = _validation(first), _validation(second)
     if mine != other:
         yield "Scored on", _listed(mine, names), _listed(other, names)
-    changed = {pair for pair in ours & theirs if first.dataset_pixel_hashes.get(pair) != second.dataset_pixel_hashes.get(pair)}
+    changed = {
+        pair
+        for pair in ours & theirs
+        if first.dataset_pixel_hashes.get(pair) != second.dataset_pixel_hashes.get(pair)
+    }
     if changed and first.dataset_pixel_hashes and second.dataset_pixel_hashes:
         yield "Images replaced between", _listed(changed, names), _listed(changed, names)
 
@@ -88,10 +110,16 @@ def _listed(pairs: set[str], names: Mapping[str, str]) -> str:
     if not pairs:
         return NONE
     words = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}"
-    return f"{words}: {', '.join(sorted(names.get(pair, pair) for pair in pairs))}" if len(pairs) <= LISTED else words
+    return (
+        f"{words}: {', '.join(sorted(names.get(pair, pair) for pair in pairs))}"
+        if len(pairs) <= LISTED
+        else words
+    )
 
 
-def _differing(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str) -> Iterator[Difference]:
+def _differing(
+    first: Mapping[str, Any], second: Mapping[str, Any], prefix: str
+) -> Iterator[Difference]:
     for name in dict.fromkeys([*first, *second]):
         ours, theirs = first.get(name), second.get(name)
         if name in NOT_COMPARED or ours == theirs:

@@ -51,7 +51,9 @@ class DatasetEvents(SignalGroup):
     rows_changed = Signal()
     """`rows` changed."""
     restored = Signal(object, object)
-    """A project was opened: the names of the image and the mask layer that were accepted from last, None where there is none."""
+    """A project was opened: the names of the image and the mask layer that were accepted from
+    last, None where there is none.
+    """
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class DatasetPart:
         self.events = DatasetEvents()
         self.is_accepting = False
         self.is_copying = False
-        """Whether the labels are still being copied; who knows that they are painted on says so with `disturb`."""
+        """Whether the labels are still being copied; who knows that they are painted on says so
+        with `disturb`.
+        """
         self._is_torn = False
         self.rows: tuple[PairRow, ...] = ()
         self.description = Description("", is_fine=False)
@@ -119,7 +123,11 @@ class DatasetPart:
     @property
     def label_rows(self) -> list[tuple[int, int]]:
         """Labels that occur and the class each becomes (-1 where that is still to be said); for a rule that maps them."""
-        return [(label, self._label_map.get(label, -1)) for label in self._labels] if self._mode == "manual_label_map" else []
+        return (
+            [(label, self._label_map.get(label, -1)) for label in self._labels]
+            if self._mode == "manual_label_map"
+            else []
+        )
 
     def choose_rule(self, mode: MaskMode) -> None:
         """Read the labels in another way."""
@@ -160,10 +168,16 @@ class DatasetPart:
             self._describe_next()
 
         def failed(error: Exception) -> None:
-            words = f"{error.problem} {error.way_out}" if isinstance(error, MaskloopError) else f"The labels cannot be read: {error}"
+            words = (
+                f"{error.problem} {error.way_out}"
+                if isinstance(error, MaskloopError)
+                else f"The labels cannot be read: {error}"
+            )
             show(Description(words, is_fine=False))
 
-        self._session.background.run(lambda: describe(labels, rule, classes), show, otherwise=failed)
+        self._session.background.run(
+            lambda: describe(labels, rule, classes), show, otherwise=failed
+        )
 
     def _show_description(self, description: Description) -> None:
         self.description = description
@@ -179,7 +193,11 @@ class DatasetPart:
     @property
     def why_not_accept(self) -> str | None:
         """Why nothing can be accepted now, or None."""
-        return "The mask before is being saved." if self.is_accepting else self._session.snapshot.why_not_write
+        return (
+            "The mask before is being saved."
+            if self.is_accepting
+            else self._session.snapshot.why_not_write
+        )
 
     def accept(
         self,
@@ -198,14 +216,16 @@ class DatasetPart:
         Parameters
         ----------
         image, labels
-            As `layers.take` gives them. Labels of up to 64 MB in memory are copied at once; larger ones in a thread, while
-            `is_copying`; when they are painted on meanwhile, nothing is accepted.
+            As `layers.take` gives them. Labels of up to 64 MB in memory are copied at once; larger
+            ones in a thread, while `is_copying`; when they are painted on meanwhile, nothing is
+            accepted.
         rule
             What the labels mean; by default what fits the project.
         source
             manual_label, corrected_prediction, ...
         metadata
-            Facts to keep with the pair, such as `layers.crop_metadata` gives them; its layer names are remembered.
+            Facts to keep with the pair, such as `layers.crop_metadata` gives them; its layer names
+            are remembered.
         allow_empty
             There is nothing to segment on this image, and that is meant.
         replace
@@ -227,7 +247,12 @@ class DatasetPart:
 
         def copied(frozen: Offer) -> None:
             if self._is_torn:
-                self._end(MaskloopError("The mask was changed while it was being copied, so nothing was accepted.", "Accept it once more."))
+                self._end(
+                    MaskloopError(
+                        "The mask was changed while it was being copied, so nothing was accepted.",
+                        "Accept it once more.",
+                    )
+                )
             else:
                 self._save(frozen, then, project)
 
@@ -237,7 +262,9 @@ class DatasetPart:
         """The labels that are being copied were painted on: the copy is neither what was seen nor what is there."""
         self._is_torn = True
 
-    def _save(self, offer: Offer, then: Callable[[Pair], None] | None, project: Project | None) -> None:
+    def _save(
+        self, offer: Offer, then: Callable[[Pair], None] | None, project: Project | None
+    ) -> None:
         if self._session.project is not project:
             return  # it was meant for a project that is no longer open
         self.is_accepting, self.is_copying = True, False
@@ -251,17 +278,37 @@ class DatasetPart:
 
         def say(pair: Pair) -> str:
             short, objects = short_id(pair.pair_id), tell_objects(pair, self._classes)
-            return f"Replaced the mask of {short}: {objects}" if offer.replace else f"Accepted {short}: {objects}"
+            return (
+                f"Replaced the mask of {short}: {objects}"
+                if offer.replace
+                else f"Accepted {short}: {objects}"
+            )
 
-        self._session.do(offer.save, saved, said=say, otherwise=lambda error: self._ask(error, offer, then, project))
+        self._session.do(
+            offer.save,
+            saved,
+            said=say,
+            otherwise=lambda error: self._ask(error, offer, then, project),
+        )
 
-    def _ask(self, error: Exception, offer: Offer, then: Callable[[Pair], None] | None, project: Project | None) -> None:
+    def _ask(
+        self,
+        error: Exception,
+        offer: Offer,
+        then: Callable[[Pair], None] | None,
+        project: Project | None,
+    ) -> None:
         """Some refusals are questions; what is saved after the answer is what was seen at the click."""
         self._end()
         if isinstance(error, EmptyMask):
-            self.events.empty_asked.emit(lambda: self._save(replace(offer, allow_empty=True), then, project))
+            self.events.empty_asked.emit(
+                lambda: self._save(replace(offer, allow_empty=True), then, project)
+            )
         elif isinstance(error, KnownPixels) and offer.replace is None:
-            self.events.known_asked.emit(error.pair_id, lambda: self._save(replace(offer, replace=error.pair_id), then, project))
+            self.events.known_asked.emit(
+                error.pair_id,
+                lambda: self._save(replace(offer, replace=error.pair_id), then, project),
+            )
         else:
             self._session.fail(error)
 
@@ -284,9 +331,16 @@ class DatasetPart:
         gone = set(pair_ids)
 
         def edit(pair: Pair) -> Pair:
-            return changed(pair, state="removed") if pair.pair_id in gone and pair.state == "active" else pair
+            return (
+                changed(pair, state="removed")
+                if pair.pair_id in gone and pair.state == "active"
+                else pair
+            )
 
-        self._session.do(lambda project: project.dataset.change("remove pairs", edit), said=lambda _: f"Removed {_pairs(pair_ids)}")
+        self._session.do(
+            lambda project: project.dataset.change("remove pairs", edit),
+            said=lambda _: f"Removed {_pairs(pair_ids)}",
+        )
 
     def restore(self, pair_ids: Sequence[str]) -> None:
         """Bring pairs back."""
@@ -308,7 +362,11 @@ class DatasetPart:
 
     def train_on(self, pair_ids: Sequence[str]) -> None:
         """Let the next training learn from these pairs only; those kept for validation measure as ever."""
-        chosen = tuple(row.pair_id for row in map(self.row, pair_ids) if row is not None and row.is_active and row.split != "validation")
+        chosen = tuple(
+            row.pair_id
+            for row in map(self.row, pair_ids)
+            if row is not None and row.is_active and row.split != "validation"
+        )
         self._session.training.set_pairs(chosen)
         self._session.say(f"The next training learns from {_pairs(chosen)}: see Train.")
 
@@ -316,13 +374,21 @@ class DatasetPart:
         """A small picture of a pair, soon; none where its files are missing."""
         project = self._session.project
         if project is not None:
-            self._session.background.run(lambda: thumbnail(project, row.pair), then, otherwise=lambda _: None)
+            self._session.background.run(
+                lambda: thumbnail(project, row.pair), then, otherwise=lambda _: None
+            )
 
     def shown_pair(self, image: Mapping[str, Any], labels: Mapping[str, Any]) -> str | None:
         """The pair that both layers with these metadata show, so that the mask replaces its mask; None for a new pair."""
         project, pair_id = self._session.project, image.get(PAIR)
-        is_here = project is not None and image.get(PROJECT) == labels.get(PROJECT) == str(project.folder)
-        return str(pair_id) if is_here and pair_id in self._by_id and pair_id == labels.get(PAIR) else None
+        is_here = project is not None and image.get(PROJECT) == labels.get(PROJECT) == str(
+            project.folder
+        )
+        return (
+            str(pair_id)
+            if is_here and pair_id in self._by_id and pair_id == labels.get(PAIR)
+            else None
+        )
 
     def title(self, replaced: str | None) -> str:
         """What the button that accepts says."""
@@ -336,7 +402,9 @@ class DatasetPart:
         active = [row for row in self.rows if row.is_active]
         kept, gone = sum(row.split == "validation" for row in active), len(self.rows) - len(active)
         words = [f"{len(active)} pair{'' if len(active) == 1 else 's'}"]
-        words += [f"{kept} for validation"] * bool(kept) + [f"{gone} removed or missing"] * bool(gone)
+        words += [f"{kept} for validation"] * bool(kept) + [f"{gone} removed or missing"] * bool(
+            gone
+        )
         return ", ".join(words)
 
     def why_not_show(self, rows: Sequence[PairRow]) -> str | None:
@@ -401,10 +469,14 @@ class DatasetPart:
                 self.events.rows_changed.emit()
             if then_compare:
                 self._session.background.run(
-                    lambda: self._near.update(pairs), lambda found: self._make_rows(found, then_compare=False), key="near-duplicates"
+                    lambda: self._near.update(pairs),
+                    lambda found: self._make_rows(found, then_compare=False),
+                    key="near-duplicates",
                 )
 
-        self._session.background.run(lambda: make_rows(pairs, near, classes, before), show, key="pair rows")
+        self._session.background.run(
+            lambda: make_rows(pairs, near, classes, before), show, key="pair rows"
+        )
 
     def _fit_rule(self) -> None:
         modes = [option.mode for option in self.rule_options]
@@ -420,9 +492,14 @@ class DatasetPart:
         kept = snapshot.config.mask_preparation
         if kept.get("mask_mode") in [option.mode for option in self.rule_options]:
             self._mode = kept["mask_mode"]
-            self._label_map = {int(label): int(target) for label, target in dict(kept.get("label_map") or {}).items()}
+            self._label_map = {
+                int(label): int(target)
+                for label, target in dict(kept.get("label_map") or {}).items()
+            }
             self.events.rule_changed.emit()
-        self.events.restored.emit(snapshot.config.last_selected_image_layer, snapshot.config.last_selected_mask_layer)
+        self.events.restored.emit(
+            snapshot.config.last_selected_image_layer, snapshot.config.last_selected_mask_layer
+        )
 
     def _change_project(self, _project: Project | None) -> None:
         self._pairs, self._by_id, self.rows, self._near = (), {}, (), NearDuplicates()

@@ -83,7 +83,9 @@ class ImportedPart:
     @property
     def why_not_bring_in(self) -> str | None:
         """Why no weights can be brought in now, or None."""
-        return self._session.snapshot.why_not_write or ("Wait until the last file is read." if self.is_busy else None)
+        return self._session.snapshot.why_not_write or (
+            "Wait until the last file is read." if self.is_busy else None
+        )
 
     def bring_in(self, file: Path, architecture: Mapping[str, Any] | None = None) -> None:
         """Register a file of weights, once it is known to fill a network to the last weight.
@@ -115,26 +117,45 @@ class ImportedPart:
             ended(getattr(error, "problem", "It could not be read."))
             self._session.fail(error)
 
-        self._session.background.run_apart(bring_in, str(project.folder), str(file), dict(architecture or {}), then=done, otherwise=failed)
+        self._session.background.run_apart(
+            bring_in,
+            str(project.folder),
+            str(file),
+            dict(architecture or {}),
+            then=done,
+            otherwise=failed,
+        )
 
     def start_from(self, model_id: str) -> None:
         """Let the next training begin from imported weights."""
         self._session.do(
-            lambda project: project.weights.set_start(mode="imported_pretrained_unet", imported_model_id=model_id, checkpoint_id=None),
+            lambda project: project.weights.set_start(
+                mode="imported_pretrained_unet", imported_model_id=model_id, checkpoint_id=None
+            ),
             said=lambda _: f"The next training begins from {model_id}.",
         )
 
     def network_of(self, model_id: str) -> dict[str, Any]:
         """The description of the network that imported weights need; empty where there are none of this id."""
-        return next((dict(row.model.architecture) for row in self.rows if row.model.model_id == model_id), {})
+        return next(
+            (dict(row.model.architecture) for row in self.rows if row.model.model_id == model_id),
+            {},
+        )
 
     def _change_project(self, _project: Project | None) -> None:
         self.rows, self.words, self.is_busy = [], "", False
         self.events.changed.emit()
 
     def _take(self, snapshot: Snapshot) -> None:
-        start = snapshot.start.imported_model_id if snapshot.start.mode == "imported_pretrained_unet" else None
-        rows = [ModelRow(model, _fit(snapshot.architecture, model), model.model_id == start) for model in snapshot.models]
+        start = (
+            snapshot.start.imported_model_id
+            if snapshot.start.mode == "imported_pretrained_unet"
+            else None
+        )
+        rows = [
+            ModelRow(model, _fit(snapshot.architecture, model), model.model_id == start)
+            for model in snapshot.models
+        ]
         if rows != self.rows:
             self.rows = rows
             self.events.changed.emit()
@@ -145,13 +166,17 @@ class ImportedPart:
 
 def differs(mismatches: tuple[Mismatch, ...]) -> str:
     """In what the network of weights differs from the project's, in words."""
-    named = "; ".join(f"{mismatch.name} {mismatch.found}, here {mismatch.wanted}" for mismatch in mismatches)
+    named = "; ".join(
+        f"{mismatch.name} {mismatch.found}, here {mismatch.wanted}" for mismatch in mismatches
+    )
     return f"Their network differs from the project's: {named}."
 
 
 def _fit(own: Mapping[str, Any], model: ImportedModel) -> str:
     try:
-        mismatches = compare_architectures(Architecture.model_validate(own), Architecture.model_validate(model.architecture))
+        mismatches = compare_architectures(
+            Architecture.model_validate(own), Architecture.model_validate(model.architecture)
+        )
     except ValueError:
         return "It does not say for which network it was made."
     return differs(tuple(mismatches)) if mismatches else "Fits the project's network."
@@ -187,4 +212,9 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     # The weights filled this network to the last one, or `import_weights` had refused them.
     with torch.device("meta"):
         filled = UNet(found).state_dict()
-    return Brought(model.model_id, len(filled), sum(tensor.numel() for tensor in filled.values()), tuple(compare_architectures(own, found)))
+    return Brought(
+        model.model_id,
+        len(filled),
+        sum(tensor.numel() for tensor in filled.values()),
+        tuple(compare_architectures(own, found)),
+    )

@@ -101,7 +101,11 @@ class ImportPart:
             return "It is being done."
         if self.report is None or not self.report.dry_run:
             return "Look through the files first."
-        return self._session.snapshot.why_not_write if self.report.accepted else "None of the files fits."
+        return (
+            self._session.snapshot.why_not_write
+            if self.report.accepted
+            else "None of the files fits."
+        )
 
     @property
     def title(self) -> str:
@@ -113,7 +117,11 @@ class ImportPart:
     def words(self) -> str:
         """What was found or done, in a sentence."""
         if self.is_busy:
-            return f"{self.done:.0f} of {self.total:.0f}: {self.stage}" if self.total else "Looking for files..."
+            return (
+                f"{self.done:.0f} of {self.total:.0f}: {self.stage}"
+                if self.total
+                else "Looking for files..."
+            )
         if self.report is None:
             return ""
         refused = f", {len(self.report.refused)} refused" if self.report.refused else ""
@@ -153,9 +161,21 @@ class ImportPart:
                 self.events.changed.emit()
                 self._session.fail(error)
 
-        self._session.do(lambda project: self._add(project, choice, rule, stop, dry_run=dry_run), ended, otherwise=failed)
+        self._session.do(
+            lambda project: self._add(project, choice, rule, stop, dry_run=dry_run),
+            ended,
+            otherwise=failed,
+        )
 
-    def _add(self, project: Project, choice: ImportChoice, rule: MaskRule, stop: threading.Event, *, dry_run: bool) -> ImportReport:
+    def _add(
+        self,
+        project: Project,
+        choice: ImportChoice,
+        rule: MaskRule,
+        stop: threading.Event,
+        *,
+        dry_run: bool,
+    ) -> ImportReport:
         told = 0.0
 
         def report(event: Event) -> None:
@@ -197,8 +217,19 @@ class ImportPart:
 
 def _rows(report: ImportReport) -> tuple[ImportRow, ...]:
     state = "fits" if report.dry_run else "imported"
-    refused = [ImportRow(Path(row.image).name, Path(row.mask).name, "refused", f"{row.problem} {row.way_out}") for row in report.refused]
-    return (*refused, *(ImportRow(Path(row.image).name, Path(row.mask).name, state, "") for row in report.accepted))
+    refused = [
+        ImportRow(
+            Path(row.image).name, Path(row.mask).name, "refused", f"{row.problem} {row.way_out}"
+        )
+        for row in report.refused
+    ]
+    return (
+        *refused,
+        *(
+            ImportRow(Path(row.image).name, Path(row.mask).name, state, "")
+            for row in report.accepted
+        ),
+    )
 
 
 def _pairs(count: int) -> str:

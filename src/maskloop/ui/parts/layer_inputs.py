@@ -48,7 +48,8 @@ def write_input(folder: Path, image: Image, name: str) -> Path:
     with write_errors(place):
         place.mkdir(parents=True)
     try:
-        # A plain TIFF takes more types of pixels than an OME-TIFF does, and ours keeps axes and pixel size just as well.
+        # A plain TIFF takes more types of pixels than an OME-TIFF does, and ours keeps axes and
+        # pixel size just as well.
         write_image(place / f"{stem}.tif", image)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
@@ -65,7 +66,11 @@ def sweep_inputs(project: Project) -> None:
     """Remove what windows left behind that were closed or killed before their prediction ended."""
     folder = project.path(INPUTS)
     before = time.time() - OLD_S
-    old = [place for place in folder.iterdir() if place.is_dir() and place.stat().st_mtime < before] if folder.is_dir() else []
+    old = (
+        [place for place in folder.iterdir() if place.is_dir() and place.stat().st_mtime < before]
+        if folder.is_dir()
+        else []
+    )
     if not old:
         return
     wanted = _in_use(project)

@@ -31,7 +31,10 @@ class Classes:
         """The classes of a project's architecture."""
         count = int(architecture.get("num_classes", 2))
         labels = architecture.get("class_labels") or {}
-        names = [str(labels.get(str(number), f"class {number}" if number else "background")) for number in range(count)]
+        names = [
+            str(labels.get(str(number), f"class {number}" if number else "background"))
+            for number in range(count)
+        ]
         return cls(str(architecture.get("output_mode", "binary")), tuple(names))
 
     def name(self, class_id: int) -> str:
@@ -61,13 +64,31 @@ class Description:
 
 def rule_options(classes: Classes) -> list[RuleOption]:
     """The ways that fit what a project segments, the usual one first."""
-    mapped = RuleOption("manual_label_map", "Choose for each label", "Say below what each label becomes")
+    mapped = RuleOption(
+        "manual_label_map", "Choose for each label", "Say below what each label becomes"
+    )
     if classes.mode == "instances":
-        return [RuleOption("keep_instances", "Each label is one object", "Labels are numbered anew: 1, 2, 3 ...")]
+        return [
+            RuleOption(
+                "keep_instances",
+                "Each label is one object",
+                "Labels are numbered anew: 1, 2, 3 ...",
+            )
+        ]
     if classes.mode == "multiclass":
-        return [RuleOption("keep_labels_as_multiclass", "Labels are the classes", "Label 1 is class 1, label 2 is class 2 ..."), mapped]
+        return [
+            RuleOption(
+                "keep_labels_as_multiclass",
+                "Labels are the classes",
+                "Label 1 is class 1, label 2 is class 2 ...",
+            ),
+            mapped,
+        ]
     title = f"Everything drawn is {classes.name(1)}"
-    return [RuleOption("merge_nonzero_to_foreground", title, "All labels but 0 become one class"), mapped]
+    return [
+        RuleOption("merge_nonzero_to_foreground", title, "All labels but 0 become one class"),
+        mapped,
+    ]
 
 
 def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
@@ -89,7 +110,9 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
         if not drawn:
             return Description("Nothing is drawn yet.", is_fine=False)
         # The labels stand for the mask: each occurs once.
-        saved = foresee_mask(np.array([found]), rule, num_classes=len(classes.names), name=labels.name)
+        saved = foresee_mask(
+            np.array([found]), rule, num_classes=len(classes.names), name=labels.name
+        )
     except MaskError as error:
         return Description(f"{error.problem} {error.way_out}", is_fine=False, labels=drawn)
     return Description(_sentence(saved, rule, classes), any(saved.values()), drawn)

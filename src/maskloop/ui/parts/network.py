@@ -20,8 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITED", "NetworkPart"]
 
-EDITED = ("spatial_dims", "preset", "depth", "base_channels", "normalization", "upsampling", "input_channels", "threshold")
-"""What a person chooses here. Output mode and classes belong to the project and its masks; the rest follows from them."""
+EDITED = (
+    "spatial_dims",
+    "preset",
+    "depth",
+    "base_channels",
+    "normalization",
+    "upsampling",
+    "input_channels",
+    "threshold",
+)
+"""What a person chooses here. Output mode and classes belong to the project and its masks; the
+rest follows from them.
+"""
 DERIVED = ("output_channels", "activation", "loss")
 NAMED = 3
 """So many checkpoints are named; the others are counted."""
@@ -82,7 +93,11 @@ class NetworkPart:
         """What is decided elsewhere, in words."""
         if not self.values:
             return ""
-        names = ", ".join(str(name) for number, name in self.values.get("class_labels", {}).items() if number != "0")
+        names = ", ".join(
+            str(name)
+            for number, name in self.values.get("class_labels", {}).items()
+            if number != "0"
+        )
         return f"Output: {self.values.get('output_mode', '?')} ({names}). It was chosen with the project; classes are named in Dataset."
 
     @property
@@ -152,11 +167,21 @@ class NetworkPart:
     def count(self) -> None:
         """Count the network of the values, in a child process, while somebody looks."""
         project = self._session.project
-        if project is None or not self._is_watched or self._is_counted or not self.values or self.problem:
+        if (
+            project is None
+            or not self._is_watched
+            or self._is_counted
+            or not self.values
+            or self.problem
+        ):
             return
         self._is_counted = True
         self._session.background.run_apart(
-            summarize_network, str(project.folder), self.values, then=self._show_summary, key="network summary"
+            summarize_network,
+            str(project.folder),
+            self.values,
+            then=self._show_summary,
+            key="network summary",
         )
 
     def _change_project(self, _project: Project | None) -> None:
@@ -193,7 +218,9 @@ class NetworkPart:
         self.problem = ""
         self.events.changed.emit()
         checkpoints = self._checkpoints
-        self._session.background.run(lambda: _misfits(wanted, checkpoints), self._show_misfits, key="network misfits")
+        self._session.background.run(
+            lambda: _misfits(wanted, checkpoints), self._show_misfits, key="network misfits"
+        )
         self._tell_stale()
 
     def _show_misfits(self, words: str) -> None:
@@ -209,7 +236,9 @@ class NetworkPart:
 
 
 def _network(values: Mapping[str, Any]) -> Architecture:
-    return Architecture.model_validate({name: value for name, value in values.items() if name not in DERIVED})
+    return Architecture.model_validate(
+        {name: value for name, value in values.items() if name not in DERIVED}
+    )
 
 
 def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +261,9 @@ def _misfits(wanted: Architecture, checkpoints: Sequence[CheckpointRecord]) -> s
     found: list[tuple[str, str]] = []
     for record in checkpoints:
         try:
-            mismatches = compare_architectures(wanted, Architecture.model_validate(record.architecture))
+            mismatches = compare_architectures(
+                wanted, Architecture.model_validate(record.architecture)
+            )
         except ValidationError:
             found.append((record.checkpoint_id, "it does not say which"))
             continue

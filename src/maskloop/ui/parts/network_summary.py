@@ -55,7 +55,9 @@ class NetworkSummary:
             (self.shortcuts, "shortcut"),
             (self.gates, "attention gate"),
         ]
-        counted = " + ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in layers if count)
+        counted = " + ".join(
+            f"{count} {name}{'s' * (count != 1)}" for count, name in layers if count
+        )
         size = " x ".join(map(str, self.patch_size))
         patches = f"{self.batch_size} patch{'es' * (self.batch_size != 1)} of {size}"
         return (
@@ -67,10 +69,11 @@ class NetworkSummary:
 def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
     """Count what a network of these values would be, fitted to the project's images as a training would fit it.
 
-    The memory of a training step is that of `maskloop.models.unet.training_memory_bytes`. Four real steps on a CPU (2D and
-    3D; bf16 and fp32; batch, group and instance normalisation; plain, residual, with gates) took 3 to 12 % more resident
-    memory where freed memory goes back to the system at once, and up to 49 % more with the holes that glibc leaves: for
-    "about" it is near enough, for filling a machine to the brim it is not.
+    The memory of a training step is that of `maskloop.models.unet.training_memory_bytes`. Four real
+    steps on a CPU (2D and 3D; bf16 and fp32; batch, group and instance normalisation; plain,
+    residual, with gates) took 3 to 12 % more resident memory where freed memory goes back to the
+    system at once, and up to 49 % more with the holes that glibc leaves: for "about" it is near
+    enough, for filling a machine to the brim it is not.
 
     Parameters
     ----------
@@ -93,9 +96,16 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
         precision: Precision = "bf16" if find_machine().has_bf16 else "fp32"
         return _count(wanted, _multiple(patch, wanted.multiple), batch, precision, problem=problem)
     reasons = {decision.name: decision.reason for decision in plan.decisions}
-    changed = [name for name in NETWORK if getattr(plan.architecture, name) != getattr(wanted, name)]
-    adapted = tuple(f"{COMPARED[name]} {shown(name, getattr(plan.architecture, name))}: {reasons[name]}" for name in changed)
-    return _count(plan.architecture, plan.patch_size, plan.batch_size, plan.precision, adapted=adapted)
+    changed = [
+        name for name in NETWORK if getattr(plan.architecture, name) != getattr(wanted, name)
+    ]
+    adapted = tuple(
+        f"{COMPARED[name]} {shown(name, getattr(plan.architecture, name))}: {reasons[name]}"
+        for name in changed
+    )
+    return _count(
+        plan.architecture, plan.patch_size, plan.batch_size, plan.precision, adapted=adapted
+    )
 
 
 def _planned(folder: str, wanted: Architecture) -> Plan:
@@ -105,7 +115,8 @@ def _planned(folder: str, wanted: Architecture) -> Plan:
     from maskloop.project.layout import ArchitectureConfig
 
     project = _project(folder)
-    # What if: this process reads the description that is not saved yet in the place of the one on the disk.
+    # What if: this process reads the description that is not saved yet in the place of the one on
+    # the disk.
     record = project.record(layout.ARCHITECTURE, ArchitectureConfig)
     record.stand_in(ArchitectureConfig.model_validate(wanted.model_dump(mode="json")))
     return plan_training(project, TrainJob(start="scratch"))
@@ -120,7 +131,9 @@ def _project(folder: str) -> Project:
 
 
 def _multiple(patch: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
-    return tuple(max(step, length // step * step) for length, step in zip(patch, steps, strict=True))
+    return tuple(
+        max(step, length // step * step) for length, step in zip(patch, steps, strict=True)
+    )
 
 
 def _count(

@@ -53,7 +53,9 @@ class NotesPart:
         self.events = NotesEvents()
         self.text = ""
         self.theirs: str | None = None
-        """What another window wrote while something was being written here; None where nobody did."""
+        """What another window wrote while something was being written here; None where nobody
+        did.
+        """
         self._session = session
         self._project: Project | None = None
         self._base = ""
@@ -76,7 +78,11 @@ class NotesPart:
     @property
     def theirs_in_words(self) -> str:
         """What another window wrote, with the choice to make; empty where nobody did."""
-        return "" if self.theirs is None else f"Another window wrote meanwhile: '{_short(self.theirs)}'. Choose what to keep."
+        return (
+            ""
+            if self.theirs is None
+            else f"Another window wrote meanwhile: '{_short(self.theirs)}'. Choose what to keep."
+        )
 
     def edit(self, text: str) -> None:
         """Take what is being written; `save` keeps it."""
@@ -152,7 +158,13 @@ class NotesPart:
         old, base, text = self._project, self._base, self.text
         if old is not None and text != base:
             self._session.background.run(lambda: _write_whatever(old, base, text))
-        self._project, self._base, self.text, self.theirs, self._is_saving = project, "", "", None, False
+        self._project, self._base, self.text, self.theirs, self._is_saving = (
+            project,
+            "",
+            "",
+            None,
+            False,
+        )
         self.events.loaded.emit("")
         self.events.changed.emit()
 

@@ -52,7 +52,10 @@ class PairRow:
 
 
 class NearDuplicates:
-    """Which pairs look alike. Remembers what was compared, so that a new pair is compared with the others only."""
+    """Which pairs look alike.
+
+    Remembers what was compared, so that a new pair is compared with the others only.
+    """
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
@@ -68,19 +71,32 @@ class NearDuplicates:
         """Near-duplicates of each pair that has any, by id, among those that are trained on; call it in a thread."""
         hashes = {pair.pair_id: pair.perceptual_hash for pair in pairs if pair.state == "active"}
         with self._lock:
-            known = [pair_id for pair_id, text in hashes.items() if self._hashes.get(pair_id) == text]
+            known = [
+                pair_id for pair_id, text in hashes.items() if self._hashes.get(pair_id) == text
+            ]
             here = set(known)
             ids = [*known, *(pair_id for pair_id in hashes if pair_id not in here)]
-            near = {one: [other for other in others if other in here] for one, others in self._near.items() if one in here}
-            for place, others in find_near_duplicates_among([hashes[pair_id] for pair_id in ids], since=len(known)).items():
+            near = {
+                one: [other for other in others if other in here]
+                for one, others in self._near.items()
+                if one in here
+            }
+            for place, others in find_near_duplicates_among(
+                [hashes[pair_id] for pair_id in ids], since=len(known)
+            ).items():
                 near.setdefault(ids[place], []).extend(ids[other] for other in others)
             self._hashes = hashes
-            self._near = {pair_id: tuple(sorted(others)) for pair_id, others in near.items() if others}
+            self._near = {
+                pair_id: tuple(sorted(others)) for pair_id, others in near.items() if others
+            }
             return dict(self._near)
 
 
 def make_rows(
-    pairs: Sequence[Pair], near: Mapping[str, tuple[str, ...]], classes: Classes, before: Mapping[str, PairRow]
+    pairs: Sequence[Pair],
+    near: Mapping[str, tuple[str, ...]],
+    classes: Classes,
+    before: Mapping[str, PairRow],
 ) -> dict[str, PairRow]:
     """The rows of all pairs by id, the oldest first; rows in which nothing changed are the same objects as before."""
     sides = {pair.pair_id: pair.split for pair in pairs}
@@ -88,12 +104,18 @@ def make_rows(
     for pair in pairs:
         old = before.get(pair.pair_id)
         row = _row(pair, near.get(pair.pair_id, ()), classes, sides)
-        is_same = old is not None and old.pair == pair and (old.classes, old.like_tooltip) == (row.classes, row.like_tooltip)
+        is_same = (
+            old is not None
+            and old.pair == pair
+            and (old.classes, old.like_tooltip) == (row.classes, row.like_tooltip)
+        )
         rows[pair.pair_id] = old if is_same and old is not None else row
     return rows
 
 
-def _row(pair: Pair, near: Sequence[str], classes: Classes, sides: Mapping[str, str | None]) -> PairRow:
+def _row(
+    pair: Pair, near: Sequence[str], classes: Classes, sides: Mapping[str, str | None]
+) -> PairRow:
     return PairRow(
         pair=pair,
         pair_id=pair.pair_id,
@@ -130,15 +152,25 @@ def tell_objects(pair: Pair, classes: Classes) -> str:
 def _classes(pair: Pair, classes: Classes) -> str:
     if pair.fingerprint is None:
         return ""
-    return ", ".join(classes.name(number) for number, count in sorted(pair.fingerprint.class_pixels.items()) if number and count)
+    return ", ".join(
+        classes.name(number)
+        for number, count in sorted(pair.fingerprint.class_pixels.items())
+        if number and count
+    )
 
 
 def _tooltip(pair: Pair) -> str:
-    lines = [pair.name, f"{pair.pair_id}: {pair.axes} {pair.shape}", f"accepted {pair.created_at[:16].replace('T', ' ')}"]
+    lines = [
+        pair.name,
+        f"{pair.pair_id}: {pair.axes} {pair.shape}",
+        f"accepted {pair.created_at[:16].replace('T', ' ')}",
+    ]
     if pair.group and pair.group != pair.pair_id:
         lines.append(f"belongs to the group {pair.group}")
     if pair.history:
-        lines.append(f"corrected {len(pair.history)} times" if len(pair.history) > 1 else "corrected once")
+        lines.append(
+            f"corrected {len(pair.history)} times" if len(pair.history) > 1 else "corrected once"
+        )
     lines += [str(note) for note in pair.mask_preparation.get("notes", ())]
     return "\n".join(line for line in lines if line)
 
@@ -147,7 +179,9 @@ def _warn(pair: Pair, near: Sequence[str], sides: Mapping[str, str | None]) -> s
     if not near:
         return ""
     names = _listed([short_id(other) for other in near])
-    parted = [other for other in near if pair.split and sides.get(other) and sides[other] != pair.split]
+    parted = [
+        other for other in near if pair.split and sides.get(other) and sides[other] != pair.split
+    ]
     if parted:
         return (
             f"Shows the same as {names}, and {short_id(parted[0])} is kept for {sides[parted[0]]}: the score may be too good. "

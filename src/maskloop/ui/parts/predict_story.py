@@ -50,9 +50,17 @@ class PredictStory:
             if isinstance(event, Started):
                 self.stage, self.outcome, self.way_out, self.tone = "Loading the model", "", "", ""
             elif isinstance(event, Progress) and event.unit == "tiles":
-                self.stage, self.tiles, self.seconds_left = event.stage, (event.done, event.total), event.seconds_left
+                self.stage, self.tiles, self.seconds_left = (
+                    event.stage,
+                    (event.done, event.total),
+                    event.seconds_left,
+                )
             elif isinstance(event, Progress):
-                self.images, self.tiles, self.seconds_left = (event.done, event.total), (0.0, 0.0), None
+                self.images, self.tiles, self.seconds_left = (
+                    (event.done, event.total),
+                    (0.0, 0.0),
+                    None,
+                )
             elif isinstance(event, Finished):
                 self._finish(event.result)
             elif isinstance(event, Failed):
@@ -60,9 +68,15 @@ class PredictStory:
 
     def _finish(self, result: dict[str, Any]) -> None:
         self.failures = [_failure(one) for one in result.get("failed", ())]
-        done, failed, checkpoint = len(result.get("written", ())), len(self.failures), result.get("checkpoint_id", "")
+        done, failed, checkpoint = (
+            len(result.get("written", ())),
+            len(self.failures),
+            result.get("checkpoint_id", ""),
+        )
         self.tone = "bad" if failed else "good"
-        self.outcome = f"{done} image{'s' * (done != 1)} predicted with {checkpoint}" + (f", {failed} failed." if failed else ".")
+        self.outcome = f"{done} image{'s' * (done != 1)} predicted with {checkpoint}" + (
+            f", {failed} failed." if failed else "."
+        )
         if failed == 1 and not done:
             self.outcome, self.way_out = self.failures[0].problem, self.failures[0].way_out
 
@@ -96,7 +110,9 @@ class PredictStory:
             return self.stage
         parts = [f"{self.stage}: {self.tiles[0]:.0f} of {self.tiles[1]:.0f} tiles"]
         if self.images[1] > 1:
-            parts.append(f"file {min(self.images[0] + 1, self.images[1]):.0f} of {self.images[1]:.0f}")
+            parts.append(
+                f"file {min(self.images[0] + 1, self.images[1]):.0f} of {self.images[1]:.0f}"
+            )
         if self.seconds_left is not None and self.tiles[0] < self.tiles[1]:
             parts.append(f"{time_in_words(self.seconds_left)} left")
         return ", ".join(parts)

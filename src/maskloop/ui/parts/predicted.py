@@ -50,7 +50,11 @@ class PredictedImage:
     @property
     def kept(self) -> str:
         """Where it is kept, in words."""
-        return f"kept in the project as {self.prediction_id}" if self.prediction_id else f"written to {self.labels}"
+        return (
+            f"kept in the project as {self.prediction_id}"
+            if self.prediction_id
+            else f"written to {self.labels}"
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -95,19 +99,41 @@ def collect(project: Project, run_id: str, result: Mapping[str, Any]) -> list[Pr
     """What a finished run has predicted, in the order of its inputs."""
     checkpoint = str(result["checkpoint_id"])
     records = {str(project.path(one.path)): one for one in project.predictions.list()}
-    scores = {one.input_path: project.path(one.path) for one in records.values() if one.settings.get("run_id") == f"{run_id}{SCORES_RUN}"}
+    scores = {
+        one.input_path: project.path(one.path)
+        for one in records.values()
+        if one.settings.get("run_id") == f"{run_id}{SCORES_RUN}"
+    }
     found = []
     for path in map(Path, result["written"]):
         record = records.get(str(path))
         if record is None:
             beside = path.with_name(path.name.replace("_labels.tif", "_probabilities.tif"))
-            found.append(PredictedImage(path, path.name, checkpoint, None, beside if beside != path and beside.is_file() else None))
+            found.append(
+                PredictedImage(
+                    path,
+                    path.name,
+                    checkpoint,
+                    None,
+                    beside if beside != path and beside.is_file() else None,
+                )
+            )
         else:
-            found.append(PredictedImage(path, record.input_path, checkpoint, record.prediction_id, scores.get(record.input_path)))
+            found.append(
+                PredictedImage(
+                    path,
+                    record.input_path,
+                    checkpoint,
+                    record.prediction_id,
+                    scores.get(record.input_path),
+                )
+            )
     return found
 
 
-def read_labels(predicted: PredictedImage, *, is_instances: bool, part: Part | None = None) -> Image:
+def read_labels(
+    predicted: PredictedImage, *, is_instances: bool, part: Part | None = None
+) -> Image:
     """The labels in memory, in a type that has room for what will be drawn, and at their place in the whole image.
 
     Parameters
@@ -153,12 +179,19 @@ def read_scores(predicted: PredictedImage) -> Image:
     scores = open_image(predicted.probabilities)
     size = int(np.prod(scores.shape, dtype=np.int64)) * scores.data.dtype.itemsize
     if size > LARGEST_BYTES:
-        raise MaskError(f"The scores take {size / 1e9:.1f} GB, too much to show.", f"They are kept as '{predicted.probabilities}'.")
+        raise MaskError(
+            f"The scores take {size / 1e9:.1f} GB, too much to show.",
+            f"They are kept as '{predicted.probabilities}'.",
+        )
     return replace(scores, data=scores.read())
 
 
 def _whole(part: Part) -> tuple[tuple[int, ...], str]:
-    kept = [(letter, length) for letter, length in zip(part.axes, part.shape, strict=True) if letter != "C"]
+    kept = [
+        (letter, length)
+        for letter, length in zip(part.axes, part.shape, strict=True)
+        if letter != "C"
+    ]
     return tuple(length for _, length in kept), "".join(letter for letter, _ in kept)
 
 
@@ -170,7 +203,9 @@ def _refuse_large(predicted: PredictedImage, size: int) -> None:
         )
 
 
-def is_edited(project: Project, origin: Mapping[str, Any], labels: Image, where: Mapping[str, Any]) -> bool:
+def is_edited(
+    project: Project, origin: Mapping[str, Any], labels: Image, where: Mapping[str, Any]
+) -> bool:
     """Whether labels differ from those that were predicted.
 
     Parameters
@@ -188,23 +223,35 @@ def is_edited(project: Project, origin: Mapping[str, Any], labels: Image, where:
 
     predicted_index = dict(origin.get("index") or {})
     index, rectangle = dict(where.get("index") or {}), dict(where.get("rectangle") or {})
-    if not origin.get("prediction_id") or any(index.get(letter, at) != at for letter, at in predicted_index.items()):
+    if not origin.get("prediction_id") or any(
+        index.get(letter, at) != at for letter, at in predicted_index.items()
+    ):
         return True
     predicted = open_labels(project.predictions.path(str(origin["prediction_id"])))
     if set(labels.axes) - set(predicted.axes):
         return True
-    places = [index.get(letter, slice(*rectangle.get(letter, (None,)))) for letter in predicted.axes]
+    places = [
+        index.get(letter, slice(*rectangle.get(letter, (None,)))) for letter in predicted.axes
+    ]
     part = np.asarray(predicted.data[tuple(places)])
-    kept = "".join(letter for letter, place in zip(predicted.axes, places, strict=True) if isinstance(place, slice))
+    kept = "".join(
+        letter
+        for letter, place in zip(predicted.axes, places, strict=True)
+        if isinstance(place, slice)
+    )
     return kept != labels.axes or not np.array_equal(part, labels.read())
 
 
-def open_prediction(project: Project, row: PredictionRow, *, is_instances: bool) -> OpenedPrediction:
+def open_prediction(
+    project: Project, row: PredictionRow, *, is_instances: bool
+) -> OpenedPrediction:
     """The labels of a kept prediction in memory, and its image where the file is still there and fits."""
     record = row.record
     scores = None if row.scores is None else project.path(row.scores.path)
     path = project.predictions.path(record.prediction_id)
-    predicted = PredictedImage(path, record.input_path, record.checkpoint_id or "", record.prediction_id, scores)
+    predicted = PredictedImage(
+        path, record.input_path, record.checkpoint_id or "", record.prediction_id, scores
+    )
     labels = read_labels(predicted, is_instances=is_instances)
     image, why_not = _find_image(record, labels)
     return OpenedPrediction(predicted, labels, image, why_not)
@@ -218,19 +265,35 @@ def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, 
         return None, f"'{record.input_path}' is no longer there, so the labels are shown alone."
     try:
         image = open_image(path, axes=(record.settings.get("axes") or None))
-        fits = tuple(length for letter, length in zip(image.axes, image.shape, strict=True) if letter != "C") == labels.shape
+        fits = (
+            tuple(
+                length
+                for letter, length in zip(image.axes, image.shape, strict=True)
+                if letter != "C"
+            )
+            == labels.shape
+        )
         if not fits:
             return None, f"'{path.name}' has another shape now, so the labels are shown alone."
         if int(np.prod(image.shape, dtype=np.int64)) * image.data.dtype.itemsize > LARGEST_BYTES:
-            return None, f"'{path.name}' is large: drag it onto the window to see it below the labels."
+            return (
+                None,
+                f"'{path.name}' is large: drag it onto the window to see it below the labels.",
+            )
         return replace(image, data=image.read()), ""
     except MaskloopError as error:
         return None, error.problem
 
 
-def rows_of(records: Sequence[PredictionRecord], known: Mapping[str, PredictionRow]) -> list[PredictionRow]:
+def rows_of(
+    records: Sequence[PredictionRecord], known: Mapping[str, PredictionRow]
+) -> list[PredictionRow]:
     """The table, newest first; scores belong to the line of their labels, and lines that are known stay the same objects."""
-    scores = {(str(one.settings.get("run_id", "")).removesuffix(SCORES_RUN), one.input_path): one for one in records if _is_scores(one)}
+    scores = {
+        (str(one.settings.get("run_id", "")).removesuffix(SCORES_RUN), one.input_path): one
+        for one in records
+        if _is_scores(one)
+    }
     found = []
     for one in reversed(records):
         if _is_scores(one):
@@ -250,7 +313,11 @@ def _row(record: PredictionRecord, scores: PredictionRecord | None) -> Predictio
     when = record.created_at[:16].replace("T", " ")
     image = Path(record.input_path).name or "unknown"
     settings = record.settings
-    lines = [record.prediction_id, f"Image: {record.input_path or 'unknown'}", f"Checkpoint: {record.checkpoint_id or 'unknown'}"]
+    lines = [
+        record.prediction_id,
+        f"Image: {record.input_path or 'unknown'}",
+        f"Checkpoint: {record.checkpoint_id or 'unknown'}",
+    ]
     lines.append(f"Predicted: {when} UTC")
     if settings.get("axes"):
         lines.append(f"Axes: {settings['axes']}")
@@ -260,4 +327,12 @@ def _row(record: PredictionRecord, scores: PredictionRecord | None) -> Predictio
         lines.append(f"Foreground above {settings['output'].get('threshold'):g}")
     if scores is not None:
         lines.append(f"Scores: {scores.path}")
-    return PredictionRow(record.prediction_id, image, record.checkpoint_id or "", when, "\n".join(lines), record, scores)
+    return PredictionRow(
+        record.prediction_id,
+        image,
+        record.checkpoint_id or "",
+        when,
+        "\n".join(lines),
+        record,
+        scores,
+    )

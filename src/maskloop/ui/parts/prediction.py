@@ -42,7 +42,11 @@ __all__ = ["LATEST", "PredictionEvents", "PredictionPart"]
 
 LATEST = "latest"
 Device = Literal["auto", "cpu", "cuda"]
-DEVICES: list[tuple[Device, str]] = [("auto", "The quickest there is"), ("cpu", "Processor"), ("cuda", "Graphics card (CUDA)")]
+DEVICES: list[tuple[Device, str]] = [
+    ("auto", "The quickest there is"),
+    ("cpu", "Processor"),
+    ("cuda", "Graphics card (CUDA)"),
+]
 Then = Callable[[PredictedImage], None]
 
 
@@ -169,7 +173,9 @@ class PredictionPart:
             return "A prediction is going on."
         return None
 
-    def why_not_image(self, image: Image | None, problem: str | None = None, *, checkpoint: str | None = None) -> str | None:
+    def why_not_image(
+        self, image: Image | None, problem: str | None = None, *, checkpoint: str | None = None
+    ) -> str | None:
         """Why this image cannot be predicted, or None.
 
         Parameters
@@ -209,7 +215,15 @@ class PredictionPart:
 
     # What is done.
 
-    def predict_image(self, image: Image, *, name: str, origin: str = "", checkpoint: str | None = None, then: Then | None = None) -> None:
+    def predict_image(
+        self,
+        image: Image,
+        *,
+        name: str,
+        origin: str = "",
+        checkpoint: str | None = None,
+        then: Then | None = None,
+    ) -> None:
         """Predict an image in the background, and keep the labels in the project.
 
         Parameters
@@ -219,7 +233,8 @@ class PredictionPart:
         name
             What to call it.
         origin
-            Where it came from, kept with the prediction; by default that it was a layer of this name.
+            Where it came from, kept with the prediction; by default that it was a layer of this
+            name.
         checkpoint
             What to predict with; by default what is chosen.
         then
@@ -227,7 +242,8 @@ class PredictionPart:
         """
         if not self._may(self.why_not_image(image, checkpoint=checkpoint)):
             return
-        # Into a project that may only be read nothing is written: neither the pixels nor the labels.
+        # Into a project that may only be read nothing is written: neither the pixels nor the
+        # labels.
         place = self._own_place()
         request = self._begin(then)
         options = self._options(checkpoint)
@@ -235,13 +251,22 @@ class PredictionPart:
         def prepare(project: Project) -> PredictJob:
             if place is None:
                 sweep_inputs(project)
-            request.input = write_input(project.path(INPUTS) if place is None else place / "inputs", image, name)
+            request.input = write_input(
+                project.path(INPUTS) if place is None else place / "inputs", image, name
+            )
             out = None if place is None else str(place / "labels" / request.input.parent.name)
-            return PredictJob(inputs=(str(request.input),), origins=(origin or f"layer {name}",), out=out, **options)
+            return PredictJob(
+                inputs=(str(request.input),),
+                origins=(origin or f"layer {name}",),
+                out=out,
+                **options,
+            )
 
         self.running.start(prepare, runs=None if place is None else place / "runs")
 
-    def predict_files(self, paths: Sequence[str | Path], *, out: Path | None = None, axes: str | None = None) -> None:
+    def predict_files(
+        self, paths: Sequence[str | Path], *, out: Path | None = None, axes: str | None = None
+    ) -> None:
         """Predict files and folders in the background.
 
         Parameters
@@ -257,7 +282,12 @@ class PredictionPart:
             return
         place = self._own_place()
         self._begin(None)
-        job = PredictJob(inputs=tuple(map(str, paths)), out=None if out is None else str(out), axes=axes, **self._options(None))
+        job = PredictJob(
+            inputs=tuple(map(str, paths)),
+            out=None if out is None else str(out),
+            axes=axes,
+            **self._options(None),
+        )
         self.running.start(lambda _project: job, runs=None if place is None else place / "runs")
 
     def _may(self, reason: str | None) -> bool:
@@ -270,7 +300,12 @@ class PredictionPart:
         record = self.record(checkpoint)
         assert record is not None
         chosen = record.checkpoint_id
-        return {"checkpoint": chosen, "mirror": self.mirror, "probabilities": self.probabilities, "device": self.device}
+        return {
+            "checkpoint": chosen,
+            "mirror": self.mirror,
+            "probabilities": self.probabilities,
+            "device": self.device,
+        }
 
     def _own_place(self) -> Path | None:
         """A folder of our own where the project's may not be written, else None."""
@@ -299,11 +334,16 @@ class PredictionPart:
         self._drop_input()
         request, self._request = self._request, _Request()
         if self.story.tone == "bad":
-            self._session.fail(MaskloopError(self.story.outcome, self.story.way_out or self._look_at_failures()))
+            self._session.fail(
+                MaskloopError(self.story.outcome, self.story.way_out or self._look_at_failures())
+            )
         elif self.story.tone == "stopped" or request.then is None:
             self._session.say(f"{self.story.outcome} {self.story.way_out}".strip())
         if isinstance(last, Finished):
-            self._session.do(lambda project: collect(project, run_id, last.result), lambda found: self._hand_over(found, request.then))
+            self._session.do(
+                lambda project: collect(project, run_id, last.result),
+                lambda found: self._hand_over(found, request.then),
+            )
 
     def _drop_input(self) -> None:
         path = self._request.input
@@ -320,10 +360,14 @@ class PredictionPart:
 
     # What becomes of it.
 
-    def read_labels(self, predicted: PredictedImage, then: Callable[[Image], None], *, part: Part | None = None) -> None:
+    def read_labels(
+        self, predicted: PredictedImage, then: Callable[[Image], None], *, part: Part | None = None
+    ) -> None:
         """Read predicted labels to correct them, at their place in the whole image where only a part was predicted."""
         is_instances = self._is_instances(predicted.checkpoint_id)
-        self._session.background.run(lambda: read_labels(predicted, is_instances=is_instances, part=part), then)
+        self._session.background.run(
+            lambda: read_labels(predicted, is_instances=is_instances, part=part), then
+        )
 
     def read_scores(self, predicted: PredictedImage, then: Callable[[Image], None]) -> None:
         """Read the scores of a prediction, to look at them."""
@@ -332,14 +376,20 @@ class PredictionPart:
     def open(self, row: PredictionRow, then: Callable[[OpenedPrediction], None]) -> None:
         """Read a kept prediction, and its image where it is still found."""
         is_instances = self._is_instances(row.checkpoint)
-        self._session.do(lambda project: open_prediction(project, row, is_instances=is_instances), then, key="open a prediction")
+        self._session.do(
+            lambda project: open_prediction(project, row, is_instances=is_instances),
+            then,
+            key="open a prediction",
+        )
 
     def _is_instances(self, checkpoint_id: str) -> bool:
         record = self.record(checkpoint_id)
         found = record.architecture if record is not None else self._session.snapshot.architecture
         return found.get("output_mode") == "instances"
 
-    def accept(self, image: Image, labels: Image, *, origin: Mapping[str, Any], where: Mapping[str, Any]) -> None:
+    def accept(
+        self, image: Image, labels: Image, *, origin: Mapping[str, Any], where: Mapping[str, Any]
+    ) -> None:
         """Take corrected labels into the dataset, with the prediction they were made from.
 
         Parameters
@@ -351,7 +401,8 @@ class PredictionPart:
         where
             As `layers.crop_metadata` gives it.
         """
-        # Small labels are copied at the click, so that what is painted while they are compared is not accepted.
+        # Small labels are copied at the click, so that what is painted while they are compared is
+        # not accepted.
         taken = freeze(labels) if is_quick_to_copy(labels) else labels
 
         def look(project: Project) -> tuple[Image, bool]:
@@ -361,7 +412,9 @@ class PredictionPart:
         def accept(found: tuple[Image, bool]) -> None:
             facts = {name: origin.get(name) for name in ("prediction_id", "checkpoint_id")}
             metadata = {**where, **facts, "was_edited": found[1]}
-            self._session.dataset.accept(image, found[0], source="corrected_prediction", metadata=metadata)
+            self._session.dataset.accept(
+                image, found[0], source="corrected_prediction", metadata=metadata
+            )
 
         # A prediction whose file is gone is no reason not to accept what was made of it.
         self._session.do(look, accept, otherwise=lambda _error: accept((taken, True)))
@@ -371,7 +424,9 @@ class PredictionPart:
     def _take(self, snapshot: Snapshot) -> None:
         before = {row.prediction_id: row for row in self.rows}
         rows = rows_of(snapshot.predictions, before)
-        is_same = len(rows) == len(self.rows) and all(one is other for one, other in zip(rows, self.rows, strict=True))
+        is_same = len(rows) == len(self.rows) and all(
+            one is other for one, other in zip(rows, self.rows, strict=True)
+        )
         self.rows = rows
         if not is_same:
             self.events.rows_changed.emit()
@@ -381,7 +436,12 @@ class PredictionPart:
     def _follow(self, snapshot: Snapshot) -> None:
         """Show a prediction that goes on in another window, or since before this one was opened."""
         last = next((run for run in reversed(snapshot.runs) if run.kind == "predict"), None)
-        if last is not None and last.state == "running" and not self.is_active and last.run_id != self._shown:
+        if (
+            last is not None
+            and last.state == "running"
+            and not self.is_active
+            and last.run_id != self._shown
+        ):
             self._shown, self.story = last.run_id, PredictStory()
             self.running.take_up(last.run_id)
 
@@ -392,7 +452,12 @@ class PredictionPart:
         self.events.changed.emit()
 
     def _change_project(self, _project: Project | None) -> None:
-        self._request, self.story, self._checkpoint, self._shown = _Request(), PredictStory(), LATEST, ""
+        self._request, self.story, self._checkpoint, self._shown = (
+            _Request(),
+            PredictStory(),
+            LATEST,
+            "",
+        )
         self.rows = []
         self._drop_scratch()
         for signal in (self.events.rows_changed, self.events.run_changed, self.events.changed):
@@ -417,4 +482,11 @@ def _called(record: CheckpointRecord) -> str:
 def _score(record: CheckpointRecord) -> str:
     """The figure that tells most (AP50 or Dice), so that a training that was cancelled early is not taken for the best."""
     figures = {**record.dice_iou_metrics, **record.metrics}
-    return next((f", {figures[name]:.2f}" for name in ("ap50", "dice") if isinstance(figures.get(name), float)), "")
+    return next(
+        (
+            f", {figures[name]:.2f}"
+            for name in ("ap50", "dice")
+            if isinstance(figures.get(name), float)
+        ),
+        "",
+    )

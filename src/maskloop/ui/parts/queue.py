@@ -45,7 +45,9 @@ class OpenedFile:
     path: Path
     image: Image
     axes: str | None
-    """None where neither the file tells nor a person told: those of the image are then only a possible reading."""
+    """None where neither the file tells nor a person told: those of the image are then only a
+    possible reading.
+    """
     is_named: bool
     """Whether a person named the axes (of the image before)."""
     pair_id: str | None
@@ -70,7 +72,9 @@ class QueuePart:
         """Of the image that is shown, -1 while none is."""
         self.is_opening = False
         self.named_axes: dict[int, str] = {}
-        """What a person said of images with so many dimensions: the next ones are shown as that, and can be named otherwise."""
+        """What a person said of images with so many dimensions: the next ones are shown as that,
+        and can be named otherwise.
+        """
         self._session = session
         self._accepted: dict[str, str] = {}
         self._pairs: Sequence[Pair] = ()
@@ -105,7 +109,11 @@ class QueuePart:
     def why_not_previous(self) -> str | None:
         """Why there is no image before, or None."""
         if self.current is None:
-            return "No image of the list is shown yet." if self.files else "Choose a folder or files to go through first."
+            return (
+                "No image of the list is shown yet."
+                if self.files
+                else "Choose a folder or files to go through first."
+            )
         return "This is the first image." if self.index == 0 else self._why_busy
 
     @property
@@ -140,7 +148,9 @@ class QueuePart:
         self._session.background.run(find, take, key="images to go through")
 
     def _first_new(self) -> int:
-        return next((number for number, path in enumerate(self.files) if not self.is_accepted(path)), 0)
+        return next(
+            (number for number, path in enumerate(self.files) if not self.is_accepted(path)), 0
+        )
 
     def name_axes(self, axes: str) -> None:
         """A person said what the dimensions of the image shown are: the next ones with as many are shown as that."""
@@ -164,7 +174,10 @@ class QueuePart:
         """Open an image of the list; where it cannot be opened it is told, and the place is kept all the same."""
         self.index, self.is_opening = index, True
         self.events.changed.emit()
-        path, known = self.files[index], {pair.pixels_sha256: pair.pair_id for pair in self._pairs if pair.state == "active"}
+        path, known = (
+            self.files[index],
+            {pair.pixels_sha256: pair.pair_id for pair in self._pairs if pair.state == "active"},
+        )
         named = dict(self.named_axes)
 
         def show(opened: OpenedFile) -> None:
@@ -179,7 +192,9 @@ class QueuePart:
             self.events.changed.emit()
             self._session.fail(error)
 
-        self._session.background.run(lambda: _open(path, named, known), show, key="image of the list", otherwise=failed)
+        self._session.background.run(
+            lambda: _open(path, named, known), show, key="image of the list", otherwise=failed
+        )
 
     def _take(self, snapshot: Snapshot) -> None:
         if snapshot.pairs is self._pairs:
@@ -213,7 +228,12 @@ class QueuePart:
 
 def _sources(pairs: Sequence[Pair]) -> dict[str, str]:
     """Pair ids by the files that their images came from."""
-    told = ((pair, pair.metadata.get(name)) for pair in pairs if pair.state == "active" for name in ("source_path", "image_file"))
+    told = (
+        (pair, pair.metadata.get(name))
+        for pair in pairs
+        if pair.state == "active"
+        for name in ("source_path", "image_file")
+    )
     return {str(source): pair.pair_id for pair, source in told if source}
 
 
@@ -228,7 +248,11 @@ def _open(path: Path, named: dict[int, str], known: dict[str, str]) -> OpenedFil
         if axes is not None:
             image = open_image(path, axes=axes)
     limits, image = display_limits(image), read_small(image)
-    pair_id = known.get(hash_pixels(image)) if bytes_of(image) <= HASHED_BYTES and axes is not None else None
+    pair_id = (
+        known.get(hash_pixels(image))
+        if bytes_of(image) <= HASHED_BYTES and axes is not None
+        else None
+    )
     return OpenedFile(path, image, axes, is_named and axes is not None, pair_id, limits)
 
 

@@ -58,7 +58,9 @@ class Running:
         """Of the run that is followed, with its previews."""
         return None if self._follower is None else self._follower.handle.folder
 
-    def start(self, prepare: Callable[[Project], TrainJob | PredictJob], *, runs: Path | None = None) -> None:
+    def start(
+        self, prepare: Callable[[Project], TrainJob | PredictJob], *, runs: Path | None = None
+    ) -> None:
         """Start a job in a child process, or go on with the same one that was interrupted.
 
         Parameters

@@ -12,7 +12,9 @@ from maskloop.images.image import Image
 __all__ = ["IMAGE", "PAIR", "PROJECT", "SOURCE", "bytes_of", "display_limits", "read_small"]
 
 IMAGE, PAIR, PROJECT, SOURCE = "maskloop_image", "maskloop_pair", "maskloop_project", "source_path"
-"""In ``layer.metadata``: the image a mask was made for, the pair shown and the folder of its project, the file it came from."""
+"""In ``layer.metadata``: the image a mask was made for, the pair shown and the folder of its
+project, the file it came from.
+"""
 
 IN_MEMORY_BYTES = 2**28
 """Images up to this size are read at once; of larger ones the planes in view."""
@@ -36,7 +38,12 @@ def display_limits(image: Image) -> tuple[float, float] | None:
         return None
     step = max(1, min(image.sizes["Y"], image.sizes["X"]) // SAMPLE_PX)
     places = tuple(
-        slice(None) if letter == "C" else slice(None, None, step) if letter in "YX" else image.sizes[letter] // 2 for letter in image.axes
+        slice(None)
+        if letter == "C"
+        else slice(None, None, step)
+        if letter in "YX"
+        else image.sizes[letter] // 2
+        for letter in image.axes
     )
     pixels = np.asarray(image.data[places])
     finite = pixels[np.isfinite(pixels)]

@@ -40,7 +40,11 @@ def thumbnail(project: Project, pair: Pair) -> NDArray[np.uint8]:
     MaskloopError
         If the files of the pair cannot be read.
     """
-    file = project.folder / FOLDER / f"{pair.pair_id}_{pair.image_sha256[:8]}{pair.mask_sha256[:8]}_{SIZE_PX}.png"
+    file = (
+        project.folder
+        / FOLDER
+        / f"{pair.pair_id}_{pair.image_sha256[:8]}{pair.mask_sha256[:8]}_{SIZE_PX}.png"
+    )
     with contextlib.suppress(OSError, ValueError):
         return _decode(file.read_bytes())
     picture = _draw(project.dataset.read_image(pair), project.dataset.read_mask(pair))
@@ -57,7 +61,10 @@ def _draw(image: Image, labels: Image) -> NDArray[np.uint8]:
     colours = pixels[:COLOURS] if len(pixels) >= COLOURS else np.repeat(pixels[:1], COLOURS, axis=0)
     # Colours of a camera are shown as they are; of stains each between its own limits.
     is_photograph = len(pixels) == COLOURS and pixels.dtype == np.uint8
-    picture = np.stack([channel if is_photograph else _stretch(channel.astype(np.float32)) for channel in colours], axis=-1)
+    picture = np.stack(
+        [channel if is_photograph else _stretch(channel.astype(np.float32)) for channel in colours],
+        axis=-1,
+    )
     edge = _outline(_plane(labels, step, "YX"))
     picture[edge] = (picture[edge] * (1 - STRENGTH) + np.array(TINT) * STRENGTH).astype(np.uint8)
     return picture
@@ -66,9 +73,18 @@ def _draw(image: Image, labels: Image) -> NDArray[np.uint8]:
 def _plane(image: Image, step: int, axes: str) -> NDArray[Any]:
     """The middle plane, thinned out."""
     places = tuple(
-        slice(None) if letter == "C" else slice(None, None, step) if letter in "YX" else image.sizes[letter] // 2 for letter in image.axes
+        slice(None)
+        if letter == "C"
+        else slice(None, None, step)
+        if letter in "YX"
+        else image.sizes[letter] // 2
+        for letter in image.axes
     )
-    return reorder(np.asarray(image.data[places]), "".join(letter for letter in image.axes if letter in "CYX"), axes)
+    return reorder(
+        np.asarray(image.data[places]),
+        "".join(letter for letter in image.axes if letter in "CYX"),
+        axes,
+    )
 
 
 def _stretch(channel: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -76,7 +92,9 @@ def _stretch(channel: NDArray[np.float32]) -> NDArray[np.uint8]:
     if finite.size == 0:
         return np.zeros(channel.shape, np.uint8)
     low, high = (float(value) for value in np.percentile(finite, PERCENTILES))
-    scaled = (np.nan_to_num(channel, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    scaled = (np.nan_to_num(channel, nan=low, posinf=high, neginf=low) - low) / max(
+        high - low, 1e-12
+    )
     grey: NDArray[np.uint8] = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     return grey
 

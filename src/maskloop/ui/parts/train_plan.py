@@ -84,16 +84,29 @@ class Row:
 
 
 def propose(folder: str, job: TrainJob) -> Proposal:
-    """Plan a job; what does not fit is told in words. Called in a child process; changes nothing."""
+    """Plan a job; what does not fit is told in words.
+
+    Called in a child process; changes nothing.
+    """
     from maskloop.jobs.training import plan_split, plan_training
 
     project, compatibility = _project(folder), ""
     try:
         compatibility = _compatibility(project, job)
         split = plan_split(project, job)
-        return Proposal(plan_training(project, job), compatibility, len(split.training), len(split.validation), split.reason)
+        return Proposal(
+            plan_training(project, job),
+            compatibility,
+            len(split.training),
+            len(split.validation),
+            split.reason,
+        )
     except IncompatibleWeights as error:
-        return Proposal(compatibility=f"Does not fit: {error.problem}", problem=error.problem, way_out=error.way_out)
+        return Proposal(
+            compatibility=f"Does not fit: {error.problem}",
+            problem=error.problem,
+            way_out=error.way_out,
+        )
     except MaskloopError as error:
         return Proposal(compatibility=compatibility, problem=error.problem, way_out=error.way_out)
 
@@ -114,21 +127,33 @@ def _compatibility(project: Project, job: TrainJob) -> str:
     values = imported.get(job.start)
     if values is None:
         latest = project.checkpoints.latest
-        record = latest if job.start == "latest" and latest is not None else project.checkpoints.get(job.start)
+        record = (
+            latest
+            if job.start == "latest" and latest is not None
+            else project.checkpoints.get(job.start)
+        )
         values = record.architecture
     try:
         found = Architecture.model_validate(values)
     except ValidationError:
-        raise IncompatibleWeights(NO_NETWORK, "Choose other weights, or start from scratch.") from None
+        raise IncompatibleWeights(
+            NO_NETWORK, "Choose other weights, or start from scratch."
+        ) from None
     others = compare_architectures(Architecture.model_validate(project.architecture), found)
     if not others:
         return "Fits: it has the network of this project."
-    differences = ", ".join(f"{one.name} {one.found} (the project's: {one.wanted})" for one in others)
+    differences = ", ".join(
+        f"{one.name} {one.found} (the project's: {one.wanted})" for one in others
+    )
     return f"Fits. The training keeps its network: {differences}."
 
 
 def rows_of(
-    plan: Plan | None, choices: Mapping[str, Any], planned: Mapping[str, str], *, share: tuple[float, str] | None = None
+    plan: Plan | None,
+    choices: Mapping[str, Any],
+    planned: Mapping[str, str],
+    *,
+    share: tuple[float, str] | None = None,
 ) -> list[Row]:
     """The plan as rows, the most interesting first; choices that no plan could be made of stay, to be given back.
 
@@ -152,10 +177,17 @@ def rows_of(
             rows.append(_row(name, label, choices[name], f"Set by you.{before}", "yours"))
         elif decision is not None and decision.source == "planned":
             rows.append(_row(name, label, decision.value, decision.reason, "planned"))
-        elif decision is not None and name in ("depth", "z_strides", "base_channels", "spatial_dims"):
+        elif decision is not None and name in (
+            "depth",
+            "z_strides",
+            "base_channels",
+            "spatial_dims",
+        ):
             rows.append(_row(name, label, decision.value, "Set in Advanced: Network.", "network"))
         elif decision is not None:
-            rows.append(_row(name, label, decision.value, "From the settings of the project.", "settings"))
+            rows.append(
+                _row(name, label, decision.value, "From the settings of the project.", "settings")
+            )
         elif name == "validation_share" and share is not None:
             rows.append(_row(name, label, share[0], share[1], "planned"))
     return rows
@@ -163,7 +195,14 @@ def rows_of(
 
 def _row(name: str, label: str, value: Any, reason: str, source: Source) -> Row:
     owner = Recipe if name in Recipe.model_fields else Architecture
-    return Row(name, label, value_in_words(name, value), reason, source, owner.model_fields[name].description or "")
+    return Row(
+        name,
+        label,
+        value_in_words(name, value),
+        reason,
+        source,
+        owner.model_fields[name].description or "",
+    )
 
 
 def value_in_words(name: str, value: Any) -> str:
@@ -175,7 +214,11 @@ def value_in_words(name: str, value: Any) -> str:
         spread = f" {value['low']:g}-{value['high']:g}" if value["mode"] == "percentile" else ""
         return f"{value['mode'].replace('_', '-')}{spread}, by {value['scope']}"
     if name == "augmentation":
-        used = [part.replace("_", " ") for part, strength in value.items() if strength and part != "rotation_degrees"]
+        used = [
+            part.replace("_", " ")
+            for part, strength in value.items()
+            if strength and part != "rotation_degrees"
+        ]
         return ", ".join(used) or "none"
     if name == "z_strides":
         return str(shown(name, value))
@@ -192,7 +235,12 @@ def parse_choice(name: str, text: str) -> Any:
     UsageError
         If it cannot be one.
     """
-    numbers = re.findall(r"-?\d+(?:[.,]\d+)?(?:[eE]-?\d+)?" if name != "class_weights" else r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?", text)
+    numbers = re.findall(
+        r"-?\d+(?:[.,]\d+)?(?:[eE]-?\d+)?"
+        if name != "class_weights"
+        else r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?",
+        text,
+    )
     value: Any = text.strip()
     if name in ("patch_size", "class_weights"):
         value = tuple(numbers)
@@ -205,5 +253,6 @@ def parse_choice(name: str, text: str) -> Any:
         words = error.errors(include_url=False)[0]["msg"].replace("Input should be", "it must be")
         label = LABELS.get(name, name.replace("_", " ").capitalize())
         raise UsageError(
-            f"'{text.strip()}' cannot be the {label.lower()}: {words}.", "Type another value, or leave it to the plan."
+            f"'{text.strip()}' cannot be the {label.lower()}: {words}.",
+            "Type another value, or leave it to the plan.",
         ) from None

@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Start, pairs and choices as they are remembered. Pairs selected in a table are of the moment, so they are not."""
+    """Start, pairs and choices as they are remembered.
+
+    Pairs selected in a table are of the moment, so they are not.
+    """
 
     start: str = "latest"
     """scratch, latest, or the id of a checkpoint or of imported weights."""
@@ -51,9 +54,17 @@ class TrainSettings:
     def changed(self, values: Mapping[str, Any]) -> TrainSettings:
         """The same with other values of the recipe; what is None or a recipe's default is no choice."""
         usual = Recipe()
-        wanted = {name: value for name, value in {**self.choices, **values}.items() if value is not None}
+        wanted = {
+            name: value for name, value in {**self.choices, **values}.items() if value is not None
+        }
         recipe = Recipe.model_validate(wanted)
-        return self.with_(choices={name: found for name in wanted if (found := getattr(recipe, name)) != getattr(usual, name)})
+        return self.with_(
+            choices={
+                name: found
+                for name in wanted
+                if (found := getattr(recipe, name)) != getattr(usual, name)
+            }
+        )
 
     def merged(self, before: TrainSettings, now: TrainSettings) -> TrainSettings:
         """What is kept now, but for what was changed here since it was kept before."""
@@ -67,7 +78,11 @@ class TrainSettings:
 def kept_settings(snapshot: Snapshot) -> TrainSettings:
     """What the project remembers; values that no recipe can have are left out."""
     start, config = snapshot.start, snapshot.config
-    chosen = {"selected_project_checkpoint": start.checkpoint_id, "imported_pretrained_unet": start.imported_model_id, "scratch": "scratch"}
+    chosen = {
+        "selected_project_checkpoint": start.checkpoint_id,
+        "imported_pretrained_unet": start.imported_model_id,
+        "scratch": "scratch",
+    }
     settings = TrainSettings(start=chosen.get(start.mode) or "latest")
     if config is None:
         return settings
@@ -110,7 +125,9 @@ class SettingsKeeper:
             self.keep()
         except MaskloopError:
             # The folder may be gone or read-only.
-            log.warning("The training settings of %s could not be kept.", self.project.folder, exc_info=True)
+            log.warning(
+                "The training settings of %s could not be kept.", self.project.folder, exc_info=True
+            )
 
 
 def _write(project: Project, settings: TrainSettings) -> None:
@@ -124,13 +141,19 @@ def _write(project: Project, settings: TrainSettings) -> None:
         start["mode"] = "scratch"
     elif settings.start in {model.model_id for model in project.weights.list()}:
         path = project.weights.get(settings.start).model_path
-        start |= {"mode": "imported_pretrained_unet", "imported_model_id": settings.start, "imported_model_path": path}
+        start |= {
+            "mode": "imported_pretrained_unet",
+            "imported_model_id": settings.start,
+            "imported_model_path": path,
+        }
     elif settings.start != "latest":
         start |= {"mode": "selected_project_checkpoint", "checkpoint_id": settings.start}
     values = {
         "default_training_mode": MODES[start["mode"]],
         "default_dataset_source": SOURCES[settings.pairs],
-        "training_choices": Recipe.model_validate(dict(settings.choices)).model_dump(mode="json", include=set(settings.choices)),
+        "training_choices": Recipe.model_validate(dict(settings.choices)).model_dump(
+            mode="json", include=set(settings.choices)
+        ),
     }
     present = project.config
     with project.writing("keep the training settings"):

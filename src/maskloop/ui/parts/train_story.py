@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from maskloop.events import Event, Failed, Finished, Message, Metric, Preview, Progress, Started, time_in_words
+from maskloop.events import (
+    Event,
+    Failed,
+    Finished,
+    Message,
+    Metric,
+    Preview,
+    Progress,
+    Started,
+    time_in_words,
+)
 
 __all__ = ["TrainStory"]
 
@@ -69,7 +79,9 @@ class TrainStory:
         # A training says first of all how the pairs were parted.
         if not self.split_reason:
             self.split_reason = text
-        elif text != self.split_reason and not text.startswith("Training mode"):  # chosen in the window, and seen there
+        elif text != self.split_reason and not text.startswith(
+            "Training mode"
+        ):  # chosen in the window, and seen there
             self.messages = [*(one for one in self.messages if one != text), text][-MESSAGES:]
 
     def _end(self, event: Finished | Failed) -> None:
@@ -77,19 +89,25 @@ class TrainStory:
         if isinstance(event, Finished):
             self._finish(event)
         elif event.error == "Cancelled":
-            self.tone, self.outcome, self.way_out = "stopped", f"Cancelled{self._where()}.", event.way_out
+            self.tone, self.outcome, self.way_out = (
+                "stopped",
+                f"Cancelled{self._where()}.",
+                event.way_out,
+            )
         elif event.error == "Interrupted":
             # The words of the log are for programmers.
             self.tone, self.outcome = "bad", f"The training was ended from outside{self._where()}."
-            self.way_out = (
-                "Go on: it continues from its last saved state. If it ends again, the memory may be too small: set a smaller batch."
-            )
+            self.way_out = "Go on: it continues from its last saved state. If it ends again, the memory may be too small: set a smaller batch."
         else:
             self.tone, self.outcome, self.way_out = "bad", event.problem, event.way_out
 
     def _finish(self, event: Finished) -> None:
         result, metrics = event.result, dict(event.result.get("metrics") or {})
-        name, stopped, best = result.get("checkpoint_id", ""), metrics.get("stopped"), metrics.get("best_epoch")
+        name, stopped, best = (
+            result.get("checkpoint_id", ""),
+            metrics.get("stopped"),
+            metrics.get("best_epoch"),
+        )
         epochs = int(metrics.get("epochs") or self.epoch)
         summary = str(result.get("summary") or "")
         spent = f"{epochs} epoch{'s' * (epochs != 1)} in {time_in_words(float(metrics.get('seconds') or 0))}"
@@ -99,10 +117,15 @@ class TrainStory:
             self.tone, self.outcome = "stopped", f"Cancelled at epoch {epochs}: {kept}"
             self.messages = [text for text in self.messages if "was cancelled" not in text]
         elif stopped == "not finite":
-            self.tone, self.outcome = "bad", f"Stopped at epoch {epochs}, the loss was no number any more: {kept}"
+            self.tone, self.outcome = (
+                "bad",
+                f"Stopped at epoch {epochs}, the loss was no number any more: {kept}",
+            )
             self.way_out = "Look at the images for wrong values, or lower the learning rate."
         else:
-            why = {"time": "; the time was up", "patience": "; the score no longer rose"}.get(str(stopped), "")
+            why = {"time": "; the time was up", "patience": "; the score no longer rose"}.get(
+                str(stopped), ""
+            )
             self.outcome = f"Finished: {name}, {summary}; {spent}{why}."
 
     def _where(self) -> str:
@@ -142,11 +165,22 @@ class TrainStory:
         """Epochs and values of each curve, by its name; points that are no number are left out."""
         found: dict[str, tuple[list[float], list[float]]] = {}
         for name, title in (LOSSES if kind == "loss" else SCORES).items():
-            points = [(epoch, values[name]) for epoch, values in sorted(self.history.items()) if math.isfinite(values.get(name, math.nan))]
+            points = [
+                (epoch, values[name])
+                for epoch, values in sorted(self.history.items())
+                if math.isfinite(values.get(name, math.nan))
+            ]
             if points:
-                found[title] = ([float(epoch) for epoch, _ in points], [value for _, value in points])
+                found[title] = (
+                    [float(epoch) for epoch, _ in points],
+                    [value for _, value in points],
+                )
         return found
 
     def age(self, now: float | None = None) -> str:
         """How long ago it began, in words."""
-        return "" if self.began is None else time_in_words(max(0.0, (time.time() if now is None else now) - self.began))
+        return (
+            ""
+            if self.began is None
+            else time_in_words(max(0.0, (time.time() if now is None else now) - self.began))
+        )

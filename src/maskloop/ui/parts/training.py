@@ -16,7 +16,14 @@ from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.records import Record
 from maskloop.ui.parts.running import Running
-from maskloop.ui.parts.train_plan import Proposal, Row, parse_choice, propose, rows_of, value_in_words
+from maskloop.ui.parts.train_plan import (
+    Proposal,
+    Row,
+    parse_choice,
+    propose,
+    rows_of,
+    value_in_words,
+)
 from maskloop.ui.parts.train_settings import ALL, NEW, SettingsKeeper, TrainSettings, kept_settings
 from maskloop.ui.parts.train_story import TrainStory
 
@@ -29,7 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingEvents", "TrainingPart"]
 
-NOT_SET = {"epochs": None, "batch_size": None, "learning_rate": None, "patch_size": None, "normalization_mode": "percentile"}
+NOT_SET = {
+    "epochs": None,
+    "batch_size": None,
+    "learning_rate": None,
+    "patch_size": None,
+    "normalization_mode": "percentile",
+}
 """Settings of the project that nobody set."""
 TIMES_S = [60.0, 300.0, 600.0, 1800.0, 3600.0, 3 * 3600.0, 8 * 3600.0]
 
@@ -109,7 +122,10 @@ class TrainingPart:
         """All that can be learned from, and what it is called; those selected in the table only when there are some."""
         snapshot = self._session.snapshot
         new = snapshot.status.new_pair_count if snapshot.status else 0
-        options = [(ALL, f"All pairs ({len(snapshot.active_pairs)})"), (NEW, f"New since the last checkpoint ({new})")]
+        options = [
+            (ALL, f"All pairs ({len(snapshot.active_pairs)})"),
+            (NEW, f"New since the last checkpoint ({new})"),
+        ]
         count = len(self._selected)
         return [*options, ("selected", f"Selected in the table ({count})")] if count else options
 
@@ -128,7 +144,9 @@ class TrainingPart:
         selected = pairs if isinstance(pairs, tuple) else ()
         if (selected, pairs) != (self._selected, self.pairs):
             self._selected = selected
-            self._set(self._settings if isinstance(pairs, tuple) else self._settings.with_(pairs=pairs))
+            self._set(
+                self._settings if isinstance(pairs, tuple) else self._settings.with_(pairs=pairs)
+            )
 
     def choose_pairs(self, what: Literal["all", "new", "selected"]) -> None:
         """Choose one of `pairs_options`."""
@@ -152,14 +170,19 @@ class TrainingPart:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"]).replace("_", " ")
-            raise UsageError(f"{name.capitalize()} does not fit: {first['msg']}.", "Choose another value; nothing was changed.") from None
+            raise UsageError(
+                f"{name.capitalize()} does not fit: {first['msg']}.",
+                "Choose another value; nothing was changed.",
+            ) from None
         if choices != self._settings:
             self._set(choices)
 
     def type_choice(self, name: str, text: str) -> None:
         """Set a value of the recipe as a person types it; what cannot be read is told, and nothing is changed."""
         try:
-            if name in self.choices or text != next((row.words for row in self.rows if row.name == name), None):
+            if name in self.choices or text != next(
+                (row.words for row in self.rows if row.name == name), None
+            ):
                 self.set_choice(name, parse_choice(name, text))
         except UsageError as error:
             self._session.fail(error)
@@ -191,7 +214,9 @@ class TrainingPart:
             self.set_choice(name, None)
             return
         setting: dict[str, Any] = {"augmentation_settings": {}} if name == "augmentation" else {}
-        setting |= {key: value for key, value in NOT_SET.items() if key.removesuffix("_mode") == name}
+        setting |= {
+            key: value for key, value in NOT_SET.items() if key.removesuffix("_mode") == name
+        }
         if setting:
             self._session.do(lambda project: project.update_config(**setting))
 
@@ -204,11 +229,22 @@ class TrainingPart:
     @property
     def time_options(self) -> list[tuple[float | None, str]]:
         """How long it may train, and what that is called."""
-        usual = TIMES_S if self.time_s is None or self.time_s in TIMES_S else sorted([*TIMES_S, self.time_s])
+        usual = (
+            TIMES_S
+            if self.time_s is None or self.time_s in TIMES_S
+            else sorted([*TIMES_S, self.time_s])
+        )
         plan = None if self.proposal is None else self.proposal.plan
         open_end = plan.estimated_s if plan is not None and plan.time_s is None else None
-        planned = f"As long as planned, at most about {time_in_words(open_end)}" if open_end else "As long as planned"
-        return [(None, planned), *((seconds, f"After {time_in_words(seconds)}") for seconds in usual)]
+        planned = (
+            f"As long as planned, at most about {time_in_words(open_end)}"
+            if open_end
+            else "As long as planned"
+        )
+        return [
+            (None, planned),
+            *((seconds, f"After {time_in_words(seconds)}") for seconds in usual),
+        ]
 
     @property
     def recipe(self) -> Recipe:
@@ -218,7 +254,9 @@ class TrainingPart:
     @property
     def job(self) -> TrainJob:
         """What `train` would do."""
-        return TrainJob(recipe=self.recipe, start=self.start, pairs=self._selected or self._settings.pairs)
+        return TrainJob(
+            recipe=self.recipe, start=self.start, pairs=self._selected or self._settings.pairs
+        )
 
     def _set(self, settings: TrainSettings) -> None:
         self._take_settings(settings)
@@ -253,7 +291,11 @@ class TrainingPart:
     @property
     def _share(self) -> tuple[float, str] | None:
         config = self._session.snapshot.config
-        return None if config is None or self.proposal is None else (config.validation_split, self.proposal.split_reason)
+        return (
+            None
+            if config is None or self.proposal is None
+            else (config.validation_split, self.proposal.split_reason)
+        )
 
     @property
     def compatibility(self) -> str:
@@ -263,7 +305,11 @@ class TrainingPart:
     @property
     def problem(self) -> str:
         """Why it cannot be trained like this, with the way out; empty when it can."""
-        return "" if self.proposal is None or not self.proposal.problem else f"{self.proposal.problem} {self.proposal.way_out}"
+        return (
+            ""
+            if self.proposal is None or not self.proposal.problem
+            else f"{self.proposal.problem} {self.proposal.way_out}"
+        )
 
     @property
     def foreseen(self) -> str:
@@ -281,7 +327,13 @@ class TrainingPart:
         if self.is_planning:
             return "Planning..."
         count = len(self.choices)
-        return f"{count} value{'s' * (count != 1)} set by you" if count else "" if self.proposal is None else "All planned from your images"
+        return (
+            f"{count} value{'s' * (count != 1)} set by you"
+            if count
+            else ""
+            if self.proposal is None
+            else "All planned from your images"
+        )
 
     def watch(self, is_watched: bool) -> None:
         """Plan only while somebody looks: it takes a process that loads torch."""
@@ -293,18 +345,32 @@ class TrainingPart:
         """Keep what was chosen and plan anew, where something changed."""
         self._keep()
         project, snapshot = self._session.project, self._session.snapshot
-        if project is None or not self._is_watched or not self._is_stale or not snapshot.active_pairs:
+        if (
+            project is None
+            or not self._is_watched
+            or not self._is_stale
+            or not snapshot.active_pairs
+        ):
             return
         self._is_stale, self.is_planning = False, True
         self.events.plan_changed.emit()
         self._session.background.run_apart(
-            propose, str(project.folder), self.job, then=self._show, key="training plan", otherwise=self._cannot_plan
+            propose,
+            str(project.folder),
+            self.job,
+            then=self._show,
+            key="training plan",
+            otherwise=self._cannot_plan,
         )
 
     def _show(self, proposal: Proposal) -> None:
         self.proposal, self.is_planning = proposal, False
         if proposal.plan is not None:
-            decided = {one.name: value_in_words(one.name, one.value) for one in proposal.plan.decisions if one.source == "planned"}
+            decided = {
+                one.name: value_in_words(one.name, one.value)
+                for one in proposal.plan.decisions
+                if one.source == "planned"
+            }
             self._planned |= decided
         self.events.plan_changed.emit()
         self.events.run_changed.emit()
@@ -316,7 +382,11 @@ class TrainingPart:
 
     def _keep(self) -> None:
         keeper, settings = self._keeper, self._settings
-        if keeper is None or settings == self._kept or self._session.snapshot.why_not_write is not None:
+        if (
+            keeper is None
+            or settings == self._kept
+            or self._session.snapshot.why_not_write is not None
+        ):
             return
         self._kept = settings
         self._writes += 1
@@ -360,7 +430,11 @@ class TrainingPart:
     def interrupted(self) -> RunSummary | None:
         """The last training, when it can go on."""
         last = self._last_run(self._session.snapshot)
-        return last if last is not None and last.state == "interrupted" and not self.is_active else None
+        return (
+            last
+            if last is not None and last.state == "interrupted" and not self.is_active
+            else None
+        )
 
     @property
     def offer(self) -> str:
@@ -368,7 +442,9 @@ class TrainingPart:
         found = self.interrupted
         if found is None:
             return ""
-        where = f"after epoch {found.epochs}" if found.epochs else "before its first epoch was scored"
+        where = (
+            f"after epoch {found.epochs}" if found.epochs else "before its first epoch was scored"
+        )
         return f"Training {found.run_id} was interrupted {where}: go on?"
 
     @property
@@ -389,7 +465,11 @@ class TrainingPart:
     def preview(self) -> tuple[int, Path] | None:
         """The newest picture and its epoch."""
         folder = self.running.folder
-        return None if self.story.preview is None or folder is None else (self.story.preview[0], folder / self.story.preview[1])
+        return (
+            None
+            if self.story.preview is None or folder is None
+            else (self.story.preview[0], folder / self.story.preview[1])
+        )
 
     def train(self) -> None:
         """Start a training as it is planned; the same one that was interrupted goes on where it was."""
@@ -441,10 +521,16 @@ class TrainingPart:
         self._selected = tuple(pair_id for pair_id in self._selected if pair_id in alive)
         self._follow(snapshot)
         config = snapshot.config
-        settings = None if config is None else config.model_dump(exclude={"last_opened_at", "notes", "training_choices"})
+        settings = (
+            None
+            if config is None
+            else config.model_dump(exclude={"last_opened_at", "notes", "training_choices"})
+        )
         seen = (self.job, snapshot.architecture, snapshot.checkpoints, snapshot.models, settings)
         # Pairs are compared by identity: ten thousand of them would take too long otherwise.
-        same_pairs = len(snapshot.pairs) == len(self._seen_pairs) and all(map(operator.is_, snapshot.pairs, self._seen_pairs))
+        same_pairs = len(snapshot.pairs) == len(self._seen_pairs) and all(
+            map(operator.is_, snapshot.pairs, self._seen_pairs)
+        )
         if seen != self._seen or not same_pairs:
             self._seen, self._seen_pairs = seen, snapshot.pairs
             self._make_stale()
@@ -472,7 +558,11 @@ class TrainingPart:
         self._settings = self._kept = TrainSettings()
         self._selected, self._planned, self._last_rows, self._writes = (), {}, [], 0
         self._seen, self._seen_pairs, self._shown, self._is_stale = (), (), ("", ""), True
-        for signal in (self.events.settings_changed, self.events.plan_changed, self.events.run_changed):
+        for signal in (
+            self.events.settings_changed,
+            self.events.plan_changed,
+            self.events.run_changed,
+        ):
             signal.emit()
 
     def close(self) -> None:

@@ -33,7 +33,9 @@ from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Sectio
 __all__ = ["AdvancedTab"]
 
 COUNT_AFTER_MS = 300
-"""The network is counted when nothing was typed for so long; a tab that is shown in passing counts nothing."""
+"""The network is counted when nothing was typed for so long; a tab that is shown in passing
+counts nothing.
+"""
 PAUSE_MS = 1000
 """Notes are kept when nothing was typed for so long."""
 
@@ -114,11 +116,23 @@ class NetworkSection(QWidget):
         super().__init__()
         self._part = session.advanced.network
         self.form = RecordForm(Architecture, fields=EDITED)
-        self.decided, self.summary, self.adapted, self.misfits = _Words(), _Words(), _Words(), _Words()
+        self.decided, self.summary, self.adapted, self.misfits = (
+            _Words(),
+            _Words(),
+            _Words(),
+            _Words(),
+        )
         self.problem = Notice()
         self.save, self.revert = ReasonButton("Save"), ReasonButton("Revert")
         layout = _column(self)
-        for widget in (self.form, self.decided, self.problem, self.summary, self.adapted, self.misfits):
+        for widget in (
+            self.form,
+            self.decided,
+            self.problem,
+            self.summary,
+            self.adapted,
+            self.misfits,
+        ):
             layout.addWidget(widget)
         layout.addLayout(_row(self.save, self.revert))
         self.form.changed.connect(self._part.edit)
@@ -136,7 +150,9 @@ class NetworkSection(QWidget):
         self._typed.start()
 
     def _load(self) -> None:
-        self.form.set_values({name: value for name, value in self._part.values.items() if name in EDITED})
+        self.form.set_values(
+            {name: value for name, value in self._part.values.items() if name in EDITED}
+        )
 
     def _show(self) -> None:
         part = self._part
@@ -164,14 +180,20 @@ class WeightsSection(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._session, self._part, self._network = session, session.advanced.imported, session.advanced.network
+        self._session, self._part, self._network = (
+            session,
+            session.advanced.imported,
+            session.advanced.network,
+        )
         self.bring = ReasonButton("Import weights...")
         self.as_form = QCheckBox("Their network is the one in the form above")
         self.as_form.setToolTip("Otherwise it is read from the file, as far as the file tells.")
         self.words = _Words()
         self.model: RowModel[ModelRow] = RowModel(
             [
-                Column("Name", lambda row: row.model.model_name, tooltip=lambda row: row.model.model_id),
+                Column(
+                    "Name", lambda row: row.model.model_name, tooltip=lambda row: row.model.model_id
+                ),
                 Column("Network", lambda row: row.fit),
                 Column("Next", lambda row: "yes" if row.is_start else ""),
                 Column("Imported", lambda row: row.model.imported_at[:10]),
@@ -190,7 +212,9 @@ class WeightsSection(QWidget):
         layout.addWidget(self.adopt)
         self.bring.clicked.connect(self.ask_file)
         self.start.clicked.connect(lambda: self._part.start_from(self._chosen()))
-        self.adopt.clicked.connect(lambda: self._network.show(self._part.network_of(self._chosen())))
+        self.adopt.clicked.connect(
+            lambda: self._network.show(self._part.network_of(self._chosen()))
+        )
         self.table.selection_changed.connect(self._enable)
         self._part.events.changed.connect(self._show)
         session.events.snapshot_changed.connect(self._enable)
@@ -229,11 +253,19 @@ class NotesSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session, self._part = session, session.advanced.notes
-        self.editor = QTextEdit(accessibleName="Notes", placeholderText="What the next person should know", acceptRichText=False)
+        self.editor = QTextEdit(
+            accessibleName="Notes",
+            placeholderText="What the next person should know",
+            acceptRichText=False,
+        )
         self.editor.setFixedHeight(7 * self.fontMetrics().lineSpacing())
         self.state = Line()
         self.theirs = Notice()
-        self.both, self.mine, self.other = QPushButton("Keep both"), QPushButton("Keep mine"), QPushButton("Take theirs")
+        self.both, self.mine, self.other = (
+            QPushButton("Keep both"),
+            QPushButton("Keep mine"),
+            QPushButton("Take theirs"),
+        )
         layout = _column(self)
         for widget in (self.editor, self.state, self.theirs):
             layout.addWidget(widget)
@@ -286,14 +318,20 @@ class CheckupSection(QWidget):
         super().__init__()
         self._part = session.advanced.checkup
         self.check, self.repair = ReasonButton("Check"), ReasonButton("Repair...")
-        self.check.setToolTip("Read every record and compare every file with its hash; nothing is changed")
+        self.check.setToolTip(
+            "Read every record and compare every file with its hash; nothing is changed"
+        )
         self.progress = ProgressLine()
         self.words = _Words()
         self.model: RowModel[Problem] = RowModel(
             [
                 Column("What", lambda row: row.kind),
                 Column("File", lambda row: row.path),
-                Column("Problem", lambda row: row.problem, tooltip=lambda row: f"{row.problem}\n{row.way_out}"),
+                Column(
+                    "Problem",
+                    lambda row: row.problem,
+                    tooltip=lambda row: f"{row.problem}\n{row.way_out}",
+                ),
                 Column("What to do", lambda row: row.way_out),
                 Column("Harmless", lambda row: "yes" if row.is_harmless else "no"),
             ],
@@ -321,7 +359,12 @@ class CheckupSection(QWidget):
             self._part.repair()
 
     def _describe(self) -> None:
-        self.detail.setText("\n".join(f"{problem.path}: {problem.problem} {problem.way_out}" for problem in self.table.selected()[:1]))
+        self.detail.setText(
+            "\n".join(
+                f"{problem.path}: {problem.problem} {problem.way_out}"
+                for problem in self.table.selected()[:1]
+            )
+        )
 
     def _show_progress(self, done: float, total: float) -> None:
         self.progress.show_progress(done, total, f"{done:,.0f} of {total:,.0f} files")
@@ -345,7 +388,9 @@ class AboutSection(QWidget):
         self._part = part
         self.words = Notice()
         self.facts = QFormLayout()
-        self.open = QPushButton("Open the folder", toolTip="Show the project's files in the file browser")
+        self.open = QPushButton(
+            "Open the folder", toolTip="Show the project's files in the file browser"
+        )
         layout = _column(self)
         layout.addWidget(self.words)
         layout.addLayout(self.facts)

@@ -46,7 +46,11 @@ class CheckpointsTab(QWidget):
         super().__init__(parent)
         self._session, self.part = session, session.checkpoints
         columns: list[Column[CheckpointRow]] = [
-            Column("Checkpoint", lambda row: ("\N{WARNING SIGN} " if row.warning else "") + row.label, lambda row: row.tooltip),
+            Column(
+                "Checkpoint",
+                lambda row: ("\N{WARNING SIGN} " if row.warning else "") + row.label,
+                lambda row: row.tooltip,
+            ),
             Column("Dice", lambda row: row.dice, lambda row: row.tooltip),
             Column("IoU", lambda row: row.iou, lambda row: row.tooltip),
             Column("AP50", lambda row: row.ap50, lambda row: row.tooltip),
@@ -102,16 +106,22 @@ class OneSection(QWidget):
         self._row: CheckpointRow | None = None
         self.ancestry, self.scores, self.network = Line(ONE), Line(), Line()
         self.warning = Notice()
-        self.note = QLineEdit(placeholderText="Note", accessibleName="Note", clearButtonEnabled=True)
+        self.note = QLineEdit(
+            placeholderText="Note", accessibleName="Note", clearButtonEnabled=True
+        )
         self.proceed = ReasonButton("Train on from it")
         self.predict = ReasonButton("Predict with it")
         self.export = ReasonButton("Export...")
         self.proceed.setToolTip("The next training goes on from this checkpoint.")
         self.predict.setToolTip("Choose it in Predict.")
-        self.export.setToolTip("Copy the file to anywhere: it describes itself, so it is all that is needed.")
+        self.export.setToolTip(
+            "Copy the file to anywhere: it describes itself, so it is all that is needed."
+        )
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        for place, widget in enumerate((self.ancestry, self.scores, self.network, self.warning, self.note)):
+        for place, widget in enumerate(
+            (self.ancestry, self.scores, self.network, self.warning, self.note)
+        ):
             grid.addWidget(widget, place, 0, 1, 3)
         for place, button in enumerate((self.proceed, self.predict, self.export)):
             grid.addWidget(button, 5, place)
@@ -134,14 +144,20 @@ class OneSection(QWidget):
             self.note.setText(row.note if row is not None else "")
         self.ancestry.setText(ONE if row is None else self._part.ancestry(row.checkpoint_id))
         self.scores.setText("" if row is None else row.scores or "No scores")
-        self.network.setText("" if row is None else f"{row.network}; {row.images} images, {row.mode}")
+        self.network.setText(
+            "" if row is None else f"{row.network}; {row.images} images, {row.mode}"
+        )
         self.warning.show_message("" if row is None else row.warning, level="warning")
         self._enable(row)
 
     def _enable(self, row: CheckpointRow | None) -> None:
         part, chosen = self._part, self._chosen
         self.note.setEnabled(row is not None and part.why_not_write is None)
-        self.note.setToolTip(ONE if row is None else part.why_not_write or "What you want to remember of this checkpoint")
+        self.note.setToolTip(
+            ONE
+            if row is None
+            else part.why_not_write or "What you want to remember of this checkpoint"
+        )
         self.proceed.set_reason(ONE if row is None else part.why_not_continue(chosen))
         self.predict.set_reason(ONE if row is None else part.why_not_predict(chosen))
         self.export.set_reason(ONE if row is None else part.why_not_export(chosen))
@@ -157,7 +173,9 @@ class OneSection(QWidget):
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("pt")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(lambda path: self._part.export(checkpoint, Path(path), overwrite=True))
+        dialog.fileSelected.connect(
+            lambda path: self._part.export(checkpoint, Path(path), overwrite=True)
+        )
         dialog.open()
 
 
@@ -170,7 +188,11 @@ class TwoSection(QWidget):
         self._ids: tuple[str, str] | None = None
         self.words = Line(TWO)
         self.model: RowModel[Difference] = RowModel(
-            [Column("What", lambda row: row[0]), Column("First", lambda row: row[1]), Column("Second", lambda row: row[2])]
+            [
+                Column("What", lambda row: row[0]),
+                Column("First", lambda row: row[1]),
+                Column("Second", lambda row: row[2]),
+            ]
         )
         self.table = Table(self.model)
         self.table.filter.hide()
@@ -178,7 +200,9 @@ class TwoSection(QWidget):
         self.table.setMinimumHeight(10 * self.fontMetrics().lineSpacing())
         self.picker = ImagePicker(chosen)
         self.button = ReasonButton("Predict with both")
-        self.button.setToolTip("Predict this image with both, one after the other: the first is outlined in blue, the second in orange.")
+        self.button.setToolTip(
+            "Predict this image with both, one after the other: the first is outlined in blue, the second in orange."
+        )
         self.progress = ProgressLine()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -203,24 +227,42 @@ class TwoSection(QWidget):
         self._enable()
 
     def _subject(self) -> Subject:
-        return Subject(self._chosen.viewer, self.picker.layers(), self.picker.axes(), "whole", self.picker.problem())
+        return Subject(
+            self._chosen.viewer,
+            self.picker.layers(),
+            self.picker.axes(),
+            "whole",
+            self.picker.problem(),
+        )
 
     def predict(self) -> None:
         """Predict the chosen image with both."""
         session, subject = self._session, self._subject()
         if self._ids is None or subject.image is None:
-            session.fail(MaskloopError("Nothing was predicted.", TWO if self._ids is None else subject.problem or ""))
+            session.fail(
+                MaskloopError(
+                    "Nothing was predicted.", TWO if self._ids is None else subject.problem or ""
+                )
+            )
             return
         colours = dict(zip(self._ids, COLOURS, strict=True))
 
         def show(found: PredictedImage) -> None:
-            show_predicted(session, subject, found, lambda layer: outline(layer, colours[found.checkpoint_id]))
+            show_predicted(
+                session, subject, found, lambda layer: outline(layer, colours[found.checkpoint_id])
+            )
 
-        self._part.side_by_side(*self._ids, subject.image, name=subject.name, origin=subject.origin, then=show)
+        self._part.side_by_side(
+            *self._ids, subject.image, name=subject.name, origin=subject.origin, then=show
+        )
 
     def _enable(self) -> None:
         subject = self._subject()
-        self.button.set_reason(TWO if self._ids is None else self._part.why_not_side_by_side(*self._ids, subject.image, subject.problem))
+        self.button.set_reason(
+            TWO
+            if self._ids is None
+            else self._part.why_not_side_by_side(*self._ids, subject.image, subject.problem)
+        )
 
     def _show_run(self) -> None:
         prediction = self._session.prediction

@@ -44,7 +44,11 @@ DESCRIBE_AFTER_MS = 300
 EXTENTS: tuple[tuple[str, Extent, str], ...] = (
     ("Whole image", "whole", "Everything the layer holds"),
     ("Visible slice", "slice", "The plane that the sliders show"),
-    ("Rectangle", "rectangle", "The part of the visible slice inside a rectangle drawn in a Shapes layer"),
+    (
+        "Rectangle",
+        "rectangle",
+        "The part of the visible slice inside a rectangle drawn in a Shapes layer",
+    ),
 )
 RECTANGLE = "Area to accept"
 
@@ -178,7 +182,11 @@ class DatasetTab(QWidget):
     def _follow(self, _layer: object = None) -> None:
         """Listen to what changes the mask that would be accepted."""
         labels, shapes = self._chosen.labels.layer, self.shapes.layer
-        painted = [] if labels is None else [labels.events.paint, labels.events.data, labels.events.metadata]
+        painted = (
+            []
+            if labels is None
+            else [labels.events.paint, labels.events.data, labels.events.metadata]
+        )
         if shapes is not None and self._extent() == "rectangle":
             painted += [shapes.events.data, shapes.events.set_data, shapes.events.highlight]
         self._painted.follow(painted)
@@ -207,7 +215,9 @@ class DatasetTab(QWidget):
 
     def _why_not(self) -> str | None:
         labels = self._chosen.labels.layer
-        missing = None if labels is not None else 'There is no mask layer. Press "New mask" and paint.'
+        missing = (
+            None if labels is not None else 'There is no mask layer. Press "New mask" and paint.'
+        )
         return self.part.why_not_accept or self.picker.problem() or missing
 
     def _taken(self) -> dict[str, Any]:
@@ -248,7 +258,9 @@ class DatasetTab(QWidget):
         self.accept_button.setText(self.part.title(self._replaced()))
         self.accept_button.set_reason(self._why_not())
         image = self._chosen.image.layer
-        self.new_mask_button.set_reason(self.picker.problem() if image is None or self.picker.axes() is None else None)
+        self.new_mask_button.set_reason(
+            self.picker.problem() if image is None or self.picker.axes() is None else None
+        )
 
     # Accepting.
 
@@ -262,7 +274,12 @@ class DatasetTab(QWidget):
         assert layer is not None
         assert first is not None
         doubt = doubt_of(layer, self.picker.layers(), self._chosen.viewer)
-        if doubt and not ask(self, f"Is this the mask of '{first.name}'?", f"{doubt} The image is chosen above, at Image.", yes="Yes"):
+        if doubt and not ask(
+            self,
+            f"Is this the mask of '{first.name}'?",
+            f"{doubt} The image is chosen above, at Image.",
+            yes="Yes",
+        ):
             return
         try:
             image, labels = take(**self._taken())
@@ -272,7 +289,10 @@ class DatasetTab(QWidget):
             return
         metadata["source_path"] = first.metadata.get(SOURCE) or metadata["source_path"]
         self._accepting = (layer, self.shelf.strokes(layer))
-        is_whole, folder = self._extent() == "whole", str(self._session.project and self._session.project.folder)
+        is_whole, folder = (
+            self._extent() == "whole",
+            str(self._session.project and self._session.project.folder),
+        )
 
         def mark(pair: Pair) -> None:
             if is_whole:
@@ -280,7 +300,14 @@ class DatasetTab(QWidget):
                 for other in (layer, first):
                     other.metadata = {**other.metadata, PAIR: pair.pair_id, PROJECT: folder}
 
-        self.part.accept(image, labels, rule=self.part.rule, metadata=metadata, replace=self._replaced(), then=mark)
+        self.part.accept(
+            image,
+            labels,
+            rule=self.part.rule,
+            metadata=metadata,
+            replace=self._replaced(),
+            then=mark,
+        )
 
     def _take_accepted(self, _pair: Pair) -> None:
         if self._accepting is not None:
@@ -291,7 +318,9 @@ class DatasetTab(QWidget):
         """While labels are being copied, whoever paints on them is told."""
         layer = self._chosen.labels.layer
         if self.part.is_copying and layer is not None:
-            self._disturbed.follow([layer.events.paint, layer.events.labels_update, layer.events.data])
+            self._disturbed.follow(
+                [layer.events.paint, layer.events.labels_update, layer.events.data]
+            )
         else:
             self._disturbed.stop()
         self._enable()
@@ -303,7 +332,12 @@ class DatasetTab(QWidget):
 
     def _ask_known(self, pair_id: str, retry: Callable[[], None]) -> None:
         short = short_id(pair_id)
-        if ask(self, f"Replace the mask of {short}?", f"This image is in the project already, as {short}.", yes="Replace"):
+        if ask(
+            self,
+            f"Replace the mask of {short}?",
+            f"This image is in the project already, as {short}.",
+            yes="Replace",
+        ):
             retry()
 
     def make_mask(self) -> None:
@@ -325,7 +359,9 @@ class DatasetTab(QWidget):
     def _draw_rectangle(self) -> None:
         viewer, shapes = self._chosen.viewer, self.shapes.layer
         if shapes is None:
-            shapes = viewer.add_shapes(name=RECTANGLE, ndim=2, face_color="transparent", edge_color="yellow", edge_width=2)
+            shapes = viewer.add_shapes(
+                name=RECTANGLE, ndim=2, face_color="transparent", edge_color="yellow", edge_width=2
+            )
             self.shapes.choose(shapes)
         viewer.layers.selection.active = shapes
         shapes.mode = "add_rectangle"

@@ -6,7 +6,16 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QColorDialog, QGridLayout, QHBoxLayout, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QColorDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.parts.classes import ClassesPart, ClassRow
@@ -38,7 +47,9 @@ class ClassesSection(QWidget):
         self.rows: list[tuple[QToolButton, QLineEdit, QPushButton]] = []
         self.grid = QGridLayout()
         self.grid.setColumnStretch(1, 1)
-        self.new_name = QLineEdit(placeholderText="Name of a new class", accessibleName="Name of a new class")
+        self.new_name = QLineEdit(
+            placeholderText="Name of a new class", accessibleName="Name of a new class"
+        )
         self.add_button = ReasonButton("Add")
         adding = QHBoxLayout()
         adding.addWidget(self.new_name, 1)
@@ -76,7 +87,11 @@ class ClassesSection(QWidget):
                 self.grid.addWidget(widget, place, column)
 
     def _make(self, row: ClassRow) -> tuple[QToolButton, QLineEdit, QPushButton]:
-        swatch = QToolButton(icon=_swatch(row.colour), toolTip=f"Choose the colour of {row.name}", accessibleName=f"Colour of {row.name}")
+        swatch = QToolButton(
+            icon=_swatch(row.colour),
+            toolTip=f"Choose the colour of {row.name}",
+            accessibleName=f"Colour of {row.name}",
+        )
         name = QLineEdit(row.name, accessibleName=f"Name of class {row.class_id}")
         paint = QPushButton(f"Paint {row.class_id}", toolTip=f"Paint {row.name} on the chosen mask")
         is_free = self.part.why_not_change is None
@@ -111,7 +126,11 @@ class ClassesSection(QWidget):
     def _colour(self, _layer: object = None) -> None:
         """Show the chosen mask in the colours of the classes, where its labels are classes."""
         layer = self._chosen.labels.layer
-        if isinstance(layer, Labels) and self.part.has_colours and self._session.project is not None:
+        if (
+            isinstance(layer, Labels)
+            and self.part.has_colours
+            and self._session.project is not None
+        ):
             wanted = class_colormap(self.part.rows)
             if layer.colormap != wanted:
                 layer.colormap = wanted

@@ -24,7 +24,11 @@ __all__ = ["ImportSection", "PathLine"]
 
 AXES = ("ZYX", "TYX", "CYX", "TZYX", "CZYX", "TCYX", "YXC")
 GROUPS = (
-    ("By likeness and name", None, "Images that look alike, and planes of one stack by their names"),
+    (
+        "By likeness and name",
+        None,
+        "Images that look alike, and planes of one stack by their names",
+    ),
     ("By folder", "folder", "All images of a folder belong together"),
     ("Each by itself", "file", "Every image shows something else"),
 )
@@ -53,7 +57,9 @@ class PathLine(QWidget):
         if self._is_folder:
             found = QFileDialog.getExistingDirectory(self, self._title, self.line.text())
         else:
-            found, _ = QFileDialog.getOpenFileName(self, self._title, self.line.text(), "Tables (*.csv)")
+            found, _ = QFileDialog.getOpenFileName(
+                self, self._title, self.line.text(), "Tables (*.csv)"
+            )
         if found:
             self.line.setText(found)
 

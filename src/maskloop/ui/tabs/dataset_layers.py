@@ -77,16 +77,34 @@ class Shelf:
         before = self._begin()
         pair = opened.pair
         name = f"{pair.name or 'pair'} ({short_id(pair.pair_id)})"
-        shown = _Shown(opened.image, opened.image.axes, opened.limits, name, {PAIR: pair.pair_id, PROJECT: folder})
-        drawn, kept = _arrange(opened.labels, pair.mask_axes, shown.axes), {PAIR: pair.pair_id, PROJECT: folder}
+        shown = _Shown(
+            opened.image,
+            opened.image.axes,
+            opened.limits,
+            name,
+            {PAIR: pair.pair_id, PROJECT: folder},
+        )
+        drawn, kept = (
+            _arrange(opened.labels, pair.mask_axes, shown.axes),
+            {PAIR: pair.pair_id, PROJECT: folder},
+        )
         image = self._put_image(shown, before)
         masks = [layer for layer in before if isinstance(layer, Labels)]
-        if any(image is layer for layer in before) and len(masks) == 1 and "C" not in shown.axes and masks[0].ndim == drawn.ndim:
+        if (
+            any(image is layer for layer in before)
+            and len(masks) == 1
+            and "C" not in shown.axes
+            and masks[0].ndim == drawn.ndim
+        ):
             labels = masks[0]
-            _exchange_labels(labels, drawn, image, name=f"{name} mask", metadata={**kept, "axes": shown.axes})
+            _exchange_labels(
+                labels, drawn, image, name=f"{name} mask", metadata={**kept, "axes": shown.axes}
+            )
             self.accept(labels, self.strokes(labels))
         else:
-            labels = add_labels(self._viewer, drawn, image, name=f"{name} mask", metadata=kept, axes=shown.axes)
+            labels = add_labels(
+                self._viewer, drawn, image, name=f"{name} mask", metadata=kept, axes=shown.axes
+            )
         self._take_out([layer for layer in before if layer is not image and layer is not labels])
         return image, labels
 
@@ -96,7 +114,9 @@ class Shelf:
         kept: dict[str, Any] = {SOURCE: str(opened.path)}
         if opened.is_named:
             kept[NAMED] = True
-        image = self._put_image(_Shown(opened.image, opened.axes, opened.limits, opened.path.name, kept), before)
+        image = self._put_image(
+            _Shown(opened.image, opened.axes, opened.limits, opened.path.name, kept), before
+        )
         self._take_out([layer for layer in before if layer is not image])
         self._viewer.layers.selection.active = image
         return image
@@ -115,7 +135,11 @@ class Shelf:
         """What is shown and can go: nothing where something was painted that was not accepted."""
         masks, image = self._masks(), self._image
         is_there = image is not None and image in self._viewer.layers
-        gone = [*masks, image] if is_there and not any(self.is_unsaved(layer) for layer in masks) else []
+        gone = (
+            [*masks, image]
+            if is_there and not any(self.is_unsaved(layer) for layer in masks)
+            else []
+        )
         self._older = set(self._viewer.layers) - set(gone)
         return gone
 
@@ -125,7 +149,11 @@ class Shelf:
 
     def find(self, pair_id: str, folder: str) -> tuple[Layer, Labels] | None:
         """The layers that show a pair already."""
-        shown = [layer for layer in self._viewer.layers if (layer.metadata.get(PAIR), layer.metadata.get(PROJECT)) == (pair_id, folder)]
+        shown = [
+            layer
+            for layer in self._viewer.layers
+            if (layer.metadata.get(PAIR), layer.metadata.get(PROJECT)) == (pair_id, folder)
+        ]
         images = [layer for layer in shown if not isinstance(layer, Labels)]
         masks = [layer for layer in shown if isinstance(layer, Labels)]
         return (images[-1], masks[-1]) if images and masks else None
@@ -136,7 +164,11 @@ class Shelf:
         if image is None or image not in self._viewer.layers:
             return []
         axes = guess_axes(image, self._viewer).axes
-        newer = [layer for layer in self._viewer.layers if isinstance(layer, Labels) and layer not in self._older]
+        newer = [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and layer not in self._older
+        ]
         return [layer for layer in newer if _lies_on(layer, image, axes)]
 
     def _listen(self) -> None:
@@ -162,9 +194,13 @@ class _Strokes:
 def doubt_of(labels: Layer, images: Sequence[Layer], viewer: ViewerModel) -> str:
     """Why a mask may be meant for another image than the one that is chosen; empty where nothing speaks for that."""
     pair = images[0].metadata.get(PAIR)
-    if labels.metadata.get(IMAGE) == images[0].unique_id or (pair is not None and labels.metadata.get(PAIR) == pair):
+    if labels.metadata.get(IMAGE) == images[0].unique_id or (
+        pair is not None and labels.metadata.get(PAIR) == pair
+    ):
         return ""
-    made_for = next((layer for layer in viewer.layers if layer.unique_id == labels.metadata.get(IMAGE)), None)
+    made_for = next(
+        (layer for layer in viewer.layers if layer.unique_id == labels.metadata.get(IMAGE)), None
+    )
     if made_for is not None and made_for not in images:
         return f"It was made for '{made_for.name}'."
     over = _hiding(images, viewer)
@@ -177,8 +213,14 @@ def _hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
     if viewer.canvas.grid.enabled or not images:
         return None  # in a grid they lie side by side
     highest = max(layers.index(image) for image in images)
-    above = [layer for layer in layers[highest + 1 :] if isinstance(layer, ImageLayer) and layer.visible and layer.opacity > HIDES]
-    return next((layer for layer in above if layer.blending in OPAQUE and _overlap(layer, images[0])), None)
+    above = [
+        layer
+        for layer in layers[highest + 1 :]
+        if isinstance(layer, ImageLayer) and layer.visible and layer.opacity > HIDES
+    ]
+    return next(
+        (layer for layer in above if layer.blending in OPAQUE and _overlap(layer, images[0])), None
+    )
 
 
 def _overlap(one: Layer, other: Layer) -> bool:
@@ -200,15 +242,29 @@ def _lies_on(labels: Labels, image: Layer, axes: str | None) -> bool:
 class _Shown:
     """An image as a layer shows it; colours that napari cannot show as such become a slider."""
 
-    def __init__(self, image: Image, axes: str | None, limits: tuple[float, float] | None, name: str, metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        image: Image,
+        axes: str | None,
+        limits: tuple[float, float] | None,
+        name: str,
+        metadata: Mapping[str, Any],
+    ) -> None:
         data, letters = image.data, image.axes
         self.is_rgb = letters.endswith("C") and image.channels == 3 and image.data.dtype == np.uint8
         if not self.is_rgb and not letters.endswith("YX"):
             letters = "".join(letter for letter in "TCZYX" if letter in letters)
             data = image.read(letters)
         own = letters[:-1] if self.is_rgb else letters
-        self.axes, self.data, self.limits, self.name = letters, _showable(data), None if self.is_rgb else limits, name
-        self.metadata = {**metadata, "channel_names": list(image.channel_names)} | ({} if axes is None else {"axes": letters})
+        self.axes, self.data, self.limits, self.name = (
+            letters,
+            _showable(data),
+            None if self.is_rgb else limits,
+            name,
+        )
+        self.metadata = {**metadata, "channel_names": list(image.channel_names)} | (
+            {} if axes is None else {"axes": letters}
+        )
         self.scale = [image.pixel_size_um.get(letter, 1.0) for letter in own]
         self.units = ["um" if letter in image.pixel_size_um else "pixel" for letter in own]
 
@@ -226,7 +282,12 @@ class _Shown:
 
     def exchange(self, layer: Layer) -> None:
         """Put it into a layer that showed another image."""
-        layer.data, layer.name, layer.scale, layer.units = self.data, self.name, self.scale, self.units
+        layer.data, layer.name, layer.scale, layer.units = (
+            self.data,
+            self.name,
+            self.scale,
+            self.units,
+        )
         layer.reset_contrast_limits_range()
         if self.limits is not None:
             layer.contrast_limits = self.limits
@@ -235,7 +296,9 @@ class _Shown:
         layer.metadata = dict(self.metadata)
 
 
-def _exchange_labels(layer: Labels, labels: NDArray[Any], image: Layer, *, name: str, metadata: Mapping[str, Any]) -> None:
+def _exchange_labels(
+    layer: Labels, labels: NDArray[Any], image: Layer, *, name: str, metadata: Mapping[str, Any]
+) -> None:
     """Put labels into a layer that showed others; what was undone there must not be undone here."""
     layer.data, layer.name, layer.scale, layer.units = labels, name, image.scale, image.units
     mode = layer.mode
@@ -259,4 +322,8 @@ def _showable(data: ArrayLike) -> Any:
 def _arrange(labels: NDArray[Any], mask_axes: str, axes: str) -> NDArray[Any]:
     """Labels in the order of the image's axes."""
     wanted = axes.replace("C", "")
-    return np.ascontiguousarray(labels.transpose([mask_axes.index(letter) for letter in wanted])) if mask_axes != wanted else labels
+    return (
+        np.ascontiguousarray(labels.transpose([mask_axes.index(letter) for letter in wanted]))
+        if mask_axes != wanted
+        else labels
+    )

@@ -45,7 +45,9 @@ class MeaningChoice(QWidget):
         self.rule.clear()
         for option in options:
             self.rule.addItem(option.title, option.mode)
-            self.rule.setItemData(self.rule.count() - 1, option.tooltip, Qt.ItemDataRole.ToolTipRole)
+            self.rule.setItemData(
+                self.rule.count() - 1, option.tooltip, Qt.ItemDataRole.ToolTipRole
+            )
         self.rule.setCurrentIndex([option.mode for option in options].index(present))
         self._show_label_map()
         self.changed.emit()
@@ -62,5 +64,7 @@ class MeaningChoice(QWidget):
             for number, name in ((-1, "choose..."), *enumerate(names)):
                 combo.addItem(name, number)
             combo.setCurrentIndex(combo.findData(target))
-            combo.activated.connect(lambda _, label=label, combo=combo: self.part.map_label(label, combo.currentData()))
+            combo.activated.connect(
+                lambda _, label=label, combo=combo: self.part.map_label(label, combo.currentData())
+            )
             self.label_map.setCellWidget(place, 1, combo)

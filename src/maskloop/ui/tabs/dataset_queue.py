@@ -33,7 +33,9 @@ class QueueSection(QWidget):
         self.words = Line()
         self.previous_button = ReasonButton("◀ Previous")
         self.next_button = ReasonButton("Next ▶")
-        self.folder_button = QPushButton("Folder...", toolTip="Choose a folder of images to go through")
+        self.folder_button = QPushButton(
+            "Folder...", toolTip="Choose a folder of images to go through"
+        )
         self.files_button = QPushButton("Files...", toolTip="Choose image files to go through")
         buttons = QGridLayout()
         for place, (button, verb) in enumerate(
@@ -75,7 +77,9 @@ class QueueSection(QWidget):
 
     def _choose_files(self) -> None:
         kinds = " ".join(f"*{ending}" for ending in ENDINGS)
-        files, _ = QFileDialog.getOpenFileNames(self, "Images to go through", "", f"Images ({kinds})")
+        files, _ = QFileDialog.getOpenFileNames(
+            self, "Images to go through", "", f"Images ({kinds})"
+        )
         if files:
             self.part.choose([Path(file) for file in files])
 

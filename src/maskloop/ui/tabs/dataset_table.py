@@ -41,7 +41,9 @@ class PairsSection(QWidget):
         self.part: DatasetPart = session.dataset
         self.thumbnails = Thumbnails(self._load, self._draw, size_px=THUMBNAIL_PX)
         self.model: RowModel[PairRow] = RowModel(self._columns(), key=lambda row: row.pair_id)
-        self.table = Table(self.model, empty="No pairs yet: draw a mask and accept it, or import pairs.")
+        self.table = Table(
+            self.model, empty="No pairs yet: draw a mask and accept it, or import pairs."
+        )
         self.table.view.setAccessibleName("Pairs")
         self.table.view.setIconSize(self.thumbnails.size)
         self.table.set_widths(*WIDTHS)
@@ -51,11 +53,15 @@ class PairsSection(QWidget):
         self._more = QTimer(self, singleShot=True, interval=0)
         self._more.timeout.connect(self._fill)
         self.words = Line()
-        self.removed_too = QCheckBox("Removed too", toolTip="Show pairs that were removed; they can be brought back")
+        self.removed_too = QCheckBox(
+            "Removed too", toolTip="Show pairs that were removed; they can be brought back"
+        )
         self.show_button = ReasonButton("Show")
         self.show_button.setToolTip("Show the pair in the viewer to look at it or to correct it")
         self.remove_button = ReasonButton("Remove")
-        self.remove_button.setToolTip("Leave these pairs out from now on. Their files stay; they can be brought back.")
+        self.remove_button.setToolTip(
+            "Leave these pairs out from now on. Their files stay; they can be brought back."
+        )
         self.restore_button = ReasonButton("Bring back")
         self.restore_button.setToolTip("Train on these pairs again")
         self.validation_button = ReasonButton("For validation")
@@ -76,14 +82,24 @@ class PairsSection(QWidget):
             Column("Shape", lambda row: row.shape, lambda row: f"{row.pair.axes} {row.shape}"),
             Column("Classes", lambda row: row.classes),
             Column("Split", lambda row: row.split or None),
-            Column("Used in", lambda row: row.used or None, lambda row: ", ".join(row.pair.used_in_checkpoints)),
+            Column(
+                "Used in",
+                lambda row: row.used or None,
+                lambda row: ", ".join(row.pair.used_in_checkpoints),
+            ),
             Column("State", lambda row: row.state or None),
         ]
 
     def _lay_out(self) -> None:
         buttons = QGridLayout()
         for place, button in enumerate(
-            (self.show_button, self.train_button, self.validation_button, self.remove_button, self.restore_button)
+            (
+                self.show_button,
+                self.train_button,
+                self.validation_button,
+                self.remove_button,
+                self.restore_button,
+            )
         ):
             buttons.addWidget(button, place // 2, place % 2)
         column = QVBoxLayout(self)
@@ -110,7 +126,11 @@ class PairsSection(QWidget):
 
     def _show_rows(self) -> None:
         self.words.setText(self.part.words)
-        self._wanted = list(self.part.rows) if self.removed_too.isChecked() else [row for row in self.part.rows if row.is_active]
+        self._wanted = (
+            list(self.part.rows)
+            if self.removed_too.isChecked()
+            else [row for row in self.part.rows if row.is_active]
+        )
         self._fill()
 
     def _fill(self) -> None:
@@ -137,7 +157,12 @@ class PairsSection(QWidget):
 
     def _remove(self) -> None:
         ids = self._ids()
-        if len(ids) == 1 or ask(self, f"Remove {len(ids)} pairs?", "Their files stay, and they can be brought back.", yes="Remove"):
+        if len(ids) == 1 or ask(
+            self,
+            f"Remove {len(ids)} pairs?",
+            "Their files stay, and they can be brought back.",
+            yes="Remove",
+        ):
             self.part.remove(ids)
 
     def _enable(self, _snapshot: object = None) -> None:

@@ -27,7 +27,13 @@ from maskloop.ui.parts.predict_story import Failure
 from maskloop.ui.parts.predicted import PredictionRow
 from maskloop.ui.parts.prediction import DEVICES, PredictionPart
 from maskloop.ui.picker import ImagePicker, Watch
-from maskloop.ui.predicted_layers import Subject, images_of, is_prediction, show_opened, show_predicted
+from maskloop.ui.predicted_layers import (
+    Subject,
+    images_of,
+    is_prediction,
+    show_opened,
+    show_predicted,
+)
 from maskloop.ui.tables import Column, RowModel, Table
 from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Section, narrow_combo
 
@@ -108,7 +114,10 @@ class PredictTab(QWidget):
         self.progress.setVisible(part.is_active)
         self.progress.show_progress(*story.share, story.words)
         self.progress.cancel.setEnabled(part.why_not_cancel is None)
-        self.outcome.show_message("" if part.is_active else f"{story.outcome} {story.way_out}".strip(), level=LEVELS[story.tone])
+        self.outcome.show_message(
+            "" if part.is_active else f"{story.outcome} {story.way_out}".strip(),
+            level=LEVELS[story.tone],
+        )
 
 
 class LayerSection(QWidget):
@@ -121,13 +130,17 @@ class LayerSection(QWidget):
         self.picker = ImagePicker(chosen)
         self.extent = narrow_combo("What of the image", EXTENTS)
         self.button = ReasonButton("Predict")
-        self.button.setToolTip("Predict this image in the background; its labels become a layer and are kept in the project.")
+        self.button.setToolTip(
+            "Predict this image in the background; its labels become a layer and are kept in the project."
+        )
         form = _form(self)
         form.addRow("Checkpoint", self.checkpoint)
         form.addRow("Image", self.picker)
         form.addRow("", self.extent)
         form.addRow(self.button)
-        self.checkpoint.activated.connect(lambda place: self._part.set_checkpoint(self.checkpoint.itemData(place)))
+        self.checkpoint.activated.connect(
+            lambda place: self._part.set_checkpoint(self.checkpoint.itemData(place))
+        )
         self.extent.activated.connect(self._show)
         self.button.clicked.connect(self.predict)
         self.picker.changed.connect(self._show)
@@ -141,7 +154,13 @@ class LayerSection(QWidget):
     def subject(self) -> Subject:
         """The image as it is chosen now."""
         extent: Extent = self.extent.currentData() if self._has_slices() else "whole"
-        return Subject(self._chosen.viewer, self.picker.layers(), self.picker.axes(), extent, self.picker.problem())
+        return Subject(
+            self._chosen.viewer,
+            self.picker.layers(),
+            self.picker.axes(),
+            extent,
+            self.picker.problem(),
+        )
 
     def _has_slices(self) -> bool:
         return bool(set(self.picker.axes() or "") & set("TZ"))
@@ -176,7 +195,9 @@ class OptionsSection(QWidget):
         self.mirror = QCheckBox("Average over mirrored copies")
         self.mirror.setToolTip("Four times slower, and often a little better.")
         self.probabilities = QCheckBox("Keep the scores, too")
-        self.probabilities.setToolTip("How sure the model is at each pixel: kept as a file, and shown as hidden layers.")
+        self.probabilities.setToolTip(
+            "How sure the model is at each pixel: kept as a file, and shown as hidden layers."
+        )
         self.device = narrow_combo("Device", DEVICES)
         form = _form(self)
         form.addRow(self.mirror)
@@ -196,13 +217,24 @@ class FilesSection(QWidget):
         self.paths: list[str] = []
         self.out: Path | None = None
         self.words = Line()
-        self.add_files, self.add_folder, self.clear = QPushButton("Files..."), QPushButton("Folder..."), QPushButton("Clear")
-        self.target = narrow_combo("Labels go to", (("project", "This project"), ("folder", "A folder...")))
-        self.axes = narrow_combo("Axes", ((None, "As the files say"), *((axes, axes) for axes in AXES)))
+        self.add_files, self.add_folder, self.clear = (
+            QPushButton("Files..."),
+            QPushButton("Folder..."),
+            QPushButton("Clear"),
+        )
+        self.target = narrow_combo(
+            "Labels go to", (("project", "This project"), ("folder", "A folder..."))
+        )
+        self.axes = narrow_combo(
+            "Axes", ((None, "As the files say"), *((axes, axes) for axes in AXES))
+        )
         self.axes.setToolTip("What the dimensions are, where the files do not tell")
         self.button = ReasonButton("Predict files")
         self.model: RowModel[Failure] = RowModel(
-            [Column("Failed", lambda one: one.name, lambda one: one.file), Column("Why", lambda one: one.problem, _why)]
+            [
+                Column("Failed", lambda one: one.name, lambda one: one.file),
+                Column("Why", lambda one: one.problem, _why),
+            ]
         )
         self.table = Table(self.model)
         self.table.filter.hide()
@@ -223,10 +255,14 @@ class FilesSection(QWidget):
 
     def _connect(self) -> None:
         self.add_files.clicked.connect(self._ask_files)
-        self.add_folder.clicked.connect(lambda: self._ask_folder("Folder of images", lambda folder: self.add([folder])))
+        self.add_folder.clicked.connect(
+            lambda: self._ask_folder("Folder of images", lambda folder: self.add([folder]))
+        )
         self.clear.clicked.connect(lambda: self.set_paths([]))
         self.target.activated.connect(self._choose_target)
-        self.button.clicked.connect(lambda: self._part.predict_files(self.paths, out=self.out, axes=self.axes.currentData()))
+        self.button.clicked.connect(
+            lambda: self._part.predict_files(self.paths, out=self.out, axes=self.axes.currentData())
+        )
         self._part.events.changed.connect(self._show)
         self._part.events.run_changed.connect(self._show_failures)
 
@@ -271,7 +307,9 @@ class FilesSection(QWidget):
 
     def _show(self) -> None:
         names = ", ".join(Path(path).name for path in self.paths)
-        self.words.setText(f"{len(self.paths)} chosen: {names}" if self.paths else "Nothing chosen yet")
+        self.words.setText(
+            f"{len(self.paths)} chosen: {names}" if self.paths else "Nothing chosen yet"
+        )
         self.words.setToolTip("\n".join(self.paths))
         self.clear.setEnabled(bool(self.paths))
         self.button.set_reason(self._part.why_not_files(self.paths, self.out))
@@ -298,7 +336,9 @@ class CorrectionSection(QWidget):
         self.extent = narrow_combo("What to accept", (*EXTENTS, ("rectangle", "Rectangle")))
         self.source = Line()
         self.button = ReasonButton("Correct and accept")
-        self.button.setToolTip("Take the image with these labels into the dataset. Correct them first: paint, fill and erase as you like.")
+        self.button.setToolTip(
+            "Take the image with these labels into the dataset. Correct them first: paint, fill and erase as you like."
+        )
         form = _form(self)
         form.addRow("Labels", self.labels)
         form.addRow("", self.source)
@@ -351,7 +391,9 @@ class CorrectionSection(QWidget):
             self.source.setText("Not predicted here")
             return
         names = ", ".join(layer.name for layer in images_of(labels, self._chosen.viewer))
-        self.source.setText(f"By {labels.metadata['checkpoint_id']}" + (f" from {names}" if names else ""))
+        self.source.setText(
+            f"By {labels.metadata['checkpoint_id']}" + (f" from {names}" if names else "")
+        )
 
 
 class KeptSection(QWidget):
@@ -379,7 +421,9 @@ class KeptSection(QWidget):
     def open(self, row: PredictionRow) -> None:
         """Show a prediction on its image."""
         choose = self._chosen.labels.choose
-        self._part.open(row, lambda opened: choose(show_opened(self._session, self._chosen.viewer, opened)))
+        self._part.open(
+            row, lambda opened: choose(show_opened(self._session, self._chosen.viewer, opened))
+        )
 
     def _show(self) -> None:
         self.model.set_rows(self._part.rows)
@@ -400,7 +444,9 @@ def _form(widget: QWidget) -> QFormLayout:
 
 def _fill(combo: QComboBox, options: Sequence[tuple[Any, str]], chosen: Any) -> None:
     """Show options; a list that is open is left alone when nothing changed."""
-    if [(combo.itemData(place), combo.itemText(place)) for place in range(combo.count())] != list(options):
+    if [(combo.itemData(place), combo.itemText(place)) for place in range(combo.count())] != list(
+        options
+    ):
         combo.clear()
         for value, words in options:
             combo.addItem(words, value)

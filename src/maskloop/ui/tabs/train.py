@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QImage, QShowEvent
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from maskloop.images.normalize import Normalization
 from maskloop.models.base import Augmentation, Recipe
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.train_widgets import Picture, PlanTable
-from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, ReasonButton, Section, narrow_combo
+from maskloop.ui.widgets import (
+    Curves,
+    Line,
+    Notice,
+    ProgressLine,
+    ReasonButton,
+    Section,
+    narrow_combo,
+)
 
 if TYPE_CHECKING:
     from maskloop.ui.session import Session
@@ -139,7 +155,11 @@ class TrainTab(QWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 0, 0)
-        for title, form in (("Computer", self.machine), ("Intensities", self.normalization), ("Augmentation", self.augmentation)):
+        for title, form in (
+            ("Computer", self.machine),
+            ("Intensities", self.normalization),
+            ("Augmentation", self.augmentation),
+        ):
             heading = QLabel(title)
             font = heading.font()
             font.setBold(True)
@@ -153,7 +173,15 @@ class TrainTab(QWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.outcome, self.no_score, self.messages, self.loss, self.score, self.picture, self.caption):
+        for widget in (
+            self.outcome,
+            self.no_score,
+            self.messages,
+            self.loss,
+            self.score,
+            self.picture,
+            self.caption,
+        ):
             column.addWidget(widget)
         self.run = Section("Training", content)
         return self.run
@@ -162,7 +190,9 @@ class TrainTab(QWidget):
         part = self.part
         self.start.activated.connect(lambda index: part.set_start(self.start.itemData(index)))
         self.pairs.activated.connect(lambda index: part.choose_pairs(self.pairs.itemData(index)))
-        self.time.activated.connect(lambda index: part.set_choice("time_s", self.time.itemData(index)))
+        self.time.activated.connect(
+            lambda index: part.set_choice("time_s", self.time.itemData(index))
+        )
         # Later: a table that is being edited leaves the edited row alone.
         self.table.typed.connect(part.type_choice, Qt.ConnectionType.QueuedConnection)
         self.table.explained.connect(self.reason.setText)
@@ -223,7 +253,10 @@ class TrainTab(QWidget):
         self.foreseen.setText(part.foreseen)
         self.plan_words.setText(part.plan_words)
         self.machine.set_values({name: getattr(part.recipe, name) for name in MACHINE})
-        for name, form in (("normalization", self.normalization), ("augmentation", self.augmentation)):
+        for name, form in (
+            ("normalization", self.normalization),
+            ("augmentation", self.augmentation),
+        ):
             values = part.record_of(name)
             form.set_values({key: values[key] for key in form.editors if key in values})
         _tell(self.problem, part.problem, "warning")
@@ -273,8 +306,11 @@ class TrainTab(QWidget):
             self._draw_picture((0, None))
             return
         epoch, path = newest
-        # A picture may be read in any thread; only what is drawn on the screen belongs to the window's.
-        self._session.background.run(lambda: (epoch, QImage(str(path))), self._draw_picture, key="training preview")
+        # A picture may be read in any thread; only what is drawn on the screen belongs to the
+        # window's.
+        self._session.background.run(
+            lambda: (epoch, QImage(str(path))), self._draw_picture, key="training preview"
+        )
 
     def _draw_picture(self, found: tuple[int, QImage | None]) -> None:
         epoch, image = found
