@@ -53,7 +53,7 @@ def quicker(model: torch.nn.Module, image: NDArray[np.uint8], *, is_bf16: bool) 
                 lambda: monai_labels(model, part, windows=windows, is_bf16=is_bf16)
             )
             for _ in range(2)
-        )  # noqa: B023
+        )
         for windows in WINDOWS
     }
     return min(times, key=lambda windows: times[windows])
