@@ -1,4 +1,4 @@
-"""Is everything there, and is it what was written?
+"""Check every file of a project against its record.
 
 Finds what is missing, changed, left over or broken, each with its way out.
 """

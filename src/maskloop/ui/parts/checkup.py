@@ -1,4 +1,4 @@
-"""Is everything there, and is it what was written?
+"""Check every file of the open project against its record.
 
 The check of the folder, with progress, and its repair.
 """
