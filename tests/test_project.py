@@ -137,7 +137,7 @@ def test_a_moved_project_works(project, tmp_path):
 def test_a_setting_that_does_not_exist_or_fit_is_refused(project):
     with pytest.raises(UsageError, match="no setting 'colour'"):
         project.update_config(colour="red")
-    with pytest.raises(UsageError, match="'validation_split' does not fit"):
+    with pytest.raises(UsageError, match="'validation_split' is not valid"):
         project.update_config(validation_split=7)
     assert project.config.validation_split == 0.2
 
