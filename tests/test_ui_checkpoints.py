@@ -15,9 +15,9 @@ from ui_trained import copy_trained, field
 from maskloop import Project
 from maskloop.images.image import Image
 from maskloop.project.layout import CheckpointRecord, ImportedModel
-from maskloop.ui.parts.ancestry import ancestry, rows_of
-from maskloop.ui.parts.comparison import compare
-from maskloop.ui.parts.predicted import PredictedImage
+from maskloop.ui.controllers.ancestry import ancestry, rows_of
+from maskloop.ui.controllers.comparison import compare
+from maskloop.ui.controllers.predicted import PredictedImage
 from maskloop.ui.session import Session
 
 Desk = tuple[Session, Pump, list[tuple[str, str]], Path]

@@ -70,6 +70,7 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 def bytes_in_words(count: float) -> str:
     """A size in decimal units, as file managers give it, such as ``340 kB`` or ``1.6 GB``."""
+    # Half a unit below 1000: what rounds to 1000 kB is 1.0 MB.
     if count < 999.5:
         return counted(round(count), "byte")
     for unit in ("kB", "MB", "GB"):
@@ -93,7 +94,7 @@ def _plural(noun: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """A field's name as people read it, without its unit: ``base_channels`` is ``Base channels``."""
+    """A field's name as people read it, without its unit: ``save_every_s`` is ``Save every``."""
     for ending in UNIT_SUFFIXES:
         name = name.removesuffix(ending)
     words = name.replace("_", " ").replace(".", " ")
@@ -119,7 +120,7 @@ def fault_in_words(error: ValidationError, subject: str = "") -> str:
 
 
 def _place(location: tuple[int | str, ...], subject: str) -> str:
-    """The value's name out of the path to it: ``("pairs", 1, "name")`` is Name of entry 2 of pairs."""
+    """A value's name from the path to it: ``("pairs", 1, "name")`` is Name of entry 2 of pairs."""
     # A path that begins with a field's name needs no other subject.
     name = "" if location and isinstance(location[0], str) else subject
     for part in location:
@@ -137,6 +138,7 @@ def _lowered(name: str) -> str:
 
 
 def _rule(fault: ErrorDetails) -> str:
+    # Pydantic's own words name types ("a valid integer, unable to parse string"), ours the limit.
     context: dict[str, Any] = fault.get("ctx", {})
     match fault["type"]:
         case "greater_than":
