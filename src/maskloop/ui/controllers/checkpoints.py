@@ -11,9 +11,10 @@ from psygnal import Signal, SignalGroup
 
 from maskloop.errors import MaskloopError, ProjectError, UsageError
 from maskloop.images.image import Image
+from maskloop.project.ancestry import ancestry
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.store import copy_file, file_sha256
-from maskloop.ui.controllers.ancestry import CheckpointRow, ancestry, rows_of
+from maskloop.ui.controllers.ancestry import CheckpointRow, rows_of
 from maskloop.ui.controllers.comparison import Difference, compare
 from maskloop.ui.controllers.predicted import PredictedImage
 
