@@ -24,15 +24,14 @@ from maskloop.events import (
     Preview,
     Progress,
     Started,
-    time_in_words,
 )
 from maskloop.jobs.base import TrainJob
 from maskloop.jobs.training import fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
-from maskloop.ui.parts.train_plan import parse_choice, propose, value_in_words
-from maskloop.ui.parts.train_story import TrainStory
-from maskloop.ui.parts.training import TrainingPart
+from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words
+from maskloop.ui.controllers.train_story import TrainStory
+from maskloop.ui.controllers.training import TrainingController
 from maskloop.ui.session import Session
 
 TINY = {
@@ -51,7 +50,7 @@ def make_project(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def open_project(session: Session, pump: Pump, folder: Path) -> TrainingPart:
+def open_project(session: Session, pump: Pump, folder: Path) -> TrainingController:
     session.open(folder)
     pump.until(lambda: session.snapshot.condition == "valid")
     pump.settle(session)
@@ -67,10 +66,10 @@ class Planned:
     failures: list[tuple[str, str]]
 
     @property
-    def part(self) -> TrainingPart:
+    def part(self) -> TrainingController:
         return self.session.training
 
-    def plan(self) -> TrainingPart:
+    def plan(self) -> TrainingController:
         self.part.catch_up()
         self.pump.settle(self.session)
         return self.part
@@ -93,7 +92,7 @@ def planned(shared_session: Planned) -> Planned:
     return shared_session
 
 
-def row(part: TrainingPart, name: str) -> tuple[str, str, str]:
+def row(part: TrainingController, name: str) -> tuple[str, str, str]:
     found = next(row for row in part.rows if row.name == name)
     return found.words, found.source, found.reason
 
@@ -512,14 +511,3 @@ def test_the_words_of_a_log_are_not_shown() -> None:
 def test_what_is_typed_is_read_and_shown_again(name: str, text: str, value: object) -> None:
     assert parse_choice(name, text) == value
     assert parse_choice(name, value_in_words(name, value)) == value
-
-
-def test_spans_of_time_are_said_as_people_say_them() -> None:
-    assert [time_in_words(seconds) for seconds in (0, 59.7, 90, 1234, 9000, 300000)] == [
-        "0 s",
-        "1 min",
-        "1.5 min",
-        "21 min",
-        "2.5 h",
-        "3.5 days",
-    ]
