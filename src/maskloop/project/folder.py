@@ -13,6 +13,7 @@ from maskloop.errors import UsageError
 from maskloop.project.lock import WriterLock
 from maskloop.project.store import RecordFile, changed
 from maskloop.records import Record
+from maskloop.wording import fault_in_words
 
 __all__ = ["Folder"]
 
@@ -105,9 +106,6 @@ class Folder:
         try:
             return changed(record, **changes)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
             raise UsageError(
-                f"The value of '{name}' is not valid: {first['msg']}.",
-                "Choose another value; nothing was changed.",
+                fault_in_words(error), "Choose another value; nothing was changed."
             ) from None
