@@ -315,22 +315,26 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
     extent.setCurrentIndex(extent.findData("slice"))
     extent.activated.emit(extent.currentIndex())
     with clock.phase("accept the visible slice"):
-        count = len(session.snapshot.active_pairs)
+        count = len(session.workspace.snapshot.active_pairs)
         dock.dataset.accept()
-        wait_until(lambda: len(session.snapshot.active_pairs) > count)
+        wait_until(lambda: len(session.workspace.snapshot.active_pairs) > count)
     with clock.phase("mark a pair as validation"):
-        pair_id = next(pair.pair_id for pair in session.snapshot.active_pairs if pair.split is None)
-        session.dataset.mark_validation([pair_id])
+        pair_id = next(
+            pair.pair_id for pair in session.workspace.snapshot.active_pairs if pair.split is None
+        )
+        session.pairs.mark_validation([pair_id])
         wait_until(
             lambda: any(
                 pair.pair_id == pair_id and pair.split == "validation"
-                for pair in session.snapshot.pairs
+                for pair in session.workspace.snapshot.pairs
             )
         )
     with clock.phase("another window removes a pair"):
-        remove_elsewhere(session.project.folder, session.snapshot.active_pairs[7].pair_id)
-        count = len(session.snapshot.active_pairs)
-        wait_until(lambda: len(session.snapshot.active_pairs) < count)
+        remove_elsewhere(
+            session.workspace.project.folder, session.workspace.snapshot.active_pairs[7].pair_id
+        )
+        count = len(session.workspace.snapshot.active_pairs)
+        wait_until(lambda: len(session.workspace.snapshot.active_pairs) < count)
     with clock.phase(OPEN_A_PAIR):
         layers = len(dock.viewer.layers)
         table.activated.emit(table.model.shown[3])
@@ -340,11 +344,11 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
         for epochs in (20, 30, 40):
             dock.train.table.typed.emit("epochs", str(epochs))
             pause(1)
-        wait_until(lambda: not session.background.is_busy)
+        wait_until(lambda: not session.workspace.background.is_busy)
     with clock.phase("check the folder"):
         dock.tabs.setCurrentWidget(dock.advanced)
-        session.advanced.checkup.check()
-        wait_until(lambda: not session.advanced.checkup.is_busy)
+        session.checkup.check()
+        wait_until(lambda: not session.checkup.is_busy)
 
 
 def click(widget: QWidget, *, at: QPoint) -> None:
@@ -392,7 +396,10 @@ def measure(side: str, folder: Path, *, explain: bool) -> dict[str, Any]:
         with clock.phase("open the project"):
             dock.open_project(folder / "project")
             wait_until(
-                lambda: dock.session.snapshot.active_pairs and not dock.session.background.is_busy
+                lambda: (
+                    dock.session.workspace.snapshot.active_pairs
+                    and not dock.session.workspace.background.is_busy
+                )
             )
     work_on_stack(viewer, clock, folder / "stack.npy")
     if side == "maskloop":

@@ -106,36 +106,36 @@ def walk(place: Path, pictures: Path) -> None:
     step.add(stems[0], with_mask=False)
     step.picture("window_1_start")
 
-    session.create(place / "nuclei", mode="instances", classes=["nucleus"])
-    step.until(lambda: session.snapshot.condition == "valid")
+    session.workspace.create(place / "nuclei", mode="instances", classes=["nucleus"])
+    step.until(lambda: session.workspace.snapshot.condition == "valid")
     for stem in stems[:PAIRS]:
         step.clear()
         step.add(stem, with_mask=True)
         step.until(lambda: dock.dataset.accept_button.isEnabled())
-        before = len(session.snapshot.active_pairs)
+        before = len(session.workspace.snapshot.active_pairs)
         dock.dataset.accept()
-        step.until(lambda before=before: len(session.snapshot.active_pairs) > before)
+        step.until(lambda before=before: len(session.workspace.snapshot.active_pairs) > before)
     step.clear()
     step.add(stems[PAIRS], with_mask=True)
     step.picture("window_2_dataset")
 
     dock.tabs.setCurrentWidget(dock.train)
-    session.training.set_choice("time_s", TRAIN_S)
+    session.plan.set_choice("time_s", TRAIN_S)
     step.until(
         lambda: (
             dock.train.train_button.isEnabled()
-            and session.training.proposal is not None
-            and not session.training.is_planning
+            and session.plan.proposal is not None
+            and not session.plan.is_planning
         )
     )
     step.picture("window_3_plan")
     dock.train.train()
     step.until(
-        lambda: session.training.preview is not None and len(session.training.story.history) > 2
+        lambda: session.training.preview is not None and len(session.training.progress.history) > 2
     )
     dock.train.area.ensureWidgetVisible(dock.train.caption)
     step.picture("window_4_train")
-    step.until(lambda: session.snapshot.checkpoints)
+    step.until(lambda: session.workspace.snapshot.checkpoints)
 
     step.clear()
     step.add(stems[PAIRS + 1], with_mask=False)
@@ -146,14 +146,14 @@ def walk(place: Path, pictures: Path) -> None:
     step.picture("window_5_predict")
     labels: Any = step.viewer.layers[-1]
     labels.selected_label, labels.brush_size, labels.mode = int(labels.data.max()) + 1, 14, "paint"
-    before = len(session.snapshot.active_pairs)
+    before = len(session.workspace.snapshot.active_pairs)
     dock.predict.accept()
-    step.until(lambda: len(session.snapshot.active_pairs) > before)
+    step.until(lambda: len(session.workspace.snapshot.active_pairs) > before)
 
     dock.tabs.setCurrentWidget(dock.train)
     step.until(lambda: dock.train.train_button.isEnabled())
     dock.train.train()
-    step.until(lambda: len(session.snapshot.checkpoints) == 2)
+    step.until(lambda: len(session.workspace.snapshot.checkpoints) == 2)
     dock.tabs.setCurrentWidget(dock.checkpoints)
     step.rest()
     dock.checkpoints.table.view.selectAll()

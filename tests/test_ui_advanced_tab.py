@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def session(qtbot: Any, tmp_path: Path, folder: Path) -> Iterator[Session]:
     session = Session(MainThread(), recent=RecentProjects(tmp_path / "recent.json"))
-    session.open(folder)
-    qtbot.waitUntil(lambda: session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    session.workspace.open(folder)
+    qtbot.waitUntil(lambda: session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS)
     yield session
     session.close()
 
@@ -184,7 +184,7 @@ def test_a_folder_that_vanished_disables_what_writes_and_says_why(
     qtbot: Any, tab: AdvancedTab, session: Session, folder: Path
 ) -> None:
     folder.rename(folder.with_name("elsewhere"))
-    until(qtbot, lambda: session.snapshot.condition == "missing")
+    until(qtbot, lambda: session.workspace.snapshot.condition == "missing")
     assert tab.notes.editor.isReadOnly()
     for button in (tab.weights.bring, tab.network.save, tab.checkup.check, tab.checkup.repair):
         assert not button.isEnabled()

@@ -96,7 +96,7 @@ def test_a_mask_is_drawn_described_accepted_and_corrected(window: Window, tmp_pa
     window.chosen.labels.layer.undo()
     window.until(lambda: tab.description.text() == "Label 1 becomes 1 object.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.session.dataset.rows) == 1)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
     assert window.told == ["Accepted pair_0001: 1 object"]
     window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
     window.paint(2, at=30)
@@ -113,7 +113,7 @@ def test_an_empty_mask_is_asked_about(window: Window, tmp_path: Path) -> None:
     window.tab.make_mask()
     asked = window.answer("Yes, nothing")
     window.tab.accept()
-    window.until(lambda: window.session.dataset.rows)
+    window.until(lambda: window.session.pairs.rows)
     assert asked == ["Is there truly nothing here?"]
 
 
@@ -126,8 +126,8 @@ def test_a_new_mask_is_for_the_image_that_is_selected(window: Window, tmp_path: 
     assert window.chosen.image.layer.name == "second"
     window.paint(1)
     window.tab.accept()
-    window.until(lambda: window.session.dataset.rows)
-    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
+    window.until(lambda: window.session.pairs.rows)
+    assert window.session.workspace.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
 
 
 def test_a_mask_that_was_made_for_another_image_is_asked_about(
@@ -149,8 +149,8 @@ def test_a_mask_that_was_made_for_another_image_is_asked_about(
         window.tab.accept()
         questions += asked
     assert questions == ["Is this the mask of 'second'?"] * 2
-    window.until(lambda: window.session.dataset.rows)
-    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
+    window.until(lambda: window.session.pairs.rows)
+    assert window.session.workspace.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
 
 
 def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_pa
     assert asked == ["Is this the mask of 'below'?"]
     above.blending = "additive"
     window.tab.accept()
-    window.until(lambda: window.session.dataset.rows)
-    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["below"]
+    window.until(lambda: window.session.pairs.rows)
+    assert window.session.workspace.snapshot.active_pairs[0].metadata["image_layers"] == ["below"]
 
 
 def test_an_image_that_is_here_already_is_offered_to_be_replaced(
@@ -209,7 +209,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     window.viewer.dims.set_current_step(0, 3)
     window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.session.dataset.rows) == 1)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
     pair = project.dataset.pairs[0]
     assert (pair.axes, pair.shape) == ("YX", (64, 64))
     assert pair.metadata["index"] == {"Z": 3}
@@ -222,7 +222,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     )
     window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.session.dataset.rows) == 2)
+    window.until(lambda: len(window.session.pairs.rows) == 2)
     assert project.dataset.pairs[1].shape == (23, 23)
     assert not [words for words in window.told if "Accepted" not in words]
 
@@ -280,7 +280,7 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.click_row(1)
     window.click(tab.restore_button)
     window.until(lambda: window.told[-1] == "Brought back pair_0002")
-    window.until(lambda: window.session.dataset.words == "2 pairs")
+    window.until(lambda: window.session.pairs.words == "2 pairs")
 
 
 def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
@@ -323,12 +323,12 @@ def test_images_are_gone_through_without_losing_what_was_painted(
     window.open(new_project(tmp_path / "cells"))
     images, tab = write_images(tmp_path / "images"), window.tab
     assert tab.queue.next_button.toolTip() == "Choose a folder or files to go through first."
-    window.session.dataset.queue.choose([images])
+    window.session.queue.choose([images])
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_0.tif"])
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.accept_button)
-    window.until(lambda: window.session.dataset.rows)
+    window.until(lambda: window.session.pairs.rows)
     window.until(lambda: tab.queue.words.text() == "1 of 3: cell_0.tif (accepted), 1 accepted")
     window.click(tab.queue.next_button)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif"])
@@ -337,11 +337,7 @@ def test_images_are_gone_through_without_losing_what_was_painted(
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.queue.next_button)
-    window.until(
-        lambda: (
-            window.session.dataset.queue.index == 2 and not window.session.dataset.queue.is_opening
-        )
-    )
+    window.until(lambda: window.session.queue.index == 2 and not window.session.queue.is_opening)
     window.until(
         lambda: (
             [layer.name for layer in window.viewer.layers]
@@ -399,7 +395,7 @@ def test_pairs_are_imported_from_folders(window: Window, tmp_path: Path) -> None
     window.until(lambda: tab.import_button.text() == "Import 2 pairs")
     assert [row.state for row in tab.model.shown] == ["refused", "fits", "fits"]
     tab.import_button.click()
-    window.until(lambda: len(window.session.dataset.rows) == 2)
+    window.until(lambda: len(window.session.pairs.rows) == 2)
     window.until(lambda: window.told == ["2 pairs imported, 1 refused."])
 
 

@@ -53,7 +53,9 @@ def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(
 ) -> None:
     dock = add_dock(viewer)
     dock.open_project(make_project(tmp_path / "cells"))
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     assert dock.viewer is viewer
     first = viewer.add_image(np.zeros((32, 32)), name="first")
     old = viewer.add_labels(np.zeros((32, 32), np.uint8), name="old")
@@ -62,7 +64,7 @@ def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(
     qtbot.mouseClick(dock.dataset.new_mask_button, Qt.MouseButton.LeftButton)
     assert dock.chosen.labels.layer is viewer.layers[-1]
     assert dock.chosen.labels.layer is not old
-    dock.dataset.show_pair(dock.session.snapshot.active_pairs[1].pair_id)
+    dock.dataset.show_pair(dock.session.workspace.snapshot.active_pairs[1].pair_id)
     qtbot.waitUntil(lambda: "pair_0002" in viewer.layers[-1].name, timeout=DEADLINE_MS)
     assert dock.chosen.labels.layer is viewer.layers[-1]
     assert "pair_0002" in dock.chosen.image.layer.name
@@ -89,7 +91,9 @@ def test_a_project_is_created_with_the_mouse(viewer: Any, qtbot: Any, tmp_path: 
     qtbot.keyClicks(dialog.classes, "axon, myelin")
     assert not (tmp_path / "axons").exists()
     qtbot.mouseClick(dialog.create, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     assert Project.open(tmp_path / "axons").status().classes == ("background", "axon", "myelin")
     assert all(dock.tabs.isTabEnabled(index) for index in range(5))
     assert "0 pairs" in dock.bar.facts.text()
@@ -111,7 +115,10 @@ def test_a_project_of_before_is_chosen_in_the_bar(viewer: Any, qtbot: Any, tmp_p
     index = dock.bar.selector.findText("cells")
     dock.bar.selector.activated.emit(index)
     qtbot.waitUntil(
-        lambda: dock.session.project is not None and dock.session.project.folder == folder,
+        lambda: (
+            dock.session.workspace.project is not None
+            and dock.session.workspace.project.folder == folder
+        ),
         timeout=DEADLINE_MS,
     )
 
@@ -120,9 +127,13 @@ def test_a_folder_that_vanished_is_told_in_the_bar(viewer: Any, qtbot: Any, tmp_
     folder = make_project(tmp_path / "cells")
     dock = add_dock(viewer)
     dock.open_project(folder)
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     folder.rename(tmp_path / "elsewhere")
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "missing", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "missing", timeout=DEADLINE_MS
+    )
     assert not dock.tabs.isTabEnabled(0)
     assert "put it back" in dock.bar.notice.text()
 
@@ -160,7 +171,9 @@ def test_a_closed_dock_leaves_no_threads_behind(viewer: Any, qtbot: Any, tmp_pat
     before = set(threading.enumerate())
     dock = add_dock(viewer)
     dock.open_project(make_project(tmp_path / "cells"))
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     ended = dock._end
     viewer.window.remove_dock_widget(dock)
     assert ended._application is None
@@ -176,11 +189,13 @@ def test_two_viewers_have_a_session_each(make_viewer: Any, qtbot: Any, tmp_path:
         dock.open_project(folder)
     for dock in docks:
         qtbot.waitUntil(
-            lambda dock=dock: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS
+            lambda dock=dock: dock.session.workspace.snapshot.condition == "valid",
+            timeout=DEADLINE_MS,
         )
     image, labels = simulate_pairs(1, shape=(64, 64), seed=9)[0]
-    docks[0].session.do(lambda project: project.dataset.accept(image, labels))
+    docks[0].session.workspace.do(lambda project: project.dataset.accept(image, labels))
     for dock in docks:
         qtbot.waitUntil(
-            lambda dock=dock: len(dock.session.snapshot.active_pairs) == 3, timeout=DEADLINE_MS
+            lambda dock=dock: len(dock.session.workspace.snapshot.active_pairs) == 3,
+            timeout=DEADLINE_MS,
         )

@@ -66,7 +66,7 @@ class Person:
     @property
     def pairs(self) -> int:
         """How many pairs the window knows of."""
-        return len(self.session.snapshot.active_pairs)
+        return len(self.session.workspace.snapshot.active_pairs)
 
 
 def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
@@ -81,7 +81,7 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     qtbot.keyClicks(dialog.folder, str(folder))
     qtbot.mouseClick(dialog.modes.button(0), LEFT)
     person.click(dialog.create)
-    person.until(lambda: person.session.snapshot.condition == "valid")
+    person.until(lambda: person.session.workspace.snapshot.condition == "valid")
 
     # Draw a mask with the mouse and accept it.
     viewer.add_image(np.pad(np.full((24, 40), 900, np.uint16), 20), name="drawn by hand")
@@ -92,7 +92,11 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     person.until(lambda: "become" in dock.dataset.description.text())
     person.click(dock.dataset.accept_button)
     person.until(lambda: person.pairs == 1)
-    saved = Project.open(folder).dataset.read_mask(person.session.snapshot.pairs[0].pair_id).read()
+    saved = (
+        Project.open(folder)
+        .dataset.read_mask(person.session.workspace.snapshot.pairs[0].pair_id)
+        .read()
+    )
     assert np.array_equal(saved, mask.data > 0)
 
     # Three more whose masks were made before.
@@ -103,17 +107,19 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
         person.until(lambda: "become foreground" in dock.dataset.description.text())
         person.click(dock.dataset.accept_button)
         person.until(lambda number=number: person.pairs == number + 2)
-    person.session.dataset.remove([person.session.snapshot.pairs[0].pair_id])
+    person.session.pairs.remove([person.session.workspace.snapshot.pairs[0].pair_id])
     person.until(lambda: person.pairs == 3)
 
     # Train, and see it learn.
     person.open_tab(dock.train)
     for name, value in SMALL.items():
-        person.session.training.set_choice(name, value)
+        person.session.plan.set_choice(name, value)
     person.click(dock.train.train_button)
     person.until(lambda: dock.train.picture.isVisible() and dock.train.loss.listDataItems())
     person.until(
-        lambda: person.session.snapshot.checkpoints and not person.session.training.is_active
+        lambda: (
+            person.session.workspace.snapshot.checkpoints and not person.session.training.is_active
+        )
     )
     person.until(lambda: "unet_run_001" in dock.train.outcome.text())
     assert "unet_run_001" in dock.bar.facts.text()
@@ -141,7 +147,7 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     assert not np.array_equal(found.data, before)
     person.click(dock.predict.correction.button)
     person.until(lambda: person.pairs == 4)
-    newest = person.session.snapshot.active_pairs[-1]
+    newest = person.session.workspace.snapshot.active_pairs[-1]
     assert newest.source == "corrected_prediction"
     assert newest.metadata["checkpoint_id"] == "unet_run_001"
     assert newest.is_new
@@ -153,7 +159,7 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     again.until(lambda: again.pairs == 4)
     again.open_tab(again.dock.train)
     again.until(lambda: "unet_run_001" in again.dock.train.start.currentText())
-    assert again.session.training.choices["base_channels"] == 8
+    assert again.session.plan.choices["base_channels"] == 8
     again.open_tab(again.dock.checkpoints)
     assert [row.checkpoint_id for row in again.dock.checkpoints.model.shown] == ["unet_run_001"]
     again.open_tab(again.dock.predict)

@@ -33,7 +33,7 @@ class Window(TabWindow):
         super().__init__(viewer, qtbot, PredictTab, folder.parent)
         self.folder = folder
         self.open(folder)
-        self.until(lambda: self.session.snapshot.checkpoints)
+        self.until(lambda: self.session.workspace.snapshot.checkpoints)
 
     def labels(self) -> list[Labels]:
         return [layer for layer in self.viewer.layers if isinstance(layer, Labels)]
@@ -79,7 +79,7 @@ def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Win
     paint(window, layer)
     assert 77 in layer.data
     window.click(tab.correction.button)
-    window.until(lambda: len(window.session.snapshot.active_pairs) == 4)
+    window.until(lambda: len(window.session.workspace.snapshot.active_pairs) == 4)
     pair = Project.open(window.folder).dataset.pairs[-1]
     facts = {name: pair.metadata[name] for name in ("prediction_id", "checkpoint_id", "was_edited")}
     assert (pair.source, facts) == (
@@ -152,7 +152,7 @@ def test_a_prediction_is_cancelled_and_a_killed_one_is_told(window: Window) -> N
     window.qtbot.mouseClick(tab.progress.cancel, Qt.MouseButton.LeftButton)
     window.until(lambda: tab.outcome.isVisible() and "was cancelled after" in tab.outcome.text())
     processes: list[int] = []
-    tab.part.running.events.told.connect(
+    tab.part.run.told.connect(
         lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
     )
     window.click(tab.layer.button)
@@ -192,11 +192,11 @@ def test_files_are_chosen_predicted_and_looked_at_again(window: Window, tmp_path
     # So small a network finds nothing, so it is asked whether that is meant; the Dataset tab shows
     # the question.
     asked: list[Callable[[], None]] = []
-    window.session.dataset.events.empty_asked.connect(asked.append)
+    window.session.accepting.empty_asked.connect(asked.append)
     tab.correction.accept()
     window.until(lambda: asked)
     asked[0]()
-    window.until(lambda: len(window.session.snapshot.active_pairs) == 4)
+    window.until(lambda: len(window.session.workspace.snapshot.active_pairs) == 4)
     assert Project.open(window.folder).dataset.pairs[-1].metadata["was_edited"] is False
 
 

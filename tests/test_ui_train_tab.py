@@ -141,7 +141,7 @@ def test_a_killed_training_is_told_and_goes_on_with_the_mouse(
     window.open(folder)
     tab = window.tab
     processes: list[int] = []
-    tab.part.running.events.told.connect(
+    tab.part.run.told.connect(
         lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
     )
     tab.part.set_choices({**TINY, "epochs": 40, "patience": 40})

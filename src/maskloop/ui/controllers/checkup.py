@@ -61,9 +61,7 @@ class CheckupController(Controller):
     @property
     def why_not_check(self) -> str | None:
         """Why it cannot be checked now, or None."""
-        return self._workspace.snapshot.why_not_read or (
-            BUSY if self.is_busy else None
-        )
+        return self._workspace.snapshot.why_not_read or (BUSY if self.is_busy else None)
 
     @property
     def question(self) -> str:

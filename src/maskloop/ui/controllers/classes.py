@@ -144,9 +144,7 @@ class ClassesController(Controller):
         classes = Classes.of(snapshot.architecture)
         chosen = {} if snapshot.config is None else snapshot.config.metadata.get(KEY, {})
         rows = tuple(
-            ClassRow(
-                number, name, str(chosen.get(str(number), COLORS[(number - 1) % len(COLORS)]))
-            )
+            ClassRow(number, name, str(chosen.get(str(number), COLORS[(number - 1) % len(COLORS)])))
             for number, name in enumerate(classes.names)
             if number
         )

@@ -82,6 +82,11 @@ class NetworkController(Controller):
         return self.problem or (None if self.is_dirty else UNCHANGED)
 
     @property
+    def why_not_revert(self) -> str | None:
+        """Why there is nothing to discard, or None."""
+        return None if self.is_dirty else UNCHANGED
+
+    @property
     def decided(self) -> str:
         """What is decided elsewhere, in words."""
         if not self.values:
@@ -230,6 +235,7 @@ class NetworkController(Controller):
     def _show_summary(self, summary: NetworkSummary) -> None:
         self.summary = summary
         self.changed.emit()
+
 
 def _network(values: Mapping[str, Any]) -> Architecture:
     return Architecture.model_validate(

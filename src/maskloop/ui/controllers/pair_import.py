@@ -117,7 +117,7 @@ class PairImportController(Controller):
         if self.report is None:
             return ""
         refused = f", {len(self.report.refused)} rejected" if self.report.refused else ""
-        stopped = " Canceled before the end." if self.report.cancelled else ""
+        stopped = " Cancelled before the end." if self.report.cancelled else ""
         verb = "OK" if self.report.dry_run else "imported"
         return f"{_pairs(len(self.report.accepted))} {verb}{refused}.{stopped}"
 

@@ -213,6 +213,7 @@ class QueueController(Controller):
         except MaskloopError:
             return []  # they were moved, or the disk is not connected
 
+
 def _sources(pairs: Sequence[Pair]) -> dict[str, str]:
     """Pair ids by the files their images came from."""
     told = (

@@ -152,6 +152,7 @@ class WeightsController(Controller):
             self.rows = rows
             self.changed.emit()
 
+
 def differs(mismatches: tuple[Mismatch, ...]) -> str:
     """How the network of weights differs from the project's, in words."""
     named = "; ".join(
