@@ -24,10 +24,10 @@ from maskloop.errors import MaskError
 from maskloop.events import Progress, Started
 from maskloop.images.image import Image
 from maskloop.images.writers import write_image, write_labels
-from maskloop.ui.parts import predicted as predicted_module
-from maskloop.ui.parts.layer_inputs import INPUTS, sweep_inputs, write_input
-from maskloop.ui.parts.predict_story import PredictStory
-from maskloop.ui.parts.predicted import (
+from maskloop.ui.controllers import predicted as predicted_module
+from maskloop.ui.controllers.layer_inputs import INPUTS, sweep_inputs, write_input
+from maskloop.ui.controllers.predict_story import PredictStory
+from maskloop.ui.controllers.predicted import (
     OpenedPrediction,
     Part,
     PredictedImage,

@@ -30,9 +30,9 @@ from maskloop.jobs.base import TrainJob
 from maskloop.jobs.training import fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
-from maskloop.ui.parts.train_plan import parse_choice, propose, value_in_words
-from maskloop.ui.parts.train_story import TrainStory
-from maskloop.ui.parts.training import TrainingPart
+from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words
+from maskloop.ui.controllers.train_story import TrainStory
+from maskloop.ui.controllers.training import TrainingController
 from maskloop.ui.session import Session
 
 TINY = {
@@ -51,7 +51,7 @@ def make_project(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def open_project(session: Session, pump: Pump, folder: Path) -> TrainingPart:
+def open_project(session: Session, pump: Pump, folder: Path) -> TrainingController:
     session.open(folder)
     pump.until(lambda: session.snapshot.condition == "valid")
     pump.settle(session)
@@ -67,10 +67,10 @@ class Planned:
     failures: list[tuple[str, str]]
 
     @property
-    def part(self) -> TrainingPart:
+    def part(self) -> TrainingController:
         return self.session.training
 
-    def plan(self) -> TrainingPart:
+    def plan(self) -> TrainingController:
         self.part.catch_up()
         self.pump.settle(self.session)
         return self.part
@@ -93,7 +93,7 @@ def planned(shared_session: Planned) -> Planned:
     return shared_session
 
 
-def row(part: TrainingPart, name: str) -> tuple[str, str, str]:
+def row(part: TrainingController, name: str) -> tuple[str, str, str]:
     found = next(row for row in part.rows if row.name == name)
     return found.words, found.source, found.reason
 

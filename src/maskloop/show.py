@@ -11,6 +11,7 @@ from maskloop.demo import DemoResult
 from maskloop.events import time_in_words
 from maskloop.jobs.evaluate import Evaluation
 from maskloop.models.base import Plan
+from maskloop.project.ancestry import by_descent
 from maskloop.project.check import CheckReport
 from maskloop.project.imports import ImportReport
 from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair
@@ -118,11 +119,9 @@ def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
         name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)
     ]
     columns = ("checkpoint", "from", "images", "epochs", *scores, "registered", "note")
-    depths = _depths(checkpoints)
     rows = [
         (
-            ("  " * (depths[one.checkpoint_id] - 1) + "`-" if depths[one.checkpoint_id] else "")
-            + one.checkpoint_id,
+            _branch(depth) + one.checkpoint_id,
             _origin(one),
             one.number_of_images,
             one.metrics.get("epochs"),
@@ -130,30 +129,13 @@ def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
             one.timestamp[:16].replace("T", " "),
             one.note,
         )
-        for one in _by_ancestry(checkpoints)
+        for one, depth in by_descent(checkpoints)
     ]
     show_table("Checkpoints", columns, rows, empty="none yet")
 
 
-def _by_ancestry(checkpoints: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
-    known = {one.checkpoint_id for one in checkpoints}
-
-    def branch(parent: str | None) -> list[CheckpointRecord]:
-        ours = [
-            one
-            for one in checkpoints
-            if (one.parent_checkpoint_id if one.parent_checkpoint_id in known else None) == parent
-        ]
-        return [each for one in ours for each in (one, *branch(one.checkpoint_id))]
-
-    return branch(None)
-
-
-def _depths(checkpoints: Sequence[CheckpointRecord]) -> dict[str, int]:
-    depths: dict[str, int] = {}
-    for one in _by_ancestry(checkpoints):
-        depths[one.checkpoint_id] = depths.get(one.parent_checkpoint_id or "", -1) + 1
-    return depths
+def _branch(depth: int) -> str:
+    return "  " * (depth - 1) + "`-" if depth else ""
 
 
 def _origin(checkpoint: CheckpointRecord) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from maskloop.ui.parts.dataset import DatasetPart
+from maskloop.ui.controllers.dataset import DatasetController
 from maskloop.ui.widgets import narrow_combo
 
-__all__ = ["MeaningChoice"]
+__all__ = ["LabelRuleChoice"]
 
 
-class MeaningChoice(QWidget):
+class LabelRuleChoice(QWidget):
     """Chooses the rule by which masks are saved.
 
     Parameters
@@ -23,7 +23,7 @@ class MeaningChoice(QWidget):
     changed = Signal()
     """The same mask would be saved differently now."""
 
-    def __init__(self, part: DatasetPart) -> None:
+    def __init__(self, part: DatasetController) -> None:
         super().__init__()
         self.part = part
         self.rule = narrow_combo("Labels mean")

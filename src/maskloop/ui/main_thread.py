@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QObject, Qt, Signal
 
-__all__ = ["QtDeliver"]
+__all__ = ["MainThread"]
 
 
-class QtDeliver(QObject):
+class MainThread(QObject):
     """Calls functions in the thread it was made in, soon and in order."""
 
     _asked = Signal(object)

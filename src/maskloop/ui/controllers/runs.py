@@ -18,10 +18,10 @@ from maskloop.ui.follow import Follower
 if TYPE_CHECKING:
     from maskloop.ui.session import Session
 
-__all__ = ["Running", "RunningEvents"]
+__all__ = ["RunController", "RunEvents"]
 
 
-class RunningEvents(SignalGroup):
+class RunEvents(SignalGroup):
     """What a run says, in the thread of the window."""
 
     changed = Signal()
@@ -32,7 +32,7 @@ class RunningEvents(SignalGroup):
     """`Finished` or `Failed`, once, of a run that was active in this window."""
 
 
-class Running:
+class RunController:
     """Starts and follows runs. A run outlives the window; killing it leaves the window alive.
 
     Parameters
@@ -44,7 +44,7 @@ class Running:
     """
 
     def __init__(self, session: Session, kind: str) -> None:
-        self.events = RunningEvents()
+        self.events = RunEvents()
         self.kind = kind
         self.run_id: str | None = None
         self.is_active = False

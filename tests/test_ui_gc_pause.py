@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("psygnal")
 
-from maskloop.ui.quiet import MANY, forget_quietly, read_quietly
+from maskloop.ui.gc_pause import MANY, collect_again, gc_paused
 
 
 @pytest.fixture
@@ -25,21 +25,21 @@ def full_collections() -> Iterator[list[int]]:
     gc.callbacks.append(note)
     yield seen
     gc.callbacks.remove(note)
-    forget_quietly()
+    collect_again()
 
 
 def test_much_is_read_without_a_full_collection_and_set_aside(full_collections: list[int]) -> None:
-    with read_quietly():
+    with gc_paused():
         kept = [[number] for number in range(10 * MANY)]
     assert gc.isenabled()
     assert not full_collections
     assert gc.get_freeze_count() > len(kept)
-    forget_quietly()
+    collect_again()
     assert gc.get_freeze_count() == 0
 
 
 def test_little_is_not_set_aside() -> None:
-    with read_quietly():
+    with gc_paused():
         kept = [[number] for number in range(100)]
     assert kept
     assert gc.get_freeze_count() == 0
@@ -47,8 +47,8 @@ def test_little_is_not_set_aside() -> None:
 
 
 def test_the_collector_comes_back_after_the_last_reader() -> None:
-    with read_quietly():
-        with read_quietly():
+    with gc_paused():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -56,12 +56,12 @@ def test_the_collector_comes_back_after_the_last_reader() -> None:
 
 def test_the_window_waits_less_for_the_interpreter_while_something_is_read() -> None:
     before = sys.getswitchinterval()
-    with read_quietly(), read_quietly():
+    with gc_paused(), gc_paused():
         assert sys.getswitchinterval() < before / 10
     assert sys.getswitchinterval() == before
 
 
 def test_the_collector_comes_back_after_an_error() -> None:
-    with pytest.raises(ZeroDivisionError), read_quietly():
+    with pytest.raises(ZeroDivisionError), gc_paused():
         raise ZeroDivisionError
     assert gc.isenabled()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["Brought", "ImportedPart", "ModelRow", "SUFFIXES", "bring_in"]
+__all__ = ["Brought", "WeightsController", "ModelRow", "SUFFIXES", "bring_in"]
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -61,7 +61,7 @@ class ImportedEvents(SignalGroup):
     """`rows`, `is_busy` or `words` changed."""
 
 
-class ImportedPart:
+class WeightsController:
     """The imported weights of the project.
 
     Parameters
@@ -117,11 +117,12 @@ class ImportedPart:
             ended(getattr(error, "problem", "It could not be read."))
             self._session.fail(error)
 
-        self._session.background.run_apart(
+        self._session.background.apart(
             bring_in,
             str(project.folder),
             str(file),
             dict(architecture or {}),
+            helper="plan",
             then=done,
             otherwise=failed,
         )

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 
-__all__ = ["CheckpointRow", "ancestry", "rows_of"]
+__all__ = ["CheckpointRow", "rows_of"]
 
 MODES = {
     "scratch": "from scratch",
@@ -77,44 +78,8 @@ def rows_of(
     """
     names = {model.model_id: model.model_name for model in models}
     return [
-        _row(one, depth, names, one.checkpoint_id in missing) for one, depth in _by_descent(records)
+        _row(one, depth, names, one.checkpoint_id in missing) for one, depth in by_descent(records)
     ]
-
-
-def _by_descent(records: Sequence[CheckpointRecord]) -> list[tuple[CheckpointRecord, int]]:
-    """Each checkpoint with the number of its ancestors; without recursion, for a chain may be long."""
-    known = {one.checkpoint_id for one in records}
-    children: dict[str | None, list[CheckpointRecord]] = {}
-    for one in records:
-        children.setdefault(
-            one.parent_checkpoint_id if one.parent_checkpoint_id in known else None, []
-        ).append(one)
-    waiting = [(one, 0) for one in reversed(children.get(None, []))]
-    found = []
-    while waiting:
-        one, depth = waiting.pop()
-        found.append((one, depth))
-        waiting += [(child, depth + 1) for child in reversed(children.pop(one.checkpoint_id, []))]
-    return found
-
-
-def ancestry(
-    checkpoint_id: str, records: Sequence[CheckpointRecord], models: Sequence[ImportedModel]
-) -> str:
-    """Where a checkpoint came from, back to its beginning, such as ``unet_run_003 <- unet_run_002 <- imported cyto``."""
-    known = {one.checkpoint_id: one for one in records}
-    names = {model.model_id: model.model_name for model in models}
-    chain: list[str] = []
-    at: str | None = checkpoint_id
-    while at in known and at not in chain:
-        chain.append(at)
-        at = known[at].parent_checkpoint_id
-    if chain and at is None:
-        imported = known[chain[-1]].starting_weights.get("imported_model_id")
-        return " \N{LEFTWARDS ARROW} ".join(
-            [*chain, f"imported {names.get(imported, imported)}" if imported else "scratch"]
-        )
-    return " \N{LEFTWARDS ARROW} ".join([*chain, f"{at} (not here)"] if at else chain)
 
 
 def _row(

@@ -16,14 +16,14 @@ from maskloop.images.readers import open_image
 from maskloop.images.sources import find_images
 from maskloop.project.intake import hash_pixels
 from maskloop.project.layout import Pair
-from maskloop.ui.parts.shown import bytes_of, display_limits, read_small
+from maskloop.ui.controllers.display import bytes_of, display_limits, read_small
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["OpenedFile", "QueuePart"]
+__all__ = ["OpenedFile", "QueueController"]
 
 HASHED_BYTES = 64 * 2**20
 """Images up to this size are recognised by their pixels, larger ones by their path only."""
@@ -56,7 +56,7 @@ class OpenedFile:
     """Between which intensities it is shown."""
 
 
-class QueuePart:
+class QueueController:
     """A list of image files and the place in it.
 
     Parameters

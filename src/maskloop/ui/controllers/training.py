@@ -15,8 +15,8 @@ from maskloop.events import Event, Failed, Finished, time_in_words
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.records import Record
-from maskloop.ui.parts.running import Running
-from maskloop.ui.parts.train_plan import (
+from maskloop.ui.controllers.runs import RunController
+from maskloop.ui.controllers.train_plan import (
     Proposal,
     Row,
     parse_choice,
@@ -24,8 +24,14 @@ from maskloop.ui.parts.train_plan import (
     rows_of,
     value_in_words,
 )
-from maskloop.ui.parts.train_settings import ALL, NEW, SettingsKeeper, TrainSettings, kept_settings
-from maskloop.ui.parts.train_story import TrainStory
+from maskloop.ui.controllers.train_settings import (
+    ALL,
+    NEW,
+    SettingsKeeper,
+    TrainSettings,
+    kept_settings,
+)
+from maskloop.ui.controllers.train_story import TrainStory
 
 if TYPE_CHECKING:
     from maskloop.compute.overview import RunSummary
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["TrainingEvents", "TrainingPart"]
+__all__ = ["TrainingEvents", "TrainingController"]
 
 NOT_SET = {
     "epochs": None,
@@ -60,7 +66,7 @@ class TrainingEvents(SignalGroup):
     """`catch_up` should be called soon; not at each key that is pressed."""
 
 
-class TrainingPart:
+class TrainingController:
     """Chooses, plans, trains, cancels, goes on and follows.
 
     Parameters
@@ -75,7 +81,7 @@ class TrainingPart:
         """The newest one; None until one was made."""
         self.is_planning = False
         self.story = TrainStory()
-        self.running = Running(session, "train")
+        self.running = RunController(session, "train")
         self._session = session
         self._keeper: SettingsKeeper | None = None
         self._settings = self._kept = TrainSettings()
@@ -354,10 +360,11 @@ class TrainingPart:
             return
         self._is_stale, self.is_planning = False, True
         self.events.plan_changed.emit()
-        self._session.background.run_apart(
+        self._session.background.apart(
             propose,
             str(project.folder),
             self.job,
+            helper="plan",
             then=self._show,
             key="training plan",
             otherwise=self._cannot_plan,

@@ -11,18 +11,19 @@ from psygnal import Signal, SignalGroup
 
 from maskloop.errors import MaskloopError, ProjectError, UsageError
 from maskloop.images.image import Image
+from maskloop.project.ancestry import ancestry
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.store import copy_file, file_sha256
-from maskloop.ui.parts.ancestry import CheckpointRow, ancestry, rows_of
-from maskloop.ui.parts.comparison import Difference, compare
-from maskloop.ui.parts.predicted import PredictedImage
+from maskloop.ui.controllers.ancestry import CheckpointRow, rows_of
+from maskloop.ui.controllers.comparison import Difference, compare
+from maskloop.ui.controllers.predicted import PredictedImage
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["CheckpointsEvents", "CheckpointsPart"]
+__all__ = ["CheckpointsEvents", "CheckpointsController"]
 
 
 class CheckpointsEvents(SignalGroup):
@@ -45,7 +46,7 @@ class _Sides:
     then: Callable[[PredictedImage], None]
 
 
-class CheckpointsPart:
+class CheckpointsController:
     """Shows, compares, notes, chooses and exports checkpoints.
 
     Parameters
@@ -193,7 +194,7 @@ class CheckpointsPart:
         first, second
             The checkpoints.
         image, name, origin
-            As for `PredictionPart.predict_image`.
+            As for `PredictionController.predict_image`.
         then
             Called with each result.
         """

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["forget_quietly", "read_quietly"]
+__all__ = ["collect_again", "gc_paused"]
 
 MANY = 20_000
 """Objects (of a few thousand pairs) that are worth being set aside."""
@@ -21,7 +21,7 @@ _usual_switch_s = 0.0
 
 
 @contextmanager
-def read_quietly() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Let the window go first within the block, where a thread reads much that stays: put off Python's collection of garbage.
 
     A full collection looks at every object of the process in one go and holds all its threads: 110
@@ -49,6 +49,6 @@ def read_quietly() -> Iterator[None]:
                 gc.enable()
 
 
-def forget_quietly() -> None:
+def collect_again() -> None:
     """Let what was set aside be collected again, when a project is left."""
     gc.unfreeze()

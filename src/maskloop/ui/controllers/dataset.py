@@ -16,21 +16,33 @@ from maskloop.images.image import Image
 from maskloop.images.masks import MaskMode, MaskRule
 from maskloop.project.layout import Pair
 from maskloop.project.store import changed
-from maskloop.ui.parts.accepting import Offer, is_quick_to_copy
-from maskloop.ui.parts.classes import ClassesPart
-from maskloop.ui.parts.importing import ImportPart
-from maskloop.ui.parts.mask_words import Classes, Description, RuleOption, describe, rule_options
-from maskloop.ui.parts.pair_rows import NearDuplicates, PairRow, make_rows, short_id, tell_objects
-from maskloop.ui.parts.queue import QueuePart
-from maskloop.ui.parts.shown import PAIR, PROJECT, display_limits, read_small
-from maskloop.ui.parts.thumbnails import thumbnail
+from maskloop.ui.controllers.accepting import Offer, is_quick_to_copy
+from maskloop.ui.controllers.classes import ClassesController
+from maskloop.ui.controllers.display import PAIR, PROJECT, display_limits, read_small
+from maskloop.ui.controllers.label_semantics import (
+    Classes,
+    Description,
+    RuleOption,
+    describe,
+    rule_options,
+)
+from maskloop.ui.controllers.pair_import import PairImportController
+from maskloop.ui.controllers.pair_rows import (
+    NearDuplicates,
+    PairRow,
+    make_rows,
+    short_id,
+    tell_objects,
+)
+from maskloop.ui.controllers.queue import QueueController
+from maskloop.ui.controllers.thumbnails import thumbnail
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["DatasetEvents", "DatasetPart", "OpenedPair"]
+__all__ = ["DatasetEvents", "DatasetController", "OpenedPair"]
 
 
 class DatasetEvents(SignalGroup):
@@ -67,7 +79,7 @@ class OpenedPair:
     """Between which intensities it is shown."""
 
 
-class DatasetPart:
+class DatasetController:
     """Accepts masks and shows and changes the pairs of a project.
 
     Parameters
@@ -99,9 +111,9 @@ class DatasetPart:
         self._is_fresh = True
         session.events.project_changed.connect(self._change_project)
         session.events.snapshot_changed.connect(self._take)
-        self.classes = ClassesPart(session)
-        self.queue = QueuePart(session)
-        self.importing = ImportPart(session)
+        self.classes = ClassesController(session)
+        self.queue = QueueController(session)
+        self.importing = PairImportController(session)
 
     # What the labels mean.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from maskloop.images.similarity import find_near_duplicates_among
 from maskloop.project.layout import Pair
-from maskloop.ui.parts.mask_words import Classes
+from maskloop.ui.controllers.label_semantics import Classes
 
 __all__ = ["NearDuplicates", "PairRow", "make_rows", "short_id", "tell_objects"]
 

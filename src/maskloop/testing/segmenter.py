@@ -1,11 +1,4 @@
-"""Contracts: what a plug-in promises, as tests that it inherits.
-
-A plug-in's test module subclasses a contract and says how to build the thing::
-
-    class TestMySegmenter(SegmenterContract):
-        def make_segmenter(self):
-            return MySegmenter(...)
-"""
+"""What `segment` relies on in a segmenter, as tests."""
 
 from __future__ import annotations
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from psygnal import Signal, SignalGroup
 
 from maskloop.project.upgrade import is_legacy
-from maskloop.ui.parts.checkup import CheckupPart
-from maskloop.ui.parts.imported import ImportedPart
-from maskloop.ui.parts.network import NetworkPart
-from maskloop.ui.parts.notes import NotesPart
+from maskloop.ui.controllers.checkup import CheckupController
+from maskloop.ui.controllers.network import NetworkController
+from maskloop.ui.controllers.notes import NotesController
+from maskloop.ui.controllers.weights_import import WeightsController
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["AdvancedPart"]
+__all__ = ["AdvancedController"]
 
 LIBRARIES = ("maskloop", "napari", "torch", "numpy")
 LEGACY = (
@@ -35,7 +35,7 @@ class AdvancedEvents(SignalGroup):
     """`facts` or `words` changed."""
 
 
-class AdvancedPart:
+class AdvancedController:
     """What is needed now and then, each in a part of its own.
 
     Parameters
@@ -46,10 +46,10 @@ class AdvancedPart:
 
     def __init__(self, session: Session) -> None:
         self.events = AdvancedEvents()
-        self.network = NetworkPart(session)
-        self.imported = ImportedPart(session)
-        self.notes = NotesPart(session)
-        self.checkup = CheckupPart(session)
+        self.network = NetworkController(session)
+        self.imported = WeightsController(session)
+        self.notes = NotesController(session)
+        self.checkup = CheckupController(session)
         self.facts: tuple[tuple[str, str], ...] = ()
         """Name and value of what is known of the project, such as its folder and versions."""
         self.words = ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
 
-__all__ = ["CheckupPart"]
+__all__ = ["CheckupController"]
 
 
 class CheckupEvents(SignalGroup):
@@ -31,7 +31,7 @@ class CheckupEvents(SignalGroup):
     """Files done, of so many."""
 
 
-class CheckupPart:
+class CheckupController:
     """Checks the folder and repairs it.
 
     Parameters

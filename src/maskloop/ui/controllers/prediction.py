@@ -16,10 +16,10 @@ from maskloop.events import Event, Failed, Finished
 from maskloop.images.image import Image
 from maskloop.jobs.base import PredictJob
 from maskloop.project.layout import CheckpointRecord
-from maskloop.ui.parts.accepting import freeze, is_quick_to_copy
-from maskloop.ui.parts.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
-from maskloop.ui.parts.predict_story import PredictStory
-from maskloop.ui.parts.predicted import (
+from maskloop.ui.controllers.accepting import freeze, is_quick_to_copy
+from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
+from maskloop.ui.controllers.predict_story import PredictStory
+from maskloop.ui.controllers.predicted import (
     OpenedPrediction,
     Part,
     PredictedImage,
@@ -31,14 +31,14 @@ from maskloop.ui.parts.predicted import (
     read_scores,
     rows_of,
 )
-from maskloop.ui.parts.running import Running
+from maskloop.ui.controllers.runs import RunController
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["LATEST", "PredictionEvents", "PredictionPart"]
+__all__ = ["LATEST", "PredictionEvents", "PredictionController"]
 
 LATEST = "latest"
 Device = Literal["auto", "cpu", "cuda"]
@@ -72,7 +72,7 @@ class _Request:
     """Written for this run, and to be removed after it."""
 
 
-class PredictionPart:
+class PredictionController:
     """Predicts layers and files, one run at a time, and takes corrected labels back into the dataset.
 
     Parameters
@@ -84,7 +84,7 @@ class PredictionPart:
     def __init__(self, session: Session) -> None:
         self.events = PredictionEvents()
         self.story = PredictStory()
-        self.running = Running(session, "predict")
+        self.running = RunController(session, "predict")
         self.rows: list[PredictionRow] = []
         """The predictions kept in the project, the newest first."""
         self.mirror = False

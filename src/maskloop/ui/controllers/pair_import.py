@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
 
-__all__ = ["ImportChoice", "ImportPart", "ImportRow"]
+__all__ = ["ImportChoice", "PairImportController", "ImportRow"]
 
 TOLD_EVERY_S = 0.1
 
@@ -54,7 +54,7 @@ class ImportRow:
     reason: str
 
 
-class ImportPart:
+class PairImportController:
     """Looks through folders of pairs and accepts what fits.
 
     Parameters

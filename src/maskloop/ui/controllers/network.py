@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from maskloop.models.base import Architecture
 from maskloop.models.compatibility import compare_architectures
 from maskloop.project.layout import CheckpointRecord
-from maskloop.ui.parts.network_summary import NetworkSummary, summarize_network
+from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["EDITED", "NetworkPart"]
+__all__ = ["EDITED", "NetworkController"]
 
 EDITED = (
     "spatial_dims",
@@ -49,7 +49,7 @@ class NetworkEvents(SignalGroup):
     """`count` has something to do: call it when nothing more is typed."""
 
 
-class NetworkPart:
+class NetworkController:
     """The architecture of the project: as it is kept, as it is edited, and what that means.
 
     Parameters
@@ -176,10 +176,11 @@ class NetworkPart:
         ):
             return
         self._is_counted = True
-        self._session.background.run_apart(
+        self._session.background.apart(
             summarize_network,
             str(project.folder),
             self.values,
+            helper="plan",
             then=self._show_summary,
             key="network summary",
         )

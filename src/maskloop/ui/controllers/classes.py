@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal, SignalGroup
 
 from maskloop.errors import MaskloopError, UsageError
-from maskloop.ui.parts.mask_words import Classes
+from maskloop.ui.controllers.label_semantics import Classes
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["ClassRow", "ClassesPart"]
+__all__ = ["ClassRow", "ClassesController"]
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999")
 """Apart for people who do not tell red from green (Okabe and Ito, "Color universal design",
@@ -43,7 +43,7 @@ class ClassRow:
     """Such as ``#e69f00``."""
 
 
-class ClassesPart:
+class ClassesController:
     """What is segmented, by name and colour.
 
     Parameters

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["BOTH", "NotesPart"]
+__all__ = ["BOTH", "NotesController"]
 
 BOTH = "\n\n--- written in another window at the same time ---\n\n"
 SHOWN = 120
@@ -40,7 +40,7 @@ class _Found:
     is_written: bool
 
 
-class NotesPart:
+class NotesController:
     """The notes as they are written here, and as they are kept.
 
     Parameters
