@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """Random numbers of this test; a failure names the seed and how to run it again.
-
-    The seed follows from the test's name, so that a run can be repeated, and no two tests see the
-    same numbers.
-    """
+    """Random numbers, others in each run; a failure names the seed and how to run it again."""
     asked = request.config.getoption("--seed")
-    seed = zlib.crc32(request.node.nodeid.encode()) if asked is None else asked
+    seed = secrets.randbits(32) if asked is None else asked
     words = f"Repeat with: pytest '{request.node.nodeid}' --seed {seed}"
     request.node.add_report_section("setup", "seed", words)
     return np.random.default_rng(seed)
