@@ -26,9 +26,9 @@ from maskloop.models.base import Architecture
 from maskloop.project.check import CheckReport
 from maskloop.project.check import check as check_files
 from maskloop.project.layout import Pair
-from maskloop.project.project import Status
 from maskloop.project.repair import RepairReport
 from maskloop.project.repair import repair as repair_files
+from maskloop.project.status import Status
 from maskloop.project.upgrade import UpgradeReport
 from maskloop.project.upgrade import upgrade as upgrade_folder
 from maskloop.wording import counted

@@ -22,7 +22,7 @@ from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 from maskloop.wording import local_minute, time_in_words
 
-__all__ = ["checkpoints", "import_weights", "plan", "train"]
+__all__ = ["checkpoints", "import_weights", "plan", "show_checkpoints", "train"]
 
 RECIPE = (
     "epochs",
@@ -105,7 +105,7 @@ def train(
 
 def checkpoints(folder: Folder, json: Json = False) -> None:
     """List the checkpoints with their parents and scores."""
-    answer(Project.open(folder).checkpoints.list(), json, _show_checkpoints)
+    answer(Project.open(folder).checkpoints.list(), json, show_checkpoints)
 
 
 @takes(Architecture, *NETWORK)
@@ -159,7 +159,7 @@ def _show_checkpoint(checkpoint: CheckpointRecord, folder: Path) -> None:
     say(f"Next: maskloop predict {shown_path(folder)} NEW_IMAGES")
 
 
-def _show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
+def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
     """All checkpoints, each below the one it was trained from, the oldest first."""
     scores = [
         name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)
