@@ -28,6 +28,8 @@ def has_screen(environment: Mapping[str, str] = os.environ) -> bool:
     return sys.platform != "linux" or any(environment.get(name) for name in names)
 
 
+# First: xdist reads these marks in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without a screen for each worker, one of them runs all tests of the window."""
     if XVFB is None:
