@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from maskloop.errors import TrainingFailed, UsageError
 from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
 from maskloop.images.normalize import Normalization
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.models.base import Architecture, Augmentation, Plan, Recipe
 from maskloop.models.compatibility import require_compatible
 from maskloop.models.plan import make_plan
@@ -31,9 +31,40 @@ if TYPE_CHECKING:
     from maskloop.models.data import Sample
     from maskloop.models.loop import Trained
 
-__all__ = ["TrainingInputs", "fix_inputs", "plan_split", "plan_training", "run_training"]
+__all__ = ["TrainJob", "TrainingInputs", "fix_inputs", "plan_split", "plan_training", "run_training"]
 
 INPUTS = "inputs.json"
+
+
+class TrainJob(Job):
+    """Train on accepted pairs and register a checkpoint."""
+
+    kind: Literal["train"] = "train"
+    recipe: Recipe = Recipe()
+    start: str = Field(
+        "auto",
+        description="Where to start: scratch, latest, the id of a checkpoint or of imported "
+        "weights; auto means latest where there is one.",
+    )
+    pairs: Literal["all", "new"] | tuple[str, ...] = Field(
+        "all", description="All accepted pairs, those new since the last checkpoint, or ids."
+    )
+
+    def run(self, run: RunContext) -> Result:
+        """Train, or resume, and register the checkpoint."""
+        record = run_training(self, run)
+        if record is None:
+            return {}
+        return {
+            "checkpoint_id": record.checkpoint_id,
+            "summary": record.benchmark_summary,
+            "metrics": record.metrics,
+        }
+
+    @property
+    def processes(self) -> int:
+        """One for each device on each node."""
+        return self.recipe.devices * self.recipe.nodes
 
 
 class TrainingInputs(Record):
@@ -158,15 +189,8 @@ def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def run_training(
-    project: ProjectFolder,
-    job: TrainJob,
-    run_id: str,
-    *,
-    report: Report,
-    is_cancelled: Callable[[], bool],
-) -> CheckpointRecord | None:
-    """Train, or go on with a training that was interrupted, and register the result.
+def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
+    """Train, or resume an interrupted training, and register the result.
 
     Returns
     -------
@@ -178,10 +202,10 @@ def run_training(
     MaskloopError
         If there is nothing to train on, the starting weights do not fit, or training cannot go on.
     """
-    done = [record for record in project.checkpoints.list() if record.run_id == run_id]
-    if done:  # killed after the registration, before its last word
+    project, folder = run.project, run.folder
+    done = [record for record in project.checkpoints.list() if record.run_id == run.run_id]
+    if done:  # killed after the registration, before its last event
         return done[0]
-    folder = project.history.run_folder(run_id)
     inputs = fix_inputs(project, job, folder)
     for text in (
         inputs.split_reason,
@@ -189,10 +213,10 @@ def run_training(
         + (f" ({inputs.parent})" if inputs.parent else "")
         + ".",
     ):
-        report(Message(text=text))
-    with _curves(inputs.plan, folder, report) as tell:
-        trained = _train(project, job, inputs, run_id, tell, is_cancelled)
-    return None if trained is None else _register(project, inputs, trained, run_id, folder)
+        run.report(Message(text=text))
+    with _curves(inputs.plan, folder, run.report) as tell:
+        trained = _train(project, job, inputs, run.run_id, tell, run.is_cancelled)
+    return None if trained is None else _register(project, inputs, trained, run.run_id, folder)
 
 
 def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingInputs:
