@@ -27,6 +27,7 @@ from maskloop.models.unet import build_unet
 from maskloop.models.validation import Scores, Validation
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.predict.base import Segmenter
+from maskloop.predict.outputs import DistanceMaps
 from maskloop.predict.segment import segment
 from maskloop.testing import SegmenterContract
 
@@ -258,7 +259,10 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
     plan, samples = small_plan("instances", epochs=2)
     usual = trained(plan, samples, tmp_path / "usual")
     assert usual.plan == plan
-    monkeypatch.setattr(loop, "find_seed_threshold", lambda segmenter, samples: 0.2)
+    starting_at_02 = DistanceMaps(
+        instances=plan.output.instances.model_copy(update={"seed_threshold": 0.2})
+    )
+    monkeypatch.setattr(loop, "tune_output", lambda segmenter, samples: starting_at_02)
     listener = Listener()
     found = trained(plan, samples, tmp_path / "found", report=listener)
     header = load_checkpoint(found.weights).header
@@ -269,7 +273,7 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
         for name in ("loss", "val_loss", "dice")
     )
     assert found.plan.decisions[-1].name == "seed_threshold"
-    assert "score of 0.2 instead of 0.4" in listener.of(Message)[-1].text
+    assert "seed_threshold is 0.2 instead of 0.4" in listener.of(Message)[-1].text
     assert load_segmenter(found.weights, device="cpu").output.instances.seed_threshold == 0.2
     weights = [load_checkpoint(one.weights).state_dict for one in (usual, found)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -281,13 +285,13 @@ def test_a_training_is_not_lost_when_the_memory_ends_after_it(
     def fail(*_: object) -> float:
         raise MemoryError
 
-    monkeypatch.setattr(loop, "find_seed_threshold", fail)
+    monkeypatch.setattr(loop, "tune_output", fail)
     plan, samples = small_plan("instances", epochs=1)
     listener = Listener()
     result = trained(plan, samples, tmp_path, report=listener)
     assert result.weights.exists()
     assert result.plan == plan
-    assert "left at a score of 0.4" in listener.of(Message)[-1].text
+    assert "Not enough memory to calibrate" in listener.of(Message)[-1].text
 
 
 def test_while_nothing_is_found_the_lower_loss_is_kept(
@@ -306,7 +310,7 @@ def test_while_nothing_is_found_the_lower_loss_is_kept(
             nothing.astype(int),
         ),
     )
-    monkeypatch.setattr(loop, "find_seed_threshold", lambda *_: 0.4)
+    monkeypatch.setattr(loop, "tune_output", lambda segmenter, _samples: segmenter.output)
     plan, samples = small_plan("instances", epochs=3)
     result = trained(plan, samples, tmp_path)
     assert (result.best_epoch, result.metrics["val_loss"]) == (2, 1.0)

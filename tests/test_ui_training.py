@@ -24,7 +24,6 @@ from maskloop.events import (
     Preview,
     Progress,
     Started,
-    time_in_words,
 )
 from maskloop.jobs.base import TrainJob
 from maskloop.jobs.training import fix_inputs
@@ -512,14 +511,3 @@ def test_the_words_of_a_log_are_not_shown() -> None:
 def test_what_is_typed_is_read_and_shown_again(name: str, text: str, value: object) -> None:
     assert parse_choice(name, text) == value
     assert parse_choice(name, value_in_words(name, value)) == value
-
-
-def test_spans_of_time_are_said_as_people_say_them() -> None:
-    assert [time_in_words(seconds) for seconds in (0, 59.7, 90, 1234, 9000, 300000)] == [
-        "0 s",
-        "1 min",
-        "1.5 min",
-        "21 min",
-        "2.5 h",
-        "3.5 days",
-    ]

@@ -20,6 +20,7 @@ from maskloop.errors import RecordError
 from maskloop.events import Report
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record
+from maskloop.wording import fault_in_words
 
 __all__ = ["JOB", "Job", "Result", "RunContext", "read_job"]
 
@@ -93,9 +94,7 @@ def read_job(content: str | bytes) -> Job:
     try:
         return found.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RecordError(
-            f"The job of kind {kind} is damaged at {where}: {first['msg']}.",
+            f"The job of kind {kind} is damaged: {fault_in_words(error)}",
             "Start the job again as a new run.",
         ) from None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from maskloop.events import Event, Failed, Finished, Progress, Started, time_in_words
+from maskloop.events import Event, Failed, Finished, Progress, Started
+from maskloop.wording import time_in_words
 
 __all__ = ["Failure", "PredictStory"]
 

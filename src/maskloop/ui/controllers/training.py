@@ -11,7 +11,7 @@ from psygnal import Signal, SignalGroup
 from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError, UsageError
-from maskloop.events import Event, Failed, Finished, time_in_words
+from maskloop.events import Event, Failed, Finished
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.records import Record
@@ -32,6 +32,7 @@ from maskloop.ui.controllers.train_settings import (
     kept_settings,
 )
 from maskloop.ui.controllers.train_story import TrainStory
+from maskloop.wording import time_in_words
 
 if TYPE_CHECKING:
     from maskloop.compute.overview import RunSummary

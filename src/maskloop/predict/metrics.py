@@ -7,7 +7,7 @@ out, and sums over images are not touched by it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,14 @@ from pydantic import Field
 from maskloop.errors import MaskError, UsageError
 from maskloop.records import Record
 
-__all__ = ["THRESHOLDS", "ClassCounts", "InstanceCounts", "class_scores", "instance_scores"]
+__all__ = [
+    "THRESHOLDS",
+    "ClassCounts",
+    "Counts",
+    "InstanceCounts",
+    "class_scores",
+    "instance_scores",
+]
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
@@ -84,6 +91,16 @@ class ClassCounts(Record):
     def mean_iou(self) -> float:
         """Mean IoU of the classes but the background, those that are not defined left out."""
         return _mean(self.iou[1:])
+
+    def values(self, class_labels: Mapping[int, str]) -> dict[str, float]:
+        """Dice and IoU of each class but the background, by its name."""
+        scores = {"dice": self.dice, "iou": self.iou}
+        return {
+            f"{score}_{class_labels[label]}": of_class[label]
+            for label in sorted(class_labels)
+            if label
+            for score, of_class in scores.items()
+        }
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -224,10 +241,7 @@ class InstanceCounts(Record):
         )
 
     def values(self) -> dict[str, float]:
-        """All scores by name: ap50 ...
-
-        ap90 (one per threshold), and at the first threshold the rest.
-        """
+        """All scores by name: ap50 to ap90 (one per threshold), the rest at the first threshold."""
         first = self.thresholds[0]
         return {
             **{
@@ -251,6 +265,34 @@ class InstanceCounts(Record):
     def aggregated_jaccard(self) -> float:
         """The aggregated Jaccard index (Kumar et al. 2017)."""
         return _ratio(self.aji_intersection, self.aji_union)
+
+
+class Counts(Record):
+    """All that is counted of an image, whatever its labels are; ``a + b`` counts two as one."""
+
+    classes: ClassCounts = Field(description="Pixels per class; of objects, those of all.")
+    instances: InstanceCounts | None = Field(None, description="Objects that match.")
+
+    def __add__(self, other: Counts) -> Counts:
+        instances = None
+        if self.instances is not None and other.instances is not None:
+            instances = self.instances + other.instances
+        return Counts(classes=self.classes + other.classes, instances=instances)
+
+    @property
+    def score(self) -> float:
+        """The one figure to choose by: mean AP of objects, or mean Dice of the classes."""
+        if self.instances is not None:
+            return self.instances.mean_average_precision
+        return self.classes.mean_dice
+
+    def values(self, class_labels: Mapping[int, str]) -> dict[str, float]:
+        """All scores by name; Dice and IoU of each class where there are several."""
+        means = {"dice": self.classes.mean_dice, "iou": self.classes.mean_iou}
+        if self.instances is not None:
+            return {**means, **self.instances.values()}
+        each = self.classes.values(class_labels) if len(class_labels) > 2 else {}
+        return {**each, **means, "f1": self.classes.mean_dice}
 
 
 def instance_scores(
