@@ -113,7 +113,7 @@ def start_training(folder: Path) -> Any:
     """A training that goes on until it is stopped, in its child process, as the window starts it."""
     from maskloop import Project
     from maskloop.compute.base import start, submit
-    from maskloop.jobs.base import TrainJob
+    from maskloop.jobs.training import TrainJob
     from maskloop.models.base import Recipe
 
     project = Project.open(folder)

@@ -21,9 +21,9 @@ from maskloop.errors import Cancelled, IncompatibleWeights, MaskloopError, NotFo
 from maskloop.events import Event, Failed, Finished, Message, Started, read_events
 from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
-from maskloop.jobs.base import PredictJob, TrainJob
 from maskloop.jobs.execute import EVENTS
-from maskloop.jobs.training import plan_training
+from maskloop.jobs.prediction import PredictJob
+from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Recipe
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.priority import NICE

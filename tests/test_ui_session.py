@@ -19,7 +19,7 @@ from ui_session import open_session
 
 from maskloop import Project
 from maskloop.events import Event, Failed, Finished, Metric, Started
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.runs import RunController

@@ -25,8 +25,7 @@ from maskloop.events import (
     Progress,
     Started,
 )
-from maskloop.jobs.base import TrainJob
-from maskloop.jobs.training import fix_inputs
+from maskloop.jobs.training import TrainJob, fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words

@@ -10,7 +10,8 @@ import typer
 
 from maskloop import show
 from maskloop.images.masks import MaskRule
-from maskloop.jobs.base import PredictJob, TrainJob
+from maskloop.jobs.prediction import PredictJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Architecture, Recipe
 from maskloop.options import (
     field_reader,

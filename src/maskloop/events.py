@@ -127,9 +127,7 @@ def _last_byte(path: Path) -> bytes:
         return file.read(1)
 
 
-def read_events(
-    path: Path, start: int = 0, *, end: int | None = None
-) -> tuple[list[Event], int]:
+def read_events(path: Path, start: int = 0, *, end: int | None = None) -> tuple[list[Event], int]:
     """Events between two bytes of a journal; a line that is still being written is left for later.
 
     Parameters

@@ -15,7 +15,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from maskloop.errors import Cancelled, MaskloopError, UsageError
+from maskloop.errors import Cancelled, MaskloopError, NotFound, UsageError
 from maskloop.events import (
     Event,
     Failed,
@@ -28,19 +28,17 @@ from maskloop.events import (
     silent,
 )
 from maskloop.jobs.base import JOB, Job, Result, RunContext, read_job
+from maskloop.jobs.summary import EVENTS, keep_summary
 from maskloop.priority import lower_priority
 from maskloop.project.project import ProjectFolder
 
-__all__ = ["CANCEL", "EVENTS", "HELPED", "JOB", "LOG", "RUN_LOCK", "STARTED", "execute", "is_helper"]
+__all__ = ["CANCEL", "EVENTS", "JOB", "LOG", "RUN_LOCK", "STARTED", "execute", "is_helper"]
 
-EVENTS = "events.jsonl"
 CANCEL = "cancel"
 LOG = "log.txt"
 RUN_LOCK = ".run.lock"
 STARTED = "MASKLOOP_STARTED_RUN"
 """Environment variable: the run that this process was started for."""
-HELPED = "MASKLOOP_HELPED_RUN"
-"""Environment variable: the run that the process above this one executes on several devices."""
 RANKS = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
@@ -73,9 +71,12 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
         last = last_event(folder / EVENTS)
         if isinstance(last, Finished):
             return last.result
-        return _lead(
-            project, run_id, folder, report, lambda: is_stopped() or (folder / CANCEL).exists()
-        )
+        try:
+            return _lead(
+                project, run_id, folder, report, lambda: is_stopped() or (folder / CANCEL).exists()
+            )
+        finally:
+            keep_summary(folder)
 
 
 def is_helper(job: Job) -> bool:
@@ -104,8 +105,7 @@ def _lead(
     tell(Started(process_id=os.getpid(), host=platform.node(), resumed=is_resumed))
     try:
         job = _read(folder, run_id)
-        with _named(run_id):
-            result = job.run(RunContext(project, run_id, folder, tell, is_cancelled))
+        result = job.run(RunContext(project, run_id, folder, tell, is_cancelled))
     except MaskloopError as error:
         tell(Failed(error=type(error).__name__, problem=error.problem, way_out=error.way_out))
         raise
@@ -147,27 +147,10 @@ def _journal(path: Path, report: Report) -> Report:
 
 
 @contextlib.contextmanager
-def _named(run_id: str) -> Iterator[None]:
-    """Tell processes that are started from here which run they belong to.
-
-    On several devices PyTorch starts the same command once more for each: without this, each of
-    them would begin a run of its own.
-    """
-    before = os.environ.get(HELPED)
-    os.environ[HELPED] = run_id
-    try:
-        yield
-    finally:
-        os.environ.pop(HELPED, None)
-        if before is not None:
-            os.environ[HELPED] = before
-
-
-@contextlib.contextmanager
 def _lock(folder: Path, run_id: str) -> Iterator[None]:
     """Refuse to execute one run twice at a time."""
     if not folder.is_dir():
-        raise UsageError(
+        raise NotFound(
             f"There is no run {run_id} in this project.",
             "'maskloop runs DIR' lists the runs of a project.",
         )

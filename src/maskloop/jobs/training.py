@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from maskloop.models.data import Sample
     from maskloop.models.loop import Trained
 
-__all__ = ["TrainJob", "TrainingInputs", "fix_inputs", "plan_split", "plan_training", "run_training"]
+__all__ = [
+    "TrainJob",
+    "TrainingInputs",
+    "fix_inputs",
+    "plan_split",
+    "plan_training",
+    "run_training",
+]
 
 INPUTS = "inputs.json"
 

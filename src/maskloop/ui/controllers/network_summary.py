@@ -109,8 +109,7 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
 
 
 def _planned(folder: str, wanted: Architecture) -> Plan:
-    from maskloop.jobs.base import TrainJob
-    from maskloop.jobs.training import plan_training
+    from maskloop.jobs.training import TrainJob, plan_training
     from maskloop.project import layout
     from maskloop.project.layout import ArchitectureConfig
 

@@ -14,7 +14,7 @@ from psygnal import Signal, SignalGroup
 from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished
 from maskloop.images.image import Image
-from maskloop.jobs.base import PredictJob
+from maskloop.jobs.prediction import PredictJob
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.accepting import freeze, is_quick_to_copy
 from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input

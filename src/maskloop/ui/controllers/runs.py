@@ -11,7 +11,8 @@ from psygnal import Signal, SignalGroup
 from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
 from maskloop.compute.project import Project
 from maskloop.events import Event, Failed, Finished
-from maskloop.jobs.base import PredictJob, TrainJob
+from maskloop.jobs.prediction import PredictJob
+from maskloop.jobs.training import TrainJob
 from maskloop.project.history import History
 from maskloop.ui.follow import Follower
 

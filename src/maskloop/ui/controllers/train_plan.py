@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.models.compatibility import compare_architectures, shown
 
