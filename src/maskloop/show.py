@@ -14,8 +14,8 @@ from maskloop.project.ancestry import by_descent
 from maskloop.project.check import CheckReport
 from maskloop.project.imports import ImportReport
 from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair
-from maskloop.project.project import Status
 from maskloop.project.repair import RepairReport
+from maskloop.project.status import Status
 from maskloop.project.upgrade import UpgradeReport
 from maskloop.terminal import say, say_problem, show_facts, show_table, shown_path
 from maskloop.wording import counted, time_in_words
