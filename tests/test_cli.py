@@ -439,7 +439,7 @@ def test_predict_without_a_checkpoint_says_to_train(project: Path, files: Path) 
 
 
 def test_execute_runs_what_was_submitted(project: Path) -> None:
-    from maskloop.compute.base import submit
+    from maskloop.compute.runs import submit
     from maskloop.jobs.training import TrainJob
     from maskloop.models.base import Recipe
 

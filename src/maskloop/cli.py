@@ -494,12 +494,12 @@ def execute(
 ) -> None:
     """Execute a run that was submitted, or go on with one that was interrupted (for queues and scripts)."""
     from maskloop.compute.project import Project
+    from maskloop.compute.runs import open_with_runs
     from maskloop.jobs.execute import execute as work
-    from maskloop.project.history import History
 
     project = Project.open(folder)
     if runs is not None:
-        project.history = History(project, runs_folder=runs)
+        project = open_with_runs(project, runs)
     with RunView(to_stderr=json) as view:
         result = work(project, run, report=view)
     answer(result, json, partial(show_facts, f"Run {run} is done"))

@@ -15,7 +15,8 @@ from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, Recipe
 from maskloop.project.layout import CheckpointRecord
-from maskloop.project.project import ProjectFolder, Status
+from maskloop.project.project import ProjectFolder
+from maskloop.project.status import Status
 
 __all__ = ["Project"]
 
