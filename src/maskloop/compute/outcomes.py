@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from maskloop.events import Failed, Finished, time_in_words
+from maskloop.events import Failed, Finished
+from maskloop.wording import counted, time_in_words
 
 __all__ = ["Failure", "Outcome", "RunState", "Tone", "outcome_of", "short_outcome", "state_after"]
 
@@ -126,7 +127,7 @@ def _trained(result: Mapping[str, Any], epoch: int) -> Outcome:
             "bad", text, "Check the images for invalid values, or lower the learning rate."
         )
     seconds = float(metrics.get("seconds") or 0)
-    spent = f"{epochs} epoch{'s' * (epochs != 1)} in {time_in_words(seconds)}"
+    spent = f"{counted(epochs, 'epoch')} in {time_in_words(seconds)}"
     return Outcome("good", f"Finished: {name}, {summary}; {spent}{STOPPED_BY.get(stopped, '')}.")
 
 

@@ -21,8 +21,8 @@ from maskloop.events import (
     Preview,
     Progress,
     Started,
-    time_in_words,
 )
+from maskloop.wording import time_in_words
 
 __all__ = ["FIGURES", "RunProgress"]
 
