@@ -293,7 +293,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         part.set_choices({**TINY, "epochs": 3})
         part.train()
         assert part.why_not_train == "A training is going on."
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         pump.until(lambda: session.snapshot.checkpoints)
         assert sorted(part.story.history) == [1, 2, 3]
         assert set(part.story.curves("loss")) == {"training", "validation"}
@@ -333,9 +333,9 @@ def test_a_cancelled_training_keeps_its_best(tmp_path: Path) -> None:
         assert part.why_not_cancel == "No training is going on."
         part.set_choices({**TINY, "epochs": 5000, "patience": 5000})
         part.train()
-        pump.until(lambda: part.story.epoch, 120)
+        pump.until(lambda: part.story.epoch)
         part.cancel()
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         assert part.story.tone == "stopped"
         assert part.story.outcome.startswith("Cancelled at epoch ")
         assert "is kept as unet_run_001" in part.story.outcome
@@ -352,9 +352,9 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         )
         part.set_choices({**TINY, "epochs": 60, "patience": 60})
         part.train()
-        pump.until(lambda: part.story.epoch > 1, 120)
+        pump.until(lambda: part.story.epoch > 1)
         os.kill(started[0], signal.SIGKILL)
-        pump.until(lambda: part.offer, 120)
+        pump.until(lambda: part.offer)
         assert part.story.outcome.startswith("The training was ended from outside after epoch ")
         assert failures[0][0] == part.story.outcome
         assert part.offer.startswith("Training train_001 was interrupted after epoch ")
@@ -363,7 +363,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         pump.until(lambda: part.offer and part.story.has_ended)
         assert not failures
         part.go_on()
-        pump.until(lambda: part.story.has_ended and part.story.tone == "good", 120)
+        pump.until(lambda: part.story.has_ended and part.story.tone == "good")
         assert part.story.epoch == 60
         assert any(text.startswith("Going on after epoch") for text in part.story.messages)
         assert not failures
@@ -377,16 +377,16 @@ def test_a_training_goes_on_without_the_window_and_is_followed_when_it_is_opened
         part = open_project(session, pump, folder)
         part.set_choices({**TINY, "epochs": 5000, "patience": 5000})
         part.train()
-        pump.until(lambda: part.story.epoch, 120)
+        pump.until(lambda: part.story.epoch)
         before = part.story.epoch
     with open_session(tmp_path) as (session, pump, failures):
         part = open_project(session, pump, folder)
-        pump.until(lambda: part.story.epoch > before, 120)
+        pump.until(lambda: part.story.epoch > before)
         assert part.is_active
         assert "going on since" in part.words
         assert 1 in part.story.history
         part.cancel()
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         pump.until(lambda: session.snapshot.checkpoints)
         assert not failures
 
@@ -398,7 +398,7 @@ def test_without_an_honest_validation_the_story_says_why_there_is_no_score(tmp_p
         assert "no honest validation set exists" in propose(str(folder), part.job).split_reason
         part.set_choices({**TINY, "epochs": 2})
         part.train()
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         assert part.story.why_no_score.startswith("No score: All pairs belong to one group")
         assert part.story.curves("score") == {}
 
