@@ -48,7 +48,18 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "train": "maskloop.jobs.training:TrainJob",
         "predict": "maskloop.jobs.prediction:PredictJob",
     },
-    "measurements": {},
+    "measurements": {
+        name: f"maskloop.measure.{name}:{name.upper()}"
+        for name in (
+            "position",
+            "size",
+            "shape",
+            "intensity",
+            "background",
+            "border",
+            "neighbors",
+        )
+    },
     "targets": {
         "inline": "maskloop.compute.inline:Inline",
         "process": "maskloop.compute.process:Process",
