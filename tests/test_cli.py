@@ -123,7 +123,7 @@ def test_python_m_maskloop_is_the_command_line() -> None:
         text=True,
         check=True,
     )
-    assert "Make a new, empty project." in done.stdout
+    assert "Create a new, empty project." in done.stdout
 
 
 def test_the_version_is_told() -> None:
@@ -141,14 +141,17 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "p", "--time", "10"), "'10' has no unit. Write seconds, minutes or hours"),
-        (("train", "p", "--epochs", "0"), "'0' does not fit: greater than or equal to 1"),
-        (("train", "p", "--device", "tpu"), "'tpu' does not fit"),
-        (("new", "p", "--mode", "objects"), "'objects' does not fit"),
+        (("train", "p", "--time", "10"), "'10' has no unit. Use seconds, minutes or hours"),
+        (("train", "p", "--epochs", "0"), "Epochs must be at least 1, not 0."),
+        (("train", "p", "--device", "tpu"), "Device must be 'auto', 'cpu' or 'cuda', not 'tpu'."),
+        (
+            ("new", "p", "--mode", "objects"),
+            "Output mode must be 'binary', 'multiclass' or 'instances', not 'objects'.",
+        ),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
         (
             ("add", "p", "--pixel-size", "0.4"),
-            "'0.4' is no pixel size. Give micrometres along Z, Y and X",
+            "'0.4' is not a pixel size. Give micrometers along Z, Y and X",
         ),
         (("trian", "p"), "No such command 'trian'"),
         (("predict", "p"), "Missing argument"),
@@ -204,7 +207,7 @@ def test_add_tells_what_was_refused_and_accepts_the_rest(tmp_path: Path) -> None
     result = run(
         "add", tmp_path / "p", "--images", folder / "images", "--masks", folder / "masks", code=1
     )
-    assert "2 pairs accepted, 1 files refused." in result.stdout
+    assert "2 pairs accepted, 1 file refused." in result.stdout
     assert "alone.tif" in result.stderr
 
 
@@ -250,7 +253,7 @@ def test_remove_keeps_restore_brings_back_and_purge_needs_a_yes(project: Path) -
     assert read("remove", project, pair) == {pair: "removed"}
     assert read("status", project)["removed_pair_count"] == 1
     assert read("remove", project, pair, "--restore") == {pair: "active"}
-    assert "Add --yes if you are sure" in run("remove", project, pair, "--purge", code=1).stderr
+    assert "Add --yes to confirm" in run("remove", project, pair, "--purge", code=1).stderr
     assert read("status", project)["pair_count"] == 5
     assert read("remove", project, pair, "--purge", "--yes") == {pair: "erased"}
     assert not list(project.glob(f"dataset/*/{pair}*"))
@@ -281,9 +284,9 @@ def test_check_repairs_a_record_that_cannot_be_read(project: Path) -> None:
 
 def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> None:
     shown = plain(run("plan", project, "--epochs", "7").stdout)
-    assert "name value reason source" in shown
+    assert "setting value reason source" in shown
     assert re.search(r"epochs 7 Set by a person. person", shown)
-    assert "It takes at most about" in shown
+    assert "Training takes at most about" in shown
     decisions = {
         one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]
     }
@@ -354,7 +357,7 @@ def test_a_killed_training_goes_on_and_says_so(project: Path) -> None:
     assert read("runs", project)[0]["state"] == "interrupted"
     again = start("train", project, *LONG)
     assert again.stdout is not None
-    assert again.stdout.readline() == "This run was interrupted before; it goes on where it was.\n"
+    assert again.stdout.readline() == "Resuming an interrupted run.\n"
     wait_for_scores(again, 1)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=180)
@@ -426,7 +429,7 @@ def test_one_image_that_fails_is_told_and_the_rest_is_done(
         tmp_path / "out",
         code=1,
     )
-    assert "1 images predicted with unet_run_001, 1 failed." in result.stdout
+    assert "1 image predicted with unet_run_001, 1 failed." in result.stdout
     assert "broken.tif" in result.stderr
     assert (tmp_path / "out" / "cell_0_labels.tif").is_file()
 

@@ -46,7 +46,18 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "picture": "maskloop.images.formats.pictures:PICTURES",
         "npy": "maskloop.images.formats.npy:NPY",
     },
-    "measurements": {},
+    "measurements": {
+        name: f"maskloop.measure.{name}:{name.upper()}"
+        for name in (
+            "position",
+            "size",
+            "shape",
+            "intensity",
+            "background",
+            "border",
+            "neighbors",
+        )
+    },
     "targets": {},
     "prompters": {},
 }

@@ -8,6 +8,7 @@ A plug-in's test module subclasses a contract and says how to build the thing::
 """
 
 from maskloop.testing.formats import FormatContract
+from maskloop.testing.measurement import MeasurementContract
 from maskloop.testing.segmenter import SegmenterContract
 
-__all__ = ["FormatContract", "SegmenterContract"]
+__all__ = ["FormatContract", "MeasurementContract", "SegmenterContract"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from maskloop.images.image import Image
 from maskloop.images.normalize import Normalization
-from maskloop.predict.base import OutputSpec, Segmenter
+from maskloop.predict.base import BlockOutput, Output, Segmenter
 from maskloop.predict.segment import segment
 
 __all__ = ["SegmenterContract"]
@@ -44,28 +44,41 @@ class SegmenterContract:
         )
 
     def test_its_output_says_what_the_scores_mean(self) -> None:
-        """Mode, classes and number of score channels agree."""
+        """Classes, names and types of scores agree; blocks can be decoded where they must."""
         segmenter = self.make_segmenter()
         output = segmenter.output
-        expected = {"binary": 1, "multiclass": len(output.class_labels), "instances": 3}[
-            output.mode
-        ]
-        assert isinstance(output, OutputSpec)
+        assert isinstance(output, Output)
         assert isinstance(segmenter.normalization, Normalization)
-        assert segmenter.score_channels == expected
+        assert len(output.score_names) == output.channels
         assert sorted(output.class_labels) == list(range(len(output.class_labels)))
+        assert output.dtype == np.uint8 or output.dtype.kind == "f"
+        assert output.margin_px == 0 or isinstance(output, BlockOutput)
 
-    def test_scores_lie_in_0_to_1_and_have_the_shape_of_the_tiles(self) -> None:
-        """Scores are finite float32; those of classes add up to one."""
+    def test_its_output_decodes_what_it_encodes(self) -> None:
+        """Scores of the truth become labels of its classes, and score best."""
+        output = self.make_segmenter().output
+        labels = np.zeros((24, 24), np.uint16)
+        labels[4:18, 6:20] = 1
+        counts = output.score(
+            output.decode(np.zeros((output.channels, 24, 24), np.float32)), labels
+        )
+        assert output.encode(labels).shape[1:] == labels.shape
+        assert output.score(labels, labels).score == 1
+        assert counts.score < 1
+        assert output.class_map(labels).max() == 1
+
+    def test_scores_have_the_shape_of_the_tiles(self) -> None:
+        """Scores are finite float32, in 0..1 where the output keeps them so; classes add up to one."""
         segmenter = self.make_segmenter()
         tiles = self._tiles(segmenter, 2)
         scores = segmenter.scores(tiles)
         assert scores.dtype == np.float32
-        assert scores.shape == (2, segmenter.score_channels, *tiles.shape[2:])
+        assert scores.shape == (2, segmenter.output.channels, *tiles.shape[2:])
         assert np.isfinite(scores).all()
-        assert scores.min() >= 0
-        assert scores.max() <= 1 + 1e-5
-        if segmenter.output.mode == "multiclass":
+        if segmenter.output.dtype == np.uint8:
+            assert scores.min() >= 0
+            assert scores.max() <= 1 + 1e-5
+        if segmenter.output.kind == "classes":
             np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-2)
 
     def test_scores_do_not_depend_on_the_company_of_other_tiles(self) -> None:
