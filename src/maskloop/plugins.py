@@ -43,7 +43,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "backends": {},
-    "formats": {},
+    "formats": {
+        "tiff": "maskloop.images.formats.tiff:TIFF",
+        "picture": "maskloop.images.formats.pictures:PICTURES",
+        "npy": "maskloop.images.formats.npy:NPY",
+    },
     "jobs": {
         "train": "maskloop.jobs.training:TrainJob",
         "predict": "maskloop.jobs.prediction:PredictJob",
