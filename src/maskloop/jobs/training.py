@@ -19,7 +19,6 @@ from maskloop.images.normalize import Normalization
 from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.models.base import Architecture, Augmentation, Plan, Recipe
 from maskloop.models.compatibility import require_compatible
-from maskloop.models.plan import make_plan
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
@@ -89,6 +88,9 @@ class TrainingInputs(Record):
 
 def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     """The plan that this job would train by; changes nothing."""
+    # The planner measures networks with torch, which a window that only writes a job never needs.
+    from maskloop.models.plan import make_plan
+
     architecture, start = _architecture(project, job)
     # Of the pairs it learns from: an epoch of sixteen new ones is not that of thousands.
     selected = project.dataset.select(job.pairs)
