@@ -144,7 +144,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
         (("train", "p", "--time", "10"), "'10' has no unit. Write seconds, minutes or hours"),
         (("train", "p", "--epochs", "0"), "'0' does not fit: greater than or equal to 1"),
         (("train", "p", "--device", "tpu"), "'tpu' does not fit"),
-        (("new", "p", "--mode", "objects"), "'objects' does not fit"),
+        (("new", "p", "--mode", "objects"), "'objects' does not exist"),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
         (
             ("add", "p", "--pixel-size", "0.4"),
@@ -177,8 +177,9 @@ def test_new_makes_a_project_with_its_classes_and_network(tmp_path: Path) -> Non
         "multiclass",
         ["background", "axon", "myelin"],
     )
-    own = Project.open(tmp_path / "p").architecture
-    assert (own["preset"], own["depth"], own["output_channels"]) == ("resunet", 3, 3)
+    made = Project.open(tmp_path / "p")
+    assert made.architecture == {"backend": "basic_unet", "preset": "resunet", "depth": 3}
+    assert made.task.num_classes == 3
     assert "holds a project already" in run("new", tmp_path / "p", code=1).stderr
 
 

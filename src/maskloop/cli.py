@@ -11,7 +11,7 @@ import typer
 from maskloop import show
 from maskloop.images.masks import MaskRule
 from maskloop.jobs.base import PredictJob, TrainJob
-from maskloop.models.base import Architecture, Recipe
+from maskloop.models.base import Architecture, Recipe, UNetArchitecture
 from maskloop.options import (
     field_reader,
     mask_rule,
@@ -24,6 +24,7 @@ from maskloop.options import (
     read_selection,
     takes,
 )
+from maskloop.task import require_mode
 from maskloop.terminal import RunView, Verbs, answer, finish, say, show_facts, show_table
 
 __all__ = ["app", "main"]
@@ -61,7 +62,7 @@ ModeName = Annotated[
     typer.Option(
         "--mode",
         metavar="binary|multiclass|instances",
-        parser=parser(field_reader(Architecture, "output_mode")),
+        parser=parser(require_mode),
         help="What to find: one kind of thing (binary), several (multiclass), or each object by itself (instances).",
     ),
 ]
@@ -82,15 +83,6 @@ _RECIPE = (
     "epochs", "time_s", "patience", "device", "seed", "patch_size", "batch_size", "learning_rate", "normalization", "class_weights",
     "foreground_share", "base_channels", "depth", "precision", "validation_share", "devices", "nodes", "tensorboard",
 )  # fmt: skip
-_NETWORK = (
-    "spatial_dims",
-    "preset",
-    "depth",
-    "z_strides",
-    "base_channels",
-    "normalization",
-    "upsampling",
-)
 _takes_recipe = takes(
     Recipe,
     *_RECIPE,
@@ -186,7 +178,7 @@ def demo(
 
 
 @app.command()
-@takes(Architecture, *_NETWORK, "threshold")
+@takes(UNetArchitecture, *UNetArchitecture.model_fields)
 def new(
     folder: Folder,
     mode: ModeName = "binary",
@@ -396,7 +388,11 @@ def checkpoints(folder: Folder, json: Json = False) -> None:
 
 
 @app.command("import-weights")
-@takes(Architecture, *_NETWORK, "input_channels")
+@takes(
+    Architecture,
+    *(name for name in UNetArchitecture.model_fields if name != "threshold"),
+    "input_channels",
+)
 def import_weights(
     folder: Folder,
     file: Annotated[

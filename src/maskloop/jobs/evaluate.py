@@ -19,11 +19,11 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
-from maskloop.models.base import OutputMode
 from maskloop.models.metrics import ClassCounts, InstanceCounts, class_scores, instance_scores
 from maskloop.predict.base import OutputSpec
 from maskloop.predict.batch import read_provenance
 from maskloop.records import Record, write_bytes
+from maskloop.task import OutputMode
 
 __all__ = ["Evaluation", "EvaluationFailure", "ImageEvaluation", "evaluate_folders"]
 

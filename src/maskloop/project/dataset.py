@@ -128,7 +128,7 @@ class Dataset:
         candidate = examine(
             image,
             mask,
-            self._project.architecture,
+            self._project.task,
             axes=axes,
             rule=chosen,
             name=name,
@@ -137,13 +137,12 @@ class Dataset:
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
-        architecture = self._project.architecture
         chosen = rule
         if chosen is None:
-            chosen = default_rule(str(architecture.get("output_mode", "binary")))
-            labels = architecture.get("class_labels")
-            if isinstance(labels, dict) and len(labels) == 2:
-                chosen = changed(chosen, target_class_name=str(labels.get("1", "foreground")))
+            task = self._project.task
+            chosen = default_rule(task.mode)
+            if len(task.classes) == 1:
+                chosen = changed(chosen, target_class_name=task.classes[0])
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
@@ -291,7 +290,7 @@ class Dataset:
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
-            self._project.architecture,
+            self._project.task,
             axes=axes,
             rule=self._rule(
                 rule,
@@ -488,7 +487,7 @@ class Dataset:
                 f"'{self._project.folder}' has no accepted pairs.",
                 "Accept some first: 'maskloop add DIR --images I --masks M'.",
             )
-        instances = self._project.architecture.get("output_mode") == "instances"
+        instances = self._project.task.mode == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.
         return combine_fingerprints(
             [
@@ -549,7 +548,7 @@ class Dataset:
         candidate = examine(
             image,
             mask,
-            self._project.architecture,
+            self._project.task,
             axes=axes,
             rule=chosen,
             name=name,

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from maskloop.images.fingerprint import PairFingerprint
 from maskloop.records import Record
+from maskloop.task import Task
 
 __all__ = [
     "ArchitectureConfig",
@@ -19,7 +20,6 @@ __all__ = [
     "ImportedModel",
     "Manifest",
     "ModelRegistry",
-    "OutputMode",
     "Pair",
     "PairVersion",
     "PredictionRecord",
@@ -29,14 +29,15 @@ __all__ = [
     "StartingWeights",
     "TrainingRun",
     "TrainingRuns",
-    "default_architecture",
     "now",
 ]
 
-VERSION = 2
+VERSION = 3
 """Version of the records. Those of napari-training-assistant say 1 or nothing; `upgrade` turns
 them into these.
 """
+BEFORE = 2
+"""Its records are read as they are, but for the settings and the architecture: see `version2`."""
 
 CONFIG = "project_config.json"
 ARCHITECTURE = "architecture/architecture_config.json"
@@ -73,8 +74,6 @@ FOLDERS = (
 OWNED_FOLDERS = (IMAGES, MASKS, IMPORTED, "checkpoints", "predictions")
 """Folders in which every file belongs to a record; anything else there is an orphan."""
 
-OutputMode = Literal["binary", "multiclass", "instances"]
-
 
 def now() -> str:
     """The present moment in UTC, as ISO 8601 with milliseconds."""
@@ -98,7 +97,15 @@ def _check_inside(path: str) -> str:
     return path
 
 
+def _check_strictly(version: int) -> int:
+    if version == BEFORE:
+        raise ValueError(f"version {version} must be upgraded to {VERSION} first")
+    return _check_version(version)
+
+
 def _check_version(version: int) -> int:
+    if version == BEFORE:
+        return VERSION
     if version != VERSION:
         newer = (
             "; it was written by a newer maskloop, so update maskloop" if version > VERSION else ""
@@ -122,23 +129,22 @@ def _check_name(name: str) -> str:
 InsidePath = Annotated[str, AfterValidator(_check_inside)]
 Identifier = Annotated[str, AfterValidator(_check_name)]
 Version = Annotated[int, AfterValidator(_check_version)]
+NewVersion = Annotated[int, AfterValidator(_check_strictly)]
+"""Of records that version 3 gave another shape."""
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class ProjectConfig(Record):
     """Settings and notes of a project."""
 
-    version: Version = VERSION
+    version: NewVersion = VERSION
     project_name: str
     created_at: str
     last_opened_at: str = Field(
         description="When it was last opened and written to; opening to read changes nothing."
     )
     plugin_version: str = ""
-    binary_or_multiclass: OutputMode = Field(
-        "binary", description="binary, multiclass or instances."
-    )
-    input_channels: int = Field(1, ge=1)
+    task: Task = Field(default_factory=Task, description="What is to be found.")
     default_training_mode: str = "continue_from_latest"
     default_dataset_source: str = "all_accepted_pairs"
     patch_size: int | None = Field(None, description="None: planned from the data.")
@@ -173,15 +179,14 @@ class ProjectConfig(Record):
 
 
 class ArchitectureConfig(Record):
-    """The network's description; `maskloop.models` knows what its other keys mean."""
+    """What a person chose about the model; whatever is missing is planned from the data.
+
+    The other keys are the backend's own: `maskloop.models` knows what they mean.
+    """
 
     model_config = ConfigDict(extra="allow")
-    version: Version = VERSION
-    output_mode: OutputMode = "binary"
-    num_classes: int = Field(2, ge=2)
-    class_labels: dict[str, str] = Field(
-        default_factory=lambda: {"0": "background", "1": "foreground"}
-    )
+    version: NewVersion = VERSION
+    backend: str = Field("basic_unet", description="Family of models.")
 
 
 class Sam3Config(Record):
@@ -412,40 +417,6 @@ def empty_record(path: str) -> Record:
         if name in kind.model_fields
     }
     return kind.model_validate(stamped)
-
-
-def default_architecture(mode: OutputMode, classes: tuple[str, ...]) -> dict[str, Any]:
-    """The standard network for an output mode.
-
-    Parameters
-    ----------
-    mode
-        binary, multiclass or instances.
-    classes
-        Names of the classes, background first.
-    """
-    outputs = {"binary": 1, "multiclass": len(classes), "instances": 3}[mode]
-    return {
-        "backend": "basic_unet",
-        "spatial_dims": "2d",
-        "preset": "standard_unet",
-        "depth": 4,
-        "base_channels": 32,
-        "normalization": "batch",
-        "upsampling": "transpose",
-        "input_channels": 1,
-        "output_mode": mode,
-        "num_classes": len(classes),
-        "output_channels": outputs,
-        "activation": "softmax" if mode == "multiclass" else "sigmoid",
-        "loss": {
-            "binary": "bce_dice",
-            "multiclass": "cross_entropy_dice",
-            "instances": "instance_distances",
-        }[mode],
-        "threshold": 0.5,
-        "class_labels": {str(number): name for number, name in enumerate(classes)},
-    }
 
 
 def is_project(folder: Path) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError
 from maskloop.events import Report, silent
+from maskloop.images.masks import default_rule
 from maskloop.project import layout
 from maskloop.project.check import CheckReport, check, is_readable
 from maskloop.project.layout import (
@@ -22,6 +23,7 @@ from maskloop.project.layout import (
 )
 from maskloop.project.store import changed
 from maskloop.records import Record, last_good, read_record, write_errors
+from maskloop.task import MODES, Task
 
 if TYPE_CHECKING:
     from maskloop.project.project import ProjectFolder
@@ -130,34 +132,30 @@ def _with_entries(record: Record, path: str, saved: list[Record]) -> tuple[Recor
 
 def _begin_anew(project: ProjectFolder, path: str) -> Record:
     if path == layout.CONFIG:
-        mode = (
-            project.architecture.get("output_mode", "binary")
-            if is_readable(project, layout.ARCHITECTURE)
-            else "binary"
-        )
         stamp = layout.now()
         return layout.ProjectConfig(
             project_name=project.folder.name,
             created_at=stamp,
             last_opened_at=stamp,
-            binary_or_multiclass=mode,
+            task=_known_task(project),
         )
-    if path == layout.ARCHITECTURE:
-        return layout.ArchitectureConfig.model_validate(_known_architecture(project))
     return layout.empty_record(path)
 
 
-def _known_architecture(project: ProjectFolder) -> dict[str, Any]:
-    if (
-        is_readable(project, layout.CHECKPOINTS)
-        and (latest := project.checkpoints.latest)
-        and latest.architecture
-    ):
-        return latest.architecture
-    mode: layout.OutputMode = (
-        project.config.binary_or_multiclass if is_readable(project, layout.CONFIG) else "binary"
-    )
-    return layout.default_architecture(mode, ("background", "foreground"))
+def _known_task(project: ProjectFolder) -> Task:
+    """The task as the latest checkpoint tells it, else how the masks were prepared."""
+    if is_readable(project, layout.CHECKPOINTS):
+        for record in reversed(project.checkpoints.list()):
+            if record.architecture:
+                return Task.of_description(record.architecture)
+    pairs = project.dataset.pairs if is_readable(project, layout.MANIFEST) else ()
+    rules = {pair.mask_preparation.get("mask_mode") for pair in pairs}
+    mode = next((mode for mode in MODES if {default_rule(mode).mask_mode} == rules), "binary")
+    if mode != "multiclass":
+        return Task(mode=mode)
+    labels = [pair.fingerprint.class_pixels for pair in pairs if pair.fingerprint]
+    count = max((max(found, default=1) for found in labels), default=1)
+    return Task(mode=mode, classes=tuple(f"class_{number + 1}" for number in range(count)))
 
 
 def _count_on(project: ProjectFolder, record: Record) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from maskloop.errors import MaskloopError
 from maskloop.project.layout import (
@@ -31,8 +31,6 @@ def status_of(project: ProjectFolder) -> Status:
     checkpoints: Sequence[CheckpointRecord] = _or(project.checkpoints.list, ())
     latest = checkpoints[-1] if checkpoints else None
     config: ProjectConfig | None = _or(lambda: project.config, None)
-    architecture: dict[str, Any] = _or(lambda: project.architecture, {})
-    labels = architecture.get("class_labels")
     warnings = project.warnings
     predictions: Sequence[PredictionRecord] = _or(project.predictions.list, ())
     models: Sequence[ImportedModel] = _or(project.weights.list, ())
@@ -46,10 +44,8 @@ def status_of(project: ProjectFolder) -> Status:
         else "ready"
         if pairs
         else "empty",
-        mode=str(
-            architecture.get("output_mode", config.binary_or_multiclass if config else "binary")
-        ),
-        classes=tuple(str(name) for name in labels.values()) if isinstance(labels, dict) else (),
+        mode=config.task.mode if config else "unknown",
+        classes=tuple(config.task.class_names.values()) if config else (),
         pair_count=len(pairs),
         new_pair_count=sum(pair.is_new for pair in pairs),
         validation_pair_count=sum(pair.split == "validation" for pair in pairs),
