@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
 from maskloop.images.writers import overlay_png
-from maskloop.models.metrics import class_scores, instance_scores
+from maskloop.predict.metrics import class_scores, instance_scores
 
 
 def read_truth(picture: Picture) -> NDArray[Any]:

@@ -12,8 +12,8 @@ from maskloop.events import Message, Progress
 from maskloop.images.normalize import Normalization
 from maskloop.images.readers import open_image
 from maskloop.images.tiles import Tiling
-from maskloop.predict.base import OutputSpec
 from maskloop.predict.batch import name_outputs, predict_files, read_provenance
+from maskloop.predict.outputs import Foreground
 
 
 class Bright:
@@ -21,13 +21,12 @@ class Bright:
 
     spatial_dims = 2
     input_channels = 1
-    score_channels = 1
     tile_shape = (32, 32)
     multiple = (8, 8)
     halo = (0, 0)
     batch_size = 2
     normalization = Normalization(mode="none")
-    output = OutputSpec(mode="binary", class_labels={0: "background", 1: "foreground"})
+    output = Foreground()
 
     def __init__(self) -> None:
         self.calls = 0

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from maskloop.images.instances import InstanceSettings, encode_instances
 from maskloop.images.normalize import ChannelRange, Normalization
-from maskloop.models.calibrate import PIXELS, _some, find_seed_threshold
+from maskloop.models.calibrate import PIXELS, _some, tune_output
 from maskloop.models.data import Sample
-from maskloop.predict.base import OutputSpec
+from maskloop.predict.outputs import DistanceMaps
 from maskloop.samples import simulate_nuclei
 
 USUAL = InstanceSettings().seed_threshold
@@ -19,15 +19,10 @@ USUAL = InstanceSettings().seed_threshold
 class Faint:
     """Sees the labels themselves, and draws nearness and distance with a part of their height."""
 
-    spatial_dims, input_channels, score_channels, batch_size = 2, 1, 3, 1
+    spatial_dims, input_channels, batch_size = 2, 1, 1
     multiple, tile_shape, halo = (1, 1), (4096, 4096), (0, 0)
     normalization = Normalization(mode="none")
-    output = OutputSpec(
-        mode="instances",
-        class_labels={},
-        threshold=0.5,
-        instances=InstanceSettings(typical_diameter_px=12),
-    )
+    output = DistanceMaps(instances=InstanceSettings(typical_diameter_px=12))
 
     def __init__(self, height: float) -> None:
         self.height = height
@@ -36,6 +31,12 @@ class Faint:
         maps = np.stack([encode_instances(np.rint(tile[0]).astype(np.int32)) for tile in tiles])
         maps[:, 1:] *= self.height
         return maps
+
+
+def threshold(height: float, seen: list[Sample]) -> float:
+    output = tune_output(Faint(height), seen)
+    assert isinstance(output, DistanceMaps)
+    return output.instances.seed_threshold
 
 
 def samples(count: int, objects: int = 12) -> list[Sample]:
@@ -49,15 +50,15 @@ def samples(count: int, objects: int = 12) -> list[Sample]:
 
 
 def test_maps_as_high_as_the_truth_keep_the_usual_threshold() -> None:
-    assert find_seed_threshold(Faint(1.0), samples(3)) == USUAL
+    assert threshold(1.0, samples(3)) == USUAL
 
 
 def test_faint_maps_get_a_lower_one() -> None:
-    assert find_seed_threshold(Faint(0.3), samples(3)) < USUAL
+    assert threshold(0.3, samples(3)) < USUAL
 
 
 def test_a_few_objects_move_nothing() -> None:
-    assert find_seed_threshold(Faint(0.3), samples(1, objects=2)) == USUAL
+    assert threshold(0.3, samples(1, objects=2)) == USUAL
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -65,7 +66,7 @@ def test_without_objects_it_is_the_usual_one(count: int) -> None:
     empty = [
         Sample("pair", np.zeros((1, 32, 32), np.float32), np.zeros((32, 32), np.uint16), ())
     ] * count
-    assert find_seed_threshold(Faint(0.3), empty) == USUAL
+    assert threshold(0.3, empty) == USUAL
 
 
 def test_what_is_looked_at_is_bounded_and_from_all_over_the_dataset() -> None:

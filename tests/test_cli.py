@@ -142,9 +142,12 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
     ("arguments", "words"),
     [
         (("train", "p", "--time", "10"), "'10' has no unit. Write seconds, minutes or hours"),
-        (("train", "p", "--epochs", "0"), "'0' does not fit: greater than or equal to 1"),
-        (("train", "p", "--device", "tpu"), "'tpu' does not fit"),
-        (("new", "p", "--mode", "objects"), "'objects' does not exist"),
+        (("train", "p", "--epochs", "0"), "Epochs must be at least 1, not 0."),
+        (("train", "p", "--device", "tpu"), "Device must be 'auto', 'cpu' or 'cuda', not 'tpu'."),
+        (
+            ("new", "p", "--mode", "objects"),
+            "Mode must be 'binary', 'multiclass' or 'instances', not 'objects'.",
+        ),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
         (
             ("add", "p", "--pixel-size", "0.4"),
@@ -205,7 +208,7 @@ def test_add_tells_what_was_refused_and_accepts_the_rest(tmp_path: Path) -> None
     result = run(
         "add", tmp_path / "p", "--images", folder / "images", "--masks", folder / "masks", code=1
     )
-    assert "2 pairs accepted, 1 files refused." in result.stdout
+    assert "2 pairs accepted, 1 file refused." in result.stdout
     assert "alone.tif" in result.stderr
 
 
@@ -427,7 +430,7 @@ def test_one_image_that_fails_is_told_and_the_rest_is_done(
         tmp_path / "out",
         code=1,
     )
-    assert "1 images predicted with unet_run_001, 1 failed." in result.stdout
+    assert "1 image predicted with unet_run_001, 1 failed." in result.stdout
     assert "broken.tif" in result.stderr
     assert (tmp_path / "out" / "cell_0_labels.tif").is_file()
 

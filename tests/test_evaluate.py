@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from maskloop.errors import ImageError, MaskError, UsageError
 from maskloop.images.writers import write_labels
 from maskloop.jobs.evaluate import evaluate_folders
-from maskloop.predict.base import OutputSpec
+from maskloop.predict.base import Output
 from maskloop.predict.batch import PredictionSettings, Provenance
+from maskloop.predict.outputs import Classes, DistanceMaps
 from maskloop.records import write_record
 
 TRUTH = np.array([[0, 1, 1, 0], [0, 0, 2, 2], [0, 0, 2, 2]], np.uint8)
@@ -34,9 +35,12 @@ def fill(folder: Path, **images: NDArray[Any]) -> None:
         write_labels(folder / f"{stem}.tif", labels, axes="ZYX"[-labels.ndim :])
 
 
-def describe(path: Path, output: OutputSpec) -> None:
+def describe(path: Path, output: Output) -> None:
     note = Provenance(
-        source="a.tif", source_sha256="0", model_id="", settings=PredictionSettings(output=output)
+        source="a.tif",
+        source_sha256="0",
+        model_id="",
+        settings=PredictionSettings(output=output.model_dump(mode="json")),
     )
     write_record(path.with_name(path.name + ".json"), note)
 
@@ -107,10 +111,10 @@ def test_predictions_that_say_what_they_are_need_no_mode(folders: tuple[Path, Pa
     fill(masks, a=TRUTH)
     describe(
         predictions / "a_labels.tif",
-        OutputSpec(mode="instances", class_labels={0: "background", 1: "nucleus"}),
+        DistanceMaps(class_labels={0: "background", 1: "nucleus"}),
     )
     assert evaluate_folders(predictions, masks).mode == "instances"
-    named = OutputSpec(mode="multiclass", class_labels={0: "background", 1: "axon", 2: "myelin"})
+    named = Classes(class_labels={0: "background", 1: "axon", 2: "myelin"})
     describe(predictions / "a_labels.tif", named)
     row = evaluate_folders(predictions, masks).rows()[0]
     assert row["dice_axon"] == 1

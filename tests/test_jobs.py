@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from maskloop import Project
 from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
@@ -270,8 +270,7 @@ def _killed_after(handle: RunHandle, seconds: float) -> None:
         handle.run_id,
     ]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while starts() == before and child.poll() is None:
-        time.sleep(0.005)
+    wait_until(lambda: starts() > before or child.poll() is not None, "the start of the run")
     try:
         child.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -279,19 +278,21 @@ def _killed_after(handle: RunHandle, seconds: float) -> None:
         child.wait()
 
 
-def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: int) -> None:
+def _predict_through_kills(
+    project: Project, folder: Path, kills: int, rng: np.random.Generator
+) -> None:
     """Kill predictions at random; what lies there is whole at any moment, and the last one completes it."""
-    images = tmp_path / f"images_{seed}"
-    images.mkdir()
+    images = folder / "images"
+    images.mkdir(parents=True)
     for number in range(5):
         write_labels(
             images / f"field_{number}.tif",
             simulate_nuclei(shape=(96, 80), count=4, seed=50 + number)[0],
             axes="YX",
         )
-    undisturbed = tmp_path / f"undisturbed_{seed}"
+    undisturbed = folder / "undisturbed"
     project.predict(images, out=str(undisturbed), device="cpu")
-    out = tmp_path / f"out_{seed}"
+    out = folder / "out"
     command = [
         sys.executable,
         "-m",
@@ -304,11 +305,10 @@ def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: i
         "--device",
         "cpu",
     ]
-    random = np.random.default_rng(seed)
     for _ in range(kills):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(float(random.uniform(1.0, 5.0)))
+            child.wait(float(rng.uniform(1.0, 5.0)))
         child.kill()
         child.wait()
         for path in out.glob("*_labels.tif"):
@@ -325,28 +325,33 @@ def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: i
     )
 
 
-def test_a_prediction_killed_at_random_is_taken_up(project: Project, tmp_path: Path) -> None:
+def test_a_prediction_killed_at_random_is_taken_up(
+    project: Project, tmp_path: Path, rng: np.random.Generator
+) -> None:
     project.train(epochs=1, **SMALL)
-    _predict_through_kills(project, tmp_path, 3, seed=int(time.time()))
+    _predict_through_kills(project, tmp_path, 3, rng)
 
 
 @pytest.mark.slow
-def test_a_prediction_killed_many_times_is_taken_up(project: Project, tmp_path: Path) -> None:
+def test_a_prediction_killed_many_times_is_taken_up(
+    project: Project, tmp_path: Path, rng: np.random.Generator
+) -> None:
     project.train(epochs=1, **SMALL)
-    for seed in range(10):
-        _predict_through_kills(project, tmp_path, 10, seed=seed)
+    for number in range(10):
+        _predict_through_kills(project, tmp_path / str(number), 10, rng)
 
 
-def _kill_until_done(project: Project, rounds: int, seed: int, *, epochs: int = 12) -> int:
+def _kill_until_done(
+    project: Project, rounds: int, rng: np.random.Generator, *, epochs: int = 12
+) -> int:
     """Kill a training again and again; at last its weights must be those of the run that nobody disturbed."""
     recipe = Recipe(epochs=epochs, save_every_s=0, **SMALL)
     job = TrainJob(recipe=recipe, start="scratch")
     undisturbed = project.train(start="scratch", epochs=epochs, **SMALL)
     handle = submit(project, job)
-    random = np.random.default_rng(seed)
     kills = 0
     for _ in range(rounds):
-        _killed_after(handle, float(random.uniform(0.0, 5.0)))
+        _killed_after(handle, float(rng.uniform(0.0, 5.0)))
         if run_state(project, handle.run_id) == "finished":
             break
         kills += 1
@@ -366,13 +371,17 @@ def _kill_until_done(project: Project, rounds: int, seed: int, *, epochs: int = 
     return kills
 
 
-def test_a_training_killed_at_random_ends_with_the_very_same_weights(project: Project) -> None:
-    _kill_until_done(project, 3, seed=int(time.time()))
+def test_a_training_killed_at_random_ends_with_the_very_same_weights(
+    project: Project, rng: np.random.Generator
+) -> None:
+    _kill_until_done(project, 3, rng)
 
 
 @pytest.mark.slow
-def test_a_training_killed_many_times_ends_with_the_very_same_weights(project: Project) -> None:
-    assert sum(_kill_until_done(project, 40, seed=seed, epochs=400) for seed in range(4)) > 50
+def test_a_training_killed_many_times_ends_with_the_very_same_weights(
+    project: Project, rng: np.random.Generator
+) -> None:
+    assert sum(_kill_until_done(project, 40, rng, epochs=400) for _ in range(4)) > 50
 
 
 def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:

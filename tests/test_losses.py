@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from maskloop.errors import UsageError
-from maskloop.models.base import Architecture
 from maskloop.models.losses import build_loss
+from maskloop.predict.outputs import Classes, DistanceMaps, Foreground
 
 MODES = {
-    "binary": Architecture(),
-    "multiclass": Architecture.model_validate({"output_mode": "multiclass", "num_classes": 4}),
-    "instances": Architecture.model_validate({"output_mode": "instances"}),
+    "binary": Foreground(),
+    "multiclass": Classes(class_labels={0: "background", 1: "a", 2: "b", 3: "c"}),
+    "instances": DistanceMaps(),
 }
 
 
@@ -118,7 +118,7 @@ def test_a_class_that_is_absent_from_the_batch_is_left_out_of_the_dice() -> None
 def test_a_heavier_class_costs_more_when_it_is_missed(mode: str) -> None:
     target = truth_of(mode)
     logits = perfect(mode, torch.zeros_like(target)) / 10  # says background everywhere
-    classes = MODES[mode].num_classes
+    classes = len(MODES[mode].class_labels)
     even = build_loss(MODES[mode], class_weights=[1.0] * classes)(logits, target)
     torch.testing.assert_close(even, build_loss(MODES[mode])(logits, target))
     assert float(
@@ -128,7 +128,7 @@ def test_a_heavier_class_costs_more_when_it_is_missed(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["binary", "multiclass"])
 def test_weights_of_zero_for_all_that_is_there_give_a_finite_loss(mode: str) -> None:
-    weights = [0.0] + [1.0] * (MODES[mode].num_classes - 1)
+    weights = [0.0] + [1.0] * (len(MODES[mode].class_labels) - 1)
     target = torch.zeros_like(truth_of(mode))
     assert (
         float(
@@ -150,7 +150,7 @@ def test_weights_of_zero_for_all_that_is_there_give_a_finite_loss(mode: str) -> 
 )
 def test_weights_that_fit_no_class_are_refused(weights: tuple[float, ...], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        build_loss(Architecture(), class_weights=weights)
+        build_loss(Foreground(), class_weights=weights)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from maskloop.errors import MaskError, UsageError
-from maskloop.models.metrics import ClassCounts, InstanceCounts, class_scores, instance_scores
+from maskloop.predict.metrics import ClassCounts, InstanceCounts, class_scores, instance_scores
 
 SHAPES = st.sampled_from([(0, 5), (1, 1), (6, 7), (3, 4, 5)])
 LABELS = SHAPES.flatmap(

@@ -94,7 +94,7 @@ def test_a_selection_is_all_new_or_ids() -> None:
 def test_a_normalisation_has_a_mode_and_may_have_a_scope() -> None:
     assert read_normalization("z_score/dataset").scope == "dataset"
     assert read_normalization("none").mode == "none"
-    with pytest.raises(UsageError, match="'sigma' is not a normalisation"):
+    with pytest.raises(UsageError, match="'sigma' is not a normalization"):
         read_normalization("sigma")
 
 
@@ -109,7 +109,7 @@ def test_a_label_map_asks_for_mapping_and_nothing_asked_leaves_the_rule_to_the_p
 def test_fields_are_read_within_their_limits() -> None:
     assert field_reader(Recipe, "patch_size")("256, 128") == (256, 128)
     assert field_reader(Recipe, "learning_rate")("1e-3") == 1e-3
-    with pytest.raises(UsageError, match="'0' does not fit: greater than or equal to 1"):
+    with pytest.raises(UsageError, match=r"Epochs must be at least 1, not 0\."):
         field_reader(Recipe, "epochs")("0")
-    with pytest.raises(UsageError, match="'tpu' does not fit: 'auto', 'cpu' or 'cuda'"):
+    with pytest.raises(UsageError, match="Device must be 'auto', 'cpu' or 'cuda', not 'tpu'"):
         field_reader(Recipe, "device")("tpu")

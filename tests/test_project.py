@@ -137,7 +137,7 @@ def test_a_moved_project_works(project, tmp_path):
 def test_a_setting_that_does_not_exist_or_fit_is_refused(project):
     with pytest.raises(UsageError, match="no setting 'colour'"):
         project.update_config(colour="red")
-    with pytest.raises(UsageError, match="'validation_split' does not fit"):
+    with pytest.raises(UsageError, match="Validation split must be"):
         project.update_config(validation_split=7)
     assert project.config.validation_split == 0.2
 
@@ -188,10 +188,10 @@ def test_a_broken_record_is_named_and_the_rest_stays_readable(project):
     status = again.status()
     assert status.state == "broken"
     assert status.name == "cells"
-    assert "manifest.json' is broken" in status.warnings[0]
+    assert "manifest.json' is damaged" in status.warnings[0]
     assert "maskloop check --repair" in status.warnings[0]
     assert again.checkpoints.list() == ()
-    with pytest.raises(RecordError, match="is broken"):
+    with pytest.raises(RecordError, match="is damaged"):
         accept(again, 1)
     assert (project.folder / layout.MANIFEST).read_text() == "{ broken", (
         "nothing is written over it"

@@ -19,8 +19,8 @@ from maskloop.images.instances import InstanceSettings, decode_instances, encode
 from maskloop.images.normalize import Normalization
 from maskloop.images.tiles import Tiling
 from maskloop.predict import segment as segment_module
-from maskloop.predict.base import OutputSpec
 from maskloop.predict.blocks import Scratch, decode_blocks, plan_blocks
+from maskloop.predict.outputs import Classes, DistanceMaps, Foreground
 from maskloop.predict.segment import segment
 from maskloop.testing import SegmenterContract
 
@@ -35,13 +35,12 @@ class Brightness:
     ) -> None:
         self.spatial_dims = spatial_dims
         self.input_channels = 1
-        self.score_channels = 1
         self.tile_shape = (tile,) * spatial_dims
         self.multiple = (4,) * spatial_dims
         self.halo = (3,) * spatial_dims
         self.batch_size = 3
         self.normalization = normalization or Normalization()
-        self.output = OutputSpec(mode="binary", class_labels={0: "background", 1: "foreground"})
+        self.output = Foreground()
 
     def scores(self, tiles: np.ndarray) -> np.ndarray:
         blurred = ndimage.gaussian_filter(
@@ -55,15 +54,12 @@ class Shares:
 
     spatial_dims = 2
     input_channels = 3
-    score_channels = 3
     tile_shape = (16, 32)
     multiple = (8, 8)
     halo = (0, 0)
     batch_size = 2
     normalization = RAW
-    output = OutputSpec(
-        mode="multiclass", class_labels={0: "background", 1: "nucleus", 2: "cytoplasm"}
-    )
+    output = Classes(class_labels={0: "background", 1: "nucleus", 2: "cytoplasm"})
 
     def scores(self, tiles: np.ndarray) -> np.ndarray:
         positive = np.clip(tiles, 0, None) + np.float32(1e-3)
@@ -74,7 +70,6 @@ class Maps:
     """The channels of the image are the three maps of its instances."""
 
     input_channels = 3
-    score_channels = 3
     batch_size = 4
     normalization = RAW
 
@@ -86,9 +81,7 @@ class Maps:
         self.multiple = (4,) * spatial_dims
         self.halo = (2,) * spatial_dims
         choices = InstanceSettings(largest_extent_px=extent, typical_diameter_px=diameter)
-        self.output = OutputSpec(
-            mode="instances", class_labels={0: "background", 1: "cell"}, instances=choices
-        )
+        self.output = DistanceMaps(class_labels={0: "background", 1: "cell"}, instances=choices)
 
     def scores(self, tiles: np.ndarray) -> np.ndarray:
         return np.clip(tiles, 0, 1)
@@ -370,7 +363,7 @@ def decode_in_blocks(maps: np.ndarray, choices: InstanceSettings, pixels: int) -
     def write(region: tuple[slice, ...], new: np.ndarray) -> None:
         np.copyto(labels[region], new, where=(labels[region] == 0) & (new > 0))
 
-    decode_blocks(scores, choices, write, pixels=pixels)
+    decode_blocks(scores, DistanceMaps(instances=choices), write, pixels=pixels)
     return labels
 
 

@@ -24,7 +24,7 @@ def test_a_terminal_sees_a_live_table_with_pace_and_time_left(
     text = screen.getvalue()
     for words in (
         "21.5 images/s",
-        "2m11s left",
+        "2 min 11 s left",
         "3 of 10 epochs",
         "0.8750",
         "val_loss",
@@ -45,7 +45,7 @@ def test_elsewhere_there_is_one_plain_line_per_validation(
         view(Progress(stage="images", done=1, total=2, unit="images"))
     assert capsys.readouterr().out.splitlines() == [
         "This run was interrupted before; it goes on where it was.",
-        "epoch 1  loss 0.2500  ap50 0.5000  2.0 images/s  1h01m left",
+        "epoch 1  loss 0.2500  ap50 0.5000  2.0 images/s  1 h 2 min left",
         "1 of 2 images done",
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from maskloop.images.image import Image
 from maskloop.models import loop
 from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.models.data import PatchSampler, Sample, samples_of
-from maskloop.models.loop import PREVIEW_S, Trained, train
+from maskloop.models.loop import Trained, train
 from maskloop.models.plan import make_plan
 from maskloop.models.segmenter import UNetSegmenter, load_segmenter
 from maskloop.models.unet import build_unet
 from maskloop.models.validation import Scores, Validation
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.predict.base import Segmenter
+from maskloop.predict.outputs import DistanceMaps
 from maskloop.predict.segment import segment
 from maskloop.testing import SegmenterContract
 
@@ -128,16 +129,23 @@ def trained(plan: Plan, samples: list[Sample], folder: Path, **options: Any) -> 
     ],
 )
 def test_it_learns_and_the_file_predicts_what_was_scored(
-    tmp_path: Path, mode: str, classes: int, dims: str, figure: str, least: float
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    classes: int,
+    dims: str,
+    figure: str,
+    least: float,
 ) -> None:
+    # However slow the machine: none is due after the first.
+    monkeypatch.setattr(loop, "PREVIEW_S", math.inf)
     torch.manual_seed(0)
     plan, samples = small_plan(
         mode, classes=classes, dims=dims, epochs=30 if dims == "2d" else 12, learning_rate=5e-3
     )
     listener = Listener()
-    begin = time.monotonic()
     result = trained(plan, samples, tmp_path, report=listener)
-    assert 1 <= len(listener.of(Preview)) <= 1 + (time.monotonic() - begin) / PREVIEW_S
+    assert len(listener.of(Preview)) == 1
     assert result.metrics[figure] > least
     assert result.stopped == "epochs"
     assert listener.of(Metric)
@@ -154,6 +162,17 @@ def test_it_learns_and_the_file_predicts_what_was_scored(
         / ((labels > 0).sum() + (samples[0].labels > 0).sum())
     )
     assert both > least
+
+
+def test_a_preview_is_drawn_of_each_validation_when_there_is_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PREVIEW_S", 0.0)
+    plan, samples = small_plan("binary", epochs=3)
+    listener = Listener()
+    trained(plan, samples, tmp_path, report=listener)
+    assert [one.epoch for one in listener.of(Preview)] == [one.epoch for one in listener.of(Metric)]
+    assert len(listener.of(Preview)) >= 2
 
 
 def test_a_training_that_was_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -258,7 +277,10 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
     plan, samples = small_plan("instances", epochs=2)
     usual = trained(plan, samples, tmp_path / "usual")
     assert usual.plan == plan
-    monkeypatch.setattr(loop, "find_seed_threshold", lambda segmenter, samples: 0.2)
+    starting_at_02 = DistanceMaps(
+        instances=plan.output.instances.model_copy(update={"seed_threshold": 0.2})
+    )
+    monkeypatch.setattr(loop, "tune_output", lambda segmenter, samples: starting_at_02)
     listener = Listener()
     found = trained(plan, samples, tmp_path / "found", report=listener)
     header = load_checkpoint(found.weights).header
@@ -269,7 +291,7 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
         for name in ("loss", "val_loss", "dice")
     )
     assert found.plan.decisions[-1].name == "seed_threshold"
-    assert "score of 0.2 instead of 0.4" in listener.of(Message)[-1].text
+    assert "seed_threshold is 0.2 instead of 0.4" in listener.of(Message)[-1].text
     assert load_segmenter(found.weights, device="cpu").output.instances.seed_threshold == 0.2
     weights = [load_checkpoint(one.weights).state_dict for one in (usual, found)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -281,13 +303,13 @@ def test_a_training_is_not_lost_when_the_memory_ends_after_it(
     def fail(*_: object) -> float:
         raise MemoryError
 
-    monkeypatch.setattr(loop, "find_seed_threshold", fail)
+    monkeypatch.setattr(loop, "tune_output", fail)
     plan, samples = small_plan("instances", epochs=1)
     listener = Listener()
     result = trained(plan, samples, tmp_path, report=listener)
     assert result.weights.exists()
     assert result.plan == plan
-    assert "left at a score of 0.4" in listener.of(Message)[-1].text
+    assert "Not enough memory to calibrate" in listener.of(Message)[-1].text
 
 
 def test_while_nothing_is_found_the_lower_loss_is_kept(
@@ -306,7 +328,7 @@ def test_while_nothing_is_found_the_lower_loss_is_kept(
             nothing.astype(int),
         ),
     )
-    monkeypatch.setattr(loop, "find_seed_threshold", lambda *_: 0.4)
+    monkeypatch.setattr(loop, "tune_output", lambda segmenter, _samples: segmenter.output)
     plan, samples = small_plan("instances", epochs=3)
     result = trained(plan, samples, tmp_path)
     assert (result.best_epoch, result.metrics["val_loss"]) == (2, 1.0)

@@ -20,10 +20,10 @@ from maskloop.models.unet import build_unet
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.task import Task
-from maskloop.ui.parts.imported import bring_in
-from maskloop.ui.parts.network import _misfits
-from maskloop.ui.parts.network_summary import NetworkSummary, summarize_network
-from maskloop.ui.parts.notes import BOTH
+from maskloop.ui.controllers.network import _misfits
+from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
+from maskloop.ui.controllers.notes import BOTH
+from maskloop.ui.controllers.weights_import import bring_in
 from maskloop.ui.session import Session
 
 SMALL = {"depth": 2, "base_channels": 4}

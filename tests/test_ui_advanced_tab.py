@@ -21,8 +21,8 @@ from maskloop.models.unet import build_unet
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
-from maskloop.ui.parts.notes import BOTH
+from maskloop.ui.controllers.notes import BOTH
+from maskloop.ui.main_thread import MainThread
 from maskloop.ui.recent import RecentProjects
 from maskloop.ui.session import Session
 from maskloop.ui.tabs.advanced import AdvancedTab
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def session(qtbot: Any, tmp_path: Path, folder: Path) -> Iterator[Session]:
-    session = Session(QtDeliver(), recent=RecentProjects(tmp_path / "recent.json"))
+    session = Session(MainThread(), recent=RecentProjects(tmp_path / "recent.json"))
     session.open(folder)
     qtbot.waitUntil(lambda: session.snapshot.condition == "valid", timeout=DEADLINE_MS)
     yield session

@@ -20,10 +20,10 @@ from maskloop import Image, MaskRule, Project
 from maskloop.images.masks import MaskMode, prepare_mask
 from maskloop.images.writers import write_image, write_labels
 from maskloop.samples import simulate_pairs
-from maskloop.ui.parts.accepting import QUICK_BYTES, is_quick_to_copy
-from maskloop.ui.parts.dataset import DatasetPart
-from maskloop.ui.parts.mask_words import Classes, describe, rule_options
-from maskloop.ui.parts.thumbnails import SIZE_PX
+from maskloop.ui.controllers.accepting import QUICK_BYTES, is_quick_to_copy
+from maskloop.ui.controllers.dataset import DatasetController
+from maskloop.ui.controllers.label_semantics import Classes, describe, rule_options
+from maskloop.ui.controllers.thumbnails import SIZE_PX
 from maskloop.ui.session import Session
 
 
@@ -32,7 +32,7 @@ class Desk:
 
     def __init__(self, session: Session, pump: Pump, failures: list[tuple[str, str]]) -> None:
         self.session, self.pump, self.failures = session, pump, failures
-        self.part: DatasetPart = session.dataset
+        self.part: DatasetController = session.dataset
         self.said: list[str] = []
         session.events.said.connect(self.said.append)
 

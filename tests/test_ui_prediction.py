@@ -24,10 +24,10 @@ from maskloop.errors import MaskError
 from maskloop.events import Progress, Started
 from maskloop.images.image import Image
 from maskloop.images.writers import write_image, write_labels
-from maskloop.ui.parts import predicted as predicted_module
-from maskloop.ui.parts.layer_inputs import INPUTS, sweep_inputs, write_input
-from maskloop.ui.parts.predict_story import PredictStory
-from maskloop.ui.parts.predicted import (
+from maskloop.ui.controllers import predicted as predicted_module
+from maskloop.ui.controllers.layer_inputs import INPUTS, sweep_inputs, write_input
+from maskloop.ui.controllers.predict_story import PredictStory
+from maskloop.ui.controllers.predicted import (
     OpenedPrediction,
     Part,
     PredictedImage,
@@ -54,7 +54,7 @@ class Desk:
     def predict(self, image: Image, **options: Any) -> PredictedImage:
         found: list[PredictedImage] = []
         self.session.prediction.predict_image(image, name=image.name, then=found.append, **options)
-        self.pump.until(lambda: found or self.failures, 60)
+        self.pump.until(lambda: found or self.failures)
         assert not self.failures
         return found[0]
 

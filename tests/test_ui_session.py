@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,14 @@ import pytest
 pytest.importorskip("psygnal")
 
 from ui_session import open_session
+from waiting import DEADLINE_S
 
 from maskloop import Project
 from maskloop.events import Event, Failed, Finished, Metric, Started
 from maskloop.jobs.base import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.samples import simulate_pairs
-from maskloop.ui.parts.running import Running
+from maskloop.ui.controllers.runs import RunController
 from maskloop.ui.recent import RecentProjects
 
 
@@ -139,7 +140,7 @@ def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Pat
 
     with open_session(tmp_path) as (session, pump, failures):
         got: list[int] = []
-        session.background.run_apart(os.getpid, then=got.append)
+        session.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: got)
         assert got[0] != os.getpid()
         if hasattr(os, "getpriority"):
@@ -147,26 +148,45 @@ def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Pat
                 "it should give way to the window"
             )
         os.kill(got[0], signal.SIGKILL)
-        session.background.run_apart(os.getpid, then=got.append)
+        session.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: failures or len(got) == 2)
-        session.background.run_apart(os.getpid, then=got.append)
+        session.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: len(got) >= 2)
         assert got[-1] not in (got[0], os.getpid())
 
 
+def test_work_of_one_helper_never_waits_for_that_of_another(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with open_session(tmp_path) as (session, pump, failures):
+        order: list[str] = []
+        # It waits until somebody writes, as a plan does that takes long.
+        session.background.apart(Path.read_text, pipe, helper="plan", then=order.append)
+        session.background.apart(str.upper, "next plan", helper="plan", then=order.append)
+        session.background.apart(str.upper, "prompt", helper="prompts", then=order.append)
+        pump.until(lambda: order)
+        assert order == ["PROMPT"]
+        pipe.write_text("plan")
+        pump.until(lambda: len(order) == 3)
+        assert order == ["PROMPT", "plan", "NEXT PLAN"]
+        assert not failures
+
+
 def test_errors_of_work_apart_come_back(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
-        session.background.run_apart(Project.open, tmp_path / "nowhere", then=lambda _: None)
+        session.background.apart(
+            Project.open, tmp_path / "nowhere", helper="plan", then=lambda _: None
+        )
         pump.until(lambda: failures)
         assert "nowhere" in failures[0][0]
-        session.background.run_apart(divmod, 1, 0, then=lambda _: None)
+        session.background.apart(divmod, 1, 0, helper="plan", then=lambda _: None)
         pump.until(lambda: len(failures) == 2)
         assert "ZeroDivisionError" in failures[1][0]
         got: list[str] = []
-        session.background.run_apart(
-            print, "what libraries print", then=lambda _: got.append("printed")
+        session.background.apart(
+            print, "what libraries print", helper="plan", then=lambda _: got.append("printed")
         )
-        session.background.run_apart(str.upper, "still in step", then=got.append)
+        session.background.apart(str.upper, "still in step", helper="plan", then=got.append)
         pump.until(lambda: len(got) == 2)
         assert got == ["printed", "STILL IN STEP"]
 
@@ -179,7 +199,7 @@ def test_work_apart_does_not_run_the_script_again_that_opened_the_window(tmp_pat
         "from maskloop.ui.background import Background\n"
         "done = threading.Event()\n"
         "background = Background(lambda function: function(), print)\n"
-        "background.run_apart(os.getpid, then=lambda found: (print('apart' if found != os.getpid() else 'here'), done.set()))\n"
+        "background.apart(os.getpid, helper='plan', then=lambda found: (print('apart' if found != os.getpid() else 'here'), done.set()))\n"
         "assert done.wait(60)\n"
         "background.close()\n"
     )
@@ -198,12 +218,13 @@ def test_work_apart_does_not_run_the_script_again_that_opened_the_window(tmp_pat
 def test_a_session_closes_at_once_while_something_is_done_apart(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
         got: list[int] = []
-        session.background.run_apart(os.getpid, then=got.append)
+        session.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: got)
-        session.background.run_apart(time.sleep, 600, then=lambda _: None)
-        begin = time.monotonic()
-        session.close()
-        assert time.monotonic() - begin < 30
+        session.background.apart(signal.pause, helper="plan", then=lambda _: None)
+        closing = threading.Thread(target=session.close)
+        closing.start()
+        closing.join(DEADLINE_S)
+        assert not closing.is_alive(), "it waits for work that never ends"
         with pytest.raises(ProcessLookupError):
             os.kill(got[0], 0)
         assert not failures
@@ -224,7 +245,7 @@ def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path)
     with open_session(tmp_path) as (first, pump, failures):
         first.open(folder)
         pump.until(lambda: first.snapshot.condition == "valid")
-        run = Running(first, "train")
+        run = RunController(first, "train")
         run.start(
             lambda _project: TrainJob(
                 recipe=Recipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))
@@ -232,7 +253,7 @@ def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path)
         )
         seen: list[Event] = []
         run.events.told.connect(seen.extend)
-        pump.until(lambda: any(isinstance(event, Metric) for event in seen), 120)
+        pump.until(lambda: any(isinstance(event, Metric) for event in seen))
         run_id = run.run_id
         run.close()
     # The window is closed; the training goes on.
@@ -240,15 +261,15 @@ def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path)
         second.open(folder)
         pump.until(lambda: second.snapshot.runs)
         assert second.snapshot.runs[-1].state == "running"
-        run, seen, last = Running(second, "train"), [], []
+        run, seen, last = RunController(second, "train"), [], []
         run.events.told.connect(seen.extend)
         run.events.ended.connect(last.append)
         run.take_up(str(run_id))
-        pump.until(lambda: seen, 120)
+        pump.until(lambda: seen)
         assert isinstance(seen[0], Started)
         assert run.is_active
         run.cancel()
-        pump.until(lambda: last, 120)
+        pump.until(lambda: last)
         assert isinstance(last[0], Finished)
         pump.until(lambda: second.snapshot.checkpoints)
         run.close()
@@ -260,7 +281,7 @@ def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path
     with open_session(tmp_path) as (session, pump, _):
         session.open(folder)
         pump.until(lambda: session.snapshot.condition == "valid")
-        run, seen, last = Running(session, "train"), [], []
+        run, seen, last = RunController(session, "train"), [], []
         run.events.told.connect(seen.extend)
         run.events.ended.connect(last.append)
         run.start(
@@ -270,18 +291,18 @@ def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path
                 )
             )
         )
-        pump.until(lambda: any(isinstance(event, Metric) for event in seen), 120)
+        pump.until(lambda: any(isinstance(event, Metric) for event in seen))
         os.kill(
             next(event.process_id for event in seen if isinstance(event, Started)), signal.SIGKILL
         )
-        pump.until(lambda: last, 120)
+        pump.until(lambda: last)
         assert isinstance(last[0], Failed)
         assert "goes on from its last saved state" in last[0].way_out
         pump.until(
             lambda: session.snapshot.runs and session.snapshot.runs[-1].state == "interrupted"
         )
         run.resume(str(run.run_id))
-        pump.until(lambda: len(last) == 2, 120)
+        pump.until(lambda: len(last) == 2)
         assert isinstance(last[1], Finished)
         assert len([event for event in seen if isinstance(event, Started) and event.resumed]) == 1
         run.close()

@@ -24,15 +24,14 @@ from maskloop.events import (
     Preview,
     Progress,
     Started,
-    time_in_words,
 )
 from maskloop.jobs.base import TrainJob
 from maskloop.jobs.training import fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
-from maskloop.ui.parts.train_plan import parse_choice, propose, value_in_words
-from maskloop.ui.parts.train_story import TrainStory
-from maskloop.ui.parts.training import TrainingPart
+from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words
+from maskloop.ui.controllers.train_story import TrainStory
+from maskloop.ui.controllers.training import TrainingController
 from maskloop.ui.session import Session
 
 TINY = {
@@ -51,7 +50,7 @@ def make_project(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def open_project(session: Session, pump: Pump, folder: Path) -> TrainingPart:
+def open_project(session: Session, pump: Pump, folder: Path) -> TrainingController:
     session.open(folder)
     pump.until(lambda: session.snapshot.condition == "valid")
     pump.settle(session)
@@ -67,10 +66,10 @@ class Planned:
     failures: list[tuple[str, str]]
 
     @property
-    def part(self) -> TrainingPart:
+    def part(self) -> TrainingController:
         return self.session.training
 
-    def plan(self) -> TrainingPart:
+    def plan(self) -> TrainingController:
         self.part.catch_up()
         self.pump.settle(self.session)
         return self.part
@@ -93,7 +92,7 @@ def planned(shared_session: Planned) -> Planned:
     return shared_session
 
 
-def row(part: TrainingPart, name: str) -> tuple[str, str, str]:
+def row(part: TrainingController, name: str) -> tuple[str, str, str]:
     found = next(row for row in part.rows if row.name == name)
     return found.words, found.source, found.reason
 
@@ -294,7 +293,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         part.set_choices({**TINY, "epochs": 3})
         part.train()
         assert part.why_not_train == "A training is going on."
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         pump.until(lambda: session.snapshot.checkpoints)
         assert sorted(part.story.history) == [1, 2, 3]
         assert set(part.story.curves("loss")) == {"training", "validation"}
@@ -334,9 +333,9 @@ def test_a_cancelled_training_keeps_its_best(tmp_path: Path) -> None:
         assert part.why_not_cancel == "No training is going on."
         part.set_choices({**TINY, "epochs": 5000, "patience": 5000})
         part.train()
-        pump.until(lambda: part.story.epoch, 120)
+        pump.until(lambda: part.story.epoch)
         part.cancel()
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         assert part.story.tone == "stopped"
         assert part.story.outcome.startswith("Cancelled at epoch ")
         assert "is kept as unet_run_001" in part.story.outcome
@@ -353,9 +352,9 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         )
         part.set_choices({**TINY, "epochs": 60, "patience": 60})
         part.train()
-        pump.until(lambda: part.story.epoch > 1, 120)
+        pump.until(lambda: part.story.epoch > 1)
         os.kill(started[0], signal.SIGKILL)
-        pump.until(lambda: part.offer, 120)
+        pump.until(lambda: part.offer)
         assert part.story.outcome.startswith("The training was ended from outside after epoch ")
         assert failures[0][0] == part.story.outcome
         assert part.offer.startswith("Training train_001 was interrupted after epoch ")
@@ -364,7 +363,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         pump.until(lambda: part.offer and part.story.has_ended)
         assert not failures
         part.go_on()
-        pump.until(lambda: part.story.has_ended and part.story.tone == "good", 120)
+        pump.until(lambda: part.story.has_ended and part.story.tone == "good")
         assert part.story.epoch == 60
         assert any(text.startswith("Going on after epoch") for text in part.story.messages)
         assert not failures
@@ -378,16 +377,16 @@ def test_a_training_goes_on_without_the_window_and_is_followed_when_it_is_opened
         part = open_project(session, pump, folder)
         part.set_choices({**TINY, "epochs": 5000, "patience": 5000})
         part.train()
-        pump.until(lambda: part.story.epoch, 120)
+        pump.until(lambda: part.story.epoch)
         before = part.story.epoch
     with open_session(tmp_path) as (session, pump, failures):
         part = open_project(session, pump, folder)
-        pump.until(lambda: part.story.epoch > before, 120)
+        pump.until(lambda: part.story.epoch > before)
         assert part.is_active
         assert "going on since" in part.words
         assert 1 in part.story.history
         part.cancel()
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         pump.until(lambda: session.snapshot.checkpoints)
         assert not failures
 
@@ -399,7 +398,7 @@ def test_without_an_honest_validation_the_story_says_why_there_is_no_score(tmp_p
         assert "no honest validation set exists" in propose(str(folder), part.job).split_reason
         part.set_choices({**TINY, "epochs": 2})
         part.train()
-        pump.until(lambda: part.story.has_ended, 120)
+        pump.until(lambda: part.story.has_ended)
         assert part.story.why_no_score.startswith("No score: All pairs belong to one group")
         assert part.story.curves("score") == {}
 
@@ -512,14 +511,3 @@ def test_the_words_of_a_log_are_not_shown() -> None:
 def test_what_is_typed_is_read_and_shown_again(name: str, text: str, value: object) -> None:
     assert parse_choice(name, text) == value
     assert parse_choice(name, value_in_words(name, value)) == value
-
-
-def test_spans_of_time_are_said_as_people_say_them() -> None:
-    assert [time_in_words(seconds) for seconds in (0, 59.7, 90, 1234, 9000, 300000)] == [
-        "0 s",
-        "1 min",
-        "1.5 min",
-        "21 min",
-        "2.5 h",
-        "3.5 days",
-    ]

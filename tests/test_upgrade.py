@@ -310,7 +310,7 @@ def test_an_older_folder_with_missing_and_broken_records_opens(old):
     (old / layout.CHECKPOINTS).write_text("{ torn")
     project = ProjectFolder.open(old)
     assert project.checkpoints.list() == ()
-    assert any("checkpoints.json' is broken" in warning for warning in project.warnings)
+    assert any("checkpoints.json' is damaged" in warning for warning in project.warnings)
     project.set_notes("written")
     assert ProjectFolder.open(old).status().state == "ready"
     kept = next((old / "history").glob("upgrade_*"))

@@ -14,7 +14,7 @@ from qtpy.QtCore import QCoreApplication, QEvent, Qt
 
 from maskloop import Project
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
+from maskloop.ui.main_thread import MainThread
 from maskloop.ui.recent import RecentProjects
 from maskloop.ui.session import Session
 
@@ -38,7 +38,7 @@ class TabWindow:
         self, viewer: Any, qtbot: Any, tab: Callable[[Session, Chosen], Any], settings: Path
     ) -> None:
         self.viewer, self.qtbot = viewer, qtbot
-        self.session = Session(QtDeliver(), recent=RecentProjects(settings / "recent.json"))
+        self.session = Session(MainThread(), recent=RecentProjects(settings / "recent.json"))
         self.chosen = Chosen.of(viewer)
         self.tab = tab(self.session, self.chosen)
         self.told: list[str] = []

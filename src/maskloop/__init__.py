@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.errors import (
         AxesError,
+        BrokenPlugin,
         Cancelled,
         EmptyMask,
         ImageError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "AxesError",
+    "BrokenPlugin",
     "Cancelled",
     "EmptyMask",
     "Image",

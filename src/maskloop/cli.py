@@ -24,7 +24,7 @@ from maskloop.options import (
     read_selection,
     takes,
 )
-from maskloop.task import require_mode
+from maskloop.task import Task
 from maskloop.terminal import RunView, Verbs, answer, finish, say, show_facts, show_table
 
 __all__ = ["app", "main"]
@@ -62,7 +62,7 @@ ModeName = Annotated[
     typer.Option(
         "--mode",
         metavar="binary|multiclass|instances",
-        parser=parser(require_mode),
+        parser=parser(field_reader(Task, "mode")),
         help="What to find: one kind of thing (binary), several (multiclass), or each object by itself (instances).",
     ),
 ]

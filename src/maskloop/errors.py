@@ -17,13 +17,15 @@
     |-- UnsafeFile       (ValueError)  a file would have to run code to be read
     |-- TrainingFailed   (RuntimeError)    training cannot go on
     |-- Cancelled        (RuntimeError)    somebody asked to stop
-    `-- MissingExtra     (ImportError)     an optional library is not installed
+    |-- MissingExtra     (ImportError)     an optional library is not installed
+    `-- BrokenPlugin     (ImportError)     a plug-in cannot be loaded
 """
 
 from __future__ import annotations
 
 __all__ = [
     "AxesError",
+    "BrokenPlugin",
     "Cancelled",
     "EmptyMask",
     "ImageError",
@@ -132,3 +134,7 @@ class Cancelled(MaskloopError, RuntimeError):
 
 class MissingExtra(MaskloopError, ImportError):
     """An optional library is not installed."""
+
+
+class BrokenPlugin(MaskloopError, ImportError):
+    """A plug-in is installed and cannot be loaded."""

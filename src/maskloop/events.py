@@ -25,19 +25,7 @@ __all__ = [
     "follow_events",
     "read_events",
     "silent",
-    "time_in_words",
 ]
-
-
-def time_in_words(seconds: float) -> str:
-    """A span of time as people say it."""
-    if round(seconds) < 60:
-        return f"{max(0, round(seconds))} s"
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{round(minutes, 1) if minutes < 10 else round(minutes):g} min"
-    hours = round(seconds / 3600, 1)
-    return f"{hours:g} h" if hours < 36 else f"{hours / 24:.1f} days"
 
 
 class _Timed(Record):

@@ -10,11 +10,13 @@ from maskloop.errors import MissingExtra
 __all__ = ["require"]
 
 _EXTRA_OF = {
-    "zarr": "zarr",
     "napari": "napari",
+    "pyqtgraph": "napari",
+    "qtpy": "napari",
+    "superqt": "napari",
     "tensorboard": "tensorboard",
-    "transformers": "sam",
 }
+"""The extra of maskloop that installs a library; any other is installed by its own name."""
 
 
 def require(name: str) -> ModuleType:
@@ -29,11 +31,8 @@ def require(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         extra = _EXTRA_OF.get(name.partition(".")[0])
-        line = (
-            f'pip install -c constraints.txt "maskloop[{extra}]"'
-            if extra
-            else f"pip install {name}"
-        )
+        wanted = f'"maskloop[{extra}]"' if extra else name
         raise MissingExtra(
-            f"This needs the library '{name}', which is not installed ({error}).", f"Run: {line}"
+            f"This needs the library '{name}', which cannot be imported: {error}.",
+            f"Run: pip install {wanted}",
         ) from error

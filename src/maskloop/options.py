@@ -17,6 +17,7 @@ from maskloop.errors import UsageError
 from maskloop.images.masks import MaskRule
 from maskloop.images.normalize import Normalization
 from maskloop.records import Record
+from maskloop.wording import fault_in_words, title_of
 
 __all__ = [
     "field_reader",
@@ -146,8 +147,8 @@ def read_normalization(text: str) -> Normalization:
         return Normalization.model_validate({"mode": mode} | ({"scope": scope} if scope else {}))
     except ValidationError as error:
         raise UsageError(
-            f"'{text}' is not a normalisation: {_words(error)}.",
-            "Write for instance percentile, or z_score/dataset.",
+            f"'{text}' is not a normalization. {fault_in_words(error)}",
+            "Write the mode, or mode/scope: percentile, for example, or z_score/dataset.",
         ) from None
 
 
@@ -270,19 +271,10 @@ def field_reader(kind: type[Record], name: str) -> Reader:
             )
         except ValidationError as error:
             raise UsageError(
-                f"'{text}' does not fit: {_words(error)}.", field.description or ""
+                fault_in_words(error, title_of(name)), field.description or ""
             ) from None
 
     return read
-
-
-def _words(error: ValidationError) -> str:
-    message = error.errors(include_url=False)[0]["msg"]
-    return (
-        message.removeprefix("Input should be ").strip().rstrip(".")
-        if message.startswith("Input should be ")
-        else message
-    )
 
 
 def _parts(annotation: Any) -> Iterable[Any]:

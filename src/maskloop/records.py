@@ -20,6 +20,7 @@ from typing import IO, Any, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskloop.errors import ProjectError, RecordError
+from maskloop.wording import fault_in_words
 
 __all__ = [
     "Record",
@@ -98,10 +99,8 @@ def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None =
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RecordError(
-            f"Record '{path}' is broken at {where}: {first['msg']}.", _way_out(path)
+            f"Record '{path}' is damaged. {fault_in_words(error, 'the file')}", _way_out(path)
         ) from None
 
 

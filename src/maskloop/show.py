@@ -8,16 +8,17 @@ from typing import Any
 
 from maskloop.compute.overview import RunSummary
 from maskloop.demo import DemoResult
-from maskloop.events import time_in_words
 from maskloop.jobs.evaluate import Evaluation
 from maskloop.models.base import Plan
+from maskloop.project.ancestry import by_descent
 from maskloop.project.check import CheckReport
 from maskloop.project.imports import ImportReport
 from maskloop.project.layout import CheckpointRecord, ImportedModel, Pair
-from maskloop.project.project import Status
 from maskloop.project.repair import RepairReport
+from maskloop.project.status import Status
 from maskloop.project.upgrade import UpgradeReport
 from maskloop.terminal import say, say_problem, show_facts, show_table, shown_path
+from maskloop.wording import counted, time_in_words
 
 __all__ = [
     "show_check",
@@ -78,7 +79,8 @@ def show_plan(plan: Plan) -> None:
 def show_import(report: ImportReport) -> None:
     """What was accepted, and what was not and why."""
     verb = "would be accepted" if report.dry_run else "accepted"
-    say(f"{len(report.accepted)} pairs {verb}, {len(report.refused)} files refused.")
+    accepted = counted(len(report.accepted), "pair")
+    say(f"{accepted} {verb}, {counted(len(report.refused), 'file')} refused.")
     if report.dry_run:
         show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
     for refused in report.refused:
@@ -89,7 +91,8 @@ def show_check(report: CheckReport, repaired: RepairReport | None) -> None:
     """What a check found, and what was put right."""
     for line in repaired.repaired if repaired else ():
         say(f"Repaired: {line}")
-    say(f"{report.files_checked} files checked, {len(report.problems)} problems.")
+    checked, problems = counted(report.files_checked, "file"), len(report.problems)
+    say(f"{checked} checked, {counted(problems, 'problem')} found.")
     for problem in report.problems:
         say_problem(f"{problem.path}: {problem.kind}: {problem.problem}", problem.way_out)
     if report.is_sound:
@@ -118,11 +121,9 @@ def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
         name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)
     ]
     columns = ("checkpoint", "from", "images", "epochs", *scores, "registered", "note")
-    depths = _depths(checkpoints)
     rows = [
         (
-            ("  " * (depths[one.checkpoint_id] - 1) + "`-" if depths[one.checkpoint_id] else "")
-            + one.checkpoint_id,
+            _branch(depth) + one.checkpoint_id,
             _origin(one),
             one.number_of_images,
             one.metrics.get("epochs"),
@@ -130,30 +131,13 @@ def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
             one.timestamp[:16].replace("T", " "),
             one.note,
         )
-        for one in _by_ancestry(checkpoints)
+        for one, depth in by_descent(checkpoints)
     ]
     show_table("Checkpoints", columns, rows, empty="none yet")
 
 
-def _by_ancestry(checkpoints: Sequence[CheckpointRecord]) -> list[CheckpointRecord]:
-    known = {one.checkpoint_id for one in checkpoints}
-
-    def branch(parent: str | None) -> list[CheckpointRecord]:
-        ours = [
-            one
-            for one in checkpoints
-            if (one.parent_checkpoint_id if one.parent_checkpoint_id in known else None) == parent
-        ]
-        return [each for one in ours for each in (one, *branch(one.checkpoint_id))]
-
-    return branch(None)
-
-
-def _depths(checkpoints: Sequence[CheckpointRecord]) -> dict[str, int]:
-    depths: dict[str, int] = {}
-    for one in _by_ancestry(checkpoints):
-        depths[one.checkpoint_id] = depths.get(one.parent_checkpoint_id or "", -1) + 1
-    return depths
+def _branch(depth: int) -> str:
+    return "  " * (depth - 1) + "`-" if depth else ""
 
 
 def _origin(checkpoint: CheckpointRecord) -> str:
@@ -212,9 +196,8 @@ def show_prediction(result: dict[str, Any]) -> None:
     """What was written, and what failed."""
     for path in result["written"]:
         say(shown_path(path))
-    say(
-        f"{len(result['written'])} images predicted with {result['checkpoint_id']}, {len(result['failed'])} failed."
-    )
+    predicted = counted(len(result["written"]), "image")
+    say(f"{predicted} predicted with {result['checkpoint_id']}, {len(result['failed'])} failed.")
     for failed in result["failed"]:
         say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])
 
@@ -249,9 +232,10 @@ def show_demo(result: DemoResult) -> None:
         f"Demo in {result.folder}",
         {"scores on images never trained on": "", **result.scores, **result.files},
     )
-    say(
-        f"{result.trained_pairs} pairs trained and validated on, {result.unseen_images} images predicted, {result.seconds:.0f} s in all."
-    )
+    used = counted(result.trained_pairs, "pair")
+    predicted = counted(result.unseen_images, "image")
+    took = time_in_words(result.seconds)
+    say(f"{used} used to train and validate, {predicted} predicted, {took} in total.")
     say("What to do next:")
     for command in result.next_commands:
         say(f"  {command}")

@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 from maskloop.errors import MaskloopError
 from maskloop.events import Event, Message, Metric, Progress, Started
 from maskloop.records import Record
+from maskloop.wording import time_in_words
 
 __all__ = [
     "RunView",
@@ -185,18 +186,6 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _clock(seconds: float) -> str:
-    whole = math.ceil(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return (
-        f"{hours}h{minutes:02d}m"
-        if hours
-        else f"{minutes}m{whole % 60:02d}s"
-        if minutes
-        else f"{whole}s"
-    )
-
-
 class RunView:
     """A run as it goes: a live table in a terminal, else one line per validation and per image.
 
@@ -273,7 +262,7 @@ class RunView:
             (self._progress.rate, self._progress.seconds_left) if self._progress else (None, None)
         )
         return (f"  {rate:.1f} {_thing(self._progress)}/s" if rate else "") + (
-            f"  {_clock(left)} left" if left is not None else ""
+            f"  {time_in_words(left)} left" if left is not None else ""
         )
 
     def _picture(self) -> Group:

@@ -12,16 +12,17 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from maskloop.errors import AxesError, MaskError, MaskloopError, UsageError
 from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
-from maskloop.models.metrics import ClassCounts, InstanceCounts, class_scores, instance_scores
-from maskloop.predict.base import OutputSpec
+from maskloop.predict.base import Output
 from maskloop.predict.batch import read_provenance
+from maskloop.predict.metrics import Counts
+from maskloop.predict.outputs import Foreground, output_for
 from maskloop.records import Record, write_bytes
 from maskloop.task import OutputMode
 
@@ -40,8 +41,7 @@ class ImageEvaluation(Record):
     name: str = Field(description="Stem that the files share.")
     prediction: str = Field(description="File of the prediction.")
     mask: str = Field(description="File of the truth.")
-    classes: ClassCounts | None = None
-    instances: InstanceCounts | None = None
+    counts: Counts
 
 
 class EvaluationFailure(Record):
@@ -62,36 +62,26 @@ class Evaluation(Record):
     @property
     def total(self) -> ImageEvaluation:
         """All images as if they were one."""
-        first, *rest = self.images
-        classes, instances = first.classes, first.instances
-        for image in rest:
-            classes = classes + image.classes if classes and image.classes else None
-            instances = instances + image.instances if instances and image.instances else None
-        return ImageEvaluation(
-            name=f"all {len(self.images)} images",
-            prediction="",
-            mask="",
-            classes=classes,
-            instances=instances,
-        )
+        first, *rest = (image.counts for image in self.images)
+        name = f"all {len(self.images)} images"
+        return ImageEvaluation(name=name, prediction="", mask="", counts=sum(rest, first))
 
     def rows(self) -> list[Row]:
         """One row per image and a last one for all together; None where a score is not defined (nothing to find, nothing found)."""
         return [self._row(image) for image in (*self.images, self.total)]
 
     def _row(self, image: ImageEvaluation) -> Row:
+        classes, instances = image.counts.classes, image.counts.instances
         values: dict[str, float] = {}
-        if image.instances:
-            objects = {
-                "true_objects": image.instances.true_objects,
-                "predicted_objects": image.instances.predicted_objects,
+        if instances is not None:
+            values = {
+                **instances.values(),
+                "true_objects": instances.true_objects,
+                "predicted_objects": instances.predicted_objects,
             }
-            values |= image.instances.values() | objects
-        if image.classes:
-            values |= {"dice": image.classes.mean_dice, "iou": image.classes.mean_iou}
-            values |= (
-                _per_class(image.classes, self.class_labels) if self.mode != "instances" else {}
-            )
+        values |= {"dice": classes.mean_dice, "iou": classes.mean_iou}
+        if instances is None:
+            values |= classes.values(self.class_labels)
         return {
             "image": image.name,
             **{name: None if value != value else value for name, value in values.items()},
@@ -136,15 +126,6 @@ class Evaluation(Record):
             "images": images,
             "failures": failures,
         }
-
-
-def _per_class(counts: ClassCounts, names: dict[int, str]) -> dict[str, float]:
-    return {
-        f"{score}_{names[label]}": getattr(counts, score)[label]
-        for label in sorted(names)
-        if label
-        for score in ("dice", "iou")
-    }
 
 
 def evaluate_folders(
@@ -198,10 +179,11 @@ def evaluate_folders(
     described = _described([pair.image for pair in pairs.matched])
     chosen = mode or (described.mode if described else _mode_of_values(pairs, axes))
     names = _class_names(chosen, num_classes, described, pairs, axes)
+    output = output_for(chosen, names)
     images = []
     for pair in pairs.matched:
         try:
-            images.append(_evaluate(pair, chosen, len(names), axes))
+            images.append(_evaluate(pair, output, axes))
         except (MaskloopError, OSError) as error:
             problem = error.problem if isinstance(error, MaskloopError) else str(error)
             failures.append(EvaluationFailure(name=pair.image.name, problem=problem))
@@ -227,13 +209,29 @@ def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
     return pairs.model_copy(update={"matched": tuple(swapped)})
 
 
-def _described(predictions: Sequence[Path]) -> OutputSpec | None:
+class _Described(Record):
+    """What a prediction says of its labels."""
+
+    mode: OutputMode
+    class_labels: dict[int, str]
+
+
+def _described(predictions: Sequence[Path]) -> _Described | None:
     """What the predictions say of themselves, when all say the same."""
-    found = [note.settings.output if note else None for note in map(read_provenance, predictions)]
-    kinds = {
-        (output.mode, tuple(output.class_labels.items())) if output else None for output in found
-    }
-    return found[0] if len(kinds) == 1 else None
+    found = [_description(path) for path in predictions]
+    return found[0] if found and all(one == found[0] for one in found) else None
+
+
+def _description(prediction: Path) -> _Described | None:
+    note = read_provenance(prediction)
+    if note is None:
+        return None
+    output = {name: note.settings.output.get(name) for name in _Described.model_fields}
+    try:
+        return _Described.model_validate(output)
+    except ValidationError:
+        # A representation that a plug-in brought and that is not installed here.
+        return None
 
 
 def _open(path: Path, axes: str | None) -> Image:
@@ -267,12 +265,12 @@ def _mode_of_values(pairs: PairTable, axes: str | None) -> OutputMode:
 def _class_names(
     mode: OutputMode,
     num_classes: int | None,
-    described: OutputSpec | None,
+    described: _Described | None,
     pairs: PairTable,
     axes: str | None,
 ) -> dict[int, str]:
     if mode != "multiclass":
-        return {0: "background", 1: "foreground"}
+        return Foreground().class_labels
     if (
         described
         and described.mode == "multiclass"
@@ -285,22 +283,13 @@ def _class_names(
     return {0: "background"} | {label: f"class_{label}" for label in range(1, count)}
 
 
-def _evaluate(
-    pair: PairFiles, mode: OutputMode, num_classes: int, axes: str | None
-) -> ImageEvaluation:
+def _evaluate(pair: PairFiles, output: Output, axes: str | None) -> ImageEvaluation:
     found, truth = _comparable(pair.image, pair.mask, axes)
-    instances = instance_scores(found, truth) if mode == "instances" else None
-    classes = (
-        class_scores(found, truth, num_classes)
-        if mode == "multiclass"
-        else class_scores(found != 0, truth != 0, 2)
-    )
     return ImageEvaluation(
         name=pair.stem,
         prediction=pair.image.name,
         mask=pair.mask.name,
-        classes=classes,
-        instances=instances,
+        counts=output.score(found, truth),
     )
 
 

@@ -17,6 +17,7 @@ from maskloop.models.base import Architecture, network_of
 from maskloop.project.imports import Imported, ImportReport
 from maskloop.project.layout import ImportedModel
 from maskloop.project.project import ProjectFolder
+from maskloop.wording import fault_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -229,9 +230,7 @@ def _needed(own: Architecture, *wishes: Mapping[str, Any]) -> Architecture:
             {name: value for name, value in values.items() if name not in DERIVED}
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(map(str, first["loc"])) or "architecture"
         raise UsageError(
-            f"The {name} of the weights does not fit: {first['msg']}.",
-            "Name the architecture that the weights were made for.",
+            f"These weights need another network. {fault_in_words(error)}",
+            "Give the network that the weights were trained with.",
         ) from None

@@ -9,6 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
+from maskloop.predict.base import Output
+from maskloop.predict.outputs import Classes, DistanceMaps, Foreground, output_for
 from maskloop.records import Record
 from maskloop.task import OutputMode, Task
 
@@ -353,3 +355,25 @@ class Plan(Record):
     nodes: int = 1
     tensorboard: bool = False
     decisions: tuple[Decision, ...] = ()
+
+    @property
+    def output(self) -> Foreground | Classes | DistanceMaps:
+        """What the scores of the network mean."""
+        labels = {int(label): name for label, name in self.architecture.class_labels.items()}
+        return output_for(
+            self.architecture.output_mode,
+            labels,
+            threshold=self.architecture.threshold,
+            instances=InstanceSettings(
+                seed_threshold=self.seed_threshold,
+                typical_diameter_px=self.object_diameter_px,
+                largest_extent_px=self.object_extent_px,
+            ),
+        )
+
+    def with_output(self, output: Output) -> Plan:
+        """The plan with settings of the output that were found after the training."""
+        assert isinstance(output, Foreground | Classes | DistanceMaps)
+        if not isinstance(output, DistanceMaps):
+            return self
+        return self.model_copy(update={"seed_threshold": output.instances.seed_threshold})

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskloop.images.image import Image
-from maskloop.images.instances import encode_instances
 from maskloop.images.normalize import ChannelRange, normalize
 from maskloop.models.augment import change_intensities, draw_grid, resample, source_shape
 from maskloop.models.base import Plan
@@ -72,9 +71,7 @@ class Batch:
     images: Tensor
     """float32 (N, C, *patch)."""
     targets: Tensor
-    """binary: float32 (N, 1, *patch); multiclass: int64 (N, *patch); instances: float32 (N, 3,
-    *patch).
-    """
+    """float32 (N, channels, *patch), as `Output.encode` gives them; class ids have one channel."""
     pair_ids: tuple[str, ...]
 
 
@@ -107,12 +104,7 @@ class PatchSampler:
         images = change_intensities(
             resample(images, grid, nearest=False), self.plan.augmentation, generator
         )
-        if self.plan.architecture.output_mode == "instances":
-            targets = resample(targets, grid, nearest=False)
-        else:
-            targets = resample(targets, grid, nearest=True)
-            if self.plan.architecture.output_mode == "multiclass":
-                targets = targets[:, 0].long()
+        targets = resample(targets, grid, nearest=not self.plan.output.is_interpolated)
         return Batch(images, targets, tuple(self.samples[int(index)].pair_id for index in chosen))
 
     def _cut(
@@ -156,24 +148,15 @@ def _reflected(centre: int, patch: int, count: int, length: int) -> NDArray[np.i
 
 
 def _targets(sample: Sample, plan: Plan) -> NDArray[Any]:
-    """What the loss compares with, channels first, kept small in memory."""
-    if plan.architecture.output_mode == "instances":
-        return encode_instances(sample.labels, spacing=sample.spacing).astype(np.float16)
-    if plan.architecture.output_mode == "binary":
-        return (sample.labels > 0)[None]
-    return sample.labels[None]
+    """What the loss compares with, channels first, in a type that is small in memory."""
+    return plan.output.encode(sample.labels, sample.spacing)
 
 
 def _places(sample: Sample, plan: Plan) -> list[NDArray[np.intp]]:
-    """Pixels of each class that occurs (any instance counts as one class), at most MAX_PLACES of each."""
-    classes = (
-        sample.labels
-        if plan.architecture.output_mode == "multiclass"
-        else (sample.labels > 0).astype(np.uint8)
-    )
-    flat = classes.reshape(-1)
+    """Pixels of each class that occurs, at most MAX_PLACES of each."""
+    flat = plan.output.class_map(sample.labels).reshape(-1)
     places = []
-    for label in range(1, plan.architecture.num_classes):
+    for label in sorted(plan.output.class_labels)[1:]:
         found = np.flatnonzero(flat == label)
         if found.size:
             places.append(found[:: max(1, found.size // MAX_PLACES)])

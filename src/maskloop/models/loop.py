@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from maskloop.errors import Cancelled, TrainingFailed
 from maskloop.events import Message, Metric, Preview, Progress, Report, silent
 from maskloop.models.base import Decision, Plan
-from maskloop.models.calibrate import find_seed_threshold
+from maskloop.models.calibrate import tune_output
 from maskloop.models.data import Batch, PatchSampler, Sample
 from maskloop.models.device import find_machine
 from maskloop.models.losses import build_loss
@@ -31,6 +31,7 @@ from maskloop.models.segmenter import UNetSegmenter
 from maskloop.models.unet import build_unet
 from maskloop.models.validation import Validation, draw_preview
 from maskloop.models.weights_file import load_checkpoint, save_checkpoint
+from maskloop.predict.base import Output
 
 __all__ = ["Trained", "train"]
 
@@ -41,6 +42,8 @@ PREVIEW_S = 2.0
 """Small images are validated many times a second: nobody looks at thousands of pictures, and all
 of them are kept.
 """
+BETTER = "objects of the images at hand are separated better"
+"""Why a setting was moved after the training."""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -138,7 +141,7 @@ class _Training:
         self.is_cancelled, self.save_every_s = is_cancelled, save_every_s
         self.sampler = PatchSampler(training, plan, rank=self.fabric.global_rank)
         self.validation = Validation(validation, plan)
-        self.loss = build_loss(plan.architecture, class_weights=plan.class_weights)
+        self.loss = build_loss(plan.output, class_weights=plan.class_weights)
         self.state = TrainingState(batch_size=plan.batch_size)
         self.clock = time.monotonic()
         self.saved = self.told = 0.0
@@ -352,9 +355,9 @@ class _Training:
             )
 
     def _calibrate(self) -> Plan:
-        """The plan, with where objects start in the maps of the best weights; their file and score follow it."""
+        """The plan with the output tuned to the best weights; their file and score follow it."""
         weights, plan = self.folder / "best.pt", self.plan
-        if plan.architecture.output_mode != "instances" or not weights.exists():
+        if not weights.exists():
             return plan
         loaded = load_checkpoint(weights)
         module = build_unet(plan.architecture).to(self.fabric.device)
@@ -363,23 +366,27 @@ class _Training:
             module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu"
         )
         try:
-            threshold = find_seed_threshold(
-                segmenter, [*self.validation.samples, *self.sampler.samples]
-            )
+            output = tune_output(segmenter, [*self.validation.samples, *self.sampler.samples])
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             # A training of hours must not be lost to this.
-            words = f"The memory did not suffice to look where objects start: it is left at a score of {plan.seed_threshold:g}."
+            words = (
+                "Not enough memory to calibrate how objects are separated; the defaults are kept."
+            )
             self.report(Message(level="warning", text=words))
             return plan
-        if threshold == plan.seed_threshold:
+        changes = _changes(plan.output, output)
+        if not changes:
             return plan
-        text = f"Objects start at a score of {threshold:g} instead of {plan.seed_threshold:g}: they are told apart better so."
-        self.report(Message(text=text))
-        decided = Decision(name="seed_threshold", value=threshold, reason=text)
-        plan = plan.model_copy(
-            update={"seed_threshold": threshold, "decisions": (*plan.decisions, decided)}
+        decisions = tuple(
+            Decision(name=name, value=new, reason=f"{name} is {new} instead of {old}: {BETTER}.")
+            for name, (old, new) in changes.items()
+        )
+        for decision in decisions:
+            self.report(Message(text=decision.reason))
+        plan = plan.with_output(output).model_copy(
+            update={"decisions": (*plan.decisions, *decisions)}
         )
         if self.validation.samples:
             scores = Validation(self.validation.samples, plan).score(
@@ -464,6 +471,18 @@ class _Training:
                 seconds_left=left,
             )
         )
+
+
+def _changes(before: Output, after: Output) -> dict[str, tuple[Any, Any]]:
+    """Settings in which two outputs differ: name to both values."""
+
+    def leaves(values: dict[str, Any]) -> dict[str, Any]:
+        inner = [leaves(value) for value in values.values() if isinstance(value, dict)]
+        flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
+        return {**flat, **{name: value for one in inner for name, value in one.items()}}
+
+    old, new = leaves(before.model_dump()), leaves(after.model_dump())
+    return {name: (old[name], value) for name, value in new.items() if old.get(name) != value}
 
 
 class _NotFinite(Exception):

@@ -1,30 +1,31 @@
-"""What a training makes small: BCE + Dice, cross-entropy + Dice, and the loss of the three instance maps."""
+"""Training loss and activation of each output: BCE + Dice, cross-entropy + Dice, distances."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from maskloop.errors import UsageError
-from maskloop.models.base import Architecture
+from maskloop.predict.base import Output
 
-__all__ = ["Loss", "build_loss"]
+__all__ = ["Loss", "activate", "build_loss"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 DISTANCE_BETA = 0.1
 """Errors of the distance maps above this count linearly, below it quadratically."""
 
 
-def build_loss(architecture: Architecture, *, class_weights: Sequence[float] | None = None) -> Loss:
-    """Make the loss that an architecture names.
+def build_loss(output: Output, *, class_weights: Sequence[float] | None = None) -> Loss:
+    """Make the training loss of an output.
 
     Parameters
     ----------
-    architecture
-        Its `loss` says which: ``bce_dice``, ``cross_entropy_dice`` or ``instance_distances``.
+    output
+        What the scores mean.
     class_weights
         One weight per class, background first; they weigh the pixels of the cross-entropy (binary:
         of the BCE; instances: of the foreground's BCE).
@@ -43,24 +44,26 @@ def build_loss(architecture: Architecture, *, class_weights: Sequence[float] | N
         If the number of weights is not the number of classes, or a weight is negative or not
         finite.
     """
-    weights = _checked_weights(architecture, class_weights)
+    weights = _checked_weights(output, class_weights)
+    of_output = _HEADS[output.kind].loss
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):
-            return _LOSSES[architecture.loss](logits.float(), target, weights)
+            return of_output(logits.float(), target, weights)
 
     return loss
 
 
 def _checked_weights(
-    architecture: Architecture, class_weights: Sequence[float] | None
+    output: Output, class_weights: Sequence[float] | None
 ) -> tuple[float, ...] | None:
     if class_weights is None:
         return None
     weights = tuple(float(weight) for weight in class_weights)
-    if len(weights) != architecture.num_classes:
+    classes = len(output.class_labels)
+    if len(weights) != classes:
         raise UsageError(
-            f"There are {len(weights)} class weights for {architecture.num_classes} classes.",
+            f"There are {len(weights)} class weights for {classes} classes.",
             "Give one weight per class, background first.",
         )
     if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
@@ -138,8 +141,24 @@ def _instance_distances(
     return _foreground_loss(logits[:, 0], foreground, weights) + distances
 
 
-_LOSSES: dict[str, Callable[[Tensor, Tensor, tuple[float, ...] | None], Tensor]] = {
-    "bce_dice": _bce_dice,
-    "cross_entropy_dice": _cross_entropy_dice,
-    "instance_distances": _instance_distances,
+class _Head(NamedTuple):
+    """What a network's last layer means to the training."""
+
+    loss: Callable[[Tensor, Tensor, tuple[float, ...] | None], Tensor]
+    activation: Callable[[Tensor], Tensor]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return torch.softmax(logits, 1)
+
+
+_HEADS: dict[str, _Head] = {
+    "foreground": _Head(_bce_dice, torch.sigmoid),
+    "classes": _Head(_cross_entropy_dice, _softmax),
+    "distance_maps": _Head(_instance_distances, torch.sigmoid),
 }
+
+
+def activate(logits: Tensor, output: Output) -> Tensor:
+    """Scores of logits (N, C, *S)."""
+    return _HEADS[output.kind].activation(logits)

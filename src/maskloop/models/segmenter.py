@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
 from maskloop.models.base import Plan
 from maskloop.models.device import find_machine
+from maskloop.models.losses import activate
 from maskloop.models.unet import build_unet, reach
 from maskloop.models.weights_file import fit_weights, load_checkpoint
-from maskloop.predict.base import OutputSpec
+from maskloop.predict.base import Output
 
 __all__ = ["UNetSegmenter", "load_segmenter"]
 
@@ -83,11 +83,6 @@ class UNetSegmenter:
         return self.plan.architecture.input_channels
 
     @property
-    def score_channels(self) -> int:
-        """1 (binary), the number of classes (multiclass) or 3 (instances)."""
-        return self.plan.architecture.output_channels
-
-    @property
     def multiple(self) -> tuple[int, ...]:
         """Tile lengths must be multiples of these."""
         return self.plan.architecture.multiple
@@ -119,33 +114,19 @@ class UNetSegmenter:
         return self.plan.normalization
 
     @property
-    def output(self) -> OutputSpec:
+    def output(self) -> Output:
         """What the scores mean."""
-        architecture = self.plan.architecture
-        return OutputSpec(
-            mode=architecture.output_mode,
-            class_labels={int(label): name for label, name in architecture.class_labels.items()},
-            threshold=architecture.threshold,
-            instances=InstanceSettings(
-                seed_threshold=self.plan.seed_threshold,
-                typical_diameter_px=self.plan.object_diameter_px,
-                largest_extent_px=self.plan.object_extent_px,
-            ),
-        )
+        return self.plan.output
 
     @torch.inference_mode()
     def scores(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores in 0..1 of normalised tiles (N, C, *tile): float32 (N, score_channels, *tile)."""
+        """Scores in 0..1 of normalised tiles (N, C, *tile): float32 (N, output.channels, *tile)."""
         batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(
             self.device, memory_format=self._format
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
             logits = self.module(batch).float()
-        scores = (
-            logits.softmax(1)
-            if self.plan.architecture.activation == "softmax"
-            else logits.sigmoid()
-        )
+        scores = activate(logits, self.output)
         result: NDArray[np.float32] = scores.cpu().numpy()
         return result
 

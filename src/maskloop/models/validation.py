@@ -17,7 +17,6 @@ from maskloop.images.image import Image
 from maskloop.images.normalize import normalize
 from maskloop.models.base import Augmentation, Plan
 from maskloop.models.data import PatchSampler, Sample
-from maskloop.models.metrics import class_scores, instance_scores
 from maskloop.models.segmenter import UNetSegmenter
 from maskloop.predict.segment import segment
 
@@ -78,15 +77,12 @@ class Validation:
             for sample in self.samples
         ]
         truths = [sample.labels for sample in self.samples]
-        is_instances = self.plan.architecture.output_mode == "instances"
-        score, values = (
-            _instance_values(found, truths)
-            if is_instances
-            else _class_values(found, truths, self.plan)
-        )
+        output = self.plan.output
+        counts = [output.score(*pair) for pair in zip(found, truths, strict=True)]
+        total = sum(counts[1:], counts[0])
         # Nothing to find and nothing found has no score; the weights must be kept all the same.
-        score = score if np.isfinite(score) else 0.0
-        values = {"val_loss": self._loss(module, loss, device), **values}
+        score = total.score if np.isfinite(total.score) else 0.0
+        values = {"val_loss": self._loss(module, loss, device), **total.values(output.class_labels)}
         self.last_s = time.monotonic() - began
         first = self.samples[0]
         middle = (first.labels.shape[0] // 2,) if first.labels.ndim == 3 else ()
@@ -107,41 +103,6 @@ class Validation:
                 logits = module(batch.images.to(device))
             total += float(loss(logits.float(), batch.targets.to(device)))
         return total / LOSS_BATCHES
-
-
-def _class_values(
-    found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]], plan: Plan
-) -> tuple[float, dict[str, float]]:
-    names = plan.architecture.class_labels
-    counts = [
-        class_scores(ours, truth, plan.architecture.num_classes)
-        for ours, truth in zip(found, truths, strict=True)
-    ]
-    total = sum(counts[1:], counts[0])
-    values: dict[str, float] = {}
-    labels = range(1, plan.architecture.num_classes)
-    for label in labels if len(labels) > 1 else ():
-        for kind, of_class in (("dice", total.dice), ("iou", total.iou)):
-            values[f"{kind}_{names[str(label)]}"] = of_class[label]
-    values["dice"] = total.mean_dice
-    values["iou"] = total.mean_iou
-    values["f1"] = values["dice"]
-    return values["dice"], values
-
-
-def _instance_values(
-    found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]
-) -> tuple[float, dict[str, float]]:
-    counts = [instance_scores(ours, truth) for ours, truth in zip(found, truths, strict=True)]
-    pixels = [
-        class_scores(ours > 0, truth > 0, 2) for ours, truth in zip(found, truths, strict=True)
-    ]
-    total, covered = sum(counts[1:], counts[0]), sum(pixels[1:], pixels[0])
-    return total.mean_average_precision, {
-        "dice": covered.mean_dice,
-        "iou": covered.mean_iou,
-        **total.values(),
-    }
 
 
 def draw_preview(path: Path, scores: Scores) -> None:

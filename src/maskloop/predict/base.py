@@ -1,38 +1,98 @@
-"""What predicts: a model in memory that turns normalised tiles into scores.
+"""What predicts: a model in memory that turns normalized tiles into scores.
 
 Knows nothing of files and projects.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from maskloop.images.instances import InstanceSettings
+from maskloop.images.instances import DecodedInstances
 from maskloop.images.normalize import Normalization
-from maskloop.records import Record
+from maskloop.predict.metrics import Counts
 
-__all__ = ["OutputSpec", "Segmenter"]
+__all__ = ["BlockOutput", "Output", "Segmenter"]
 
 
-class OutputSpec(Record):
-    """What the scores mean and how they become labels."""
+@runtime_checkable
+class Output(Protocol):
+    """What the scores of a model mean; a frozen record, so that it can be kept beside them.
 
-    mode: Literal["binary", "multiclass", "instances"]
-    class_labels: dict[int, str] = Field(description="Class id to name, background 0 included.")
-    threshold: float = Field(
-        0.5, ge=0, le=1, description="Foreground where the score is above this (binary)."
-    )
-    instances: InstanceSettings = Field(
-        default_factory=InstanceSettings, description="How scores become objects (instances)."
-    )
+    `maskloop.predict.outputs` has the usual ones.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Name of the representation."""
+
+    @property
+    def mode(self) -> Literal["binary", "multiclass", "instances"]:
+        """What the labels are."""
+
+    @property
+    def class_labels(self) -> dict[int, str]:
+        """Class id to name, background 0 included."""
+
+    @property
+    def channels(self) -> int:
+        """Score channels."""
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Name of each score channel."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How scores are kept while they wait: uint8 for 0..1 (as 0..255), else a float type."""
+
+    @property
+    def label_dtype(self) -> np.dtype[Any]:
+        """Type of the labels."""
+
+    @property
+    def margin_px(self) -> int:
+        """How far around a region scores can change its labels; 0: each pixel for itself."""
+
+    @property
+    def is_interpolated(self) -> bool:
+        """Whether targets may be interpolated when a patch is resampled; else they are class ids."""
+
+    def encode(self, labels: NDArray[Any], spacing: Sequence[float] | None = None) -> NDArray[Any]:
+        """Targets to learn (channels or 1, *spatial) of labels (*spatial); spacing in any unit."""
+
+    def class_map(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Class of each pixel (*spatial), by which patches are placed."""
+
+    def decode(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Labels (*spatial) of scores (channels, *spatial), as floats or as kept in `dtype`."""
+
+    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+        """How good labels are, as counts that add up over images."""
+
+    def tuned(self, examples: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Self:
+        """With the settings that decode these examples (scores, true labels) best.
+
+        The examples are predicted as they are asked for: an output without settings asks for none.
+        """
+
+    def model_dump(self, *, mode: Literal["json", "python"] = "python") -> dict[str, Any]:
+        """All fields, as plain JSON; pydantic's own."""
+
+
+@runtime_checkable
+class BlockOutput(Output, Protocol):
+    """An output whose labels depend on the surroundings: large images are decoded in blocks."""
+
+    def find(self, scores: NDArray[Any]) -> DecodedInstances:
+        """As `decode`, with where each object begins and whether it has a seed."""
 
 
 class Segmenter(Protocol):
-    """A model in memory: one batch of normalised tiles to scores."""
+    """A model in memory: one batch of normalized tiles to scores."""
 
     @property
     def spatial_dims(self) -> int:
@@ -41,10 +101,6 @@ class Segmenter(Protocol):
     @property
     def input_channels(self) -> int:
         """Channels of the images it was made for."""
-
-    @property
-    def score_channels(self) -> int:
-        """1 for binary, number of classes for multiclass, 3 for instances (foreground, centre, boundary)."""
 
     @property
     def tile_shape(self) -> tuple[int, ...]:
@@ -64,24 +120,23 @@ class Segmenter(Protocol):
 
     @property
     def normalization(self) -> Normalization:
-        """How an image is normalised before it is cut into tiles."""
+        """How an image is normalized before it is cut into tiles."""
 
     @property
-    def output(self) -> OutputSpec:
+    def output(self) -> Output:
         """What the scores mean."""
 
     def scores(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores in 0..1 of tiles.
+        """Scores of tiles.
 
         Parameters
         ----------
         tiles
-            (N, C, Y, X) or (N, C, Z, Y, X), normalised; lengths are multiples of `multiple`.
+            (N, C, Y, X) or (N, C, Z, Y, X), normalized; lengths are multiples of `multiple`.
 
         Returns
         -------
         scores
-            (N, score_channels, ...) of the same spatial shape: probabilities (binary: of the
-            foreground; multiclass: softmax over the classes; instances: foreground probability,
-            nearness to the centre, distance to the boundary).
+            float32 (N, output.channels, ...) of the same spatial shape, in 0..1 where the output
+            keeps them as uint8; what each channel is, `output` tells.
         """

@@ -14,7 +14,7 @@ from pydantic import Field
 from maskloop.errors import Cancelled, ImageError, MaskloopError, RecordError, UsageError
 from maskloop.events import Message, Progress, Report, silent
 from maskloop.images.tiles import Tiling
-from maskloop.predict.base import OutputSpec, Segmenter
+from maskloop.predict.base import Segmenter
 from maskloop.predict.segment import segment
 from maskloop.records import Record, read_record, write_record
 
@@ -40,7 +40,9 @@ class PredictionSettings(Record):
     )
     tiling: Tiling = Field(default_factory=Tiling)
     mirror: bool = Field(False, description="Whether mirror images were averaged.")
-    output: OutputSpec = Field(description="How scores became labels.")
+    output: dict[str, Any] = Field(
+        description="How scores became labels: the fields of the model's output."
+    )
 
 
 class Provenance(Record):
@@ -159,7 +161,10 @@ def predict_files(
     _refuse_collisions(targets)
     _warn(outcomes, report)
     settings = PredictionSettings(
-        axes=axes, tiling=tiling or Tiling(), mirror=mirror, output=segmenter.output
+        axes=axes,
+        tiling=tiling or Tiling(),
+        mirror=mirror,
+        output=segmenter.output.model_dump(mode="json"),
     )
     for count, (source, target) in enumerate(targets.items(), 1):
         job = _File(source, target, settings, model_id, overwrite, probabilities)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from maskloop.errors import ImageError
-from maskloop.images.instances import DecodedInstances, InstanceSettings, decode_with_anchors
+from maskloop.images.instances import DecodedInstances
+from maskloop.predict.base import BlockOutput
 
 __all__ = ["Scratch", "decode_blocks", "plan_blocks"]
 
@@ -114,7 +115,7 @@ def plan_blocks(
 
 def decode_blocks(
     scores: Scratch,
-    settings: InstanceSettings,
+    output: BlockOutput,
     write: Callable[[tuple[slice, ...], NDArray[np.int32]], None],
     *,
     first_id: int = 1,
@@ -133,8 +134,8 @@ def decode_blocks(
     ----------
     scores
         (3, *spatial) uint8.
-    settings
-        How scores become objects; names the extent of the largest.
+    output
+        How scores become objects, and how far blocks must overlap.
     write
         Takes a region and the new labels in it, 0 where there is nothing to write.
     first_id
@@ -150,14 +151,14 @@ def decode_blocks(
         One more than the number of the last object.
     """
     shape = scores.shape[1:]
-    margin = settings.margin_px
+    margin = output.margin_px
     for core in plan_blocks(shape, margin, pixels=pixels):
         before_block()
         outer = tuple(
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, length in zip(core, shape, strict=True)
         )
-        decoded = decode_with_anchors(np.asarray(scores.open()[(slice(None), *outer)]), settings)
+        decoded = output.find(np.asarray(scores.open()[(slice(None), *outer)]))
         owned = _owned(decoded, core, outer, shape)
         renumber = np.zeros(len(owned) + 1, np.int32)
         renumber[1:][owned] = np.arange(first_id, first_id + int(owned.sum()))

@@ -19,10 +19,10 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.normalize import normalize
 from maskloop.images.tiles import TilePlan, Tiling, plan_tiles
-from maskloop.predict.base import OutputSpec, Segmenter
+from maskloop.predict.base import BlockOutput, Output, Segmenter
 from maskloop.predict.blocks import Scratch, decode_blocks
 
-__all__ = ["Segmentation", "segment"]
+__all__ = ["Segmentation", "kept", "segment"]
 
 SPOOL_BYTES = 64_000_000
 """Scores of instances above this size wait in a scratch file for the whole plane to be scored."""
@@ -103,11 +103,7 @@ def segment(
     result = _Result(image, segmenter, probabilities, scratch)
     watch = _Watch(image, len(plan) * result.frame_count, report, is_cancelled)
     for index, frame in image.frames(segmenter.spatial_dims):
-        sink = (
-            _InstanceSink(result, index, shape, scratch)
-            if segmenter.output.mode == "instances"
-            else _ClassSink(result, index)
-        )
+        sink = _sink(result, index, shape, scratch)
         for region, scores in _score(frame, segmenter, plan, mirror, watch):
             sink.take(region, scores)
             result.keep(index, region, scores)
@@ -148,7 +144,7 @@ def _score(
     sweep = max(range(len(plan.shape)), key=lambda axis: len(plan.starts[axis]))
     depth = min(plan.tile_shape[sweep], plan.shape[sweep])
     others = [length for axis, length in enumerate(plan.shape) if axis != sweep]
-    rows = np.zeros((segmenter.score_channels, depth, *others), np.float32)
+    rows = np.zeros((segmenter.output.channels, depth, *others), np.float32)
     band = np.moveaxis(rows, 1, 1 + sweep)
     ranges = segmenter.normalization.fit(frame)
     places = plan.places(sweep)
@@ -242,15 +238,15 @@ class _Result:
             segmenter.spatial_dims,
         )
         self._axes = image.axes.replace("C", "")
-        sizes = {**image.sizes, "C": segmenter.score_channels}
+        sizes = {**image.sizes, "C": segmenter.output.channels}
         shape = [sizes[axis] for axis in self._axes]
         self._labels = Scratch(
-            shape, _label_type(segmenter.output), folder=folder, limit_bytes=RESULT_BYTES
+            shape, segmenter.output.label_dtype, folder=folder, limit_bytes=RESULT_BYTES
         )
         self._score_axes = "".join(
             axis
             for axis in "TCZYX"
-            if axis in self._axes or (axis == "C" and segmenter.score_channels > 1)
+            if axis in self._axes or (axis == "C" and segmenter.output.channels > 1)
         )
         score_shape = [sizes[axis] for axis in self._score_axes]
         self._scores = (
@@ -264,7 +260,7 @@ class _Result:
         self.next_id = 1
 
     @property
-    def output(self) -> OutputSpec:
+    def output(self) -> Output:
         """What the scores mean."""
         return self._output
 
@@ -288,59 +284,72 @@ class _Result:
         labels = Image(self._labels.open(), self._axes, size, (), name)
         if self._scores is None:
             return Segmentation(labels, None)
-        names = _score_names(self._output) if "C" in self._score_axes else ()
+        names = self._output.score_names if "C" in self._score_axes else ()
         return Segmentation(labels, Image(self._scores.open(), self._score_axes, size, names, name))
 
 
-def _label_type(output: OutputSpec) -> type[np.generic]:
-    if output.mode == "instances":
-        return np.int32
-    return np.uint8 if max(output.class_labels, default=1) <= 255 else np.uint16
+def _sink(
+    result: _Result, index: dict[str, int], shape: tuple[int, ...], folder: Path | None
+) -> _PixelSink | _BlockSink:
+    output = result.output
+    if output.margin_px == 0:
+        return _PixelSink(result, index)
+    assert isinstance(output, BlockOutput)
+    return _BlockSink(result, output, index, shape, folder)
 
 
-def _score_names(output: OutputSpec) -> tuple[str, ...]:
-    if output.mode == "instances":
-        return ("foreground", "centre", "boundary")
-    return tuple(output.class_labels[label] for label in sorted(output.class_labels))
-
-
-class _ClassSink:
-    """Scores to class ids, at once."""
+class _PixelSink:
+    """Scores to labels at once, for outputs that decode each pixel by itself."""
 
     def __init__(self, result: _Result, index: dict[str, int]) -> None:
         self._result, self._index = result, index
 
     def take(self, region: tuple[slice, ...], scores: NDArray[np.float32]) -> None:
-        output = self._result.output
-        labels = scores[0] > output.threshold if output.mode == "binary" else scores.argmax(axis=0)
-        self._result.frame(self._index)[region] = labels
+        self._result.frame(self._index)[region] = self._result.output.decode(scores)
 
     def finish(self, _check: Callable[[], None]) -> None:
         """Nothing is left to do."""
 
 
-class _InstanceSink:
-    """Scores to instances, once the frame is whole.
+class _BlockSink:
+    """Scores to labels once the frame is whole, for outputs that look around each pixel.
 
-    Scores wait as uint8, whether the frame is small or large, so that both give the same objects.
+    Scores wait in the output's own type whether the frame is small or large, so that both give the
+    same objects.
     """
 
     def __init__(
-        self, result: _Result, index: dict[str, int], shape: tuple[int, ...], folder: Path | None
+        self,
+        result: _Result,
+        output: BlockOutput,
+        index: dict[str, int],
+        shape: tuple[int, ...],
+        folder: Path | None,
     ) -> None:
-        self._result, self._index = result, index
-        self._spool = Scratch((3, *shape), np.uint8, folder=folder, limit_bytes=SPOOL_BYTES)
+        self._result, self._output, self._index = result, output, index
+        self._spool = Scratch(
+            (output.channels, *shape), output.dtype, folder=folder, limit_bytes=SPOOL_BYTES
+        )
 
     def take(self, region: tuple[slice, ...], scores: NDArray[np.float32]) -> None:
-        quantised = np.clip(np.rint(scores * 255), 0, 255)
-        self._spool.open()[(slice(None), *region)] = quantised
+        self._spool.open()[(slice(None), *region)] = kept(scores, self._output)
 
     def finish(self, check: Callable[[], None]) -> None:
-        settings = self._result.output.instances
         self._result.next_id = decode_blocks(
-            self._spool, settings, self._write, first_id=self._result.next_id, before_block=check
+            self._spool,
+            self._output,
+            self._write,
+            first_id=self._result.next_id,
+            before_block=check,
         )
 
     def _write(self, region: tuple[slice, ...], labels: NDArray[np.int32]) -> None:
         target = self._result.frame(self._index)[region]
         np.copyto(target, labels, where=(target == 0) & (labels > 0))
+
+
+def kept(scores: NDArray[np.float32], output: Output) -> NDArray[Any]:
+    """Scores as they wait to be decoded: 0..1 in 256 steps, or in a float type of the output's."""
+    if output.dtype == np.uint8:
+        scores = np.clip(np.rint(scores * 255), 0, 255)
+    return scores.astype(output.dtype)

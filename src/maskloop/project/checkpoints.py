@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maskloop.errors import NotFound, ProjectError
-from maskloop.project import layout
-from maskloop.project.layout import CheckpointRecord, Checkpoints, Pair
+from maskloop.project import paths
+from maskloop.project.dataset import Dataset
+from maskloop.project.entries import CheckpointRecord, Checkpoints, Pair
+from maskloop.project.fields import now
+from maskloop.project.folder import Folder
+from maskloop.project.history import History
+from maskloop.project.settings import Settings
 from maskloop.project.store import RecordFile, changed, copy_file, file_sha256, place_file
 from maskloop.records import jsonable
-
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
 
 __all__ = ["CheckpointList"]
 
@@ -31,9 +33,14 @@ class CheckpointList:
     Never reads weights: those are the business of `maskloop.models`.
     """
 
-    def __init__(self, project: ProjectFolder) -> None:
-        self._project = project
-        self._file: RecordFile[Checkpoints] = project.record(layout.CHECKPOINTS, Checkpoints)
+    def __init__(
+        self, folder: Folder, settings: Settings, dataset: Dataset, history: History
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._dataset = dataset
+        self._history = history
+        self._file: RecordFile[Checkpoints] = folder.record(paths.CHECKPOINTS, Checkpoints)
 
     def list(self) -> Sequence[CheckpointRecord]:
         """All checkpoints, the oldest first."""
@@ -71,7 +78,7 @@ class CheckpointList:
         ProjectError
             If it is missing.
         """
-        path = self._project.path(self.get(checkpoint_id).checkpoint_path)
+        path = self._folder.path(self.get(checkpoint_id).checkpoint_path)
         if not path.is_file():
             raise ProjectError(
                 f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.",
@@ -81,7 +88,7 @@ class CheckpointList:
 
     def note(self, checkpoint_id: str, text: str) -> CheckpointRecord:
         """Write a note on a checkpoint."""
-        with self._project.writing("note on a checkpoint"):
+        with self._folder.writing("note on a checkpoint"):
             self.get(checkpoint_id)
             record = self._file.read()
             self._file.write(
@@ -141,7 +148,7 @@ class CheckpointList:
         ProjectError
             If the weights are missing or the folder cannot be written.
         """
-        with self._project.writing("register a checkpoint"):
+        with self._folder.writing("register a checkpoint"):
             for known in self._file.read().checkpoints:
                 if run_id and known.run_id == run_id:
                     weights_file.unlink(missing_ok=True)
@@ -172,14 +179,14 @@ class CheckpointList:
             return record
 
     def _pixel_hashes(self, pair_ids: Sequence[str]) -> dict[str, str]:
-        return {pair_id: self._project.dataset.get(pair_id).pixels_sha256 for pair_id in pair_ids}
+        return {pair_id: self._dataset.get(pair_id).pixels_sha256 for pair_id in pair_ids}
 
     def _add(self, weights_file: Path, facts: Mapping[str, Any]) -> CheckpointRecord:
         known = self._file.read()
         number = known.next_checkpoint
         # An orphan of a killed registration keeps its name, unless it is this very file.
         while (
-            target := self._project.path(f"checkpoints/unet_run_{number:03d}.pt")
+            target := self._folder.path(f"checkpoints/unet_run_{number:03d}.pt")
         ).exists() and not target.samefile(weights_file):
             number += 1
         digest = file_sha256(weights_file)
@@ -188,7 +195,7 @@ class CheckpointList:
             {
                 "checkpoint_id": target.stem,
                 "checkpoint_path": f"checkpoints/{target.name}",
-                "timestamp": layout.now(),
+                "timestamp": now(),
                 "sha256": digest,
                 **facts,
             }
@@ -206,13 +213,13 @@ class CheckpointList:
         latest = self.latest
         if latest is None:
             return
-        steps = (self._move_latest, self._complete_pairs, self._project.history.complete)
+        steps = (self._move_latest, self._complete_pairs, self._history.complete)
         for step in steps:
             # A follower that is broken must not cost a finished training; `check` names it.
             with contextlib.suppress(ProjectError):
                 step(self.list())
         with contextlib.suppress(ProjectError):
-            self._project.update_config(
+            self._settings.update(
                 latest_checkpoint_id=latest.checkpoint_id,
                 latest_checkpoint_path=latest.checkpoint_path,
             )
@@ -220,11 +227,11 @@ class CheckpointList:
     def is_followed(self) -> bool:
         """Whether the settings name the latest checkpoint, which happens last of all."""
         latest = self.latest
-        return latest is None or self._project.config.latest_checkpoint_id == latest.checkpoint_id
+        return latest is None or self._settings.read().latest_checkpoint_id == latest.checkpoint_id
 
     def _move_latest(self, checkpoints: Sequence[CheckpointRecord]) -> None:
-        weights = self._project.path(checkpoints[-1].checkpoint_path)
-        target = self._project.path(layout.LATEST)
+        weights = self._folder.path(checkpoints[-1].checkpoint_path)
+        target = self._folder.path(paths.LATEST)
         # A copy and no second name: whoever writes over latest.pt must not reach the checkpoint.
         if weights.is_file() and not (
             target.is_file() and file_sha256(target) == checkpoints[-1].sha256
@@ -251,7 +258,7 @@ class CheckpointList:
                 else pair
             )
 
-        self._project.dataset.change("note which pairs were used", mark)
+        self._dataset.change("note which pairs were used", mark)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,19 +12,21 @@ from maskloop.events import Report, silent
 from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, default_rule
-from maskloop.project import layout
+from maskloop.project import paths
+from maskloop.project.entries import Manifest, Pair
+from maskloop.project.fields import now
+from maskloop.project.folder import Folder
 from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
-from maskloop.project.layout import Manifest, Pair
 from maskloop.project.pairs import ever_used, facts_of, pair_files, sided, version_of
 from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
 from maskloop.records import jsonable
+from maskloop.task import Task
 
 if TYPE_CHECKING:
     from maskloop.images.sources import PairTable
     from maskloop.project.imports import ImportReport
-    from maskloop.project.project import ProjectFolder
 
 __all__ = ["Dataset"]
 
@@ -35,9 +37,10 @@ class Dataset:
     Knows nothing of models.
     """
 
-    def __init__(self, project: ProjectFolder) -> None:
-        self._project = project
-        self._file: RecordFile[Manifest] = project.record(layout.MANIFEST, Manifest)
+    def __init__(self, folder: Folder, task: Callable[[], Task]) -> None:
+        self._folder = folder
+        self._task = task
+        self._file: RecordFile[Manifest] = folder.record(paths.MANIFEST, Manifest)
         self._index: tuple[Manifest, dict[str, Pair]] | None = None
 
     @property
@@ -63,7 +66,7 @@ class Dataset:
             self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
         if pair_id not in self._index[1]:
             raise NotFound(
-                f"There is no pair '{pair_id}' in '{self._project.folder}'.",
+                f"There is no pair '{pair_id}' in '{self._folder.folder}'.",
                 "Ask for the pairs with 'maskloop status --pairs'.",
             )
         return self._index[1][pair_id]
@@ -128,7 +131,7 @@ class Dataset:
         candidate = examine(
             image,
             mask,
-            self._project.task,
+            self._task(),
             axes=axes,
             rule=chosen,
             name=name,
@@ -139,7 +142,7 @@ class Dataset:
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
         chosen = rule
         if chosen is None:
-            task = self._project.task
+            task = self._task()
             chosen = default_rule(task.mode)
             if len(task.classes) == 1:
                 chosen = changed(chosen, target_class_name=task.classes[0])
@@ -147,7 +150,7 @@ class Dataset:
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
         """Write checked pairs: files first, the manifest last, all or none of them."""
-        with self._project.writing("accept pairs"), self._undo_files() as written:
+        with self._folder.writing("accept pairs"), self._undo_files() as written:
             manifest = self._file.read()
             added: list[Pair] = []
             for offer in offers:
@@ -186,7 +189,7 @@ class Dataset:
             name=candidate.name,
             image_layer_name=candidate.image.name,
             mask_layer_name=candidate.labels.name,
-            created_at=layout.now(),
+            created_at=now(),
             source=offer.source,
             group=group,
             split=split,
@@ -199,8 +202,8 @@ class Dataset:
     def _write_files(self, candidate: Candidate, stem: str, written: list[Path]) -> dict[str, str]:
         from maskloop.images.writers import write_image, write_labels
 
-        image_path, mask_path = f"{layout.IMAGES}/{stem}.tif", f"{layout.MASKS}/{stem}.tif"
-        image, mask = self._project.path(image_path), self._project.path(mask_path)
+        image_path, mask_path = f"{paths.IMAGES}/{stem}.tif", f"{paths.MASKS}/{stem}.tif"
+        image, mask = self._folder.path(image_path), self._folder.path(mask_path)
         written += [image, mask]
         write_image(image, candidate.image)
         write_labels(
@@ -228,18 +231,18 @@ class Dataset:
             raise KnownPixels(problem, way_out, pair.pair_id)
 
     def _save(self, manifest: Manifest) -> None:
-        self._file.write(changed(manifest, updated_at=layout.now()))
+        self._file.write(changed(manifest, updated_at=now()))
 
     def change(self, verb: str, edit: Callable[[Pair], Pair]) -> None:
         """Rewrite the manifest with every pair passed through `edit`."""
-        with self._project.writing(verb):
+        with self._folder.writing(verb):
             manifest = self._file.read()
             pairs = tuple(edit(pair) for pair in manifest.pairs)
             if any(new is not old for new, old in zip(pairs, manifest.pairs, strict=True)):
                 self._save(changed(manifest, pairs=pairs))
 
     def _change_one(self, verb: str, pair_id: str, **changes: Any) -> Pair:
-        with self._project.writing(verb):
+        with self._folder.writing(verb):
             self.get(pair_id)
             self.change(
                 verb, lambda pair: changed(pair, **changes) if pair.pair_id == pair_id else pair
@@ -290,7 +293,7 @@ class Dataset:
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
-            self._project.task,
+            self._task(),
             axes=axes,
             rule=self._rule(
                 rule,
@@ -300,7 +303,7 @@ class Dataset:
             name=old.name,
             pixel_size_um=pixel_size_um,
         )
-        with self._project.writing("replace a pair"), self._undo_files() as written:
+        with self._folder.writing("replace a pair"), self._undo_files() as written:
             old = self.get(pair_id)
             self._refuse_known(self._file.read(), candidate, but=pair_id)
             files = self._write_files(
@@ -326,8 +329,8 @@ class Dataset:
     def _free_stem(self, pair_id: str, versions: int) -> str:
         number = versions + 2
         while any(
-            self._project.path(f"{folder}/{pair_id}_v{number}.tif").exists()
-            for folder in (layout.IMAGES, layout.MASKS)
+            self._folder.path(f"{folder}/{pair_id}_v{number}.tif").exists()
+            for folder in (paths.IMAGES, paths.MASKS)
         ):
             number += 1
         return f"{pair_id}_v{number}"
@@ -346,7 +349,7 @@ class Dataset:
         """
         pair = self.get(pair_id)
         for path in (pair.image_path, pair.mask_path):
-            if not self._project.path(path).is_file():
+            if not self._folder.path(path).is_file():
                 raise ProjectError(
                     f"The file '{path}' of pair '{pair_id}' is not in the folder.",
                     "Put it back from a backup first.",
@@ -361,7 +364,7 @@ class Dataset:
         UsageError
             If the pair was not removed before.
         """
-        with self._project.writing("erase a pair"):
+        with self._folder.writing("erase a pair"):
             pair = self.get(pair_id)
             if pair.state == "active":
                 raise UsageError(
@@ -378,7 +381,7 @@ class Dataset:
                 )
             )
             for path in pair_files(pair):
-                self._project.path(path).unlink(missing_ok=True)
+                self._folder.path(path).unlink(missing_ok=True)
 
     def read_image(self, pair: Pair | str) -> Image:
         """The image of a pair, read when asked for its pixels."""
@@ -407,7 +410,7 @@ class Dataset:
         )
 
     def _existing(self, pair: Pair, path: str) -> Path:
-        found = self._project.path(path)
+        found = self._folder.path(path)
         if not found.is_file():
             raise ProjectError(
                 f"The file '{path}' of pair '{pair.pair_id}' is missing.",
@@ -423,7 +426,7 @@ class Dataset:
         UsageError
             If a checkpoint was trained on the group: it can no longer measure honestly.
         """
-        with self._project.writing("keep a pair for validation"):
+        with self._folder.writing("keep a pair for validation"):
             group = self.get(pair_id).group
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
@@ -463,7 +466,7 @@ class Dataset:
 
     def split(self, pairs: Sequence[Pair], *, share: float, seed: int = 0) -> Split:
         """Part pairs into training and validation by groups, and record each one's side, so that it holds for good."""
-        with self._project.writing("split the dataset"):
+        with self._folder.writing("split the dataset"):
             split = split_pairs([self.get(pair.pair_id) for pair in pairs], share=share, seed=seed)
             groups: dict[str, Side] = {}
             for side, ids in (("validation", split.validation), ("training", split.training)):
@@ -484,10 +487,10 @@ class Dataset:
         chosen = self.pairs if pairs is None else list(pairs)
         if not chosen:
             raise UsageError(
-                f"'{self._project.folder}' has no accepted pairs.",
+                f"'{self._folder.folder}' has no accepted pairs.",
                 "Accept some first: 'maskloop add DIR --images I --masks M'.",
             )
-        instances = self._project.task.mode == "instances"
+        instances = self._task().mode == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.
         return combine_fingerprints(
             [
@@ -548,7 +551,7 @@ class Dataset:
         candidate = examine(
             image,
             mask,
-            self._project.task,
+            self._task(),
             axes=axes,
             rule=chosen,
             name=name,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from maskloop.errors import UsageError
+from maskloop.project.entries import Pair
 from maskloop.project.intake import Candidate
-from maskloop.project.layout import Pair
 from maskloop.project.splits import derive_group
 from maskloop.project.store import changed
 

@@ -7,16 +7,14 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maskloop.errors import NotFound, ProjectError, RecordError
-from maskloop.project import layout
-from maskloop.project.layout import CheckpointRecord, TrainingRun, TrainingRuns
+from maskloop.project import paths
+from maskloop.project.entries import CheckpointRecord, TrainingRun, TrainingRuns
+from maskloop.project.fields import now
+from maskloop.project.folder import Folder
 from maskloop.project.store import RecordFile, changed
 from maskloop.records import sync_folder, write_bytes, write_errors
-
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
 
 __all__ = ["COLUMNS", "History"]
 
@@ -28,18 +26,18 @@ class History:
 
     Parameters
     ----------
-    project
-        Whose history it is.
+    folder
+        The project's.
     runs_folder
         Where runs have their folders instead, for a project that may only be read; nothing is then
         written into it.
     """
 
-    def __init__(self, project: ProjectFolder, *, runs_folder: Path | None = None) -> None:
-        self._project = project
-        self.runs_folder = project.path(layout.RUNS) if runs_folder is None else runs_folder
+    def __init__(self, folder: Folder, *, runs_folder: Path | None = None) -> None:
+        self._folder = folder
+        self.runs_folder = folder.path(paths.RUNS) if runs_folder is None else runs_folder
         self.is_elsewhere = runs_folder is not None
-        self._file: RecordFile[TrainingRuns] = project.record(layout.TRAINING_RUNS, TrainingRuns)
+        self._file: RecordFile[TrainingRuns] = folder.record(paths.TRAINING_RUNS, TrainingRuns)
 
     def new_run(self, kind: str) -> str:
         """A fresh run of this kind (train, predict, ...) with an empty folder; its id is never used again.
@@ -51,7 +49,7 @@ class History:
         """
         if self.is_elsewhere:
             return self._new_run_elsewhere(kind)
-        with self._project.writing("begin a run"):
+        with self._folder.writing("begin a run"):
             record = self._file.read()
             number = record.next_run
             while self.run_folder(f"{kind}_{number:03d}").exists():
@@ -110,7 +108,7 @@ class History:
         RecordError
             If the table cannot be read.
         """
-        path = self._project.path(layout.BENCHMARKS)
+        path = self._folder.path(paths.BENCHMARKS)
         try:
             text = path.read_text(encoding="utf-8")
             return [
@@ -127,7 +125,7 @@ class History:
 
     def complete(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         """Add what is missing of these checkpoints to the run history, the table and the log."""
-        with self._project.writing("complete the history"):
+        with self._folder.writing("complete the history"):
             self._complete_runs(checkpoints)
             self._complete_benchmarks(checkpoints)
             self._complete_log(checkpoints)
@@ -143,7 +141,7 @@ class History:
         rows = self.benchmarks()
         known = {row["checkpoint_id"] for row in rows}
         fresh = [_benchmark(one) for one in checkpoints if one.checkpoint_id not in known]
-        path = self._project.path(layout.BENCHMARKS)
+        path = self._folder.path(paths.BENCHMARKS)
         if fresh or not path.exists():
             self.write_benchmarks([*rows, *fresh])
 
@@ -153,10 +151,10 @@ class History:
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        write_bytes(self._project.path(layout.BENCHMARKS), text.getvalue().encode())
+        write_bytes(self._folder.path(paths.BENCHMARKS), text.getvalue().encode())
 
     def _complete_log(self, checkpoints: Sequence[CheckpointRecord]) -> None:
-        path = self._project.path(layout.LOG)
+        path = self._folder.path(paths.LOG)
         try:
             known = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         except OSError as error:
@@ -177,11 +175,11 @@ class History:
         ProjectError
             If it cannot be written.
         """
-        path = self._project.path(layout.LOG)
+        path = self._folder.path(paths.LOG)
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"{layout.now()} {text}\n")
+                file.write(f"{now()} {text}\n")
                 file.flush()
                 os.fsync(file.fileno())
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
 
 from maskloop.errors import MaskError, MaskloopError, ProjectError, UsageError
 from maskloop.events import Progress, Report, silent
 from maskloop.images.masks import MaskRule
+from maskloop.project.entries import Pair
 from maskloop.project.groups import Offer
+from maskloop.project.intake import Candidate, Pixels
 from maskloop.project.store import changed
 from maskloop.records import Record
 
 if TYPE_CHECKING:
     from maskloop.images.sources import PairTable
-    from maskloop.project.dataset import Dataset
 
 __all__ = ["ImportReport", "Imported", "Refused", "import_pairs"]
 
@@ -30,6 +31,28 @@ would take longer than reading the images.
 BATCH_BYTES = 256 * 2**20
 UNMATCHED = "Give both files the same name (or name the mask's suffix), or list the pairs in a CSV."
 GROUP_BY = "Choose 'folder', 'file', or a regular expression such as '(.+)_z', whose one bracket finds the group in the file name."
+
+
+class Destination(Protocol):
+    """What an import writes to: the dataset of a project."""
+
+    def examine(
+        self,
+        image: Pixels,
+        mask: Pixels,
+        *,
+        axes: str | None = None,
+        rule: MaskRule | None = None,
+        name: str | None = None,
+        allow_empty: bool = False,
+        pixel_size_um: Mapping[str, float] | None = None,
+    ) -> Candidate:
+        """Check a pair and write nothing."""
+        ...
+
+    def record(self, offers: Sequence[Offer]) -> list[Pair]:
+        """Write checked pairs, all or none of them."""
+        ...
 
 
 class Imported(Record):
@@ -61,7 +84,7 @@ class ImportReport(Record):
 
 
 def import_pairs(
-    dataset: Dataset,
+    dataset: Destination,
     table: PairTable,
     *,
     dry_run: bool = False,
@@ -163,7 +186,7 @@ def _refused(row: Imported, error: MaskloopError) -> Refused:
 class _Batch:
     """Checked pairs that wait to be recorded together."""
 
-    def __init__(self, dataset: Dataset, *, dry_run: bool) -> None:
+    def __init__(self, dataset: Destination, *, dry_run: bool) -> None:
         self._dataset = dataset
         self._dry_run = dry_run
         self.accepted: list[Imported] = []

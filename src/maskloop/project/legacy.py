@@ -232,7 +232,7 @@ class _Reader:
                 return raw
             if place.is_file():
                 self._warnings.append(
-                    f"Record '{place}' is broken and was left out.\n  -> It stays as it is; restore it from a backup and upgrade again."
+                    f"Record '{place}' is damaged and was left out.\n  -> It stays as it is; restore it from a backup and upgrade again."
                 )
         return {}
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from maskloop.errors import ProjectError, ProjectLocked
-from maskloop.project import layout
+from maskloop.project import paths
+from maskloop.project.fields import now
 from maskloop.records import write_errors
 
 __all__ = ["WriterLock"]
@@ -70,7 +71,7 @@ class WriterLock:
     def _acquire(self, verb: str, timeout_s: float) -> None:
         import filelock
 
-        path = self._folder / layout.LOCK
+        path = self._folder / paths.LOCK
         with write_errors(path):
             self._file = filelock.FileLock(path, mode=0o666, thread_local=False)
             try:
@@ -87,15 +88,15 @@ class WriterLock:
             "pid": os.getpid(),
             "user": _user(),
             "verb": verb,
-            "since": layout.now(),
+            "since": now(),
         }
         # Only words for whoever waits; the lock does not depend on it.
         with contextlib.suppress(OSError):
-            (self._folder / layout.HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+            (self._folder / paths.HOLDER).write_text(json.dumps(holder), encoding="utf-8")
 
     def _release(self) -> None:
         with contextlib.suppress(OSError):
-            (self._folder / layout.HOLDER).unlink(missing_ok=True)
+            (self._folder / paths.HOLDER).unlink(missing_ok=True)
         self._file.release()
 
     def _locked(self, timeout_s: float) -> ProjectLocked:
@@ -106,7 +107,7 @@ class WriterLock:
 
     def _holder(self) -> str:
         try:
-            who = json.loads((self._folder / layout.HOLDER).read_text(encoding="utf-8"))
+            who = json.loads((self._folder / paths.HOLDER).read_text(encoding="utf-8"))
             return f"process {who['pid']} of {who['user']} on {who['host']} ({who['verb']}, since {who['since']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "another program that did not leave its name"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from maskloop.project import layout
+from maskloop.project.entries import Pair, PairVersion
+from maskloop.project.fields import now
 from maskloop.project.groups import Side
 from maskloop.project.intake import Candidate
-from maskloop.project.layout import Pair, PairVersion
 from maskloop.project.store import changed
 
 __all__ = ["ever_used", "facts_of", "pair_files", "sided", "version_of"]
@@ -54,7 +54,7 @@ def version_of(pair: Pair) -> PairVersion:
         "source",
         "metadata",
     )
-    return PairVersion(replaced_at=layout.now(), **{name: getattr(pair, name) for name in kept})
+    return PairVersion(replaced_at=now(), **{name: getattr(pair, name) for name in kept})
 
 
 def ever_used(pair: Pair) -> list[str]:

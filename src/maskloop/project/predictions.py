@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maskloop.errors import NotFound, ProjectError
 from maskloop.images.image import Image
-from maskloop.project import layout
-from maskloop.project.layout import PredictionRecord, Predictions
+from maskloop.project import paths
+from maskloop.project.checkpoints import CheckpointList
+from maskloop.project.entries import PredictionRecord, Predictions
+from maskloop.project.fields import now
+from maskloop.project.folder import Folder
 from maskloop.project.store import RecordFile, changed, copy_file, file_sha256
 from maskloop.records import jsonable
-
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
 
 __all__ = ["PredictionList"]
 
@@ -22,9 +22,10 @@ __all__ = ["PredictionList"]
 class PredictionList:
     """Writes predictions with their provenance; never overwrites one."""
 
-    def __init__(self, project: ProjectFolder) -> None:
-        self._project = project
-        self._file: RecordFile[Predictions] = project.record(layout.PREDICTIONS, Predictions)
+    def __init__(self, folder: Folder, checkpoints: CheckpointList) -> None:
+        self._folder = folder
+        self._checkpoints = checkpoints
+        self._file: RecordFile[Predictions] = folder.record(paths.PREDICTIONS, Predictions)
 
     def list(self) -> Sequence[PredictionRecord]:
         """All predictions, the oldest first."""
@@ -43,7 +44,7 @@ class PredictionList:
                 return record
         raise NotFound(
             f"There is no prediction '{prediction_id}'.",
-            f"Look into '{self._project.path(layout.PREDICTIONS)}'.",
+            f"Look into '{self._folder.path(paths.PREDICTIONS)}'.",
         )
 
     def path(self, prediction_id: str) -> Path:
@@ -54,7 +55,7 @@ class PredictionList:
         ProjectError
             If it is missing.
         """
-        path = self._project.path(self.get(prediction_id).path)
+        path = self._folder.path(self.get(prediction_id).path)
         if not path.is_file():
             raise ProjectError(f"The prediction '{path}' is missing.", "Predict the image again.")
         return path
@@ -135,24 +136,24 @@ class PredictionList:
         input_sha256: str,
         settings: Mapping[str, Any] | None,
     ) -> PredictionRecord:
-        with self._project.writing("keep a prediction"):
-            source = self._project.checkpoints.get(checkpoint_id) if checkpoint_id else None
+        with self._folder.writing("keep a prediction"):
+            source = self._checkpoints.get(checkpoint_id) if checkpoint_id else None
             known = self._file.read()
             number = known.next_prediction
-            while any(self._project.path("predictions").glob(f"prediction_{number:03d}.*")):
+            while any(self._folder.path("predictions").glob(f"prediction_{number:03d}.*")):
                 number += 1
             path = f"predictions/prediction_{number:03d}{suffix}"
-            save(self._project.path(path))
+            save(self._folder.path(path))
             record = PredictionRecord(
                 prediction_id=f"prediction_{number:03d}",
                 path=path,
-                sha256=file_sha256(self._project.path(path)),
+                sha256=file_sha256(self._folder.path(path)),
                 checkpoint_id=source.checkpoint_id if source else None,
                 checkpoint_sha256=source.sha256 if source else "",
                 input_path=input_path,
                 input_sha256=input_sha256,
                 settings=jsonable(dict(settings or {})),
-                created_at=layout.now(),
+                created_at=now(),
             )
             self._file.write(
                 changed(known, next_prediction=number + 1, predictions=(*known.predictions, record))

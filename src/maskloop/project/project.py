@@ -3,59 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
-
-from pydantic import Field, ValidationError
+from typing import Any, Self
 
 from maskloop.errors import MaskloopError, ProjectError, UsageError
-from maskloop.project import layout
+from maskloop.project import layout, upgrade
 from maskloop.project.checkpoints import CheckpointList
 from maskloop.project.dataset import Dataset
+from maskloop.project.folder import Folder
 from maskloop.project.history import History
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Config
-from maskloop.project.lock import WriterLock
 from maskloop.project.predictions import PredictionList
-from maskloop.project.store import RecordFile, changed
+from maskloop.project.settings import Settings, installed_version
+from maskloop.project.status import Status, status_of
 from maskloop.project.weights import Weights
-from maskloop.records import Record, jsonable, write_errors
+from maskloop.records import jsonable, write_errors
 from maskloop.task import OutputMode, Task
 
-__all__ = ["ProjectFolder", "Status", "refuse_occupied"]
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+__all__ = ["ProjectFolder", "refuse_occupied"]
 
 
-class Status(Record):
-    """How a project stands, at a glance."""
-
-    name: str
-    folder: str
-    state: Literal["empty", "ready", "trained", "broken"] = Field(
-        description="empty (no pairs), ready (pairs, no checkpoint), trained, or broken (a record cannot be read)."
-    )
-    mode: str
-    classes: tuple[str, ...]
-    pair_count: int
-    new_pair_count: int = Field(
-        description="Pairs that no checkpoint was trained on, those kept for validation left out."
-    )
-    validation_pair_count: int
-    removed_pair_count: int
-    group_count: int
-    checkpoint_count: int
-    latest_checkpoint: str | None
-    latest_benchmark: dict[str, float | None]
-    prediction_count: int
-    imported_model_count: int
-    notes: str
-    warnings: tuple[str, ...]
-
-
-class ProjectFolder:
+class ProjectFolder(Folder):
     """A project on disk. Reading never changes the folder and never waits; writing takes the one lock.
 
     Use `create` and `open`. Several of these, in several processes, may look at one folder: each
@@ -63,13 +34,9 @@ class ProjectFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = WriterLock(folder)
-        self._records: dict[str, RecordFile[Any]] = {}
-        self._is_settled = False
+        super().__init__(folder)
         self._is_older = False
         self._legacy_warnings: tuple[str, ...] = ()
-        self.lock_timeout_s = 10.0
 
     @classmethod
     def create(
@@ -118,10 +85,10 @@ class ProjectFolder:
             project_name=name or path.name,
             created_at=stamp,
             last_opened_at=stamp,
-            plugin_version=_version(),
+            plugin_version=installed_version(),
             task=task,
         )
-        with project._lock.hold("create the project", timeout_s=project.lock_timeout_s):
+        with project.lock("create the project"):
             for record_path in (
                 path for path in layout.RECORDS if path not in (layout.CONFIG, layout.ARCHITECTURE)
             ):
@@ -165,8 +132,6 @@ class ProjectFolder:
 
     def _stand_in(self) -> None:
         """Of an older folder, read what an upgrade would write."""
-        from maskloop.project import upgrade
-
         if upgrade.is_older(self.folder):
             records, self._legacy_warnings = upgrade.stand_ins(self.folder)
             self._is_older = True
@@ -175,8 +140,7 @@ class ProjectFolder:
 
     def close(self) -> None:
         """Forget what was read; there is nothing to save, and the project can be used again."""
-        for record in self._records.values():
-            record.forget()
+        self.forget()
 
     def __enter__(self) -> Self:
         return self
@@ -192,71 +156,38 @@ class ProjectFolder:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.folder)!r})"
 
-    def path(self, relative: str) -> Path:
-        """Where a path of a record lies on this machine."""
-        return self.folder / relative
-
-    def record(self, path: str, kind: type[AnyRecord]) -> RecordFile[AnyRecord]:
-        """One of the folder's records, shared by all who ask for it."""
-        if path not in self._records:
-            self._records[path] = RecordFile(self.path(path), kind)
-        return self._records[path]
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read and changed."""
+        return Settings(self)
 
     @cached_property
     def dataset(self) -> Dataset:
         """The accepted pairs."""
-        return Dataset(self)
+        return Dataset(self, lambda: self.task)
 
     @cached_property
     def checkpoints(self) -> CheckpointList:
         """The finished trainings."""
-        return CheckpointList(self)
+        return CheckpointList(self, self.settings, self.dataset, self.history)
 
     @cached_property
     def weights(self) -> Weights:
         """Weights that were brought in, and where the next training begins."""
-        return Weights(self)
+        return Weights(self, self.checkpoints)
 
     @cached_property
     def predictions(self) -> PredictionList:
         """Predicted images."""
-        return PredictionList(self)
+        return PredictionList(self, self.checkpoints)
 
     @cached_property
     def history(self) -> History:
         """Runs, benchmarks and the log."""
         return History(self)
 
-    @contextlib.contextmanager
-    def writing(self, verb: str, *, timeout_s: float | None = None) -> Iterator[None]:
-        """Hold the project's one lock for a transaction.
-
-        Parameters
-        ----------
-        verb
-            What is being done, for those who wait.
-        timeout_s
-            How long to wait for another writer; 10 s by default.
-
-        Raises
-        ------
-        ProjectLocked
-            If another writer held the folder all that time; the message names who.
-        ProjectError
-            If the folder is not writable.
-        """
-        with self._lock.hold(
-            verb, timeout_s=self.lock_timeout_s if timeout_s is None else timeout_s
-        ) as outermost:
-            if outermost and not self._is_settled:
-                self._settle()
-                self._is_settled = True
-            yield
-
     def _settle(self) -> None:
         """Before the first change: bring an older folder up to date, and finish what a killed writer began."""
-        from maskloop.project import upgrade
-
         if self._is_older:
             # Another process may have upgraded it since it was opened.
             if upgrade.is_older(self.folder):
@@ -277,7 +208,7 @@ class ProjectFolder:
         RecordError
             If they cannot be read.
         """
-        return self.record(layout.CONFIG, ProjectConfig).read()
+        return self.settings.read()
 
     def update_config(self, **changes: Any) -> ProjectConfig:
         """Change some settings; the others stay as they are.
@@ -285,35 +216,12 @@ class ProjectFolder:
         Raises
         ------
         UsageError
-            If there is no such setting or value.
+            If there is no such setting or value, or the accepted masks do not fit another task.
         """
         with self.writing("change settings"):
-            file = self.record(layout.CONFIG, ProjectConfig)
-            stamped = {**changes, "last_opened_at": layout.now(), "plugin_version": _version()}
-            config = self.checked(ProjectConfig, file.read(), stamped)
-            self._refuse_other_masks(config.task)
-            file.write(config)
-            return config
-
-    def checked(
-        self, kind: type[AnyRecord], record: AnyRecord, changes: Mapping[str, Any]
-    ) -> AnyRecord:
-        """A record with changes that came from a person, refused in words when they do not fit."""
-        unknown = sorted(set(changes) - set(kind.model_fields))
-        if unknown:
-            raise UsageError(
-                f"There is no setting '{unknown[0]}'.",
-                f"Choose among: {', '.join(kind.model_fields)}.",
-            )
-        try:
-            return changed(record, **changes)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise UsageError(
-                f"The value of '{name}' does not fit: {first['msg']}.",
-                "Choose another value; nothing was changed.",
-            ) from None
+            if "task" in changes:
+                self._refuse_other_masks(Task.model_validate(changes["task"]))
+            return self.settings.update(**changes)
 
     @property
     def notes(self) -> str:
@@ -414,9 +322,7 @@ class ProjectFolder:
 
     def status(self) -> Status:
         """How the project stands; broken records are named among the warnings and count as empty."""
-        from maskloop.project.status import status_of
-
-        return status_of(self)
+        return status_of(self, self.warnings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -484,12 +390,3 @@ def _choices(values: Mapping[str, Any]) -> ArchitectureConfig:
             if value is not None and name != "version"
         }
     )
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("maskloop")
-    except PackageNotFoundError:
-        return "unknown"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from maskloop.project.layout import Pair
+from maskloop.project.entries import Pair
 from maskloop.records import Record
 
 __all__ = ["Split", "derive_group", "split_pairs"]

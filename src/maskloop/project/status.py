@@ -2,48 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Literal, TypeVar
+
+from pydantic import Field
 
 from maskloop.errors import MaskloopError
-from maskloop.project.layout import (
+from maskloop.project import paths
+from maskloop.project.configs import ProjectConfig
+from maskloop.project.entries import (
     CheckpointRecord,
-    ImportedModel,
-    Pair,
-    PredictionRecord,
-    ProjectConfig,
+    Checkpoints,
+    Manifest,
+    ModelRegistry,
+    Predictions,
 )
-from maskloop.project.project import Status
+from maskloop.project.folder import Folder
+from maskloop.records import Record
 
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
+__all__ = ["Status", "status_of"]
 
-__all__ = ["status_of"]
-
-Value = TypeVar("Value")
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+State = Literal["empty", "ready", "trained", "broken"]
 SHOWN = ("loss", "val_loss", "dice", "iou", "ap50", "ap75")
 
 
-def status_of(project: ProjectFolder) -> Status:
+class Status(Record):
+    """How a project stands, at a glance."""
+
+    name: str
+    folder: str
+    state: State = Field(
+        description=(
+            "empty (no pairs), ready (pairs, no checkpoint), trained, or broken (a record cannot "
+            "be read)."
+        )
+    )
+    mode: str
+    classes: tuple[str, ...]
+    pair_count: int
+    new_pair_count: int = Field(
+        description="Pairs that no checkpoint was trained on, those kept for validation left out."
+    )
+    validation_pair_count: int
+    removed_pair_count: int
+    group_count: int
+    checkpoint_count: int
+    latest_checkpoint: str | None
+    latest_benchmark: dict[str, float | None]
+    prediction_count: int
+    imported_model_count: int
+    notes: str
+    warnings: tuple[str, ...]
+
+
+def status_of(folder: Folder, warnings: tuple[str, ...]) -> Status:
     """Gather the status; a broken record counts as empty and is named among the warnings."""
-    every: Sequence[Pair] = _or(lambda: project.dataset.all_pairs, ())
+    manifest = _read(folder, paths.MANIFEST, Manifest)
+    known = _read(folder, paths.CHECKPOINTS, Checkpoints)
+    config = _read(folder, paths.CONFIG, ProjectConfig)
+    predictions = _read(folder, paths.PREDICTIONS, Predictions)
+    registry = _read(folder, paths.REGISTRY, ModelRegistry)
+    every = manifest.pairs if manifest else ()
     pairs = [pair for pair in every if pair.state == "active"]
-    checkpoints: Sequence[CheckpointRecord] = _or(project.checkpoints.list, ())
+    checkpoints = known.checkpoints if known else ()
     latest = checkpoints[-1] if checkpoints else None
-    config: ProjectConfig | None = _or(lambda: project.config, None)
-    warnings = project.warnings
-    predictions: Sequence[PredictionRecord] = _or(project.predictions.list, ())
-    models: Sequence[ImportedModel] = _or(project.weights.list, ())
     return Status(
-        name=config.project_name if config else project.folder.name,
-        folder=str(project.folder),
-        state="broken"
-        if any("Record '" in warning for warning in warnings)
-        else "trained"
-        if latest
-        else "ready"
-        if pairs
-        else "empty",
+        name=config.project_name if config else folder.folder.name,
+        folder=str(folder.folder),
+        state=_state(warnings, has_pairs=bool(pairs), is_trained=latest is not None),
         mode=config.task.mode if config else "unknown",
         classes=tuple(config.task.class_names.values()) if config else (),
         pair_count=len(pairs),
@@ -54,11 +80,19 @@ def status_of(project: ProjectFolder) -> Status:
         checkpoint_count=len(checkpoints),
         latest_checkpoint=latest.checkpoint_id if latest else None,
         latest_benchmark=_benchmark(latest) if latest else {},
-        prediction_count=len(predictions),
-        imported_model_count=len(models),
+        prediction_count=len(predictions.predictions) if predictions else 0,
+        imported_model_count=len(registry.models) if registry else 0,
         notes=config.notes if config else "",
         warnings=warnings,
     )
+
+
+def _state(warnings: tuple[str, ...], *, has_pairs: bool, is_trained: bool) -> State:
+    if any("Record '" in warning for warning in warnings):
+        return "broken"
+    if is_trained:
+        return "trained"
+    return "ready" if has_pairs else "empty"
 
 
 def _benchmark(record: CheckpointRecord) -> dict[str, float | None]:
@@ -66,8 +100,8 @@ def _benchmark(record: CheckpointRecord) -> dict[str, float | None]:
     return {name: every[name] for name in SHOWN if every.get(name) is not None}
 
 
-def _or(read: Callable[[], Value], otherwise: Value) -> Value:
+def _read(folder: Folder, path: str, kind: type[AnyRecord]) -> AnyRecord | None:
     try:
-        return read()
+        return folder.record(path, kind).read()
     except MaskloopError:
-        return otherwise
+        return None

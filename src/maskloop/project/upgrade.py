@@ -11,6 +11,10 @@ from maskloop.errors import AxesError, MaskloopError, ProjectError
 from maskloop.events import Progress, Report, silent
 from maskloop.images.image import Image
 from maskloop.project import layout, version2
+from maskloop.project.checkpoints import CheckpointList
+from maskloop.project.dataset import Dataset
+from maskloop.project.folder import Folder
+from maskloop.project.history import History
 from maskloop.project.intake import measure
 from maskloop.project.layout import (
     CheckpointRecord,
@@ -25,6 +29,7 @@ from maskloop.project.layout import (
 )
 from maskloop.project.legacy import Converted, convert, is_legacy
 from maskloop.project.lock import WriterLock
+from maskloop.project.settings import Settings
 from maskloop.project.splits import derive_group
 from maskloop.project.store import changed, copy_file, file_sha256, place_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
@@ -119,12 +124,13 @@ def upgrade(
     return done
 
 
-def _complete(folder: Path) -> None:
-    from maskloop.project.project import ProjectFolder
-
-    # The first writer completes what repeats the checkpoints: latest.pt, the tables, the log.
-    with ProjectFolder.open(folder).writing("upgrade"):
-        pass
+def _complete(path: Path) -> None:
+    """Complete what repeats the checkpoints: latest.pt, the tables, the log, the settings."""
+    folder = Folder(path)
+    settings = Settings(folder)
+    dataset = Dataset(folder, lambda: settings.read().task)
+    with folder.writing("upgrade"):
+        CheckpointList(folder, settings, dataset, History(folder)).follow()
 
 
 def upgrade_in_place(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maskloop.errors import NotFound, ProjectError, UsageError
-from maskloop.project import layout
-from maskloop.project.layout import ImportedModel, ModelRegistry, StartingWeights
+from maskloop.project import paths
+from maskloop.project.checkpoints import CheckpointList
+from maskloop.project.configs import StartingWeights
+from maskloop.project.entries import ImportedModel, ModelRegistry
+from maskloop.project.fields import now
+from maskloop.project.folder import Folder
 from maskloop.project.store import RecordFile, changed, copy_file, file_sha256
 from maskloop.records import jsonable
-
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
 
 __all__ = ["Weights"]
 
@@ -23,11 +24,12 @@ SUFFIXES = (".pt", ".pth", ".safetensors")
 class Weights:
     """Keeps copies of imported weights with the architecture they need."""
 
-    def __init__(self, project: ProjectFolder) -> None:
-        self._project = project
-        self._file: RecordFile[ModelRegistry] = project.record(layout.REGISTRY, ModelRegistry)
-        self._start: RecordFile[StartingWeights] = project.record(
-            layout.STARTING_WEIGHTS, StartingWeights
+    def __init__(self, folder: Folder, checkpoints: CheckpointList) -> None:
+        self._folder = folder
+        self._checkpoints = checkpoints
+        self._file: RecordFile[ModelRegistry] = folder.record(paths.REGISTRY, ModelRegistry)
+        self._start: RecordFile[StartingWeights] = folder.record(
+            paths.STARTING_WEIGHTS, StartingWeights
         )
 
     def list(self) -> Sequence[ImportedModel]:
@@ -59,7 +61,7 @@ class Weights:
         ProjectError
             If it is missing.
         """
-        path = self._project.path(self.get(model_id).model_path)
+        path = self._folder.path(self.get(model_id).model_path)
         if not path.is_file():
             raise ProjectError(
                 f"The imported weights '{path}' are missing.",
@@ -103,15 +105,15 @@ class Weights:
                 f"Choose a file that ends in {', '.join(SUFFIXES)}.",
             )
         digest = file_sha256(source)
-        with self._project.writing("import weights"):
+        with self._folder.writing("import weights"):
             registry = self._file.read()
             number = registry.next_model
-            while self._project.path(
-                path := f"{layout.IMPORTED}/imported_model_{number:03d}_{digest[:8]}{suffix}"
+            while self._folder.path(
+                path := f"{paths.IMPORTED}/imported_model_{number:03d}_{digest[:8]}{suffix}"
             ).exists():
                 number += 1
-            copy_file(source, self._project.path(path))
-            if file_sha256(self._project.path(path)) != digest:
+            copy_file(source, self._folder.path(path))
+            if file_sha256(self._folder.path(path)) != digest:
                 raise ProjectError(
                     f"'{source}' changed while it was copied.",
                     "Wait until it is written, then import it again.",
@@ -122,7 +124,7 @@ class Weights:
                 source_filename=source.name,
                 model_path=path,
                 architecture=jsonable(dict(architecture)),
-                imported_at=layout.now(),
+                imported_at=now(),
                 format=format,
                 sha256=digest,
                 metadata=jsonable(dict(metadata or {})),
@@ -130,7 +132,7 @@ class Weights:
             self._file.write(
                 changed(
                     registry,
-                    updated_at=layout.now(),
+                    updated_at=now(),
                     next_model=number + 1,
                     models=(*registry.models, model),
                 )
@@ -152,10 +154,10 @@ class Weights:
         NotFound
             If the checkpoint or the imported weights do not exist.
         """
-        with self._project.writing("choose starting weights"):
-            start = self._project.checked(StartingWeights, self._start.read(), changes)
+        with self._folder.writing("choose starting weights"):
+            start = self._folder.checked(StartingWeights, self._start.read(), changes)
             if start.checkpoint_id is not None:
-                self._project.checkpoints.get(start.checkpoint_id)
+                self._checkpoints.get(start.checkpoint_id)
             if start.imported_model_id is not None:
                 start = changed(
                     start, imported_model_path=self.get(start.imported_model_id).model_path

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from maskloop.ui.gc_pause import gc_paused
 from maskloop.ui.helper import Helper
-from maskloop.ui.quiet import read_quietly
 
 __all__ = ["Background", "Deliver"]
 
@@ -32,10 +32,7 @@ class Background:
     def __init__(self, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
         self._deliver, self._fail = deliver, fail
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="maskloop")
-        self._waiting = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="maskloop waits for the helper"
-        )
-        self._helper = Helper()
+        self._helpers: dict[str, _NamedHelper] = {}
         self._tickets = itertools.count()
         self._newest: dict[str, int] = {}
         self._open: dict[Future[Any], str | None] = {}
@@ -65,32 +62,37 @@ class Background:
             Called with the error instead of the common place for errors.
         """
         if not self._is_closed:
-            self._watch(self._threads.submit(_quietly, work), then, key, otherwise)
+            self._watch(self._threads.submit(_paused, work), then, key, otherwise)
 
-    def run_apart(
+    def apart(
         self,
         function: Callable[..., Result],
         *arguments: Any,
+        helper: str,
         then: Callable[[Result], None],
         key: str | None = None,
         otherwise: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Call a function in a child process that stays: for what loads torch, which would hold the window for seconds.
+        """Call a function in a helper process: for what loads torch, which would block the window.
 
         Parameters
         ----------
         function
-            Of a module, so that it can be found in the child; arguments and result must be
+            Of a module, so that the process can import it; arguments and result must be
             picklable.
         arguments
             What to call it with.
+        helper
+            Name of the process. Each name has a process of its own, started with its first call
+            and kept; calls with one name run one after the other, and never wait for another name.
         then, key, otherwise
             As for `run`.
         """
-        if not self._is_closed:
-            self._watch(
-                self._waiting.submit(self._helper.call, function, *arguments), then, key, otherwise
-            )
+        if self._is_closed:
+            return
+        named = self._helpers.setdefault(helper, _NamedHelper(helper))
+        future = named.thread.submit(named.process.call, function, *arguments)
+        self._watch(future, then, key, otherwise)
 
     def _watch(
         self,
@@ -143,14 +145,27 @@ class Background:
         return bool(self._open)
 
     def close(self) -> None:
-        """End in good order: what is being written is finished, what has not begun is left out, nothing is handed over any more."""
+        """Stop: work in progress is finished, pending work is dropped, no result is delivered."""
         self._is_closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self._helper.kill()
-        self._waiting.shutdown(wait=True, cancel_futures=True)
-        self._helper.close()
+        # All are killed first: otherwise each would be waited for in turn.
+        for named in self._helpers.values():
+            named.process.kill()
+        for named in self._helpers.values():
+            named.thread.shutdown(wait=True, cancel_futures=True)
+            named.process.close()
 
 
-def _quietly(work: Callable[[], Result]) -> Result:
-    with read_quietly():
+class _NamedHelper:
+    """A helper process, and the one thread that waits for its answers."""
+
+    def __init__(self, name: str) -> None:
+        self.process = Helper()
+        self.thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix=f"maskloop waits for the helper '{name}'"
+        )
+
+
+def _paused(work: Callable[[], Result]) -> Result:
+    with gc_paused():
         return work()

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QScrollArea, QTabWidget, QVBoxLayout, Q
 
 from maskloop.ui.bar import ProjectBar
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.deliver import QtDeliver
+from maskloop.ui.main_thread import MainThread
 from maskloop.ui.session import Session
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.tabs.advanced import AdvancedTab
@@ -53,7 +53,7 @@ class MaskloopDock(QWidget):
         # napari may hand a proxy over, whose layers are new objects each time they are asked for:
         # none is ever the chosen one.
         self.viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.session = Session(QtDeliver())
+        self.session = Session(MainThread())
         self.chosen = Chosen.of(self.viewer)
         self.bar = ProjectBar(self.session)
         self.dataset = DatasetTab(self.session, self.chosen)

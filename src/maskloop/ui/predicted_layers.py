@@ -13,8 +13,8 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from maskloop.errors import MaskError, MaskloopError
 from maskloop.images.image import Image
+from maskloop.ui.controllers.predicted import OpenedPrediction, Part, PredictedImage
 from maskloop.ui.layers import Extent, add_labels, crop_metadata, take_image, to_image
-from maskloop.ui.parts.predicted import OpenedPrediction, Part, PredictedImage
 from maskloop.ui.placement import place_like
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from maskloop.compute.project import Project
 from maskloop.errors import Cancelled, MaskloopError
 from maskloop.task import OutputMode
 from maskloop.ui.background import Background, Deliver
-from maskloop.ui.parts.advanced import AdvancedPart
-from maskloop.ui.parts.checkpoints import CheckpointsPart
-from maskloop.ui.parts.dataset import DatasetPart
-from maskloop.ui.parts.prediction import PredictionPart
-from maskloop.ui.parts.training import TrainingPart
-from maskloop.ui.quiet import forget_quietly
+from maskloop.ui.controllers.advanced import AdvancedController
+from maskloop.ui.controllers.checkpoints import CheckpointsController
+from maskloop.ui.controllers.dataset import DatasetController
+from maskloop.ui.controllers.prediction import PredictionController
+from maskloop.ui.controllers.training import TrainingController
+from maskloop.ui.gc_pause import collect_again
 from maskloop.ui.recent import RecentProjects
 from maskloop.ui.snapshot import Snapshot, look, take_snapshot
 
@@ -60,11 +60,11 @@ class Session:
         self.project: Project | None = None
         self.snapshot = Snapshot()
         self._watcher: _Watcher | None = None
-        self.dataset = DatasetPart(self)
-        self.training = TrainingPart(self)
-        self.checkpoints = CheckpointsPart(self)
-        self.prediction = PredictionPart(self)
-        self.advanced = AdvancedPart(self)
+        self.dataset = DatasetController(self)
+        self.training = TrainingController(self)
+        self.checkpoints = CheckpointsController(self)
+        self.prediction = PredictionController(self)
+        self.advanced = AdvancedController(self)
 
     def open(self, folder: str | Path) -> None:
         """Open a project to look at it; nothing in its folder is changed."""
@@ -100,7 +100,7 @@ class Session:
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
-            forget_quietly()
+            collect_again()
 
     def refresh(self) -> None:
         """Read how the project stands, in the background."""

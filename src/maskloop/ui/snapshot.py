@@ -22,7 +22,7 @@ from maskloop.project.layout import (
     ProjectConfig,
     StartingWeights,
 )
-from maskloop.project.project import Status
+from maskloop.project.status import Status
 from maskloop.task import Task
 
 __all__ = ["Condition", "Snapshot", "look", "take_snapshot"]

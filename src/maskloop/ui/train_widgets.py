@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from maskloop.ui.parts.train_plan import Row
+from maskloop.ui.controllers.train_plan import Row
 
 __all__ = ["Picture", "PlanTable"]
 

@@ -22,10 +22,10 @@ from qtpy.QtWidgets import (
 from maskloop.models.base import UNetArchitecture
 from maskloop.project.check import Problem
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.controllers.advanced import AdvancedController
+from maskloop.ui.controllers.network import EDITED
+from maskloop.ui.controllers.weights_import import SUFFIXES, ModelRow
 from maskloop.ui.forms import RecordForm
-from maskloop.ui.parts.advanced import AdvancedPart
-from maskloop.ui.parts.imported import SUFFIXES, ModelRow
-from maskloop.ui.parts.network import EDITED
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table
 from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Section, ask
@@ -383,7 +383,7 @@ class CheckupSection(QWidget):
 class AboutSection(QWidget):
     """Where the project lies, who wrote it, and with what."""
 
-    def __init__(self, part: AdvancedPart) -> None:
+    def __init__(self, part: AdvancedController) -> None:
         super().__init__()
         self._part = part
         self.words = Notice()

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QLineEdit, QScrollArea, QVB
 
 from maskloop.errors import MaskloopError
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.parts.ancestry import CheckpointRow
-from maskloop.ui.parts.comparison import Difference
-from maskloop.ui.parts.predicted import PredictedImage
+from maskloop.ui.controllers.ancestry import CheckpointRow
+from maskloop.ui.controllers.comparison import Difference
+from maskloop.ui.controllers.predicted import PredictedImage
 from maskloop.ui.picker import ImagePicker
 from maskloop.ui.predicted_layers import Subject, outline, show_predicted
 from maskloop.ui.tables import Column, RowModel, Table

@@ -21,18 +21,18 @@ from qtpy.QtWidgets import (
 from maskloop.errors import MaskloopError
 from maskloop.project.layout import Pair
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.controllers.dataset import DatasetController, OpenedPair
+from maskloop.ui.controllers.display import IMAGE, PAIR, PROJECT, SOURCE
+from maskloop.ui.controllers.pair_rows import short_id
+from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
-from maskloop.ui.parts.dataset import DatasetPart, OpenedPair
-from maskloop.ui.parts.pair_rows import short_id
-from maskloop.ui.parts.queue import OpenedFile
-from maskloop.ui.parts.shown import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.picker import ImagePicker, Watch
 from maskloop.ui.session import Session
 from maskloop.ui.steady_drawing import steady
 from maskloop.ui.tabs.dataset_classes import ClassesSection
 from maskloop.ui.tabs.dataset_import import ImportSection
+from maskloop.ui.tabs.dataset_label_rule import LabelRuleChoice
 from maskloop.ui.tabs.dataset_layers import Shelf, doubt_of
-from maskloop.ui.tabs.dataset_meaning import MeaningChoice
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
 from maskloop.ui.widgets import Notice, ReasonButton, Section, ask, narrow_combo
@@ -69,7 +69,7 @@ class DatasetTab(QWidget):
     def __init__(self, session: Session, chosen: Chosen, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session, self._chosen = session, chosen
-        self.part: DatasetPart = session.dataset
+        self.part: DatasetController = session.dataset
         self.shelf = Shelf(chosen.viewer)
         self._steady = steady(chosen.viewer)
         self.shapes = LayerChoice(chosen.viewer, kind="shapes")
@@ -93,7 +93,7 @@ class DatasetTab(QWidget):
         self.new_mask_button.setToolTip("Put an empty mask on the image and paint")
         self.extent = narrow_combo("Take")
         self.draw_button = QPushButton("Draw", toolTip="Draw a rectangle on the image")
-        self.meaning = MeaningChoice(self.part)
+        self.meaning = LabelRuleChoice(self.part)
         self.description = Notice()
         self.accept_button = ReasonButton("Accept")
         self.accept_button.setToolTip("Take this image and its mask into the project")

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.parts.classes import ClassesPart, ClassRow
+from maskloop.ui.controllers.classes import ClassesController, ClassRow
 from maskloop.ui.session import Session
 from maskloop.ui.widgets import ReasonButton, ask
 
@@ -42,7 +42,7 @@ class ClassesSection(QWidget):
     def __init__(self, session: Session, chosen: Chosen) -> None:
         super().__init__()
         self._session, self._chosen = session, chosen
-        self.part: ClassesPart = session.dataset.classes
+        self.part: ClassesController = session.dataset.classes
         self._shown: tuple[object, ...] = ()
         self.rows: list[tuple[QToolButton, QLineEdit, QPushButton]] = []
         self.grid = QGridLayout()

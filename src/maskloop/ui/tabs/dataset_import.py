@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from maskloop.ui.parts.importing import ImportPart, ImportRow
+from maskloop.ui.controllers.pair_import import ImportRow, PairImportController
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table
 from maskloop.ui.widgets import Line, ProgressLine, ReasonButton, narrow_combo
@@ -76,7 +76,7 @@ class ImportSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.part: ImportPart = session.dataset.importing
+        self.part: PairImportController = session.dataset.importing
         self.images = PathLine("Folder of the images")
         self.masks = PathLine("Folder of the masks")
         self.suffix = QLineEdit(accessibleName="Masks end in", placeholderText="such as _mask")

@@ -8,8 +8,8 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, Q
 
 from maskloop.images.readers import ENDINGS
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.parts.queue import QueuePart
-from maskloop.ui.parts.shown import SOURCE
+from maskloop.ui.controllers.display import SOURCE
+from maskloop.ui.controllers.queue import QueueController
 from maskloop.ui.picker import NAMED
 from maskloop.ui.widgets import Line, ReasonButton
 
@@ -27,7 +27,7 @@ class QueueSection(QWidget):
         The image that is shown: what a person says of its axes holds for the next ones.
     """
 
-    def __init__(self, part: QueuePart, chosen: Chosen) -> None:
+    def __init__(self, part: QueueController, chosen: Chosen) -> None:
         super().__init__()
         self.part, self._chosen = part, chosen
         self.words = Line()

@@ -10,8 +10,8 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
 
-from maskloop.ui.parts.dataset import DatasetPart
-from maskloop.ui.parts.pair_rows import PairRow
+from maskloop.ui.controllers.dataset import DatasetController
+from maskloop.ui.controllers.pair_rows import PairRow
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import Line, ReasonButton, ask
@@ -38,7 +38,7 @@ class PairsSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.part: DatasetPart = session.dataset
+        self.part: DatasetController = session.dataset
         self.thumbnails = Thumbnails(self._load, self._draw, size_px=THUMBNAIL_PX)
         self.model: RowModel[PairRow] = RowModel(self._columns(), key=lambda row: row.pair_id)
         self.table = Table(

@@ -22,10 +22,10 @@ from qtpy.QtWidgets import (
 from maskloop.errors import MaskloopError
 from maskloop.images.readers import ENDINGS
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.controllers.predict_story import Failure
+from maskloop.ui.controllers.predicted import PredictionRow
+from maskloop.ui.controllers.prediction import DEVICES, PredictionController
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, guess_axes, take
-from maskloop.ui.parts.predict_story import Failure
-from maskloop.ui.parts.predicted import PredictionRow
-from maskloop.ui.parts.prediction import DEVICES, PredictionPart
 from maskloop.ui.picker import ImagePicker, Watch
 from maskloop.ui.predicted_layers import (
     Subject,
@@ -190,7 +190,7 @@ class LayerSection(QWidget):
 class OptionsSection(QWidget):
     """How to predict, for layers and files alike."""
 
-    def __init__(self, part: PredictionPart) -> None:
+    def __init__(self, part: PredictionController) -> None:
         super().__init__()
         self.mirror = QCheckBox("Average over mirrored copies")
         self.mirror.setToolTip("Four times slower, and often a little better.")
@@ -211,7 +211,7 @@ class OptionsSection(QWidget):
 class FilesSection(QWidget):
     """Files and folders, where their labels go, and which of them failed."""
 
-    def __init__(self, part: PredictionPart) -> None:
+    def __init__(self, part: PredictionController) -> None:
         super().__init__()
         self._part = part
         self.paths: list[str] = []

@@ -1,0 +1,111 @@
+"""The folder that all parts of a project share: paths, records and the one lock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from maskloop.errors import UsageError
+from maskloop.project.lock import WriterLock
+from maskloop.project.store import RecordFile, changed
+from maskloop.records import Record
+from maskloop.wording import fault_in_words
+
+__all__ = ["Folder"]
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Folder:
+    """Finds, reads and locks; this is all that a part (the dataset, the checkpoints, ...) needs.
+
+    Knows nothing of the parts: one that needs another part gets it in its constructor.
+
+    Parameters
+    ----------
+    folder
+        Absolute path of the project.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock_timeout_s = 10.0
+        self._lock = WriterLock(folder)
+        self._records: dict[str, RecordFile[Any]] = {}
+        self._is_settled = False
+
+    def path(self, relative: str) -> Path:
+        """Where a path of a record lies on this machine."""
+        return self.folder / relative
+
+    def record(self, path: str, kind: type[AnyRecord]) -> RecordFile[AnyRecord]:
+        """One of the folder's records, shared by all who ask for it."""
+        if path not in self._records:
+            self._records[path] = RecordFile(self.path(path), kind)
+        return self._records[path]
+
+    def forget(self) -> None:
+        """Read every record from the disk next time."""
+        for record in self._records.values():
+            record.forget()
+
+    def lock(
+        self, verb: str, *, timeout_s: float | None = None
+    ) -> contextlib.AbstractContextManager[bool]:
+        """Hold the lock alone, for a folder that is still being made; see `writing`."""
+        wait_s = self.lock_timeout_s if timeout_s is None else timeout_s
+        return self._lock.hold(verb, timeout_s=wait_s)
+
+    @contextlib.contextmanager
+    def writing(self, verb: str, *, timeout_s: float | None = None) -> Iterator[None]:
+        """Hold the project's one lock for a transaction.
+
+        Parameters
+        ----------
+        verb
+            What is being done, for those who wait.
+        timeout_s
+            How long to wait for another writer; 10 s by default.
+
+        Raises
+        ------
+        ProjectLocked
+            If another writer held the folder all that time; the message names who.
+        ProjectError
+            If the folder is not writable.
+        """
+        with self.lock(verb, timeout_s=timeout_s) as outermost:
+            if outermost and not self._is_settled:
+                self._settle()
+                self._is_settled = True
+            yield
+
+    def _settle(self) -> None:
+        """What must be done before the first change; a project completes and upgrades itself."""
+
+    def checked(
+        self, kind: type[AnyRecord], record: AnyRecord, changes: Mapping[str, Any]
+    ) -> AnyRecord:
+        """A record with changes that came from a person, refused in words when they do not fit.
+
+        Raises
+        ------
+        UsageError
+            If there is no such field or value.
+        """
+        unknown = sorted(set(changes) - set(kind.model_fields))
+        if unknown:
+            raise UsageError(
+                f"There is no setting '{unknown[0]}'.",
+                f"Choose one of: {', '.join(kind.model_fields)}.",
+            )
+        try:
+            return changed(record, **changes)
+        except ValidationError as error:
+            raise UsageError(
+                fault_in_words(error), "Choose another value; nothing was changed."
+            ) from None

@@ -1,0 +1,12 @@
+"""Contracts: what a plug-in promises, as tests that it inherits.
+
+A plug-in's test module subclasses a contract and says how to build the thing::
+
+    class TestMySegmenter(SegmenterContract):
+        def make_segmenter(self):
+            return MySegmenter(...)
+"""
+
+from maskloop.testing.segmenter import SegmenterContract
+
+__all__ = ["SegmenterContract"]

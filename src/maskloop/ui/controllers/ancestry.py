@@ -1,0 +1,133 @@
+"""Which checkpoint came from which, as rows in the order of their descent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maskloop.project.ancestry import by_descent
+from maskloop.project.layout import CheckpointRecord, ImportedModel
+
+__all__ = ["CheckpointRow", "rows_of"]
+
+MODES = {
+    "scratch": "from scratch",
+    "continue_from_latest": "continued from the latest",
+    "continue_from_selected": "continued",
+    "imported": "from imported weights",
+}
+PRESETS = {
+    "standard_unet": "U-Net",
+    "resunet": "Residual U-Net",
+    "attention_unet": "Attention U-Net",
+}
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """One line of the table of checkpoints."""
+
+    checkpoint_id: str
+    label: str
+    """The id, set in by one step for each ancestor."""
+    parent: str
+    """The checkpoint or the imported weights it came from, or scratch."""
+    when: str
+    """To the minute, UTC."""
+    mode: str
+    images: int
+    scores: str
+    dice: float | None
+    iou: float | None
+    ap50: float | None
+    note: str
+    network: str
+    warning: str
+    """What is wrong with it, such as that its weights are missing; empty where nothing is."""
+    record: CheckpointRecord
+
+    @property
+    def tooltip(self) -> str:
+        """All of it, line by line."""
+        lines = [
+            self.checkpoint_id,
+            self.scores,
+            f"{self.images} images, {self.mode} ({self.parent})",
+            self.network,
+            self.when + " UTC",
+        ]
+        return "\n".join(line for line in [*lines, self.note, self.warning] if line)
+
+
+def rows_of(
+    records: Sequence[CheckpointRecord],
+    models: Sequence[ImportedModel],
+    missing: Collection[str] = (),
+) -> list[CheckpointRow]:
+    """All checkpoints, each below what it was trained from, the oldest first.
+
+    Parameters
+    ----------
+    records
+        The checkpoints, the oldest first.
+    models
+        Imported weights, for their names.
+    missing
+        Ids of those whose weights are not in the folder.
+    """
+    names = {model.model_id: model.model_name for model in models}
+    return [
+        _row(one, depth, names, one.checkpoint_id in missing) for one, depth in by_descent(records)
+    ]
+
+
+def _row(
+    one: CheckpointRecord, depth: int, names: Mapping[str, str], is_missing: bool
+) -> CheckpointRow:
+    imported = one.starting_weights.get("imported_model_id")
+    figures: dict[str, Any] = {
+        **one.metrics,
+        **{name: value for name, value in one.dice_iou_metrics.items() if value is not None},
+    }
+    warning = "Its weights are missing." if is_missing else ""
+    if one.format != "maskloop":
+        warning = f"{warning} Bare weights of another program: can be trained on from, not predicted with.".strip()
+    return CheckpointRow(
+        checkpoint_id=one.checkpoint_id,
+        label="\N{NO-BREAK SPACE}" * 3 * (depth - 1)
+        + "\N{BOX DRAWINGS LIGHT UP AND RIGHT} " * (depth > 0)
+        + one.checkpoint_id,
+        parent=one.parent_checkpoint_id
+        or (f"imported {names.get(str(imported), imported)}" if imported else "scratch"),
+        when=one.timestamp[:16].replace("T", " "),
+        mode=MODES.get(one.training_mode, one.training_mode.replace("_", " ")),
+        images=one.number_of_images,
+        scores=one.benchmark_summary,
+        dice=_figure(figures, "dice"),
+        iou=_figure(figures, "iou"),
+        ap50=_figure(figures, "ap50"),
+        note=one.note,
+        network=_network(one.architecture),
+        warning=warning,
+        record=one,
+    )
+
+
+def _figure(figures: Mapping[str, Any], name: str) -> float | None:
+    value = figures.get(name)
+    return float(value) if isinstance(value, int | float) and value == value else None
+
+
+def _network(architecture: Mapping[str, Any]) -> str:
+    if not architecture:
+        return ""
+    preset = str(architecture.get("preset", "standard_unet"))
+    parts = [
+        f"{PRESETS.get(preset, preset)} {str(architecture.get('spatial_dims', '')).upper()}".strip()
+    ]
+    if "depth" in architecture:
+        parts.append(f"depth {architecture['depth']}")
+    if "base_channels" in architecture:
+        parts.append(f"{architecture['base_channels']} base channels")
+    return ", ".join(parts)

@@ -1,0 +1,195 @@
+"""The rows of the pair table: all that is shown of a pair, made away from the window."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maskloop.images.similarity import find_near_duplicates_among
+from maskloop.project.layout import Pair
+from maskloop.ui.controllers.label_semantics import Classes
+
+__all__ = ["NearDuplicates", "PairRow", "make_rows", "short_id", "tell_objects"]
+
+SOURCES = {
+    "manual_label": "drawn",
+    "imported_pair": "imported",
+    "sam3_preview": "SAM3",
+    "corrected_prediction": "corrected",
+}
+MOST = 3
+
+
+@dataclass(frozen=True, eq=False)
+class PairRow:
+    """One pair in words."""
+
+    pair: Pair
+    pair_id: str
+    short: str
+    name: str
+    source: str
+    shape: str
+    classes: str
+    objects: int | None
+    split: str
+    used: str
+    like: str
+    state: str
+    tooltip: str
+    like_tooltip: str
+
+    @property
+    def picture_key(self) -> str:
+        """What the thumbnail is known by: another one is needed when the mask is replaced."""
+        return f"{self.pair_id} {self.pair.mask_sha256[:8]}{self.pair.image_sha256[:8]}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is trained on."""
+        return self.pair.state == "active"
+
+
+class NearDuplicates:
+    """Which pairs look alike.
+
+    Remembers what was compared, so that a new pair is compared with the others only.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+        self._near: dict[str, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> dict[str, tuple[str, ...]]:
+        """What was found so far."""
+        return self._near
+
+    def update(self, pairs: Sequence[Pair]) -> dict[str, tuple[str, ...]]:
+        """Near-duplicates of each pair that has any, by id, among those that are trained on; call it in a thread."""
+        hashes = {pair.pair_id: pair.perceptual_hash for pair in pairs if pair.state == "active"}
+        with self._lock:
+            known = [
+                pair_id for pair_id, text in hashes.items() if self._hashes.get(pair_id) == text
+            ]
+            here = set(known)
+            ids = [*known, *(pair_id for pair_id in hashes if pair_id not in here)]
+            near = {
+                one: [other for other in others if other in here]
+                for one, others in self._near.items()
+                if one in here
+            }
+            for place, others in find_near_duplicates_among(
+                [hashes[pair_id] for pair_id in ids], since=len(known)
+            ).items():
+                near.setdefault(ids[place], []).extend(ids[other] for other in others)
+            self._hashes = hashes
+            self._near = {
+                pair_id: tuple(sorted(others)) for pair_id, others in near.items() if others
+            }
+            return dict(self._near)
+
+
+def make_rows(
+    pairs: Sequence[Pair],
+    near: Mapping[str, tuple[str, ...]],
+    classes: Classes,
+    before: Mapping[str, PairRow],
+) -> dict[str, PairRow]:
+    """The rows of all pairs by id, the oldest first; rows in which nothing changed are the same objects as before."""
+    sides = {pair.pair_id: pair.split for pair in pairs}
+    rows = {}
+    for pair in pairs:
+        old = before.get(pair.pair_id)
+        row = _row(pair, near.get(pair.pair_id, ()), classes, sides)
+        is_same = (
+            old is not None
+            and old.pair == pair
+            and (old.classes, old.like_tooltip) == (row.classes, row.like_tooltip)
+        )
+        rows[pair.pair_id] = old if is_same and old is not None else row
+    return rows
+
+
+def _row(
+    pair: Pair, near: Sequence[str], classes: Classes, sides: Mapping[str, str | None]
+) -> PairRow:
+    return PairRow(
+        pair=pair,
+        pair_id=pair.pair_id,
+        short=short_id(pair.pair_id),
+        name=pair.name,
+        source=SOURCES.get(pair.source, pair.source.replace("_", " ")),
+        shape=" x ".join(str(length) for length in pair.shape),
+        classes=_classes(pair, classes),
+        objects=None if pair.fingerprint is None else pair.fingerprint.object_count,
+        split=pair.split or "",
+        used=_listed(pair.used_in_checkpoints),
+        like=f"like {_listed([short_id(other) for other in near])}" if near else "",
+        state="" if pair.state == "active" else pair.state,
+        tooltip=_tooltip(pair),
+        like_tooltip=_warn(pair, near, sides),
+    )
+
+
+def short_id(pair_id: str) -> str:
+    """The id without the part that only tells pixels apart, such as ``pair_0004``."""
+    parts = pair_id.split("_")
+    return "_".join(parts[:2]) if len(parts) == 3 and parts[0] == "pair" else pair_id
+
+
+def tell_objects(pair: Pair, classes: Classes) -> str:
+    """What is on a pair's mask, such as ``37 objects``."""
+    if pair.fingerprint is None or pair.mask_preparation.get("is_empty"):
+        return "nothing on it"
+    count = pair.fingerprint.object_count
+    objects = f"{count} object{'' if count == 1 else 's'}"
+    return f"{objects} ({_classes(pair, classes)})" if classes.mode == "multiclass" else objects
+
+
+def _classes(pair: Pair, classes: Classes) -> str:
+    if pair.fingerprint is None:
+        return ""
+    return ", ".join(
+        classes.name(number)
+        for number, count in sorted(pair.fingerprint.class_pixels.items())
+        if number and count
+    )
+
+
+def _tooltip(pair: Pair) -> str:
+    lines = [
+        pair.name,
+        f"{pair.pair_id}: {pair.axes} {pair.shape}",
+        f"accepted {pair.created_at[:16].replace('T', ' ')}",
+    ]
+    if pair.group and pair.group != pair.pair_id:
+        lines.append(f"belongs to the group {pair.group}")
+    if pair.history:
+        lines.append(
+            f"corrected {len(pair.history)} times" if len(pair.history) > 1 else "corrected once"
+        )
+    lines += [str(note) for note in pair.mask_preparation.get("notes", ())]
+    return "\n".join(line for line in lines if line)
+
+
+def _warn(pair: Pair, near: Sequence[str], sides: Mapping[str, str | None]) -> str:
+    if not near:
+        return ""
+    names = _listed([short_id(other) for other in near])
+    parted = [
+        other for other in near if pair.split and sides.get(other) and sides[other] != pair.split
+    ]
+    if parted:
+        return (
+            f"Shows the same as {names}, and {short_id(parted[0])} is kept for {sides[parted[0]]}: the score may be too good. "
+            "Remove one of the two."
+        )
+    return f"Shows the same as {names}, or a part of it. They are kept on one side of the split."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(names[:MOST]) + more

@@ -1,0 +1,267 @@
+"""Images to go through one after the other: which is next, and which were accepted already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psygnal import Signal, SignalGroup
+
+from maskloop.errors import AxesError, MaskloopError
+from maskloop.images.image import Image
+from maskloop.images.readers import open_image
+from maskloop.images.sources import find_images
+from maskloop.project.intake import hash_pixels
+from maskloop.project.layout import Pair
+from maskloop.ui.controllers.display import bytes_of, display_limits, read_small
+
+if TYPE_CHECKING:
+    from maskloop.compute.project import Project
+    from maskloop.ui.session import Session
+    from maskloop.ui.snapshot import Snapshot
+
+__all__ = ["OpenedFile", "QueueController"]
+
+HASHED_BYTES = 64 * 2**20
+"""Images up to this size are recognised by their pixels, larger ones by their path only."""
+
+
+class QueueEvents(SignalGroup):
+    """Told in the thread of the window."""
+
+    changed = Signal()
+    """The list, the place in it, or what was accepted changed."""
+    opened = Signal(object)
+    """An `OpenedFile` is to be shown."""
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """An image of the list, its pixels not read yet."""
+
+    path: Path
+    image: Image
+    axes: str | None
+    """None where neither the file tells nor a person told: those of the image are then only a
+    possible reading.
+    """
+    is_named: bool
+    """Whether a person named the axes (of the image before)."""
+    pair_id: str | None
+    """The pair that has these pixels already."""
+    limits: tuple[float, float] | None
+    """Between which intensities it is shown."""
+
+
+class QueueController:
+    """A list of image files and the place in it.
+
+    Parameters
+    ----------
+    session
+        Whose project the images are accepted into.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.events = QueueEvents()
+        self.files: tuple[Path, ...] = ()
+        self.index = -1
+        """Of the image that is shown, -1 while none is."""
+        self.is_opening = False
+        self.named_axes: dict[int, str] = {}
+        """What a person said of images with so many dimensions: the next ones are shown as that,
+        and can be named otherwise.
+        """
+        self._session = session
+        self._accepted: dict[str, str] = {}
+        self._pairs: Sequence[Pair] = ()
+        session.events.project_changed.connect(self._change_project)
+        session.events.snapshot_changed.connect(self._take)
+
+    @property
+    def current(self) -> Path | None:
+        """The file that is shown."""
+        return self.files[self.index] if 0 <= self.index < len(self.files) else None
+
+    @property
+    def words(self) -> str:
+        """Where it stands, such as ``3 of 40: cell_07.tif``."""
+        if not self.files:
+            return "No images are listed."
+        done = sum(self.is_accepted(path) for path in self.files)
+        accepted = f", {done} accepted" if done else ""
+        if self.current is None:
+            return f"{len(self.files)} images{accepted}"
+        mark = " (accepted)" if self.is_accepted(self.current) else ""
+        return f"{self.index + 1} of {len(self.files)}: {self.current.name}{mark}{accepted}"
+
+    @property
+    def why_not_next(self) -> str | None:
+        """Why there is no next image, or None."""
+        if not self.files:
+            return "Choose a folder or files to go through first."
+        return "This is the last image." if self.index >= len(self.files) - 1 else self._why_busy
+
+    @property
+    def why_not_previous(self) -> str | None:
+        """Why there is no image before, or None."""
+        if self.current is None:
+            return (
+                "No image of the list is shown yet."
+                if self.files
+                else "Choose a folder or files to go through first."
+            )
+        return "This is the first image." if self.index == 0 else self._why_busy
+
+    @property
+    def _why_busy(self) -> str | None:
+        return "The image is being opened." if self.is_opening else None
+
+    def is_accepted(self, path: Path) -> bool:
+        """Whether a pair came from this file."""
+        return str(path) in self._accepted
+
+    def choose(self, inputs: Sequence[str | Path]) -> None:
+        """List the images of folders, files and patterns, and show the first that was not accepted yet.
+
+        They are remembered for the next time that the project is opened on this computer.
+        """
+        project, recent = self._session.project, self._session.recent
+        places = [str(Path(one).expanduser().absolute()) for one in inputs]
+
+        def find() -> list[Path]:
+            found = find_images(places)
+            if project is not None:
+                recent.set_images(project.folder, places)
+            return found
+
+        self._list(find, lambda: self.go(self._first_new()))
+
+    def _list(self, find: Callable[[], list[Path]], then: Callable[[], None]) -> None:
+        def take(files: list[Path]) -> None:
+            self.files, self.index = tuple(files), -1
+            then()
+
+        self._session.background.run(find, take, key="images to go through")
+
+    def _first_new(self) -> int:
+        return next(
+            (number for number, path in enumerate(self.files) if not self.is_accepted(path)), 0
+        )
+
+    def name_axes(self, axes: str) -> None:
+        """A person said what the dimensions of the image shown are: the next ones with as many are shown as that."""
+        self.named_axes[len(axes)] = axes
+
+    def next(self) -> None:
+        """Open the next image; of a list that was remembered, the first that was not accepted yet."""
+        if self.why_not_next is None:
+            self.go(self._first_new() if self.current is None else self.index + 1)
+        else:
+            self._session.say(self.why_not_next)
+
+    def previous(self) -> None:
+        """Open the image before."""
+        if self.why_not_previous is None:
+            self.go(self.index - 1)
+        else:
+            self._session.say(self.why_not_previous)
+
+    def go(self, index: int) -> None:
+        """Open an image of the list; where it cannot be opened it is told, and the place is kept all the same."""
+        self.index, self.is_opening = index, True
+        self.events.changed.emit()
+        path, known = (
+            self.files[index],
+            {pair.pixels_sha256: pair.pair_id for pair in self._pairs if pair.state == "active"},
+        )
+        named = dict(self.named_axes)
+
+        def show(opened: OpenedFile) -> None:
+            self.is_opening = False
+            if opened.pair_id is not None:
+                self._accepted[str(path)] = opened.pair_id
+            self.events.changed.emit()
+            self.events.opened.emit(opened)
+
+        def failed(error: Exception) -> None:
+            self.is_opening = False
+            self.events.changed.emit()
+            self._session.fail(error)
+
+        self._session.background.run(
+            lambda: _open(path, named, known), show, key="image of the list", otherwise=failed
+        )
+
+    def _take(self, snapshot: Snapshot) -> None:
+        if snapshot.pairs is self._pairs:
+            return
+        pairs = self._pairs = snapshot.pairs
+
+        def mark(found: dict[str, str]) -> None:
+            if self._pairs is pairs:
+                self._accepted = found
+                self.events.changed.emit()
+
+        self._session.background.run(lambda: _sources(pairs), mark, key="accepted files")
+
+    def _change_project(self, project: Project | None) -> None:
+        self._pairs, self._accepted = (), {}
+        self.files, self.index = (), -1
+        self.events.changed.emit()
+        if project is not None:
+            self._list(lambda: self._remembered(project.folder), self.events.changed.emit)
+
+    def _remembered(self, folder: Path) -> list[Path]:
+        places = self._session.recent.images(folder)
+        try:
+            return find_images(places) if places else []
+        except MaskloopError:
+            return []  # they were moved, or the disk is not there today
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def _sources(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Pair ids by the files that their images came from."""
+    told = (
+        (pair, pair.metadata.get(name))
+        for pair in pairs
+        if pair.state == "active"
+        for name in ("source_path", "image_file")
+    )
+    return {str(source): pair.pair_id for pair, source in told if source}
+
+
+def _open(path: Path, named: dict[int, str], known: dict[str, str]) -> OpenedFile:
+    axes: str | None
+    try:
+        image = open_image(path)
+        axes, is_named = image.axes, False
+    except AxesError:
+        image = _open_somehow(path)
+        axes, is_named = named.get(len(image.shape)), True
+        if axes is not None:
+            image = open_image(path, axes=axes)
+    limits, image = display_limits(image), read_small(image)
+    pair_id = (
+        known.get(hash_pixels(image))
+        if bytes_of(image) <= HASHED_BYTES and axes is not None
+        else None
+    )
+    return OpenedFile(path, image, axes, is_named and axes is not None, pair_id, limits)
+
+
+def _open_somehow(path: Path) -> Image:
+    """An image with any axes that fit, so that it can be looked at while a person says what they are."""
+    for count in range(2, 6):
+        for letters in permutations("ZTC", count - 2):
+            try:
+                return open_image(path, axes="".join(letters) + "YX")
+            except AxesError:
+                continue  # the next letters may fit
+    return open_image(path)
