@@ -123,7 +123,7 @@ def test_python_m_maskloop_is_the_command_line() -> None:
         text=True,
         check=True,
     )
-    assert "Make a new, empty project." in done.stdout
+    assert "Create a new, empty project." in done.stdout
 
 
 def test_the_version_is_told() -> None:
@@ -141,7 +141,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "p", "--time", "10"), "'10' has no unit. Write seconds, minutes or hours"),
+        (("train", "p", "--time", "10"), "'10' has no unit. Use seconds, minutes or hours"),
         (("train", "p", "--epochs", "0"), "Epochs must be at least 1, not 0."),
         (("train", "p", "--device", "tpu"), "Device must be 'auto', 'cpu' or 'cuda', not 'tpu'."),
         (
@@ -151,7 +151,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
         (
             ("add", "p", "--pixel-size", "0.4"),
-            "'0.4' is no pixel size. Give micrometres along Z, Y and X",
+            "'0.4' is not a pixel size. Give micrometers along Z, Y and X",
         ),
         (("trian", "p"), "No such command 'trian'"),
         (("predict", "p"), "Missing argument"),
@@ -285,9 +285,9 @@ def test_check_repairs_a_record_that_cannot_be_read(project: Path) -> None:
 
 def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> None:
     shown = plain(run("plan", project, "--epochs", "7").stdout)
-    assert "name value reason source" in shown
+    assert "setting value reason source" in shown
     assert re.search(r"epochs 7 Set by a person. person", shown)
-    assert "It takes at most about" in shown
+    assert "Training takes at most about" in shown
     decisions = {
         one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]
     }
@@ -358,7 +358,7 @@ def test_a_killed_training_goes_on_and_says_so(project: Path) -> None:
     assert read("runs", project)[0]["state"] == "interrupted"
     again = start("train", project, *LONG)
     assert again.stdout is not None
-    assert again.stdout.readline() == "This run was interrupted before; it goes on where it was.\n"
+    assert again.stdout.readline() == "Resuming an interrupted run.\n"
     wait_for_scores(again, 1)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=180)

@@ -42,7 +42,18 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "backends": {},
     "formats": {},
-    "measurements": {},
+    "measurements": {
+        name: f"maskloop.measure.{name}:{name.upper()}"
+        for name in (
+            "position",
+            "size",
+            "shape",
+            "intensity",
+            "background",
+            "border",
+            "neighbors",
+        )
+    },
     "targets": {},
     "prompters": {},
 }

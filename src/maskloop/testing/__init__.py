@@ -7,6 +7,7 @@ A plug-in's test module subclasses a contract and says how to build the thing::
             return MySegmenter(...)
 """
 
+from maskloop.testing.measurement import MeasurementContract
 from maskloop.testing.segmenter import SegmenterContract
 
-__all__ = ["SegmenterContract"]
+__all__ = ["MeasurementContract", "SegmenterContract"]
