@@ -91,8 +91,8 @@ def is_legacy(folder: Path) -> bool:
     if config is not None:
         return True
     # Settings that are missing or broken tell nothing: any record of ours settles it.
-    return not any(_claims_ours(folder / path) for path in layout.RECORDS) and any(
-        (folder / path).is_file() for path in layout.RECORDS
+    return not any(_claims_ours(folder / path) for path in layout.records()) and any(
+        (folder / path).is_file() for path in layout.records()
     )
 
 
@@ -194,13 +194,13 @@ class _Reader:
         if not self._apart:
             done = [path for path in records if self._is_done(path)]
             records |= {
-                path: read_record(self._folder / path, layout.RECORDS[path]) for path in done
+                path: read_record(self._folder / path, layout.records()[path]) for path in done
             }
         found.records = records
         found.benchmarks = self._text(layout.BENCHMARKS)
         found.originals = [
             path
-            for path in (*layout.RECORDS, layout.BENCHMARKS, layout.LATEST, layout.TASKS)
+            for path in (*layout.records(), layout.BENCHMARKS, layout.LATEST, layout.TASKS)
             if (self._folder / path).is_file()
         ]
         found.warnings = (*dict.fromkeys(self._warnings), *(self._about(other) for other in others))
