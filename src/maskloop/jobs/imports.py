@@ -12,7 +12,7 @@ from maskloop.errors import IncompatibleWeights, UsageError
 from maskloop.events import Report, silent
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import PairTable, match_pairs, read_pair_table
-from maskloop.jobs.training import choices_of
+from maskloop.jobs.choices import choices_of
 from maskloop.models.base import Architecture, network_of
 from maskloop.project.imports import Imported, ImportReport
 from maskloop.project.layout import ImportedModel

@@ -17,12 +17,12 @@ from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
 from maskloop.images.normalize import Normalization
 from maskloop.jobs.base import TrainJob
+from maskloop.jobs.choices import choices_of
 from maskloop.models.base import (
     Architecture,
     Augmentation,
     Plan,
     Recipe,
-    UNetArchitecture,
     network_of,
 )
 from maskloop.models.compatibility import require_compatible
@@ -229,24 +229,6 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
         [decision.model_dump(mode="json") for decision in plan.decisions]
     )
     return inputs
-
-
-def choices_of(project: ProjectFolder) -> UNetArchitecture:
-    """What a person chose about the network.
-
-    Raises
-    ------
-    UsageError
-        If the project keeps something that is no such choice.
-    """
-    values = {name: value for name, value in project.architecture.items() if name != "backend"}
-    try:
-        return UNetArchitecture.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        problem = f"The project's choice of {name} does not fit: {first['msg']}."
-        raise UsageError(problem, "Change it in Advanced, or make a new project.") from None
 
 
 def _chosen(project: ProjectFolder) -> set[str]:

@@ -208,8 +208,8 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     import torch
 
     from maskloop.compute.project import Project
+    from maskloop.jobs.choices import choices_of
     from maskloop.jobs.imports import import_weights
-    from maskloop.jobs.training import choices_of
     from maskloop.models.unet import UNet
 
     project = Project.open(folder)
