@@ -253,7 +253,7 @@ def test_remove_keeps_restore_brings_back_and_purge_needs_a_yes(project: Path) -
     assert read("remove", project, pair) == {pair: "removed"}
     assert read("status", project)["removed_pair_count"] == 1
     assert read("remove", project, pair, "--restore") == {pair: "active"}
-    assert "Add --yes if you are sure" in run("remove", project, pair, "--purge", code=1).stderr
+    assert "Add --yes to confirm" in run("remove", project, pair, "--purge", code=1).stderr
     assert read("status", project)["pair_count"] == 5
     assert read("remove", project, pair, "--purge", "--yes") == {pair: "erased"}
     assert not list(project.glob(f"dataset/*/{pair}*"))

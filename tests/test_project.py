@@ -52,7 +52,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_a_new_project_has_the_layout_people_know(project):
-    for path in (*layout.RECORDS, layout.BENCHMARKS):
+    for path in (*layout.records(), layout.BENCHMARKS):
         assert (project.folder / path).is_file(), path
     config = json.loads((project.folder / layout.CONFIG).read_text())
     assert config["project_name"] == "cells"
@@ -365,7 +365,7 @@ def test_a_registration_that_was_killed_before_its_followers_is_completed_by_the
 
 def test_an_unknown_checkpoint_is_answered_with_those_there_are(project):
     register(project)
-    with pytest.raises(NotFound, match="the last ones are: unet_run_001"):
+    with pytest.raises(NotFound, match="the latest: unet_run_001"):
         project.checkpoints.get("unet_run_009")
     assert project.checkpoints.get("latest").checkpoint_id == "unet_run_001"
 
@@ -393,7 +393,7 @@ def test_imported_weights_are_copied_and_registered(project, tmp_path):
     assert start.imported_model_path == model.model_path
     with pytest.raises(NotFound, match="no imported weights"):
         project.weights.set_start(imported_model_id="imported_model_009")
-    with pytest.raises(UsageError, match=r"'cells\.h5' is no file of weights"):
+    with pytest.raises(UsageError, match=r"'cells\.h5' is not a file of weights"):
         project.weights.add(tmp_path / "cells.h5", architecture={}, format="keras")
 
 

@@ -380,10 +380,10 @@ def test_a_broken_record_is_found_and_repaired(tmp_path: Path) -> None:
             ("orphan", True),
         ]
         assert checkup.words.endswith("1 to look at, 1 harmless.")
-        assert checkup.will_do[0].startswith(f"'{layout.CHECKPOINTS}' is set aside and made again")
+        assert checkup.will_do[0].startswith(f"'{layout.CHECKPOINTS}' is rebuilt")
         checkup.repair()
         pump.until(lambda: not checkup.is_repairing)
-        assert checkup.words.startswith(f"Repaired. '{layout.CHECKPOINTS}' was made again")
+        assert checkup.words.startswith(f"Repaired. '{layout.CHECKPOINTS}' was rebuilt")
         assert [problem.kind for problem in checkup.problems] == ["orphan"]
         pump.until(lambda: session.snapshot.condition == "valid")
         assert not failures

@@ -176,7 +176,7 @@ def test_a_broken_record_is_found_and_repaired_after_asking(
     )
     click(qtbot, checkup.repair)
     until(qtbot, lambda: checkup.words.text().startswith("Repaired."))
-    assert "is set aside and made again" in asked[0]
+    assert "is rebuilt" in asked[0]
     assert "No file is deleted" in asked[0]
 
 

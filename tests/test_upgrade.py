@@ -284,9 +284,9 @@ def test_an_upgraded_folder_is_upgraded_once(old):
     upgrade(old)
     after = bytes_of(old)
     assert not upgrade(old).was_needed
-    assert {path: content for path, content in bytes_of(old).items() if path in layout.RECORDS} == {
-        path: content for path, content in after.items() if path in layout.RECORDS
-    }
+    assert {
+        path: content for path, content in bytes_of(old).items() if path in layout.records()
+    } == {path: content for path, content in after.items() if path in layout.records()}
 
 
 def test_an_upgrade_that_was_killed_goes_on(old):

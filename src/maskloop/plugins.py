@@ -41,7 +41,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "backends": {},
-    "formats": {},
+    "formats": {
+        "tiff": "maskloop.images.formats.tiff:TIFF",
+        "picture": "maskloop.images.formats.pictures:PICTURES",
+        "npy": "maskloop.images.formats.npy:NPY",
+    },
     "measurements": {
         name: f"maskloop.measure.{name}:{name.upper()}"
         for name in (

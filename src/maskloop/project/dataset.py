@@ -18,7 +18,8 @@ from maskloop.project.fields import now
 from maskloop.project.folder import Folder
 from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
-from maskloop.project.pairs import ever_used, facts_of, pair_files, sided, version_of
+from maskloop.project.inventory import PAIRS
+from maskloop.project.pairs import ever_used, facts_of, sided, version_of
 from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
 from maskloop.records import jsonable
@@ -380,7 +381,7 @@ class Dataset:
                     pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id),
                 )
             )
-            for path in pair_files(pair):
+            for path in PAIRS.files_of(pair):
                 self._folder.path(path).unlink(missing_ok=True)
 
     def read_image(self, pair: Pair | str) -> Image:

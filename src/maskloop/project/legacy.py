@@ -86,8 +86,8 @@ def is_legacy(folder: Path) -> bool:
     if config is not None:
         return bool(config.get("version", 1) == 1)
     # Settings that are missing or broken tell nothing: any record of ours settles it.
-    return not any(_claims_ours(folder / path) for path in layout.RECORDS) and any(
-        (folder / path).is_file() for path in layout.RECORDS
+    return not any(_claims_ours(folder / path) for path in layout.records()) and any(
+        (folder / path).is_file() for path in layout.records()
     )
 
 
@@ -187,7 +187,7 @@ class _Reader:
         # A kill during an upgrade leaves some records upgraded: those are as they should be.
         if not self._apart:
             done = {
-                path: layout.RECORDS[path]
+                path: layout.records()[path]
                 for path in records
                 if (raw := _load(folder_path := self._folder / path))
                 and raw.get("version") == 2
@@ -199,7 +199,7 @@ class _Reader:
         found.benchmarks = self._text(layout.BENCHMARKS)
         found.originals = [
             path
-            for path in (*layout.RECORDS, layout.BENCHMARKS, layout.LATEST, layout.TASKS)
+            for path in (*layout.records(), layout.BENCHMARKS, layout.LATEST, layout.TASKS)
             if (self._folder / path).is_file()
         ]
         found.warnings = (*self._warnings, *(self._about(other) for other in others))

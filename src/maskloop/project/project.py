@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -76,7 +76,7 @@ class ProjectFolder(Folder):
         }
         refuse_occupied(path)
         with write_errors(path):
-            for part in layout.FOLDERS:
+            for part in layout.folders():
                 (path / part).mkdir(parents=True, exist_ok=True)
         project = cls(path)
         stamp = layout.now()
@@ -89,16 +89,17 @@ class ProjectFolder(Folder):
             input_channels=int(description.get("input_channels", 1)),
         )
         with project.lock("create the project"):
-            for record_path in (
-                path for path in layout.RECORDS if path not in (layout.CONFIG, layout.ARCHITECTURE)
-            ):
-                project.record(record_path, layout.RECORDS[record_path]).write(
-                    layout.empty_record(record_path)
-                )
+            # The network first: whatever else is missing after a kill, the masks' meaning is known.
             project.record(layout.ARCHITECTURE, ArchitectureConfig).write(
                 ArchitectureConfig.model_validate(jsonable(description))
             )
             project.history.write_benchmarks([])
+            written = (layout.CONFIG, layout.ARCHITECTURE)
+            # What makes a folder a project comes last: until then it can be created again.
+            for missing in [one for one in reversed(layout.records()) if one not in written]:
+                project.record(missing, layout.records()[missing]).write(
+                    layout.empty_record(missing)
+                )
             project.record(layout.CONFIG, ProjectConfig).write(config)
         return project
 
@@ -316,7 +317,7 @@ class ProjectFolder(Folder):
     def warnings(self) -> tuple[str, ...]:
         """What a person should know: broken records with the way out, and what an older folder lacked."""
         found = list(self._legacy_warnings)
-        for path, kind in layout.RECORDS.items():
+        for path, kind in layout.records().items():
             try:
                 self.record(path, kind).read()
             except MaskloopError as error:
@@ -339,34 +340,28 @@ def refuse_occupied(path: Path) -> None:
         raise ProjectError(
             f"'{path}' holds a project already.", "Open it, or choose another folder."
         )
-    # What a killed `create` left behind may be used: records without settings, which are written
-    # last.
-    left = {
-        Path(layout.LOCK).name,
-        Path(layout.HOLDER).name,
-        *(part.split("/")[0] for part in layout.FOLDERS),
-        "dataset",
-        "models",
-        "history",
-    }
-    found = (
-        sorted(entry.name for entry in path.iterdir() if entry.name not in left)
-        if path.is_dir()
-        else []
-    )
-    if found or (
-        path.is_dir()
-        and any(
-            file.is_file()
-            for part in layout.OWNED_FOLDERS
-            for file in (path / part).rglob("*.*")
-            if file.suffix != ".json"
-        )
-    ):
+    found = sorted(_foreign_names(path)) if path.is_dir() else []
+    if found:
+        more = " and more" if len(found) > 1 else ""
         raise ProjectError(
-            f"'{path}' is not empty: it holds '{found[0] if found else 'files of a project'}'{' and more' if len(found) > 1 else ''}.",
+            f"'{path}' is not empty: it holds '{found[0]}'{more}.",
             "Choose a folder that does not exist yet, so that nothing of yours is mixed up.",
         )
+
+
+def _foreign_names(path: Path) -> Iterator[str]:
+    """Names in a folder that a `create` that was killed cannot have left behind."""
+    own = {part.split("/")[0] for part in layout.folders()}
+    own |= {Path(layout.LOCK).name, Path(layout.HOLDER).name}
+    for entry in path.iterdir():
+        is_unfinished = entry.name.startswith(f".{layout.CONFIG}.")
+        if entry.name not in own and not is_unfinished:
+            yield entry.name
+    # Its records, tables and unfinished writes may lie there, and nothing else.
+    for folder in sorted(own):
+        for file in (path / folder).rglob("*"):
+            if file.is_file() and file.suffix not in (".json", ".csv", ".tmp", ".journal"):
+                yield file.relative_to(path).as_posix()
 
 
 def _class_names(mode: OutputMode, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from maskloop.errors import AxesError, MaskloopError, ProjectError
 from maskloop.events import Progress, Report, silent
@@ -17,15 +17,11 @@ from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
 from maskloop.project.intake import measure
+from maskloop.project.inventory import COLLECTIONS, PAIRS, Collection
 from maskloop.project.layout import (
-    CheckpointRecord,
     Checkpoints,
-    ImportedModel,
     Manifest,
-    ModelRegistry,
     Pair,
-    PredictionRecord,
-    Predictions,
 )
 from maskloop.project.legacy import Converted, convert, is_legacy
 from maskloop.project.lock import WriterLock
@@ -35,8 +31,6 @@ from maskloop.project.store import changed, copy_file, file_sha256, place_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
 
 __all__ = ["UpgradeReport", "convert", "is_legacy", "upgrade", "upgrade_in_place"]
-
-AnyRecord = TypeVar("AnyRecord", CheckpointRecord, ImportedModel, PredictionRecord)
 
 
 class UpgradeReport(Record):
@@ -119,7 +113,7 @@ def upgrade_in_place(
     kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
     with write_errors(folder):
         for part in (
-            *layout.FOLDERS,
+            *layout.folders(),
             *{Path(f"{kept}/{path}").parent.as_posix() for path in converted.originals},
         ):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -137,7 +131,7 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
     converted = convert(folder, task_id=task, apart=True)
     with write_errors(out):
         for part in (
-            *layout.FOLDERS,
+            *layout.folders(),
             *{Path(target).parent.as_posix() for target in converted.files},
         ):
             (out / part).mkdir(parents=True, exist_ok=True)
@@ -153,7 +147,7 @@ def _finish(
     records = _measured(out, converted.records, report)
     if converted.benchmarks is not None:
         write_bytes(out / layout.BENCHMARKS, converted.benchmarks.encode())
-    for path in (path for path in layout.RECORDS if path != layout.CONFIG):
+    for path in (path for path in layout.records() if path != layout.CONFIG):
         write_record(out / path, records[path])
     write_record(out / layout.CONFIG, records[layout.CONFIG])
     manifest, checkpoints = records[layout.MANIFEST], records[layout.CHECKPOINTS]
@@ -178,37 +172,27 @@ def _finish(
 def _measured(folder: Path, records: Mapping[str, Record], report: Report) -> dict[str, Record]:
     """The records with the hashes and facts that the older program did not keep."""
     measured = dict(records)
-    for path, record in records.items():
-        if isinstance(record, Manifest):
-            instances = records[layout.ARCHITECTURE].model_dump().get("output_mode") == "instances"
-            measured[path] = changed(
-                record, pairs=_measured_pairs(folder, record.pairs, report, instances=instances)
-            )
-        elif isinstance(record, Checkpoints):
-            measured[path] = changed(
-                record,
-                checkpoints=tuple(
-                    _hashed(folder, one, one.checkpoint_path) for one in record.checkpoints
-                ),
-            )
-        elif isinstance(record, ModelRegistry):
-            measured[path] = changed(
-                record, models=tuple(_hashed(folder, one, one.model_path) for one in record.models)
-            )
-        elif isinstance(record, Predictions):
-            measured[path] = changed(
-                record,
-                predictions=tuple(_hashed(folder, one, one.path) for one in record.predictions),
-            )
+    manifest = records[layout.MANIFEST]
+    assert isinstance(manifest, Manifest)
+    instances = records[layout.ARCHITECTURE].model_dump().get("output_mode") == "instances"
+    pairs = _measured_pairs(folder, manifest.pairs, report, instances=instances)
+    measured[layout.MANIFEST] = changed(manifest, pairs=pairs)
+    for row in COLLECTIONS.values():
+        if row is not PAIRS and row.record in records:
+            record = records[row.record]
+            entries = tuple(_hashed(folder, row, entry) for entry in row.entries_of(record))
+            measured[row.record] = changed(record, **{row.entries: entries})
     return measured
 
 
-def _hashed(folder: Path, record: AnyRecord, path: str) -> AnyRecord:
-    return (
-        changed(record, sha256=file_sha256(folder / path))
-        if not record.sha256 and (folder / path).is_file()
-        else record
-    )
+def _hashed(folder: Path, row: Collection[Any], entry: Record) -> Record:
+    """An entry with the hashes of its files that the older program did not keep."""
+    hashes = {
+        sha256: file_sha256(folder / getattr(entry, path))
+        for path, sha256 in row.files
+        if not getattr(entry, sha256) and (folder / getattr(entry, path)).is_file()
+    }
+    return changed(entry, **hashes) if hashes else entry
 
 
 def _measured_pairs(

@@ -75,7 +75,7 @@ def look(folder: Path) -> tuple[Any, ...]:
     """What changes when a project changes, cheap enough to be asked every second."""
     if not folder.is_dir():
         return ("missing",)
-    seen = [_stamp(folder / path) for path in (*layout.RECORDS, layout.HOLDER)]
+    seen = [_stamp(folder / path) for path in (*layout.records(), layout.HOLDER)]
     runs = folder / layout.RUNS
     return (*seen, _stamp(runs), os.access(folder, os.W_OK))
 
