@@ -13,6 +13,7 @@ from pydantic import Field
 
 from maskloop.errors import Cancelled, ImageError, MaskloopError, UsageError
 from maskloop.events import Message, Progress, Report, silent
+from maskloop.images.formats import find_format, refer
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
 from maskloop.measure.base import Column
@@ -171,8 +172,8 @@ class _Table:
         measurer = self._columns_for(labels, image)
         # Hashed before it is read: what changes in between shows up as changed later on.
         hashes = {
-            "labels_sha256": file_sha256(Path(source.labels)),
-            "image_sha256": file_sha256(Path(source.image)) if source.image else "",
+            "labels_sha256": _identity(source.labels),
+            "image_sha256": _identity(source.image) if source.image else "",
         }
         known = source.model_copy(update=hashes)
         self._warn_if_changed(known)
@@ -230,11 +231,16 @@ class _Table:
 
 
 def _open(open_file: Callable[..., Image], path: str, axes: str | None) -> Image:
-    if not Path(path).is_file():
+    if not refer(path).path.exists():
         raise ImageError(
             f"'{path}' is missing.", "Name the folder that it is in, or measure labels alone."
         )
     return open_by_own_axes(open_file, path, axes)
+
+
+def _identity(path: str) -> str:
+    ref = refer(path)
+    return find_format(ref).identity(ref)
 
 
 def _origin(source: TableSource) -> Mapping[str, str]:

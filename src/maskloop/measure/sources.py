@@ -13,7 +13,7 @@ from maskloop.errors import AxesError, MaskloopError, UsageError
 from maskloop.images.image import Image
 from maskloop.images.meaning import tell_meaning
 from maskloop.images.readers import open_image, open_labels
-from maskloop.images.sources import find_images, stem_of
+from maskloop.images.sources import find_files, stem_of
 from maskloop.measure.base import ObjectKind
 from maskloop.measure.note import TableSource
 from maskloop.predict.batch import Provenance, read_provenance
@@ -55,7 +55,7 @@ def find_sources(
     """
     files = _label_files(labels)
     notes = [read_provenance(path) for path in files]
-    known = _by_stem(find_images([images])) if images is not None else {}
+    known = _by_stem(find_files([images])) if images is not None else {}
     told = _told_by_pixels(files, notes, mode, axes)
     sources = []
     for path, note in zip(files, notes, strict=True):
@@ -97,7 +97,7 @@ def open_by_own_axes(open_file: Callable[..., Image], path: str | Path, axes: st
 def _label_files(labels: Sequence[str | Path]) -> list[Path]:
     found = []
     for given in labels:
-        files = find_images([given])
+        files = find_files([given])
         predicted = [path for path in files if stem_of(path).endswith(LABELS_SUFFIX)]
         # A folder of predictions may hold probabilities, and even the images.
         found += predicted if predicted and not Path(given).is_file() else files
