@@ -398,7 +398,6 @@ def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
 def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Project) -> None:
     trial = plan_training(project, TrainJob(recipe=Recipe(time_s=60.0, device="cpu")))
     assert trial.architecture.base_channels < 32
-    project.set_architecture(trial.architecture.model_dump(mode="json"))
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in trial.decisions]
     )

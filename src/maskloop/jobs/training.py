@@ -17,7 +17,14 @@ from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
 from maskloop.images.normalize import Normalization
 from maskloop.jobs.base import TrainJob
-from maskloop.models.base import Architecture, Augmentation, Plan, Recipe
+from maskloop.jobs.choices import choices_of
+from maskloop.models.base import (
+    Architecture,
+    Augmentation,
+    Plan,
+    Recipe,
+    network_of,
+)
 from maskloop.models.compatibility import require_compatible
 from maskloop.models.plan import make_plan
 from maskloop.project.layout import CheckpointRecord
@@ -218,7 +225,6 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
         **start,
     )
     write_record(folder / INPUTS, inputs)
-    project.set_architecture(plan.architecture.model_dump(mode="json"))
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in plan.decisions]
     )
@@ -226,31 +232,18 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
 
 
 def _chosen(project: ProjectFolder) -> set[str]:
-    """Fields of the network that a person set: they differ from the default, and no plan put them there."""
-    own, default = Architecture.model_validate(project.architecture), Architecture()
-    planned = {
-        (entry["name"], str(entry["value"]))
-        for entry in project.auto_configuration_decisions
-        if entry.get("source") == "planned"
-    }
-    values, usual = own.model_dump(mode="json"), default.model_dump(mode="json")
-    return {
-        name
-        for name, value in values.items()
-        if value != usual[name] and (name, str(value)) not in planned
-    }
+    """Fields of the network that a person set."""
+    channels = set() if project.task.channels is None else {"input_channels"}
+    return set(choices_of(project).chosen) | channels
 
 
 def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:
     """The network to train, and where its weights come from."""
-    own = Architecture.model_validate(project.architecture)
+    own = network_of(project.task, choices_of(project))
     latest = project.checkpoints.latest
     start = ("latest" if latest is not None else "scratch") if job.start == "auto" else job.start
     if start == "scratch":
-        # Without what an earlier plan decided: the network that one minute had time for is not that
-        # of an hour.
-        kept = {name: getattr(own, name) for name in _chosen(project)}
-        return Architecture.model_validate(kept), {"training_mode": "train_from_scratch"}
+        return own, {"training_mode": "train_from_scratch"}
     if start == "latest" and latest is None:
         raise UsageError(
             "This project has no checkpoint to go on from.",
@@ -268,19 +261,14 @@ def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, 
         )
         mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
         found, origin = record.architecture, {"training_mode": mode, "parent": record.checkpoint_id}
-    return _agreed(
-        own, Architecture.model_validate(found), _chosen(project), str(origin.get("parent", start))
-    ), origin
-
-
-def _agreed(own: Architecture, found: Architecture, chosen: set[str], name: str) -> Architecture:
-    """The network of the starting weights, when it does the project's task and has all that a person set."""
-    task = {"output_mode", "num_classes", "output_channels", "activation", "loss", "class_labels"}
-    wanted = found.model_dump() | {key: getattr(own, key) for key in chosen | task}
-    require_compatible(Architecture.model_validate(wanted), found, source=name)
-    return Architecture.model_validate(
-        found.model_dump() | {"class_labels": own.class_labels, "threshold": own.threshold}
+    fitting = require_compatible(
+        project.task,
+        choices_of(project),
+        Architecture.model_validate(found),
+        source=str(origin.get("parent", start)),
     )
+    # The threshold is not the network's: the checkpoint's gives way to the project's.
+    return Architecture.model_validate({**fitting.model_dump(), "threshold": own.threshold}), origin
 
 
 def _samples(project: ProjectFolder, ids: tuple[str, ...], plan: Plan) -> list[Sample]:

@@ -384,8 +384,10 @@ class PredictionController:
 
     def _is_instances(self, checkpoint_id: str) -> bool:
         record = self.record(checkpoint_id)
-        found = record.architecture if record is not None else self._session.snapshot.architecture
-        return found.get("output_mode") == "instances"
+        if record is not None:
+            return record.architecture.get("output_mode") == "instances"
+        task = self._session.snapshot.task
+        return task is not None and task.mode == "instances"
 
     def accept(
         self, image: Image, labels: Image, *, origin: Mapping[str, Any], where: Mapping[str, Any]
