@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from maskloop.cli.training import show_checkpoints
 from maskloop.project.ancestry import ancestry, by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
-from maskloop.show import show_checkpoints
 
 CYTO = ImportedModel(
     model_id="imported_model_001",

@@ -123,7 +123,7 @@ def test_python_m_maskloop_is_the_command_line() -> None:
         text=True,
         check=True,
     )
-    assert "Make a new, empty project." in done.stdout
+    assert "Create a new, empty project." in done.stdout
 
 
 def test_the_version_is_told() -> None:
@@ -141,17 +141,17 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "p", "--time", "10"), "'10' has no unit. Write seconds, minutes or hours"),
+        (("train", "p", "--time", "10"), "'10' has no unit. Use seconds, minutes or hours"),
         (("train", "p", "--epochs", "0"), "Epochs must be at least 1, not 0."),
         (("train", "p", "--device", "tpu"), "Device must be 'auto', 'cpu' or 'cuda', not 'tpu'."),
         (
             ("new", "p", "--mode", "objects"),
-            "Output mode must be 'binary', 'multiclass' or 'instances', not 'objects'.",
+            "Mode must be 'binary', 'multiclass' or 'instances', not 'objects'.",
         ),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
         (
             ("add", "p", "--pixel-size", "0.4"),
-            "'0.4' is no pixel size. Give micrometres along Z, Y and X",
+            "'0.4' is not a pixel size. Give micrometers along Z, Y and X",
         ),
         (("trian", "p"), "No such command 'trian'"),
         (("predict", "p"), "Missing argument"),
@@ -180,8 +180,9 @@ def test_new_makes_a_project_with_its_classes_and_network(tmp_path: Path) -> Non
         "multiclass",
         ["background", "axon", "myelin"],
     )
-    own = Project.open(tmp_path / "p").architecture
-    assert (own["preset"], own["depth"], own["output_channels"]) == ("resunet", 3, 3)
+    made = Project.open(tmp_path / "p")
+    assert made.architecture == {"backend": "basic_unet", "preset": "resunet", "depth": 3}
+    assert made.task.num_classes == 3
     assert "holds a project already" in run("new", tmp_path / "p", code=1).stderr
 
 
@@ -253,7 +254,7 @@ def test_remove_keeps_restore_brings_back_and_purge_needs_a_yes(project: Path) -
     assert read("remove", project, pair) == {pair: "removed"}
     assert read("status", project)["removed_pair_count"] == 1
     assert read("remove", project, pair, "--restore") == {pair: "active"}
-    assert "Add --yes if you are sure" in run("remove", project, pair, "--purge", code=1).stderr
+    assert "Add --yes to confirm" in run("remove", project, pair, "--purge", code=1).stderr
     assert read("status", project)["pair_count"] == 5
     assert read("remove", project, pair, "--purge", "--yes") == {pair: "erased"}
     assert not list(project.glob(f"dataset/*/{pair}*"))
@@ -284,9 +285,9 @@ def test_check_repairs_a_record_that_cannot_be_read(project: Path) -> None:
 
 def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> None:
     shown = plain(run("plan", project, "--epochs", "7").stdout)
-    assert "name value reason source" in shown
+    assert "setting value reason source" in shown
     assert re.search(r"epochs 7 Set by a person. person", shown)
-    assert "It takes at most about" in shown
+    assert "Training takes at most about" in shown
     decisions = {
         one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]
     }
@@ -357,7 +358,7 @@ def test_a_killed_training_goes_on_and_says_so(project: Path) -> None:
     assert read("runs", project)[0]["state"] == "interrupted"
     again = start("train", project, *LONG)
     assert again.stdout is not None
-    assert again.stdout.readline() == "This run was interrupted before; it goes on where it was.\n"
+    assert again.stdout.readline() == "Resuming an interrupted run.\n"
     wait_for_scores(again, 1)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=180)
@@ -439,8 +440,8 @@ def test_predict_without_a_checkpoint_says_to_train(project: Path, files: Path) 
 
 
 def test_execute_runs_what_was_submitted(project: Path) -> None:
-    from maskloop.compute.base import submit
-    from maskloop.jobs.base import TrainJob
+    from maskloop.compute.runs import submit
+    from maskloop.jobs.training import TrainJob
     from maskloop.models.base import Recipe
 
     recipe = Recipe(

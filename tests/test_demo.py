@@ -38,7 +38,9 @@ def test_the_demo_goes_the_whole_way_and_tells_what_it_measured(tmp_path: Path) 
     project = ProjectFolder.open(result.files["project"])
     unseen = {path.name for path in (tmp_path / "demo" / "unseen" / "images").iterdir()}
     assert not unseen & {pair.name for pair in project.dataset.all_pairs}
-    assert any(isinstance(event, Message) and "has never seen" in event.text for event in told)
+    assert any(
+        isinstance(event, Message) and "the model has never seen" in event.text for event in told
+    )
     assert all(command.startswith("maskloop ") for command in result.next_commands)
     with pytest.raises(ProjectError, match="holds an earlier demo") as caught:
         run_demo(tmp_path / "demo")
@@ -70,9 +72,7 @@ def test_the_demo_takes_a_persons_own_pairs_with_classes_of_any_number(tmp_path:
         tmp_path / "demo", images=images, masks=masks, mode="multiclass", time_s=1, device="cpu"
     )
     assert result.mode == "multiclass"
-    assert (
-        ProjectFolder.open(result.files["project"]).architecture["class_labels"]["2"] == "label_200"
-    )
+    assert ProjectFolder.open(result.files["project"]).task.class_names[2] == "label_200"
 
 
 def test_the_mode_is_asked_for_where_the_masks_do_not_tell(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_pairs_of_one_image_leave_nothing_to_hold_out(tmp_path: Path) -> None:
     ]
     images, masks = write_pairs(tmp_path / "own", pairs)
     with pytest.raises(
-        UsageError, match="None of the 2 pairs can be held out honestly: they belong to 1 group "
+        UsageError, match="needs independent images to test on, but the 2 pairs form 1 group "
     ):
         run_demo(tmp_path / "demo", images=images, masks=masks, mode="instances")
 
@@ -105,7 +105,7 @@ def test_a_demo_is_not_erased_while_its_images_are_wanted(tmp_path: Path) -> Non
     pairs = [simulate_nuclei(shape=(64, 64), seed=seed) for seed in range(2)]
     images, masks = write_pairs(place / "own", pairs)
     (place / "DEMO.txt").touch()
-    with pytest.raises(ProjectError, match=r"Your images lie in .* which would be erased"):
+    with pytest.raises(ProjectError, match=r"Your images are in .* which would be deleted"):
         run_demo(place, images=images, masks=masks, mode="instances", overwrite=True)
     assert len(list(images.iterdir())) == 2
 

@@ -8,22 +8,25 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from maskloop import Project
-from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
+from maskloop.compute.base import follow
+from maskloop.compute.overview import run_state
+from maskloop.compute.run_folder import FolderHandle
+from maskloop.compute.runs import find_interrupted, start, submit
 from maskloop.errors import Cancelled, IncompatibleWeights, MaskloopError, NotFound, UsageError
 from maskloop.events import Event, Failed, Finished, Message, Started, read_events
 from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
-from maskloop.jobs.base import PredictJob, TrainJob
 from maskloop.jobs.execute import EVENTS
-from maskloop.jobs.training import plan_training
+from maskloop.jobs.prediction import PredictJob
+from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Recipe
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.priority import NICE
@@ -173,7 +176,7 @@ def autogroup(process_id: int) -> str:
 def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project) -> None:
     before = autogroup(os.getpid())
     handle = start(submit(project, TrainJob(recipe=Recipe(epochs=10_000, **SMALL))), "process")
-    first = next(event for event in handle.follow() if event.kind == "started")
+    first = next(event for event in follow(handle) if event.kind == "started")
     try:
         assert os.getpriority(os.PRIO_PROCESS, first.process_id) == min(
             19, os.getpriority(os.PRIO_PROCESS, 0) + NICE
@@ -183,7 +186,7 @@ def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project
         assert autogroup(os.getpid()) == before
     finally:
         handle.cancel()
-        assert isinstance(list(handle.follow())[-1], Finished | Failed)
+        assert isinstance(list(follow(handle))[-1], Finished | Failed)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -254,7 +257,7 @@ def test_a_project_that_may_only_be_read_predicts_into_another_folder(tmp_path: 
         subprocess.run(["chmod", "-R", "u+w", place], check=True)
 
 
-def _killed_after(handle: RunHandle, seconds: float) -> None:
+def _killed_after(handle: FolderHandle, seconds: float) -> None:
     """Execute a run and kill it so long after its first word: starting Python takes long, and nothing is written meanwhile."""
 
     def starts() -> int:
@@ -270,8 +273,7 @@ def _killed_after(handle: RunHandle, seconds: float) -> None:
         handle.run_id,
     ]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while starts() == before and child.poll() is None:
-        time.sleep(0.005)
+    wait_until(lambda: starts() > before or child.poll() is not None, "the start of the run")
     try:
         child.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -279,19 +281,21 @@ def _killed_after(handle: RunHandle, seconds: float) -> None:
         child.wait()
 
 
-def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: int) -> None:
+def _predict_through_kills(
+    project: Project, folder: Path, kills: int, rng: np.random.Generator
+) -> None:
     """Kill predictions at random; what lies there is whole at any moment, and the last one completes it."""
-    images = tmp_path / f"images_{seed}"
-    images.mkdir()
+    images = folder / "images"
+    images.mkdir(parents=True)
     for number in range(5):
         write_labels(
             images / f"field_{number}.tif",
             simulate_nuclei(shape=(96, 80), count=4, seed=50 + number)[0],
             axes="YX",
         )
-    undisturbed = tmp_path / f"undisturbed_{seed}"
+    undisturbed = folder / "undisturbed"
     project.predict(images, out=str(undisturbed), device="cpu")
-    out = tmp_path / f"out_{seed}"
+    out = folder / "out"
     command = [
         sys.executable,
         "-m",
@@ -304,11 +308,10 @@ def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: i
         "--device",
         "cpu",
     ]
-    random = np.random.default_rng(seed)
     for _ in range(kills):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(float(random.uniform(1.0, 5.0)))
+            child.wait(float(rng.uniform(1.0, 5.0)))
         child.kill()
         child.wait()
         for path in out.glob("*_labels.tif"):
@@ -325,28 +328,33 @@ def _predict_through_kills(project: Project, tmp_path: Path, kills: int, seed: i
     )
 
 
-def test_a_prediction_killed_at_random_is_taken_up(project: Project, tmp_path: Path) -> None:
+def test_a_prediction_killed_at_random_is_taken_up(
+    project: Project, tmp_path: Path, rng: np.random.Generator
+) -> None:
     project.train(epochs=1, **SMALL)
-    _predict_through_kills(project, tmp_path, 3, seed=int(time.time()))
+    _predict_through_kills(project, tmp_path, 3, rng)
 
 
 @pytest.mark.slow
-def test_a_prediction_killed_many_times_is_taken_up(project: Project, tmp_path: Path) -> None:
+def test_a_prediction_killed_many_times_is_taken_up(
+    project: Project, tmp_path: Path, rng: np.random.Generator
+) -> None:
     project.train(epochs=1, **SMALL)
-    for seed in range(10):
-        _predict_through_kills(project, tmp_path, 10, seed=seed)
+    for number in range(10):
+        _predict_through_kills(project, tmp_path / str(number), 10, rng)
 
 
-def _kill_until_done(project: Project, rounds: int, seed: int, *, epochs: int = 12) -> int:
+def _kill_until_done(
+    project: Project, rounds: int, rng: np.random.Generator, *, epochs: int = 12
+) -> int:
     """Kill a training again and again; at last its weights must be those of the run that nobody disturbed."""
     recipe = Recipe(epochs=epochs, save_every_s=0, **SMALL)
     job = TrainJob(recipe=recipe, start="scratch")
     undisturbed = project.train(start="scratch", epochs=epochs, **SMALL)
     handle = submit(project, job)
-    random = np.random.default_rng(seed)
     kills = 0
     for _ in range(rounds):
-        _killed_after(handle, float(random.uniform(0.0, 5.0)))
+        _killed_after(handle, float(rng.uniform(0.0, 5.0)))
         if run_state(project, handle.run_id) == "finished":
             break
         kills += 1
@@ -366,20 +374,23 @@ def _kill_until_done(project: Project, rounds: int, seed: int, *, epochs: int = 
     return kills
 
 
-def test_a_training_killed_at_random_ends_with_the_very_same_weights(project: Project) -> None:
-    _kill_until_done(project, 3, seed=int(time.time()))
+def test_a_training_killed_at_random_ends_with_the_very_same_weights(
+    project: Project, rng: np.random.Generator
+) -> None:
+    _kill_until_done(project, 3, rng)
 
 
 @pytest.mark.slow
-def test_a_training_killed_many_times_ends_with_the_very_same_weights(project: Project) -> None:
-    assert sum(_kill_until_done(project, 40, seed=seed, epochs=400) for seed in range(4)) > 50
+def test_a_training_killed_many_times_ends_with_the_very_same_weights(
+    project: Project, rng: np.random.Generator
+) -> None:
+    assert sum(_kill_until_done(project, 40, rng, epochs=400) for _ in range(4)) > 50
 
 
 def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
-    handle = submit(project, TrainJob(recipe=Recipe(epochs=100_000, **SMALL)))
-    start(handle, "process")
+    handle = start(submit(project, TrainJob(recipe=Recipe(epochs=100_000, **SMALL))), "process")
     handle.cancel()
-    last = list(handle.follow())[-1]
+    last = list(follow(handle))[-1]
     # Nothing was trained yet, so there is nothing to keep.
     assert isinstance(last, Failed)
     assert last.error == "Cancelled"
@@ -389,7 +400,6 @@ def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
 def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Project) -> None:
     trial = plan_training(project, TrainJob(recipe=Recipe(time_s=60.0, device="cpu")))
     assert trial.architecture.base_channels < 32
-    project.set_architecture(trial.architecture.model_dump(mode="json"))
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in trial.decisions]
     )

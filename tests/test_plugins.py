@@ -22,6 +22,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mask_extras").mkdir()
     (tmp_path / "mask_extras" / "__init__.py").write_text("area = 'the area'\n")
     (tmp_path / "mask_extras" / "broken.py").write_text("1 / 0\n")
+    monkeypatch.setitem(plugins.BUILT_IN, "measurements", {})
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("mask_extras", "mask_extras.broken"):
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -217,6 +217,6 @@ def test_two_checkpoints_predict_one_image_one_after_the_other(desk: Desk) -> No
         session.checkpoints.why_not_side_by_side("unet_run_001", "unet_run_002", image)
         == "A prediction is running."
     )
-    pump.until(lambda: len(found) == 2, 120)
+    pump.until(lambda: len(found) == 2)
     assert [one.checkpoint_id for one in found] == ["unet_run_001", "unet_run_002"]
     assert not failures

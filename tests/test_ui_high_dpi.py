@@ -1,4 +1,7 @@
-"""The dock at its narrowest, on a usual screen and on one of high resolution (a process each: Qt scales a program as a whole)."""
+"""The dock at its narrowest, on a usual screen and on one of high resolution.
+
+A process each: Qt scales a program as a whole.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ from maskloop.samples import simulate_pairs
 
 NARROW_PX = 350
 LOOK = """
-import json, sys, time
+import json, sys
 import napari
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
+from waiting import wait_until
 
 if __name__ == "__main__":
     viewer = napari.Viewer()
@@ -30,9 +34,11 @@ if __name__ == "__main__":
     viewer.window._qt_window.resizeDocks([holder], [350], Qt.Orientation.Horizontal)
     dock.open_project(sys.argv[1])
     table = dock.dataset.pairs
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not (table.model.shown and table.thumbnails.get(table.model.shown[0].picture_key)):
-        QApplication.processEvents()
+
+    def picture():
+        return table.model.shown and table.thumbnails.get(table.model.shown[0].picture_key)
+
+    wait_until(picture, "the picture of the pair", meanwhile=QApplication.processEvents)
     told = {"ratio": dock.devicePixelRatioF(), "width": dock.width(), "wide": [], "hidden": []}
     for number in range(dock.tabs.count()):
         dock.tabs.setCurrentIndex(number)
@@ -42,8 +48,8 @@ if __name__ == "__main__":
             told["wide"].append(dock.tabs.tabText(number))
         if dock.tabs.tabBar().tabRect(number).isEmpty():
             told["hidden"].append(dock.tabs.tabText(number))
-    picture = table.thumbnails.get(table.model.shown[0].picture_key)
-    told["thumbnail"] = [picture.width(), picture.deviceIndependentSize().width()]
+    shown = picture()
+    told["thumbnail"] = [shown.width(), shown.deviceIndependentSize().width()]
     told["grabbed"] = dock.grab().width()
     print(json.dumps(told))
     viewer.close()
@@ -52,7 +58,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_all_tabs_fit_into_a_narrow_dock_and_are_sharp(
-    viewer: Any, tmp_path: Path, scale: int
+    qtbot: Any, tmp_path: Path, scale: int
 ) -> None:
     # The fixture only says that there is a screen, and why not.
     project = Project.create(tmp_path / "cells", mode="instances")
@@ -64,6 +70,7 @@ def test_all_tabs_fit_into_a_narrow_dock_and_are_sharp(
         **os.environ,
         "QT_SCALE_FACTOR": str(scale),
         "NAPARI_CONFIG": str(tmp_path / "napari.yaml"),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
     }
     ran = subprocess.run(
         [sys.executable, str(script), str(project.folder)],

@@ -59,7 +59,7 @@ class Desk:
     def predict(self, image: Image, **options: Any) -> PredictedImage:
         found: list[PredictedImage] = []
         self.session.prediction.predict_image(image, name=image.name, then=found.append, **options)
-        self.pump.until(lambda: found or self.failures, 60)
+        self.pump.until(lambda: found or self.failures)
         assert not self.failures
         return found[0]
 

@@ -19,8 +19,7 @@ from maskloop.errors import UsageError
 from maskloop.events import (
     Started,
 )
-from maskloop.jobs.base import TrainJob
-from maskloop.jobs.training import fix_inputs
+from maskloop.jobs.training import TrainJob, fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.plan import PlanController
@@ -289,7 +288,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         plan.set_choices({**TINY, "epochs": 3})
         training.train()
         assert training.why_not_train == "A training is running."
-        pump.until(lambda: training.progress.has_ended, 120)
+        pump.until(lambda: training.progress.has_ended)
         pump.until(lambda: session.workspace.snapshot.checkpoints)
         assert sorted(training.progress.history) == [1, 2, 3]
         assert set(training.progress.curves("loss")) == {"training", "validation"}
@@ -329,9 +328,9 @@ def test_a_cancelled_training_keeps_its_best(tmp_path: Path) -> None:
         assert training.run.why_not_cancel == "Nothing is running."
         plan.set_choices({**TINY, "epochs": 5000, "patience": 5000})
         training.train()
-        pump.until(lambda: training.progress.epoch, 120)
+        pump.until(lambda: training.progress.epoch)
         training.cancel()
-        pump.until(lambda: training.progress.has_ended, 120)
+        pump.until(lambda: training.progress.has_ended)
         assert training.progress.tone == "stopped"
         assert training.progress.outcome.startswith("Cancelled at epoch ")
         assert "are kept as unet_run_001" in training.progress.outcome
@@ -348,9 +347,9 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         )
         plan.set_choices({**TINY, "epochs": 60, "patience": 60})
         training.train()
-        pump.until(lambda: training.progress.epoch > 1, 120)
+        pump.until(lambda: training.progress.epoch > 1)
         os.kill(started[0], signal.SIGKILL)
-        pump.until(lambda: training.resume_question, 120)
+        pump.until(lambda: training.resume_question)
         assert training.progress.outcome.startswith(
             "The training stopped unexpectedly after epoch "
         )
@@ -363,7 +362,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         pump.until(lambda: training.resume_question and training.progress.has_ended)
         assert not failures
         training.resume()
-        pump.until(lambda: training.progress.has_ended and training.progress.tone == "good", 120)
+        pump.until(lambda: training.progress.has_ended and training.progress.tone == "good")
         assert training.progress.epoch == 60
         assert any(text.startswith("Going on after epoch") for text in training.progress.messages)
         assert not failures
@@ -377,16 +376,16 @@ def test_a_training_goes_on_without_the_window_and_is_followed_when_it_is_opened
         training, plan = open_project(session, pump, folder)
         plan.set_choices({**TINY, "epochs": 5000, "patience": 5000})
         training.train()
-        pump.until(lambda: training.progress.epoch, 120)
+        pump.until(lambda: training.progress.epoch)
         before = training.progress.epoch
     with open_session(tmp_path) as (session, pump, failures):
         training, plan = open_project(session, pump, folder)
-        pump.until(lambda: training.progress.epoch > before, 120)
+        pump.until(lambda: training.progress.epoch > before)
         assert training.is_active
         assert "running for" in training.words
         assert 1 in training.progress.history
         training.cancel()
-        pump.until(lambda: training.progress.has_ended, 120)
+        pump.until(lambda: training.progress.has_ended)
         pump.until(lambda: session.workspace.snapshot.checkpoints)
         assert not failures
 
@@ -398,7 +397,7 @@ def test_without_an_honest_validation_the_story_says_why_there_is_no_score(tmp_p
         assert "no honest validation set exists" in propose(str(folder), plan.job).split_reason
         plan.set_choices({**TINY, "epochs": 2})
         training.train()
-        pump.until(lambda: training.progress.has_ended, 120)
+        pump.until(lambda: training.progress.has_ended)
         assert training.progress.why_no_score.startswith(
             "No validation score: All pairs belong to one group"
         )
@@ -421,8 +420,8 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
             propose(str(project.folder), TrainJob(start=record.checkpoint_id)).compatibility
         )
     assert said == [
-        "Fits: it has the network of this project.",
-        "Fits. The training keeps its network: depth 2 (the project's: 4).",
+        "Fits. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
+        "Fits. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
         "Does not fit: unet_run_003 does not fit the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
         "Does not fit: It does not say which network it was made for.",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any, Literal
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from maskloop.records import Record
-from maskloop.wording import bytes_in_words, counted, fault_in_words, time_in_words, title_of
+from maskloop.wording import (
+    bytes_in_words,
+    counted,
+    fault_in_words,
+    local_minute,
+    time_in_words,
+    title_of,
+)
 
 
 class Sieve(Record):
@@ -154,3 +162,18 @@ def test_text_that_is_no_json_is_told_with_its_place() -> None:
         Sieve.model_validate_json('{"share": ')
     words = fault_in_words(caught.value, "the file")
     assert words == "The file is not valid JSON: EOF while parsing a value at line 1 column 10."
+
+
+def test_a_time_is_told_on_the_clock_of_this_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert local_minute("2026-11-25T08:04:59.123Z") == "2026-11-25 17:04"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("text", ["", "yesterday"])
+def test_what_is_no_time_is_shown_as_it_is(text: str) -> None:
+    assert local_minute(text) == text

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from waiting import wait_until
 
 from maskloop.ui.recent import RecentProjects
 from maskloop.ui.session import Session
@@ -18,22 +19,18 @@ class Pump:
     def __init__(self) -> None:
         self.waiting: queue.Queue[Callable[[], None]] = queue.Queue()
 
-    def until(self, is_true: Callable[[], object], timeout_s: float = 60.0) -> None:
+    def until(self, is_true: Callable[[], object]) -> None:
         """Deliver until something is true; fails after a while."""
-        end = time.monotonic() + timeout_s
-        while not is_true():
-            left = end - time.monotonic()
-            assert left > 0, f"still not so after {timeout_s} s"
-            try:
-                self.waiting.get(timeout=min(left, 0.05))()
-            except queue.Empty:
-                continue
+        wait_until(is_true, meanwhile=self._deliver)
 
-    def settle(self, session: Session, timeout_s: float = 60.0) -> None:
+    def _deliver(self) -> None:
+        # Asked again soon: what is waited for need not be told through the queue.
+        with suppress(queue.Empty):
+            self.waiting.get(timeout=0.05)()
+
+    def settle(self, session: Session) -> None:
         """Deliver until nothing is being done in the background."""
-        self.until(
-            lambda: self.waiting.empty() and not session.workspace.background.is_busy, timeout_s
-        )
+        self.until(lambda: self.waiting.empty() and not session.workspace.background.is_busy)
 
 
 @contextmanager

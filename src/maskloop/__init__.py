@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maskloop.images.readers import open_image, open_labels
     from maskloop.images.sources import find_images, match_pairs, read_pair_table
     from maskloop.images.writers import write_labels
+    from maskloop.measure.table import measure_objects
     from maskloop.models.base import Architecture, Plan, Recipe
     from maskloop.predict.segment import segment
 
@@ -60,6 +61,7 @@ __all__ = [
     "UsageError",
     "find_images",
     "match_pairs",
+    "measure_objects",
     "open_image",
     "open_labels",
     "read_pair_table",
@@ -76,6 +78,7 @@ _HOME = {
     "Recipe": "models.base",
     "find_images": "images.sources",
     "match_pairs": "images.sources",
+    "measure_objects": "measure.table",
     "open_image": "images.readers",
     "open_labels": "images.readers",
     "read_pair_table": "images.sources",

@@ -1,4 +1,7 @@
-"""The whole loop in one go, on simulated microscopy or on a person's own pairs; every figure it tells is measured."""
+"""The whole loop at once, on simulated microscopy or on a person's own pairs.
+
+Every figure that it reports is measured on images that the model has not seen.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,15 @@ from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.images.meaning import MaskMeaning, tell_meaning
 from maskloop.images.readers import open_image, open_labels
-from maskloop.images.sources import PairTable, find_images, match_pairs, stem_of
+from maskloop.images.sources import PairTable, find_files, match_pairs, stem_of
 from maskloop.images.writers import overlay_png, write_image, write_labels
 from maskloop.jobs.evaluate import Evaluation, evaluate_folders
-from maskloop.models.base import OutputMode
 from maskloop.project.splits import split_pairs
 from maskloop.project.store import copy_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
 from maskloop.samples import simulate_pairs
+from maskloop.task import OutputMode
+from maskloop.wording import counted, time_in_words
 
 __all__ = ["DemoResult", "run_demo"]
 
@@ -46,11 +50,9 @@ class DemoResult(Record):
     version: int = 1
     folder: str
     mode: OutputMode
-    trained_pairs: int = Field(
-        description="Accepted pairs: trained on, or kept to choose the best epoch."
-    )
-    unseen_images: int = Field(description="Images that were held out from all of it, and scored.")
-    scores: dict[str, float | None] = Field(description="On the unseen images, all together.")
+    trained_pairs: int = Field(description="Accepted pairs, used for training or for validation.")
+    unseen_images: int = Field(description="Held-out images, neither trained nor validated on.")
+    scores: dict[str, float | None] = Field(description="Over all unseen images.")
     files: dict[str, str]
     seconds: float
     next_commands: tuple[str, ...]
@@ -70,60 +72,54 @@ def run_demo(
     overwrite: bool = False,
     report: Report = silent,
 ) -> DemoResult:
-    """Accept pairs, plan, train, predict images that were held out, score them, and draw one.
+    """Accept pairs, plan, train, predict held-out images, score them and draw one.
 
     Parameters
     ----------
     folder
-        A new folder for all of it.
+        A new folder for everything.
     images, masks, mask_suffix
         A person's own pairs; simulated nuclei when left out.
     mode
-        What the masks mean; told from the masks where that is certain.
+        What the masks mean; inferred from them where that is certain.
     axes
-        Of the images, where the files do not tell.
+        Of the images whose metadata does not name them.
     time_s
         How long to train, in seconds.
     device, seed
         As for a training; the seed also draws the simulated images and the held-out share.
     overwrite
-        Erase an earlier demo in this folder.
+        Delete an earlier demo in this folder.
     report
         Told of each step.
 
     Raises
     ------
     ProjectError
-        If the folder is occupied.
+        If the folder is not empty.
     UsageError
-        If the meaning of the masks is not certain, or there is nothing to hold out.
+        If the meaning of the masks is not certain, or no image can be held out.
     MaskloopError
         If a step fails.
     """
     began = time.monotonic()
     place = Path(folder).expanduser().absolute()
-    table = (
-        None
-        if images is None
-        else match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
-    )
-    if table is None and masks is not None:
+    if images is None and masks is not None:
         raise UsageError(
             "Masks were given without images.", "Give both folders: --images DIR --masks DIR."
         )
+    table = None
+    if images is not None:
+        table = match_pairs(images, masks or images, mask_suffix=mask_suffix)
+    # Whatever can be refused is refused before anything is written or deleted.
     meaning = _simulated_meaning(mode) if table is None else _meaning(table, mode, axes, report)
     _make_room(place, [path for path in (images, masks) if path is not None], overwrite=overwrite)
-    with write_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-    write_bytes(
-        place / MARKER,
-        b"Made by 'maskloop demo'; 'maskloop demo --overwrite' erases this folder with all that is in it.\n",
-    )
     project = _accept(place, table or _simulate(place, seed, report), meaning, axes, report)
     unseen = _hold_out(place, project, seed)
-    report(Message(text=f"Training on {len(project.dataset.pairs)} pairs for {time_s:.0f} s ..."))
+    used = counted(len(project.dataset.pairs), "pair")
+    report(Message(text=f"Training on {used} for {time_in_words(time_s)} ..."))
     project.train(time_s=time_s, device=device, seed=seed, report=report)
-    report(Message(text=f"Predicting {unseen} images that the model has never seen ..."))
+    report(Message(text=f"Predicting {counted(unseen, 'image')} the model has never seen ..."))
     project.predict(
         place / "unseen" / "images", out=str(place / "predictions"), device=device, report=report
     )
@@ -133,37 +129,50 @@ def run_demo(
         mode=meaning.mode,
         num_classes=len(meaning.labels) + 1,
     )
-    return _tell(place, project, evaluation, time.monotonic() - began)
+    return _summarize(place, project, evaluation, time.monotonic() - began)
 
 
 def _simulated_meaning(mode: str | None) -> MaskMeaning:
     if mode not in (None, "instances"):
         raise UsageError(
             f"The simulated nuclei are instances, not {mode}.",
-            "Leave --mode out, or give images of your own.",
+            "Omit --mode, or give images of your own.",
         )
     return MaskMeaning("instances", (1,), "They are simulated.")
 
 
 def _make_room(place: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything; an earlier demo is erased only when asked for, anything else never."""
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-        return
+    """Make the folder; an earlier demo in it is deleted only on request, anything else never."""
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        _refuse_occupied(place, sources, overwrite=overwrite)
+        shutil.rmtree(place)
+    with write_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    # The only mark by which a later --overwrite knows that everything in here is ours.
+    write_bytes(
+        place / MARKER,
+        b"Created by 'maskloop demo'. 'maskloop demo --overwrite' deletes this folder with "
+        b"everything in it.\n",
+    )
+
+
+def _refuse_occupied(place: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
     if not (place / MARKER).is_file():
         raise ProjectError(
-            f"'{place}' is not an empty folder.", "Choose another folder: maskloop demo OTHER_DIR."
+            f"'{place}' is not an empty folder.",
+            "Choose another folder: maskloop demo OTHER_DIR.",
         )
     if not overwrite:
         raise ProjectError(
             f"'{place}' holds an earlier demo.",
-            "Choose another folder (maskloop demo OTHER_DIR), or erase that demo with --overwrite.",
+            "Choose another folder (maskloop demo OTHER_DIR), or delete that demo with "
+            "--overwrite.",
         )
     if any(source.expanduser().resolve().is_relative_to(place.resolve()) for source in sources):
         raise ProjectError(
-            f"Your images lie in '{place}', which would be erased.",
+            f"Your images are in '{place}', which would be deleted.",
             "Choose another folder for the demo: maskloop demo OTHER_DIR.",
         )
-    shutil.rmtree(place)
 
 
 def _meaning(table: PairTable, mode: str | None, axes: str | None, report: Report) -> MaskMeaning:
@@ -173,31 +182,27 @@ def _meaning(table: PairTable, mode: str | None, axes: str | None, report: Repor
 
 
 def _readable(table: PairTable, axes: str | None) -> Iterator[NDArray[Any]]:
-    """Masks that can be read; what is wrong with the others is told when they are refused, or now where all are wrong."""
+    """Masks that can be read; the others are reported when they are refused, or now if all are."""
+    mask_axes = None if axes is None else axes.upper().replace("C", "")
     faults: list[MaskloopError] = []
     for pair in table.matched:
         try:
-            labels = open_labels(
-                pair.mask, axes=None if axes is None else axes.upper().replace("C", "")
-            )
+            labels = open_labels(pair.mask, axes=mask_axes)
         except MaskloopError as error:
             faults.append(error)
         else:
             yield labels.read()
-    if len(faults) == len(table.matched):
-        raise (
-            faults[0]
-            if faults
-            else UsageError(
-                "No image has a mask of the same name.", "Name them alike, or give --mask-suffix."
-            )
+    if not table.matched:
+        raise UsageError(
+            "No image has a mask of the same name.",
+            "Give image and mask the same file name, or name the suffix: --mask-suffix _mask.",
         )
+    if len(faults) == len(table.matched):
+        raise faults[0]
 
 
 def _simulate(place: Path, seed: int, report: Report) -> PairTable:
-    report(
-        Message(text=f"Simulating {FIELDS} microscopy images of nuclei, with their exact masks ...")
-    )
+    report(Message(text=f"Simulating {FIELDS} microscopy images of nuclei with exact masks ..."))
     for part in ("images", "masks"):
         (place / "simulated" / part).mkdir(parents=True)
     for number, (image, labels) in enumerate(
@@ -212,7 +217,7 @@ def _simulate(place: Path, seed: int, report: Report) -> PairTable:
 def _accept(
     place: Path, table: PairTable, meaning: MaskMeaning, axes: str | None, report: Report
 ) -> Project:
-    """A project with all pairs in it."""
+    """A project with all pairs that can be accepted."""
     is_multiclass = meaning.mode == "multiclass"
     classes = [f"label_{label}" for label in meaning.labels] if is_multiclass else None
     project = Project.create(place / "project", mode=meaning.mode, classes=classes)
@@ -229,21 +234,22 @@ def _accept(
     if not done.accepted:
         raise UsageError(
             "None of the pairs could be accepted.",
-            "The reasons are told above; 'maskloop add --dry-run' tells them too.",
+            "Correct what the warnings above say, then start the demo again.",
         )
     return project
 
 
 def _hold_out(place: Path, project: Project, seed: int) -> int:
-    """Take whole groups out of the project, so that nothing of them is trained on or used to choose the best epoch."""
+    """Take whole groups out of the project, so that nothing of them is trained or validated on."""
     pairs = project.dataset.pairs
     unseen = split_pairs(pairs, share=UNSEEN_SHARE, seed=seed).validation
     if not unseen or len(unseen) == len(pairs):
-        groups = len({pair.group for pair in pairs})
+        groups = counted(len({pair.group for pair in pairs}), "group")
         raise UsageError(
-            f"None of the {len(pairs)} pairs can be held out honestly: they belong to {groups} group{'s' * (groups != 1)} "
-            "(stack, film or near-duplicates).",
-            "Add pairs of other images, or train without a demo: 'maskloop new' and 'maskloop add'.",
+            f"The demo needs independent images to test on, but the {counted(len(pairs), 'pair')} "
+            f"form {groups} (stack, movie or near-duplicates).",
+            "Add pairs of other images, or train without a demo: 'maskloop new', then "
+            "'maskloop add'.",
         )
     for part in ("images", "masks"):
         (place / "unseen" / part).mkdir(parents=True)
@@ -257,8 +263,8 @@ def _hold_out(place: Path, project: Project, seed: int) -> int:
 
 
 def _draw(place: Path) -> Path:
-    """One unseen image with what was found (yellow) and what is true (blue below it)."""
-    source = find_images([place / "unseen" / "images"])[0]
+    """One unseen image with its prediction (yellow) and the ground truth (blue, below it)."""
+    source = find_files([place / "unseen" / "images"])[0]
     image = open_image(source)
     labels = open_labels(place / "predictions" / f"{stem_of(source)}_labels.tif")
     truth = open_labels(place / "unseen" / "masks" / source.name)
@@ -274,10 +280,11 @@ def _plane(image: Image) -> NDArray[Any]:
             pixels = pixels[len(pixels) // 2]
     if "C" not in image.axes:
         return pixels
+    # Three channels make a color image; of any other number the first one stands for all.
     return np.moveaxis(pixels, 0, -1) if len(pixels) == 3 else pixels[0]
 
 
-def _tell(place: Path, project: Project, evaluation: Evaluation, seconds: float) -> DemoResult:
+def _summarize(place: Path, project: Project, evaluation: Evaluation, seconds: float) -> DemoResult:
     evaluation.write_csv(place / "scores.csv")
     total = evaluation.rows()[-1]
     result = DemoResult(

@@ -34,16 +34,40 @@ __all__ = [
     "register",
 ]
 
-Kind = Literal["backends", "formats", "measurements", "targets", "prompters"]
-"""What can be added: models, file formats, measurements of objects, places to run, prompt models."""
+Kind = Literal["backends", "formats", "jobs", "measurements", "targets", "prompters"]
+"""What can be added: models, file formats, kinds of jobs, measurements of objects, places to run,
+prompt models.
+"""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "backends": {},
-    "formats": {},
-    "measurements": {},
-    "targets": {},
+    "formats": {
+        "tiff": "maskloop.images.formats.tiff:TIFF",
+        "picture": "maskloop.images.formats.pictures:PICTURES",
+        "npy": "maskloop.images.formats.npy:NPY",
+    },
+    "jobs": {
+        "train": "maskloop.jobs.training:TrainJob",
+        "predict": "maskloop.jobs.prediction:PredictJob",
+    },
+    "measurements": {
+        name: f"maskloop.measure.{name}:{name.upper()}"
+        for name in (
+            "position",
+            "size",
+            "shape",
+            "intensity",
+            "background",
+            "border",
+            "neighbors",
+        )
+    },
+    "targets": {
+        "inline": "maskloop.compute.inline:Inline",
+        "process": "maskloop.compute.process:Process",
+    },
     "prompters": {},
 }
 """Where maskloop's own plug-ins are: kind -> {name: "module:object"}, in order of precedence."""

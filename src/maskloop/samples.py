@@ -1,8 +1,8 @@
-"""Simulated microscopy with exact truth, for the demo and the tests.
+"""Simulated microscopy with exact ground truth, for the demo and the tests.
 
-A field of nuclei is made as a camera would see it: outlines first (the truth), then stain and its
-texture, haze from out of focus, uneven light, the blur of the optics, photons (Poisson), read noise
-and the offset of the camera.
+A field of nuclei is rendered as a camera would see it: outlines first (the ground truth), then the
+stain and its texture, out-of-focus haze, uneven illumination, the blur of the optics, photon
+(Poisson) noise, read noise and the offset of the camera.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ CAMERA_OFFSET = 100.0
 READ_NOISE = 4.0
 MIN_PIXELS = 9
 Z_STEP = 2.0
-"""A Z step is as long as so many pixels of the plane, as is usual in confocal stacks."""
+"""Length of a Z step in pixels of the plane, as is usual in confocal stacks."""
 
 
 @dataclass(frozen=True)
 class _Cell:
-    centre: NDArray[np.float64]
+    center: NDArray[np.float64]
     radii: NDArray[np.float64]
     turn: NDArray[np.float64]
     brightness: float
@@ -37,14 +37,14 @@ class _Cell:
 def simulate_nuclei(
     *, shape: Sequence[int] = (256, 256), count: int | None = None, seed: int = 0
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Fluorescent nuclei, some of them touching, and the instances they are.
+    """Fluorescent nuclei, some of them touching, with their instance labels.
 
     Parameters
     ----------
     shape
         Lengths along YX or ZYX, in pixels; a Z step is twice as long as a pixel is wide.
     count
-        How many nuclei to place, where there is room; by default a density that varies with the
+        How many nuclei to place if there is room; by default a density that varies with the
         seed.
     seed
         The same seed gives the same field on every machine with the same NumPy.
@@ -52,12 +52,12 @@ def simulate_nuclei(
     Returns
     -------
     image, labels
-        Both uint16 of the given shape: counts of a camera, and instances 1..N.
+        Both uint16 of the given shape: camera counts, and instances 1..N.
 
     Raises
     ------
     UsageError
-        If the shape has neither two nor three lengths, or one below 1.
+        If the shape does not have two or three lengths, each at least 1.
     """
     extent = _checked(shape)
     random = np.random.default_rng([seed, 1])
@@ -70,7 +70,7 @@ def simulate_nuclei(
 def simulate_tissue(
     *, shape: Sequence[int] = (256, 256), seed: int = 0
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Cells with a faint cytoplasm and a bright nucleus, and the class of each pixel.
+    """Cells with a dim cytoplasm and a bright nucleus, and the class of each pixel.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ def simulate_tissue(
     Returns
     -------
     image, classes
-        uint16 counts of a camera, and uint8 class ids: 0 background, 1 cytoplasm, 2 nucleus.
+        uint16 camera counts, and uint8 class ids: 0 background, 1 cytoplasm, 2 nucleus.
 
     Raises
     ------
     UsageError
-        If the shape has neither two nor three lengths, or one below 1.
+        If the shape does not have two or three lengths, each at least 1.
     """
     extent = _checked(shape)
     random = np.random.default_rng([seed, 2])
@@ -109,7 +109,8 @@ def simulate_pairs(
     shape: Sequence[int] = (256, 256),
     seed: int = 0,
 ) -> list[tuple[NDArray[np.uint16], NDArray[Any]]]:
-    """Several fields with their truth, each different and each the same for the same seed and place in the list."""
+    """Several different fields with their ground truth; the same seed gives the same list."""
+    # A seed for each place: a longer list begins with the fields of a shorter one.
     seeds = [int(np.random.default_rng([seed, at]).integers(2**31)) for at in range(count)]
     if kind == "tissue":
         return [simulate_tissue(shape=shape, seed=field) for field in seeds]
@@ -137,23 +138,24 @@ def _place(
     *,
     crowding: float = 1,
 ) -> list[_Cell]:
-    """Centres and sizes in pixels of the plane; about a third sit against a neighbour, as in culture."""
+    """Centers and sizes in pixels of the plane; about a third touch a neighbor, as in culture."""
     size = np.array(extent) * _steps(extent)
     if count is None:
         room = float(np.prod(size + radius)) / (2 * radius) ** len(extent)
         count = max(1, round(crowding * room * random.uniform(0.12, 0.42)))
     cells: list[_Cell] = []
-    centres, radii = np.empty((count, size.size)), np.empty(count)
+    centers, radii = np.empty((count, size.size)), np.empty(count)
+    # A full field has no room for all that were asked for: the tries are limited.
     for _ in range(12 * count):
         placed = len(cells)
         if placed == count:
             break
         cell = _cell(random, size, cells, radius)
-        gaps = np.linalg.norm(centres[:placed] - cell.centre, axis=1) - 0.8 * (
-            radii[:placed] + cell.radii.mean()
-        )
+        # Circles may overlap by a fifth: the outlines are then drawn against each other.
+        distances = np.linalg.norm(centers[:placed] - cell.center, axis=1)
+        gaps = distances - 0.8 * (radii[:placed] + cell.radii.mean())
         if placed == 0 or gaps.min() > 0:
-            centres[placed], radii[placed] = cell.centre, cell.radii.mean()
+            centers[placed], radii[placed] = cell.center, cell.radii.mean()
             cells.append(cell)
     return cells
 
@@ -166,32 +168,34 @@ def _cell(
     stretch = np.exp(random.normal(0, 0.16, dims))
     radii = mean * stretch / np.prod(stretch) ** (1 / dims)
     radii[: dims - 2] *= 0.7  # cells lie flat on the glass
-    centre = random.uniform(-0.3 * mean, size + 0.3 * mean)
+    # Some centers lie outside: real fields cut objects at their border.
+    center = random.uniform(-0.3 * mean, size + 0.3 * mean)
     if cells and random.random() < 0.3:
-        neighbour = cells[int(random.integers(len(cells)))]
+        neighbor = cells[int(random.integers(len(cells)))]
         way = random.normal(size=dims)
-        centre = neighbour.centre + way / np.linalg.norm(way) * (
-            float(neighbour.radii.mean()) + mean
-        ) * random.uniform(0.85, 1.0)
+        distance = (float(neighbor.radii.mean()) + mean) * random.uniform(0.85, 1.0)
+        center = neighbor.center + way / np.linalg.norm(way) * distance
     angle = random.uniform(0, np.pi)
     turn = np.eye(dims)
     turn[-2:, -2:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    return _Cell(centre, radii, turn, brightness=float(np.exp(random.normal(0, 0.3))))
+    return _Cell(center, radii, turn, brightness=float(np.exp(random.normal(0, 0.3))))
 
 
 def _draw(
     random: np.random.Generator, extent: tuple[int, ...], cells: Sequence[_Cell]
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]:
-    """Instances 1..N in one piece each, the brightness of each pixel's cell, and how far out in it the pixel lies (0 centre, 1 outline)."""
+    """Instances 1..N of one piece each, the brightness of each pixel's cell, and its depth.
+
+    The depth says how far out in its cell a pixel lies: 0 at the center, 1 on the outline.
+    """
     if not cells:
         return (
             np.zeros(extent, np.uint16),
             np.zeros(extent, np.float32),
             np.ones(extent, np.float32),
         )
-    wobble = 1 + 0.07 * _smooth_noise(
-        random, extent, 0.6 * float(np.mean([cell.radii.mean() for cell in cells]))
-    )
+    typical = float(np.mean([cell.radii.mean() for cell in cells]))
+    wobble = 1 + 0.07 * _smooth_noise(random, extent, 0.6 * typical)
     windows = [_window(cell, extent) for cell in cells]
     depth, owner = np.ones(extent, np.float32), np.zeros(extent, np.int32)
     for number, (cell, window) in enumerate(zip(cells, windows, strict=True), 1):
@@ -203,6 +207,7 @@ def _draw(
     for number, window in enumerate(windows, 1):
         _keep_largest_part(owner[window], number)
     depth[owner == 0] = 1
+    # Cells that lie outside the field left no pixel: their numbers are closed up.
     present = np.bincount(owner.reshape(-1), minlength=len(cells) + 1) > 0
     present[0] = False
     brightness = np.array([0.0, *(cell.brightness for cell in cells)], np.float32)
@@ -210,16 +215,16 @@ def _draw(
 
 
 def _window(cell: _Cell, extent: tuple[int, ...]) -> tuple[slice, ...]:
-    reach = 1.4 * cell.radii.max()
+    reach = 1.4 * cell.radii.max()  # the wobble of the outline included
     bounds = (
         ((middle - reach) / step, (middle + reach) / step + 2)
-        for middle, step in zip(cell.centre, _steps(extent), strict=True)
+        for middle, step in zip(cell.center, _steps(extent), strict=True)
     )
     return tuple(slice(max(0, int(low)), max(0, int(high))) for low, high in bounds)
 
 
 def _keep_largest_part(owner: NDArray[np.int32], number: int) -> None:
-    """An object is one piece: crumbs behind a neighbour, and slivers of a cell that lies outside the field, go."""
+    """Make an object one piece, without crumbs behind a neighbor or slivers at the border."""
     from scipy.ndimage import label
 
     parts, count = label(owner == number)
@@ -240,7 +245,7 @@ def _distance(
         sparse=True,
     )
     offsets = [
-        grid * step - middle for grid, step, middle in zip(grids, steps, cell.centre, strict=True)
+        grid * step - middle for grid, step, middle in zip(grids, steps, cell.center, strict=True)
     ]
     squared = np.zeros(local.shape, np.float32)
     for row, radius in zip(cell.turn, cell.radii, strict=True):
@@ -253,7 +258,7 @@ def _distance(
 
 
 def _dome(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Thickness of a flattened cell: nearly even inside, thin at the rim."""
+    """Thickness of a flattened cell: nearly constant inside, thin at the rim."""
     return np.asarray(np.sqrt(np.clip(1 - depth**3, 0, 1)), np.float32)
 
 
@@ -267,7 +272,7 @@ def _chromatin(random: np.random.Generator, extent: tuple[int, ...]) -> NDArray[
 def _smooth_noise(
     random: np.random.Generator, extent: tuple[int, ...], sigma: float
 ) -> NDArray[np.float32]:
-    """Gaussian noise of mean 0 and spread 1 that is smooth over `sigma` pixels of the plane."""
+    """Gaussian noise of mean 0 and deviation 1, smooth over `sigma` pixels of the plane."""
     from scipy.ndimage import gaussian_filter
 
     noise = random.standard_normal(extent, dtype=np.float32)
@@ -280,14 +285,13 @@ def _smooth_noise(
 def _photograph(
     random: np.random.Generator, stain: NDArray[Any], *, haze: float
 ) -> NDArray[np.uint16]:
-    """What a camera records of a stain of about 1: light, optics, photons, read noise, offset."""
+    """What a camera records of a stain of about 1: optics, light, photons, read noise, offset."""
     from scipy.ndimage import gaussian_filter
 
     steps = _steps(stain.shape)
     spread = np.where(steps > 1, 2.5, 1.0)  # the optics blur along Z more than in the plane
-    sharp = gaussian_filter(
-        stain.astype(np.float32), random.uniform(0.8, 1.5) * spread / steps, truncate=3
-    )
+    blur = random.uniform(0.8, 1.5) * spread / steps
+    sharp = gaussian_filter(stain.astype(np.float32), blur, truncate=3)
     unsharp = gaussian_filter(sharp, 12 * spread / steps, truncate=2)
     photons = float(np.exp(random.uniform(np.log(80), np.log(1200))))
     background = random.uniform(0.02, 0.1)
@@ -297,7 +301,7 @@ def _photograph(
 
 
 def _light(random: np.random.Generator, extent: tuple[int, ...]) -> NDArray[np.float32]:
-    """Brightest somewhere near the middle, down to about half in the corners."""
+    """Illumination: brightest near the middle, down to about half in the corners."""
     rows, columns = (
         np.linspace(-1, 1, length, dtype=np.float32) - random.uniform(-0.4, 0.4)
         for length in extent[-2:]

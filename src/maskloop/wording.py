@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ __all__ = [
     "bytes_in_words",
     "counted",
     "fault_in_words",
+    "local_minute",
     "time_in_words",
     "title_of",
 ]
@@ -66,6 +68,18 @@ def time_in_words(seconds: float) -> str:
 
 def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
+
+
+def local_minute(timestamp: str) -> str:
+    """The minute of an ISO 8601 time on this computer's clock, such as ``2026-11-25 09:04``.
+
+    What is no such time (a record of another program, a run that never began) stays as it is.
+    """
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return timestamp
+    return moment.astimezone().isoformat(" ", "minutes")[:16]
 
 
 def bytes_in_words(count: float) -> str:

@@ -1,4 +1,4 @@
-"""What is brought in from elsewhere: pairs of files, and weights."""
+"""Imports from outside the project: pairs of files, and weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from maskloop.errors import IncompatibleWeights, UsageError
 from maskloop.events import Report, silent
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import PairTable, match_pairs, read_pair_table
-from maskloop.models.base import Architecture
+from maskloop.jobs.choices import choices_of
+from maskloop.models.base import Architecture, network_of
 from maskloop.project.imports import Imported, ImportReport
 from maskloop.project.layout import ImportedModel
 from maskloop.project.project import ProjectFolder
-from maskloop.wording import fault_in_words
+from maskloop.wording import counted, fault_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,26 +30,26 @@ DERIVED = ("output_channels", "activation", "loss")
 def find_pairs(
     images: Path | None, masks: Path | None, *, mask_suffix: str = "", table: Path | None = None
 ) -> PairTable:
-    """The pairs that a person means: those of a CSV, or of two folders (or one, with the masks' suffix).
+    """The pairs in a CSV, in two folders, or in one folder with a suffix for its masks.
 
     Raises
     ------
     UsageError
-        If neither is given, or both.
+        If neither a table nor a folder is given, or both.
     MaskloopError
         If they cannot be read.
     """
     if table is not None:
         if images is not None or masks is not None:
             raise UsageError(
-                "Pairs were given both as a table and as folders.",
+                "Pairs were given as a table and as folders.",
                 "Give either --pairs, or --images and --masks.",
             )
         return read_pair_table(table)
     if images is None:
         raise UsageError(
             "No images were given.",
-            "Give two folders, --images I --masks M, or a table, --pairs pairs.csv.",
+            "Give two folders (--images DIR --masks DIR), or a table (--pairs TABLE.CSV).",
         )
     return match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
 
@@ -70,7 +71,7 @@ def add_pairs(
     report: Report = silent,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
-    """Accept the pairs that `find_pairs` finds, or put a corrected file in the place of one pair's.
+    """Accept the pairs that `find_pairs` finds, or replace the mask or image of one pair.
 
     The parameters are those of `find_pairs` and of `maskloop.project.imports.import_pairs`;
     `replace` is the pair to correct.
@@ -80,7 +81,7 @@ def add_pairs(
     UsageError
         If the choices contradict each other.
     MaskloopError
-        If the inputs cannot be found, or the correction is refused.
+        If the inputs cannot be found, or the replacement is refused.
     """
     if replace is None:
         found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table)
@@ -97,8 +98,8 @@ def add_pairs(
         )
     if dry_run or table is not None or group_by is not None:
         raise UsageError(
-            "--replace takes one file in the place of another.",
-            "Give it with --masks FILE alone (and --images FILE, --axes).",
+            "--replace works on one pair, not with --dry-run, --pairs or --group.",
+            "Give it with --masks FILE, and with --images FILE if the image changes too.",
         )
     pair = project.dataset.replace(
         replace,
@@ -124,7 +125,7 @@ def remove_pairs(
     purge: bool = False,
     is_sure: bool = False,
 ) -> dict[str, str]:
-    """Remove, restore or erase pairs, all or none of them where one does not exist.
+    """Remove, restore or delete pairs: all of them, or none if one does not exist.
 
     Returns
     -------
@@ -136,18 +137,19 @@ def remove_pairs(
     NotFound
         If there is no such pair.
     UsageError
-        If the choices contradict each other, or erasing was not confirmed.
+        If the choices contradict each other, or deletion was not confirmed.
     """
     dataset = project.dataset
     if restore and purge:
         raise UsageError(
-            "Pairs cannot be restored and erased at once.", "Choose --restore or --purge."
+            "Pairs cannot be restored and deleted at once.", "Choose --restore or --purge."
         )
     if purge and not is_sure:
         raise UsageError(
-            f"Erasing {len(pair_ids)} pairs with all their files cannot be undone.",
-            "Add --yes if you are sure; without --purge they are only left out.",
+            f"Deleting {counted(len(pair_ids), 'pair')} with all files cannot be undone.",
+            "Add --yes to confirm. Without --purge, pairs are excluded but their files are kept.",
         )
+    # All ids are looked up before anything changes: a typing error must not leave half of it done.
     pairs = [dataset.get(pair_id) for pair_id in dict.fromkeys(pair_ids)]
     for pair in pairs:
         if restore:
@@ -156,9 +158,8 @@ def remove_pairs(
             dataset.remove(pair.pair_id)
         if purge:
             dataset.purge(pair.pair_id)
-    return {
-        pair.pair_id: "active" if restore else "erased" if purge else "removed" for pair in pairs
-    }
+    state = "active" if restore else "removed"
+    return {pair.pair_id: "erased" if purge else state for pair in pairs}
 
 
 def import_weights(
@@ -191,12 +192,12 @@ def import_weights(
     from maskloop.models.weights_file import fit_weights, read_weights
 
     weights = read_weights(file)
-    own = Architecture.model_validate(project.architecture)
+    own = network_of(project.task, choices_of(project))
     needed = _needed(own, _told(file, weights), architecture)
     if (needed.output_mode, needed.num_classes) != (own.output_mode, own.num_classes):
         raise IncompatibleWeights(
-            f"'{file.name}' was trained for {needed.output_mode} with {needed.num_classes} classes, "
-            f"the project is for {own.output_mode} with {own.num_classes}.",
+            f"'{file.name}' was trained for {needed.output_mode} with {needed.num_classes} "
+            f"classes, the project is for {own.output_mode} with {own.num_classes}.",
             "Import it into a project of that mode, or choose other weights.",
         )
     fit_weights(build_unet(needed), weights, source=f"'{file.name}'")

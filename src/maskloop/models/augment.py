@@ -30,19 +30,12 @@ def source_shape(patch: Sequence[int], settings: Augmentation) -> tuple[int, ...
     settings
         What will be done to the patch.
     """
-    reach = (math.sqrt(2) if settings.free_rotation else 1.0) * (
-        1 + settings.scale
-    ) + 0.1 * settings.elastic
-    if (
-        90 not in settings.rotation_degrees
-        and not settings.free_rotation
-        and len(set(patch[-2:])) == 1
-    ):
-        reach = 1 + settings.scale + 0.1 * settings.elastic
+    is_oblique = settings.free_rotation or any(one % 90 for one in settings.rotation_degrees)
+    # Half a turn keeps the lengths of a patch that is not a square; a quarter swaps them.
+    is_turned = settings.free_rotation or any(one % 180 for one in settings.rotation_degrees)
+    reach = (math.sqrt(2) if is_oblique else 1.0) * (1 + settings.scale) + 0.1 * settings.elastic
     side = max(patch[-2:])
-    height, width = (
-        (side, side) if settings.free_rotation or 90 in settings.rotation_degrees else patch[-2:]
-    )
+    height, width = (side, side) if is_turned else patch[-2:]
     # In depth there is neither rotation nor zoom: the spacing along Z is another one.
     return (*patch[:-2], math.ceil(height * reach), math.ceil(width * reach))
 

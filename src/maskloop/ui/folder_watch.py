@@ -55,7 +55,7 @@ def _look(folder: Path) -> tuple[Any, ...]:
     """What differs after a change; cheap enough for every second."""
     if not folder.is_dir():
         return ("missing",)
-    seen = [_stamp(folder / path) for path in (*layout.RECORDS, layout.HOLDER, layout.RUNS)]
+    seen = [_stamp(folder / path) for path in (*layout.records(), layout.HOLDER, layout.RUNS)]
     return (*seen, os.access(folder, os.W_OK))
 
 

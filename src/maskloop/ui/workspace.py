@@ -10,7 +10,7 @@ from psygnal import Signal, SignalGroup
 
 from maskloop.compute.project import Project
 from maskloop.errors import Cancelled, MaskloopError
-from maskloop.project.layout import OutputMode
+from maskloop.task import OutputMode
 from maskloop.ui.background import Background, Deliver
 from maskloop.ui.folder_watch import FolderWatch
 from maskloop.ui.gc_pause import collect_again

@@ -154,7 +154,7 @@ class AcceptController(Controller):
                 then(pair)
 
         def say(pair: Pair) -> str:
-            classes = Classes.of(self._workspace.snapshot.architecture)
+            classes = Classes.of(self._workspace.snapshot.task)
             verb = "Replaced the mask of" if wanted.replace else "Accepted"
             return f"{verb} {short_id(pair.pair_id)}: {objects_in_words(pair, classes)}"
 

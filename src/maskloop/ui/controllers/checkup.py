@@ -182,10 +182,10 @@ def _plan_repair(project: Project, report: CheckReport) -> tuple[str, ...]:
         problem.path for problem in report.problems if problem.kind == "broken record"
     ):
         has_copy = last_good(project.path(path)).is_file()
-        origin = "its last good copy" if has_copy else "the files in the folder (it has no copy)"
-        done.append(f"'{path}' is set aside and rebuilt from {origin}.")
+        origin = "its last good copy" if has_copy else "the other files of the folder"
+        done.append(f"'{path}' is rebuilt from {origin}; the damaged file is kept.")
     done += [
-        f"'{problem.path}' is updated to match the checkpoints."
+        f"'{problem.path}' is updated from the checkpoints."
         for problem in report.problems
         if problem.kind == "out of step"
     ]

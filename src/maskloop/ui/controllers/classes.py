@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from maskloop.errors import UsageError
+from maskloop.project.store import changed
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.label_semantics import Classes
 
@@ -89,14 +90,17 @@ class ClassesController(Controller):
 
         def write(project: Project) -> None:
             with project.writing("rename a class"):
-                labels = _labels(project)
+                task = project.task
                 _refuse(
                     name,
-                    {number: other for number, other in labels.items() if number != str(class_id)},
+                    {
+                        number: other
+                        for number, other in task.class_labels.items()
+                        if number != str(class_id)
+                    },
                 )
-                project.set_architecture(
-                    {**project.architecture, "class_labels": {**labels, str(class_id): name}}
-                )
+                names = {**task.class_names, class_id: name}
+                project.set_task(changed(task, classes=tuple(names.values())[1:]))
 
         self._do(write, f"Renamed class {class_id} to {name}")
 
@@ -106,15 +110,9 @@ class ClassesController(Controller):
 
         def write(project: Project) -> None:
             with project.writing("add a class"):
-                architecture, labels = project.architecture, _labels(project)
-                _refuse(name, labels)
-                count = int(architecture["num_classes"]) + 1
-                more = {
-                    "num_classes": count,
-                    "output_channels": count,
-                    "class_labels": {**labels, str(count - 1): name},
-                }
-                project.set_architecture({**architecture, **more})
+                task = project.task
+                _refuse(name, task.class_labels)
+                project.set_task(changed(task, classes=(*task.classes, name)))
 
         if self._workspace.may(self.why_not_add, "No class was added."):
             self._do(write, f"Added class {name}")
@@ -141,7 +139,7 @@ class ClassesController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Show the classes of the project in the colors that were chosen for them."""
-        classes = Classes.of(snapshot.architecture)
+        classes = Classes.of(snapshot.task)
         chosen = {} if snapshot.config is None else snapshot.config.metadata.get(KEY, {})
         rows = tuple(
             ClassRow(number, name, str(chosen.get(str(number), COLORS[(number - 1) % len(COLORS)])))
@@ -150,10 +148,6 @@ class ClassesController(Controller):
         )
         self.classes, self.rows = classes, rows
         self.changed.emit()
-
-
-def _labels(project: Project) -> dict[str, str]:
-    return {str(number): name for number, name in enumerate(Classes.of(project.architecture).names)}
 
 
 def _refuse(name: str, others: dict[str, str]) -> None:

@@ -141,7 +141,7 @@ class LabelRuleController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Offer the rules that fit the project, and restore the one that was used last."""
-        classes = Classes.of(snapshot.architecture)
+        classes = Classes.of(snapshot.task)
         if classes != self._classes:
             self._classes = classes
             modes = [option.mode for option in self.rule_options]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 from pydantic import ValidationError
 
-from maskloop.models.base import Architecture
-from maskloop.models.compatibility import compare_architectures
+from maskloop.models.base import Architecture, UNetArchitecture
+from maskloop.models.compatibility import compare_choices
 from maskloop.project.layout import CheckpointRecord
+from maskloop.task import Task
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
 
@@ -21,18 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITED", "NetworkController"]
 
-EDITED = (
-    "spatial_dims",
-    "preset",
-    "depth",
-    "base_channels",
-    "normalization",
-    "upsampling",
-    "input_channels",
-    "threshold",
-)
-"""What a person chooses here. Task and classes belong to the project; the rest follows."""
-DERIVED = ("output_channels", "activation", "loss")
+EDITED = tuple(UNetArchitecture.model_fields)
+"""What a person chooses here. Task and classes belong to the project."""
 NAMED = 3
 UNCHANGED = "Nothing was changed."
 """Up to this many checkpoints are named; the others are counted."""
@@ -57,7 +48,7 @@ class NetworkController(Controller):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self.values: dict[str, Any] = {}
-        """As edited: fields of `Architecture`."""
+        """As edited: fields of `UNetArchitecture`; None where it is planned from the data."""
         self.problem = ""
         """Why the values are not a valid network; empty if they are."""
         self.summary: NetworkSummary | None = None
@@ -65,6 +56,7 @@ class NetworkController(Controller):
         self.misfits = ""
         """Which checkpoints a training of this network could not continue."""
         self._kept: dict[str, Any] = {}
+        self._task: Task | None = None
         self._checkpoints: Sequence[CheckpointRecord] = ()
         self._pair_count = 0
         self._is_watched = self._is_counted = False
@@ -89,20 +81,18 @@ class NetworkController(Controller):
     @property
     def decided(self) -> str:
         """What is decided elsewhere, in words."""
-        if not self.values:
+        if self._task is None:
             return ""
-        names = ", ".join(
-            str(name)
-            for number, name in self.values.get("class_labels", {}).items()
-            if number != "0"
+        names = ", ".join(self._task.classes)
+        return (
+            f"Output: {self._task.mode} ({names}). It was chosen with the project; classes are "
+            "named in Dataset."
         )
-        mode = self.values.get("output_mode", "?")
-        return f"Task: {mode} ({names}). It was chosen with the project; rename classes in Dataset."
 
     @property
     def edited(self) -> dict[str, Any]:
-        """The values that are edited here."""
-        return {name: value for name, value in self.values.items() if name in EDITED}
+        """The choices that were made here."""
+        return {name: value for name, value in self.values.items() if value is not None}
 
     @property
     def words(self) -> str:
@@ -144,6 +134,7 @@ class NetworkController(Controller):
     def save(self) -> None:
         """Save the network; refused with a reason if it does not fit the accepted masks."""
         values = dict(self.values)
+        chosen = self.edited
 
         def kept(_: None) -> None:
             self._kept = values
@@ -152,7 +143,7 @@ class NetworkController(Controller):
         def say(_: None) -> str:
             return f"Network saved. {self.misfits}".strip()
 
-        self._workspace.do(lambda project: project.set_architecture(values), kept, said=say)
+        self._workspace.do(lambda project: project.set_architecture(chosen), kept, said=say)
 
     def watch(self, is_watched: bool) -> None:
         """Count only while somebody looks: it takes a process that loads torch."""
@@ -178,7 +169,7 @@ class NetworkController(Controller):
         self._workspace.background.apart(
             summarize_network,
             str(project.folder),
-            self.values,
+            self.edited,
             helper="plan",
             then=self._show_summary,
             key="network summary",
@@ -188,21 +179,22 @@ class NetworkController(Controller):
         """Forget the network of the previous project."""
         self._kept, self.values = {}, {}
         self._checkpoints, self._pair_count = (), 0
+        self._task = None
         self.summary, self._is_counted = None, False
         self.problem, self.misfits = "", ""
         self.changed.emit()
 
     def take(self, snapshot: Snapshot) -> None:
         """Show what another window or a training saved, unless something is being edited."""
-        kept, was_dirty = _complete(snapshot.architecture), self.is_dirty
+        kept, was_dirty = _complete(snapshot), self.is_dirty
         pair_count = 0 if snapshot.status is None else snapshot.status.pair_count
-        before = self._kept, self._checkpoints, self._pair_count
-        self._kept, self._checkpoints = kept, snapshot.checkpoints
-        self._pair_count = pair_count
+        before = self._kept, self._task, self._checkpoints, self._pair_count
+        self._kept, self._task = kept, snapshot.task
+        self._checkpoints, self._pair_count = snapshot.checkpoints, pair_count
         if not was_dirty and self.values != kept:
             self.values = dict(kept)
             self.loaded.emit()
-        if before != (self._kept, self._checkpoints, self._pair_count):
+        if before != (self._kept, self._task, self._checkpoints, self._pair_count):
             self._judge()
         else:
             self.changed.emit()
@@ -213,7 +205,7 @@ class NetworkController(Controller):
             self.changed.emit()
             return
         try:
-            wanted = _network(self.values)
+            wanted = UNetArchitecture.model_validate(self.values)
         except ValidationError as error:
             self.problem, self.misfits = _in_words(error), ""
             self.summary = None
@@ -222,10 +214,13 @@ class NetworkController(Controller):
         self.values = wanted.model_dump(mode="json")
         self.problem = ""
         self.changed.emit()
-        checkpoints = self._checkpoints
-        self._workspace.background.run(
-            lambda: _misfits(wanted, checkpoints), self._show_misfits, key="network misfits"
-        )
+        checkpoints, task = self._checkpoints, self._task
+        if task is not None:
+            self._workspace.background.run(
+                lambda: _misfits(task, wanted, checkpoints),
+                self._show_misfits,
+                key="network misfits",
+            )
         self._tell_stale()
 
     def _show_misfits(self, words: str) -> None:
@@ -237,18 +232,15 @@ class NetworkController(Controller):
         self.changed.emit()
 
 
-def _network(values: Mapping[str, Any]) -> Architecture:
-    return Architecture.model_validate(
-        {name: value for name, value in values.items() if name not in DERIVED}
-    )
-
-
-def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with what an older record left open; values that are not valid stay as they are."""
+def _complete(snapshot: Snapshot) -> dict[str, Any]:
+    """All fields, including those nobody chose; values that are not valid stay as they are."""
+    if not snapshot.architecture:
+        return {}
+    values = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
     try:
-        return _network(values).model_dump(mode="json") if values else {}
+        return UNetArchitecture.model_validate(values).model_dump(mode="json")
     except ValidationError:
-        return dict(values)
+        return values
 
 
 def _in_words(error: ValidationError) -> str:
@@ -258,13 +250,13 @@ def _in_words(error: ValidationError) -> str:
     return f"{name.capitalize()} {message}." if name else f"{message[0].upper()}{message[1:]}."
 
 
-def _misfits(wanted: Architecture, checkpoints: Sequence[CheckpointRecord]) -> str:
+def _misfits(task: Task, wanted: UNetArchitecture, checkpoints: Sequence[CheckpointRecord]) -> str:
     """Which checkpoints were trained with another network, in words; empty if none."""
     found: list[tuple[str, str]] = []
     for record in checkpoints:
         try:
-            mismatches = compare_architectures(
-                wanted, Architecture.model_validate(record.architecture)
+            mismatches = compare_choices(
+                task, wanted, Architecture.model_validate(record.architecture)
             )
         except ValidationError:
             found.append((record.checkpoint_id, "unknown network"))

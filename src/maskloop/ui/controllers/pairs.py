@@ -171,7 +171,7 @@ class PairsController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Make the rows anew, in a thread, if pairs or classes changed."""
-        classes = Classes.of(snapshot.architecture)
+        classes = Classes.of(snapshot.task)
         if classes == self._classes and snapshot.pairs is self._pairs:
             return
         self._classes, self._pairs = classes, snapshot.pairs

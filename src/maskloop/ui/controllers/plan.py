@@ -10,7 +10,7 @@ from psygnal import Signal
 from pydantic import ValidationError
 
 from maskloop.errors import UsageError
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.records import Record
 from maskloop.ui.controllers.base import Controller

@@ -14,7 +14,7 @@ from psygnal import Signal
 from maskloop.errors import MaskloopError
 from maskloop.events import Failed, Finished
 from maskloop.images.image import Image
-from maskloop.jobs.base import PredictJob
+from maskloop.jobs.prediction import PredictJob
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
@@ -336,8 +336,10 @@ class PredictionController(Controller):
     def is_instances(self, checkpoint_id: str) -> bool:
         """Whether a checkpoint predicts individual objects."""
         record = self.record(checkpoint_id)
-        found = self._workspace.snapshot.architecture if record is None else record.architecture
-        return found.get("output_mode") == "instances"
+        record, task = self.record(checkpoint_id), self._workspace.snapshot.task
+        if record is not None:
+            return record.architecture.get("output_mode") == "instances"
+        return task is not None and task.mode == "instances"
 
     # What others do.
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
+from maskloop.compute.base import RunHandle
 from maskloop.compute.project import Project
+from maskloop.compute.run_folder import FolderHandle
 from maskloop.compute.run_progress import RunProgress
+from maskloop.compute.runs import attach, open_with_runs, resume_or_submit, start
 from maskloop.events import Event, Failed, Finished
-from maskloop.jobs.base import PredictJob, TrainJob
-from maskloop.project.history import History
+from maskloop.jobs.base import Job
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.follow import Follower
 
@@ -71,7 +72,7 @@ class RunController(Controller):
 
     def start(
         self,
-        prepare: Callable[[Project], TrainJob | PredictJob],
+        prepare: Callable[[Project], Job],
         *,
         runs: Path | None = None,
         stage: str = "",
@@ -91,15 +92,14 @@ class RunController(Controller):
         def begin(project: Project) -> RunHandle:
             job = prepare(project)
             if runs is not None:
-                project = Project.open(project.folder)
-                project.history = History(project, runs_folder=runs)
-            return start(find_interrupted(project, job) or submit(project, job), "process")
+                project = open_with_runs(project, runs)
+            return start(resume_or_submit(project, job), "process")
 
         self._begin(begin, stage)
 
     def resume(self, run_id: str) -> None:
         """Resume a run that was interrupted."""
-        self._begin(lambda project: start(RunHandle(project, run_id), "process"), "Resuming")
+        self._begin(lambda project: start(FolderHandle(project, run_id), "process"), "Resuming")
 
     def _begin(self, begin: Callable[[Project], RunHandle], stage: str) -> None:
         if self.is_busy:
@@ -129,11 +129,13 @@ class RunController(Controller):
         project = self._workspace.project
         if project is None or self.is_starting or (self.is_active and run_id == self.run_id):
             return
+
+        def look(project: Project) -> tuple[RunHandle, bool]:
+            handle = attach(project, run_id)
+            return handle, handle.is_alive()
+
         self.is_joined = True
-        self._workspace.do(
-            lambda project: (RunHandle(project, run_id), run_state(project, run_id) == "running"),
-            lambda found: self._follow(found[0], is_active=found[1]),
-        )
+        self._workspace.do(look, lambda found: self._follow(found[0], is_active=found[1]))
 
     def _follow(self, handle: RunHandle, *, is_active: bool = True) -> None:
         self._let_go()

@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, QObject, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QPushButton, QTextEdit, QWidget
 
-from maskloop.models.base import Architecture
+from maskloop.models.base import UNetArchitecture
 from maskloop.project.check import Problem
 from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import Paragraph, column, debounced, row
@@ -57,7 +57,7 @@ class NetworkSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._network = network = session.network
-        self.form = RecordForm(Architecture, fields=EDITED)
+        self.form = RecordForm(UNetArchitecture, fields=EDITED)
         self.decided, self.summary = Paragraph(), Paragraph()
         self.adapted, self.misfits = Paragraph(), Paragraph()
         self.problem = Notice()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from maskloop.images.readers import ENDINGS
+from maskloop.images.readers import endings
 from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import column
 from maskloop.ui.chosen import Chosen
@@ -85,7 +85,7 @@ class QueueSection(QWidget):
             self._queue.choose([folder])
 
     def _ask_files(self) -> None:
-        kinds = " ".join(f"*{ending}" for ending in ENDINGS)
+        kinds = " ".join(f"*{ending}" for ending in endings())
         files, _ = QFileDialog.getOpenFileNames(self, "Images to annotate", "", f"Images ({kinds})")
         if files:
             self._queue.choose([Path(file) for file in files])

@@ -8,8 +8,8 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton, QWidget
 
-from maskloop.compute.outcomes import Failure
-from maskloop.images.readers import ENDINGS
+from maskloop.images.readers import endings
+from maskloop.jobs.outcomes import Failure
 from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import form
 from maskloop.ui.choice import Choice
@@ -101,7 +101,7 @@ class FilesSection(QWidget):
         self._show()
 
     def _ask_files(self) -> None:
-        patterns = " ".join(f"*{ending}" for ending in ENDINGS)
+        patterns = " ".join(f"*{ending}" for ending in endings())
         dialog = QFileDialog(self, "Images to predict", "", f"Images ({patterns});;All files (*)")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -4,11 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskloop.errors import UsageError
-from maskloop.images.masks import MaskRule
-from maskloop.models.base import Recipe
-from maskloop.options import (
-    field_reader,
+from maskloop.cli.options import field_reader, takes
+from maskloop.cli.readers import (
     mask_rule,
     read_duration,
     read_label_map,
@@ -17,6 +14,9 @@ from maskloop.options import (
     read_pixel_size,
     read_selection,
 )
+from maskloop.errors import UsageError
+from maskloop.images.masks import MaskRule
+from maskloop.models.base import Recipe
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int
         ("90", "'90' has no unit."),
         ("soon", "'soon' is not a duration."),
         ("", "'' is not a duration."),
-        ("0s", "'0s' is no time at all."),
+        ("0s", "A duration must be greater than zero, not '0s'."),
         ("5m1h", "is not a"),
     ],
 )
@@ -83,7 +83,7 @@ def test_what_is_no_pixel_size_is_refused(text: str) -> None:
 
 def test_names_are_trimmed_and_an_empty_one_is_refused() -> None:
     assert read_names("axon, myelin") == ("axon", "myelin")
-    with pytest.raises(UsageError, match="'axon,,myelin' holds an empty name"):
+    with pytest.raises(UsageError, match="'axon,,myelin' contains an empty name"):
         read_names("axon,,myelin")
 
 
@@ -113,3 +113,14 @@ def test_fields_are_read_within_their_limits() -> None:
         field_reader(Recipe, "epochs")("0")
     with pytest.raises(UsageError, match="Device must be 'auto', 'cpu' or 'cuda', not 'tpu'"):
         field_reader(Recipe, "device")("tpu")
+
+
+def test_a_zero_that_is_typed_is_a_choice() -> None:
+    chosen: dict[str, object] = {}
+
+    @takes(Recipe, "foreground_share", "tensorboard", "epochs")
+    def verb(**choices: object) -> None:
+        chosen.update(choices)
+
+    verb(foreground_share=0.0, tensorboard=False, epochs=None)
+    assert chosen == {"foreground_share": 0.0}

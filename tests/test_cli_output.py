@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from maskloop.cli.output import say_json, show_facts, show_table, shown_path
+from maskloop.cli.run_view import RunView
 from maskloop.events import Message, Metric, Progress, Started
-from maskloop.terminal import RunView, say_json, show_facts, show_table, shown_path
 
 
 def test_a_terminal_sees_a_live_table_with_pace_and_time_left(
@@ -14,7 +15,7 @@ def test_a_terminal_sees_a_live_table_with_pace_and_time_left(
 ) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
-    monkeypatch.setattr("maskloop.terminal._console", lambda *, to_stderr=False: console)
+    monkeypatch.setattr("maskloop.cli.run_view.make_console", lambda *, to_stderr=False: console)
     with RunView() as view:
         view(
             Progress(stage="training", done=3, total=10, unit="epochs", rate=21.5, seconds_left=131)
@@ -25,9 +26,9 @@ def test_a_terminal_sees_a_live_table_with_pace_and_time_left(
     for words in (
         "21.5 images/s",
         "2 min 11 s left",
-        "3 of 10 epochs",
+        "Epoch 4 of 10",
         "0.8750",
-        "val_loss",
+        "Validation loss",
         "Warning: The batch did not fit",
     ):
         assert words in text
@@ -44,8 +45,8 @@ def test_elsewhere_there_is_one_plain_line_per_validation(
         view(Metric(epoch=1, values={"loss": 0.25, "ap50": 0.5}))
         view(Progress(stage="images", done=1, total=2, unit="images"))
     assert capsys.readouterr().out.splitlines() == [
-        "This run was interrupted before; it goes on where it was.",
-        "epoch 1  loss 0.2500  ap50 0.5000  2.0 images/s  1 h 2 min left",
+        "Resuming an interrupted run.",
+        "epoch 1  loss 0.2500  ap50 0.5000  2 images/s  1 h 2 min left",
         "1 of 2 images done",
     ]
 

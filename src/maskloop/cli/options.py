@@ -1,0 +1,166 @@
+"""Options of verbs, made from the fields of records."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import typer
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from maskloop.cli.readers import read_duration, read_label_map, read_normalization
+from maskloop.errors import UsageError
+from maskloop.records import Record
+from maskloop.wording import fault_in_words, title_of
+
+__all__ = ["field_reader", "parser", "takes"]
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+Reader = Callable[[str], Any]
+
+METAVARS: Mapping[Reader, str] = {
+    read_duration: "DURATION",
+    read_normalization: "MODE/SCOPE",
+    read_label_map: "LABEL=CLASS,...",
+}
+"""How a value is typed, where the type of its field does not say it."""
+
+
+def parser(read: Reader) -> Callable[[str], Any]:
+    """A reader for typer: what it refuses is misuse (exit code 2), in the reader's words."""
+
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except UsageError as error:
+            # Of a ValueError, which a UsageError is too, typer would print the bare text.
+            raise typer.BadParameter(f"{error.problem} {error.way_out}") from None
+
+    return parse
+
+
+def takes(
+    kind: type[Record],
+    *fields: str,
+    names: Mapping[str, str] = MappingProxyType({}),
+    readers: Mapping[str, Reader] = MappingProxyType({}),
+) -> Callable[[Verb], Verb]:
+    """Give a verb one option per field of a record: its description is the help, its limits hold.
+
+    The verb takes ``**choices``: only what a person typed, by the names of the fields.
+
+    Parameters
+    ----------
+    kind
+        The record.
+    fields
+        Names of its fields.
+    names
+        Options that are not named like their field, such as ``{"time_s": "--time"}``.
+    readers
+        Readers of fields that are not a number, a word or a list of these.
+    """
+
+    def decorate(verb: Verb) -> Verb:
+        own = inspect.signature(verb, eval_str=True)
+        switches = {field: names.get(field, "--" + field.replace("_", "-")) for field in fields}
+        options = [
+            _option(kind, field, switch, readers.get(field)) for field, switch in switches.items()
+        ]
+
+        @functools.wraps(verb)
+        def wrapped(*arguments: Any, **values: Any) -> Any:
+            typed = {field: values.pop(field, None) for field in fields}
+            # By identity: 0 equals False, and a person who types 0 means it.
+            chosen = {
+                field: value
+                for field, value in typed.items()
+                if value is not None and value is not False
+            }
+            return verb(*arguments, **values, **chosen)
+
+        kept = [
+            option for option in own.parameters.values() if option.kind is not option.VAR_KEYWORD
+        ]
+        signature = own.replace(parameters=[*kept, *options])
+        # typer would follow it to the verb's own signature, which lacks the options.
+        del wrapped.__wrapped__
+        wrapped.__signature__ = signature  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {
+            name: option.annotation for name, option in signature.parameters.items()
+        }
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
+
+
+def _option(kind: type[Record], name: str, switch: str, reader: Reader | None) -> inspect.Parameter:
+    field = kind.model_fields[name]
+    is_flag = field.annotation is bool
+    default: Any = False if is_flag else None
+    if is_flag:
+        annotation: Any = Annotated[bool, typer.Option(switch, help=field.description or "")]
+    else:
+        read = reader or field_reader(kind, name)
+        annotation = Annotated[
+            Any,
+            typer.Option(
+                switch,
+                help=_help(field),
+                metavar=METAVARS.get(read) or _metavar(name, field.annotation),
+                parser=parser(read),
+                # None stands for "not typed"; the record's own default is part of the help.
+                show_default=False,
+            ),
+        ]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _help(field: FieldInfo) -> str:
+    text = field.description or ""
+    if isinstance(field.default, int | float | str) and field.default != "":
+        return f"{text} Default: {field.default}."
+    return text
+
+
+def field_reader(kind: type[Record], name: str) -> Reader:
+    """A reader of a number, a word or a list of these within the limits of a record's field."""
+    field = kind.model_fields[name]
+    checked: Any = Annotated[(field.annotation, Field(), *field.metadata)]
+    adapter: TypeAdapter[Any] = TypeAdapter(checked)
+    is_list = any(get_origin(part) is tuple for part in _parts(field.annotation))
+
+    def read(text: str) -> Any:
+        typed = [part.strip() for part in text.split(",")] if is_list else text
+        try:
+            return adapter.validate_python(typed)
+        except ValidationError as error:
+            raise UsageError(
+                fault_in_words(error, title_of(name)), field.description or ""
+            ) from None
+
+    return read
+
+
+def _parts(annotation: Any) -> Iterable[Any]:
+    """The types of a union without None."""
+    is_union = get_origin(annotation) not in (None, tuple, Literal, dict)
+    inner = get_args(annotation) if is_union else (annotation,)
+    return [part for part in inner if part is not NoneType]
+
+
+def _metavar(name: str, annotation: Any) -> str:
+    for part in _parts(annotation):
+        if get_origin(part) is Literal:
+            return "|".join(map(str, get_args(part)))
+        if get_origin(part) is tuple:
+            return "N,N,..."
+        if part in (int, float):
+            return {int: "N", float: "X"}[part]
+    return name.upper()

@@ -1,0 +1,130 @@
+"""Verbs for the pairs of a project: ``add`` and ``remove``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskloop.cli.arguments import Axes, Folder, Json, MaskSuffix
+from maskloop.cli.options import parser, takes
+from maskloop.cli.output import answer, finish, say, say_problem, show_table
+from maskloop.cli.readers import mask_rule, read_label_map, read_pixel_size
+from maskloop.compute.project import Project
+from maskloop.images.masks import MaskRule
+from maskloop.jobs.imports import add_pairs, remove_pairs
+from maskloop.project.imports import ImportReport
+from maskloop.wording import counted
+
+__all__ = ["add", "remove"]
+
+
+@takes(
+    MaskRule,
+    "mask_mode",
+    "label_map",
+    "allow_empty",
+    names={"label_map": "--map"},
+    readers={"label_map": read_label_map},
+)
+def add(
+    folder: Folder,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of images.")] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of masks with the same file names (with --replace: the corrected mask).",
+        ),
+    ] = None,
+    mask_suffix: MaskSuffix = "",
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE.CSV",
+            help="Table with the columns image and mask, instead of two folders.",
+        ),
+    ] = None,
+    axes: Axes = None,
+    pixel_size: Annotated[
+        Any,
+        typer.Option(
+            metavar="Z,Y,X",
+            parser=parser(read_pixel_size),
+            help="Pixel size in micrometers; overrides the file metadata.",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|file|PATTERN",
+            help="Pairs to keep together on one side of the validation split: those of a folder, "
+            "of a file, or those whose names agree in the parentheses of a pattern such as "
+            "'(.+)_z'. Default: stacks, movies and near-duplicates.",
+        ),
+    ] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PAIR",
+            help="Replace the mask of this pair by the corrected one (--masks FILE).",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all files and write nothing.")
+    ] = False,
+    json: Json = False,
+    **rule: Any,
+) -> None:
+    """Add images with their masks to the project."""
+    report = add_pairs(
+        Project.open(folder),
+        images,
+        masks,
+        mask_suffix=mask_suffix,
+        table=pairs,
+        axes=axes,
+        group_by=group,
+        replace=replace,
+        dry_run=dry_run,
+        rule=mask_rule(rule),
+        allow_empty=bool(rule.get("allow_empty")),
+        pixel_size_um=pixel_size,
+    )
+    answer(report, json, _show_import)
+    finish(ok=not report.refused)
+
+
+def remove(
+    folder: Folder,
+    pairs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PAIR...", help="Ids of pairs, as listed by 'maskloop status DIR --pairs'."
+        ),
+    ],
+    restore: Annotated[bool, typer.Option("--restore", help="Restore removed pairs.")] = False,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge", help="Delete the pairs and all their files. This cannot be undone."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm the deletion.")] = False,
+    json: Json = False,
+) -> None:
+    """Exclude pairs from future trainings; their files are kept unless you add --purge."""
+    changed = remove_pairs(Project.open(folder), pairs, restore=restore, purge=purge, is_sure=yes)
+    answer(changed, json, lambda states: show_table("Changed", ("pair", "state"), states.items()))
+
+
+def _show_import(report: ImportReport) -> None:
+    """What was accepted, and what was not and why."""
+    verb = "would be accepted" if report.dry_run else "accepted"
+    accepted = counted(len(report.accepted), "pair")
+    say(f"{accepted} {verb}, {counted(len(report.refused), 'file')} refused.")
+    if report.dry_run:
+        show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
+    for refused in report.refused:
+        say_problem(f"{refused.image or refused.mask}: {refused.problem}", refused.way_out)

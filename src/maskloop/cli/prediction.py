@@ -1,0 +1,55 @@
+"""The verb ``predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskloop.cli.arguments import Folder, Json
+from maskloop.cli.options import takes
+from maskloop.cli.output import answer, finish, say, say_problem, shown_path
+from maskloop.cli.run_view import RunView
+from maskloop.compute.project import Project
+from maskloop.jobs.prediction import PredictJob
+from maskloop.wording import counted
+
+__all__ = ["predict"]
+
+
+@takes(
+    PredictJob, "checkpoint", "axes", "mirror", "probabilities", "device", names={"mirror": "--tta"}
+)
+def predict(
+    folder: Folder,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Image files, folders or patterns: TIFF, OME-TIFF, PNG, JPEG, NPY.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help=str(PredictJob.model_fields["out"].description)),
+    ] = None,
+    json: Json = False,
+    **choices: Any,
+) -> None:
+    """Segment new images with a checkpoint."""
+    target = None if out is None else str(out)
+    with RunView(to_stderr=json) as view:
+        result = Project.open(folder).predict(*inputs, out=target, report=view, **choices)
+    answer(result, json, _show)
+    finish(ok=not result["failed"])
+
+
+def _show(result: dict[str, Any]) -> None:
+    """What was written, and what failed."""
+    for path in result["written"]:
+        say(shown_path(path))
+    predicted = counted(len(result["written"]), "image")
+    say(f"{predicted} predicted with {result['checkpoint_id']}, {len(result['failed'])} failed.")
+    for failed in result["failed"]:
+        say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])

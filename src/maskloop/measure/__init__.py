@@ -1,0 +1,1 @@
+"""Tables of objects: what each one measures, from labels and channels; knows no projects."""

@@ -1,0 +1,63 @@
+"""How bright the border of objects is: a band inside it, a band outside it, and both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from maskloop.measure.base import Column, Scene
+from maskloop.measure.distances import Around, find_inside, find_outside
+from maskloop.measure.frame import ObjectFrame
+from maskloop.measure.groups import PixelGroups
+from maskloop.records import Record
+
+__all__ = ["BORDER", "Border"]
+
+
+class Border:
+    """Mean intensity of the band along the border, as of a membrane."""
+
+    name = "border"
+
+    class Settings(Record):
+        """The band along the border."""
+
+        width_px: float = Field(
+            2, ge=1, le=50, description="Width of the band on each side of the border, in pixels."
+        )
+
+    def columns(self, settings: Settings, scene: Scene) -> tuple[Column, ...]:
+        """The columns it fills: none without an image."""
+        words = {
+            "inner": "the band inside the border",
+            "outer": "the band outside the border, as far as no other object is nearer",
+            "both": "both bands",
+        }
+        return tuple(
+            Column(
+                name=f"border_{side}_mean_{channel}",
+                description=f"Mean intensity of {channel} in {text}.",
+            )
+            for channel in scene.channels
+            for side, text in words.items()
+        )
+
+    def measure(self, frame: ObjectFrame, settings: Settings) -> dict[str, NDArray[Any]]:
+        """One value per object for each column."""
+        if frame.image is None:
+            return {}
+        inner = find_inside(frame, settings.width_px)
+        outer = find_outside(frame, settings.width_px)
+        both = Around(*(np.concatenate(parts) for parts in zip(inner, outer, strict=True)))
+        found: dict[str, NDArray[Any]] = {}
+        for side, around in (("inner", inner), ("outer", outer), ("both", both)):
+            band = PixelGroups.of_owners(around.positions, around.owners, frame.count)
+            for channel, plane in frame.channels:
+                found[f"border_{side}_mean_{channel}"] = band.mean(band.take(plane))
+        return found
+
+
+BORDER = Border()
