@@ -281,11 +281,14 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
     from qtpy.QtCore import Qt
 
     from maskloop.ui.tables import Table
+    from maskloop.ui.tabs.advanced import AdvancedTab
+    from maskloop.ui.tabs.dataset import DatasetTab
+    from maskloop.ui.tabs.train import TrainTab
 
     session = dock.session
-    table = max(dock.dataset.findChildren(Table), key=lambda found: found.model.rowCount())
+    table = max(dock.tab(DatasetTab).findChildren(Table), key=lambda found: found.model.rowCount())
     with clock.phase("watch the training for 5 s"):
-        dock.tabs.setCurrentWidget(dock.train)
+        dock.tabs.setCurrentWidget(dock.tab(TrainTab))
         pause(5)
     with clock.phase("switch tabs"):
         for number in range(3 * dock.tabs.count()):
@@ -294,7 +297,7 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
                 at=dock.tabs.tabBar().tabRect(number % dock.tabs.count()).center(),
             )
             pause(0.3)
-    dock.tabs.setCurrentWidget(dock.dataset)
+    dock.tabs.setCurrentWidget(dock.tab(DatasetTab))
     pause(1)
     with clock.phase("sort the table"):
         for column in range(table.model.columnCount()):
@@ -311,12 +314,12 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
         for number in range(STEPS):
             bar.setValue(number * bar.maximum() // STEPS)
             pause(0.03)
-    extent = dock.dataset.extent
+    extent = dock.tab(DatasetTab).extent
     extent.setCurrentIndex(extent.findData("slice"))
     extent.activated.emit(extent.currentIndex())
     with clock.phase("accept the visible slice"):
         count = len(session.workspace.snapshot.active_pairs)
-        dock.dataset.accept()
+        dock.tab(DatasetTab).accept()
         wait_until(lambda: len(session.workspace.snapshot.active_pairs) > count)
     with clock.phase("mark a pair as validation"):
         pair_id = next(
@@ -340,13 +343,13 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
         table.activated.emit(table.model.shown[3])
         wait_until(lambda: len(dock.viewer.layers) > layers)
     with clock.phase("change the recipe"):
-        dock.tabs.setCurrentWidget(dock.train)
+        dock.tabs.setCurrentWidget(dock.tab(TrainTab))
         for epochs in (20, 30, 40):
-            dock.train.table.typed.emit("epochs", str(epochs))
+            dock.tab(TrainTab).table.typed.emit("epochs", str(epochs))
             pause(1)
         wait_until(lambda: not session.workspace.background.is_busy)
     with clock.phase("check the folder"):
-        dock.tabs.setCurrentWidget(dock.advanced)
+        dock.tabs.setCurrentWidget(dock.tab(AdvancedTab))
         session.checkup.check()
         wait_until(lambda: not session.checkup.is_busy)
 

@@ -187,7 +187,7 @@ def test_a_checkpoint_is_exported_whole_and_nothing_is_replaced_unasked(
     (folder / "checkpoints/unet_run_001.pt").write_bytes(b"rot")
     session.checkpoints.export("unet_run_001", tmp_path / "mine.pt", overwrite=True)
     pump.until(lambda: failures)
-    assert "are not those that were registered" in failures[0][0]
+    assert "was changed since unet_run_001 was registered" in failures[0][0]
     assert (tmp_path / "mine.pt").read_bytes() == b"precious"
 
 

@@ -297,7 +297,7 @@ def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path
         )
         pump.until(lambda: last)
         assert isinstance(last[0], Failed)
-        assert "goes on from its last saved state" in last[0].way_out
+        assert "resumes from its last saved state" in last[0].way_out
         pump.until(
             lambda: (
                 session.workspace.snapshot.runs

@@ -85,8 +85,8 @@ class NetworkController(Controller):
             return ""
         names = ", ".join(self._task.classes)
         return (
-            f"Output: {self._task.mode} ({names}). It was chosen with the project; classes are "
-            "named in Dataset."
+            f"Task: {self._task.mode} ({names}). It was chosen with the project; "
+            "rename classes in Dataset."
         )
 
     @property
