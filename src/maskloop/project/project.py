@@ -340,7 +340,7 @@ def refuse_occupied(path: Path) -> None:
         raise ProjectError(
             f"'{path}' holds a project already.", "Open it, or choose another folder."
         )
-    found = sorted(_foreign_names(path)) if path.is_dir() else []
+    found = list(_foreign_names(path)) if path.is_dir() else []
     if found:
         more = " and more" if len(found) > 1 else ""
         raise ProjectError(
@@ -352,16 +352,16 @@ def refuse_occupied(path: Path) -> None:
 def _foreign_names(path: Path) -> Iterator[str]:
     """Names in a folder that a `create` that was killed cannot have left behind."""
     own = {part.split("/")[0] for part in layout.folders()}
-    own |= {Path(layout.LOCK).name, Path(layout.HOLDER).name}
-    for entry in path.iterdir():
-        is_unfinished = entry.name.startswith(f".{layout.CONFIG}.")
-        if entry.name not in own and not is_unfinished:
+    # Records, copies of them beside, and unfinished writes of them, which begin with a dot.
+    written = tuple(Path(file).name for file in (*layout.records(), layout.BENCHMARKS))
+    for entry in sorted(path.iterdir()):
+        is_lock = entry.name in (Path(layout.LOCK).name, Path(layout.HOLDER).name)
+        if entry.is_dir() and entry.name in own:
+            for file in sorted(entry.rglob("*")):
+                if not file.is_dir() and not file.name.lstrip(".").startswith(written):
+                    yield file.relative_to(path).as_posix()
+        elif not is_lock and not entry.name.lstrip(".").startswith(written):
             yield entry.name
-    # Its records, tables and unfinished writes may lie there, and nothing else.
-    for folder in sorted(own):
-        for file in (path / folder).rglob("*"):
-            if file.is_file() and file.suffix not in (".json", ".csv", ".tmp", ".journal"):
-                yield file.relative_to(path).as_posix()
 
 
 def _class_names(mode: OutputMode, classes: Sequence[str] | None) -> tuple[str, ...]:
