@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,8 +89,8 @@ def upgrade(
             )
     else:
         done = _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
-    if done.was_needed:
-        _complete(Path(done.folder))
+    # Also where nothing was to be upgraded: an upgrade may have been killed just before this.
+    _complete(Path(done.folder))
     return done
 
 
@@ -98,8 +99,11 @@ def _complete(path: Path) -> None:
     folder = Folder(path)
     architecture = folder.record(layout.ARCHITECTURE, ArchitectureConfig)
     dataset = Dataset(folder, lambda: architecture.read().model_dump())
-    with folder.writing("upgrade"):
-        CheckpointList(folder, Settings(folder), dataset, History(folder)).follow()
+    checkpoints = CheckpointList(folder, Settings(folder), dataset, History(folder))
+    with contextlib.suppress(ProjectError):
+        if not checkpoints.is_followed():
+            with folder.writing("upgrade"):
+                checkpoints.follow()
 
 
 def upgrade_in_place(
