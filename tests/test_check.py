@@ -74,7 +74,7 @@ def test_missing_and_changed_files_are_found_with_their_way_out(project):
     ]
     assert not report.is_sound
     assert f"maskloop remove DIR {first.pair_id}" in report.problems[0].way_out
-    assert "not those that were written" in report.problems[1].problem
+    assert "changed after it was written" in report.problems[1].problem
 
 
 def test_leftovers_of_a_crash_are_harmless(project):
@@ -157,7 +157,7 @@ def test_whole_lines_of_a_torn_manifest_are_saved(project):
     with pytest.raises(RecordError, match="Restore it from a backup"):
         _ = again.dataset.pairs
     done = repair(again)
-    assert "and 2 entries that were whole" in done.repaired[0]
+    assert "2 intact entries" in done.repaired[0]
     assert [pair.name for pair in again.dataset.pairs] == ["image 0", "image 1"]
     assert {kind for kind, _ in kinds(done.left)} == {"orphan"}
     assert accept(again, 50).pair_id.startswith("pair_0004_"), (
@@ -184,7 +184,7 @@ def test_what_follows_the_checkpoints_is_brought_in_step(project):
 def test_repair_of_a_sound_project_changes_no_record(project):
     before = {
         path: (project.folder / path).read_bytes()
-        for path in layout.RECORDS
+        for path in layout.records()
         if path != layout.CONFIG
     }
     assert repair(project).repaired == ()

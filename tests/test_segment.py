@@ -17,9 +17,10 @@ from maskloop.events import Progress
 from maskloop.images.image import Image
 from maskloop.images.instances import InstanceSettings, decode_instances, encode_instances
 from maskloop.images.normalize import Normalization
+from maskloop.images.scratch import Scratch
 from maskloop.images.tiles import Tiling
 from maskloop.predict import segment as segment_module
-from maskloop.predict.blocks import Scratch, decode_blocks, plan_blocks
+from maskloop.predict.blocks import decode_blocks, plan_blocks
 from maskloop.predict.outputs import Classes, DistanceMaps, Foreground
 from maskloop.predict.segment import segment
 from maskloop.testing import SegmenterContract
@@ -338,7 +339,7 @@ def test_results_in_scratch_files_are_those_in_memory(
 
 
 def test_scratch_without_room_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"9007199.3 GB of scratch space in .* are not to be had"):
+    with pytest.raises(ImageError, match=r"Not enough disk space in .* for 9007199\.3 GB"):
         Scratch((2**53,), np.uint8, folder=tmp_path, limit_bytes=0)
 
 

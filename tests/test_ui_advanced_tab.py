@@ -77,7 +77,8 @@ def test_the_network_is_typed_counted_and_saved(qtbot: Any, tab: AdvancedTab, fo
     assert "Nothing was changed" in network.save.toolTip()
     field = network.form.editors["base_channels"]
     assert isinstance(field, QSpinBox)
-    assert (field.minimum(), field.maximum()) == (1, 256)
+    assert (field.minimum(), field.maximum()) == (0, 256)
+    assert field.specialValueText() == "Planned"
     assert "Feature channels" in field.toolTip()
     field.selectAll()
     qtbot.keyClicks(field, "6")
@@ -176,7 +177,7 @@ def test_a_broken_record_is_found_and_repaired_after_asking(
     )
     click(qtbot, checkup.repair)
     until(qtbot, lambda: checkup.words.text().startswith("Repaired."))
-    assert "is set aside and made again" in asked[0]
+    assert "is rebuilt" in asked[0]
     assert "No file is deleted" in asked[0]
 
 

@@ -485,7 +485,7 @@ def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(
     desk.settle()
     assert classes.rows[0].name == "nuclei"
     assert (classes.rows[2].name, classes.rows[2].colour) == ("membrane", "#123456")
-    assert project.architecture["output_channels"] == 4
+    assert project.task.num_classes == 4
     assert project.config.metadata["class_colors"] == {"3": "#123456"}
     assert desk.part.rows[0].classes == "nuclei"
     classes.add("Nuclei")

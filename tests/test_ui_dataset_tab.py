@@ -378,11 +378,11 @@ def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_pa
     name.selectAll()
     window.qtbot.keyClicks(name, "nuclei")
     window.qtbot.keyClick(name, Qt.Key.Key_Return)
-    window.until(lambda: project.architecture["class_labels"]["1"] == "nuclei")
+    window.until(lambda: project.task.class_names[1] == "nuclei")
     window.qtbot.keyClicks(tab.new_name, "membrane")
     window.qtbot.keyClick(tab.new_name, Qt.Key.Key_Return)
     window.until(lambda: len(tab.rows) == 3)
-    assert project.architecture["num_classes"] == 4
+    assert project.task.num_classes == 4
     assert not [words for words in window.told if "Added" not in words and "called" not in words]
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Record",
     "last_good",
     "read_record",
+    "replace_record",
     "sync_folder",
     "write_bytes",
     "write_errors",
@@ -171,6 +172,17 @@ def write_record(path: Path, record: Record) -> None:
     if path.exists():
         with write_errors(path):
             _keep_last_good(path)
+    write_bytes(path, _dump(record))
+
+
+def replace_record(path: Path, record: Record) -> None:
+    """Write a record whole, and leave the copy before it as it is.
+
+    Raises
+    ------
+    ProjectError
+        If the disk is full or the folder is not writable; the record on disk is then unchanged.
+    """
     write_bytes(path, _dump(record))
 
 

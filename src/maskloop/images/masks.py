@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from maskloop.errors import EmptyMask, MaskError, UsageError
+from maskloop.errors import EmptyMask, MaskError
 from maskloop.images.image import Image
 from maskloop.records import Record
+from maskloop.task import OutputMode, require_mode
 from maskloop.wording import counted
 
 __all__ = [
@@ -116,24 +117,20 @@ class PreparedMask:
     preparation: MaskPreparation
 
 
-def default_rule(output_mode: str) -> MaskRule:
+def default_rule(mode: OutputMode) -> MaskRule:
     """The rule that fits an output mode when nobody chose one.
 
     Raises
     ------
     UsageError
-        If the output mode is none of binary, multiclass and instances.
+        If there is no such output mode.
     """
-    modes: dict[str, MaskMode] = {
+    modes: dict[OutputMode, MaskMode] = {
         "binary": "merge_nonzero_to_foreground",
         "multiclass": "keep_labels_as_multiclass",
         "instances": "keep_instances",
     }
-    if output_mode not in modes:
-        raise UsageError(
-            f"Output mode '{output_mode}' does not exist.", f"Choose one of {', '.join(modes)}."
-        )
-    return MaskRule(mask_mode=modes[output_mode])
+    return MaskRule(mask_mode=modes[require_mode(mode)])
 
 
 def check_pair(

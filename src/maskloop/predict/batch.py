@@ -178,13 +178,13 @@ def predict_files(
 
 def _find(paths: Sequence[str | Path]) -> tuple[list[Path], list[FileOutcome]]:
     """The images meant, and a failure for each path that leads to none."""
-    from maskloop.images.sources import find_images
+    from maskloop.images.sources import find_files
 
     found: dict[Path, None] = {}
     failed = []
     for path in paths:
         try:
-            found |= dict.fromkeys(each for each in find_images([path]) if not _is_result(each))
+            found |= dict.fromkeys(each for each in find_files([path]) if not _is_result(each))
         except ImageError as error:
             failed.append(
                 FileOutcome(

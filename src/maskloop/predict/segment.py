@@ -18,9 +18,10 @@ from maskloop.events import Progress, Report, silent
 from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.normalize import normalize
+from maskloop.images.scratch import Scratch
 from maskloop.images.tiles import TilePlan, Tiling, plan_tiles
 from maskloop.predict.base import BlockOutput, Output, Segmenter
-from maskloop.predict.blocks import Scratch, decode_blocks
+from maskloop.predict.blocks import decode_blocks
 
 __all__ = ["Segmentation", "kept", "segment"]
 

@@ -1,34 +1,39 @@
 """Check every file of a project against its record.
 
-Finds what is missing, changed, left over or broken, each with its way out.
+Finds what is missing, changed, left over or damaged, each with its way out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from maskloop.errors import Cancelled, MaskloopError
 from maskloop.events import Progress, Report, silent
-from maskloop.project import layout
-from maskloop.project.layout import Pair
-from maskloop.project.pairs import pair_files
+from maskloop.project import paths
+from maskloop.project.folder import Folder
+from maskloop.project.inventory import (
+    COLLECTIONS,
+    collection_of_file,
+    records,
+)
+from maskloop.project.project import ProjectFolder
 from maskloop.project.store import file_sha256
 from maskloop.records import Record
 
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
-
-__all__ = ["CheckReport", "Problem", "check"]
+__all__ = ["CheckReport", "Problem", "check", "is_readable"]
 
 Kind = Literal[
     "broken record", "missing file", "changed file", "orphan", "unfinished write", "out of step"
 ]
 HARMLESS = ("orphan", "unfinished write")
 LEFTOVERS = (".tmp", ".link")
+COPIES = (".last-good", ".journal", ".broken-")
+"""In the names of files that are kept beside a record."""
+OUT_OF_STEP = "The next write updates it; 'maskloop check --repair' does so now."
 
 
 class Problem(Record):
@@ -54,7 +59,7 @@ class CheckReport(Record):
 
     @property
     def is_sound(self) -> bool:
-        """Whether everything accepted is there, byte for byte; leftovers of a crash do not count."""
+        """Whether all accepted files are there, byte for byte; leftovers do not count."""
         return all(problem.is_harmless for problem in self.problems)
 
 
@@ -76,16 +81,16 @@ def check(
     Parameters
     ----------
     project
-        The project to look at; it need not be writable.
+        The project to check; it need not be writable.
     report
-        Told how far it is.
+        Told of the progress.
     is_cancelled
         Asked before each file.
 
     Raises
     ------
     Cancelled
-        If somebody asked to stop.
+        If the check was cancelled.
     """
     problems = [*_broken_records(project), *_repeated_ids(project), *_out_of_step(project)]
     expected = list(_expected(project))
@@ -94,7 +99,7 @@ def check(
         if is_cancelled():
             raise Cancelled(
                 f"The check was stopped after {done} of {len(expected)} files.",
-                "Start it again to look at all of them.",
+                "Start it again to check all of them.",
             )
         report(Progress(stage="check", done=done, total=len(expected), unit="files"))
         found, size = _compare(project, one)
@@ -107,11 +112,20 @@ def check(
     )
 
 
+def is_readable(folder: Folder, path: str) -> bool:
+    """Whether one of the folder's records can be read."""
+    try:
+        folder.record(path, records()[path]).read()
+    except MaskloopError:
+        return False
+    return True
+
+
 def _broken_records(project: ProjectFolder) -> Iterator[Problem]:
     readers: dict[str, Callable[[], object]] = {
-        path: project.record(path, kind).read for path, kind in layout.RECORDS.items()
+        path: project.record(path, kind).read for path, kind in records().items()
     }
-    readers[layout.BENCHMARKS] = project.history.benchmarks
+    readers[paths.BENCHMARKS] = project.history.benchmarks
     for path, read in readers.items():
         try:
             read()
@@ -121,178 +135,109 @@ def _broken_records(project: ProjectFolder) -> Iterator[Problem]:
             )
 
 
-def is_readable(project: ProjectFolder, path: str) -> bool:
-    """Whether one of the folder's records can be read."""
-    try:
-        project.record(path, layout.RECORDS[path]).read()
-    except MaskloopError:
-        return False
-    return True
-
-
 def _repeated_ids(project: ProjectFolder) -> Iterator[Problem]:
-    ids: dict[str, list[str]] = {}
-    if is_readable(project, layout.MANIFEST):
-        ids[layout.MANIFEST] = [pair.pair_id for pair in project.dataset.all_pairs]
-    if is_readable(project, layout.CHECKPOINTS):
-        ids[layout.CHECKPOINTS] = [record.checkpoint_id for record in project.checkpoints.list()]
-    for path, names in ids.items():
-        for name, count in Counter(names).items():
+    for row in COLLECTIONS.values():
+        if not is_readable(project, row.record):
+            continue
+        entries = row.entries_of(project.record(row.record, row.kind).read())
+        for name, count in Counter(row.id_of(entry) for entry in entries).items():
             if count > 1:
                 yield Problem(
                     kind="broken record",
-                    path=path,
+                    path=row.record,
                     problem=f"'{name}' is recorded {count} times.",
-                    way_out=f"The record was edited by hand: compare it with '{path}.last-good'.",
+                    way_out=(
+                        f"The record was edited by hand: compare it with '{row.record}.last-good'."
+                    ),
                 )
 
 
 def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
-    if (
-        not is_readable(project, layout.CHECKPOINTS)
-        or (latest := project.checkpoints.latest) is None
-    ):
+    if not is_readable(project, paths.CHECKPOINTS):
         return
-    way_out = "It is put right when something is written next, or by 'maskloop check --repair'."
-    if is_readable(project, layout.CONFIG) and not project.checkpoints.is_followed():
+    latest = project.checkpoints.latest
+    if latest is None:
+        return
+    if is_readable(project, paths.CONFIG) and not project.checkpoints.is_followed():
         named = project.config.latest_checkpoint_id
         yield Problem(
             kind="out of step",
-            path=layout.CONFIG,
+            path=paths.CONFIG,
             problem=f"The settings name '{named}', not '{latest.checkpoint_id}'.",
-            way_out=way_out,
+            way_out=OUT_OF_STEP,
         )
-    pointer = project.path(layout.LATEST)
-    if (
-        latest.sha256
-        and project.path(latest.checkpoint_path).is_file()
-        and (not pointer.is_file() or file_sha256(pointer) != latest.sha256)
-    ):
+    weights, pointer = project.path(latest.checkpoint_path), project.path(paths.LATEST)
+    if not latest.sha256 or not weights.is_file():
+        return
+    if not pointer.is_file() or file_sha256(pointer) != latest.sha256:
         yield Problem(
             kind="out of step",
-            path=layout.LATEST,
+            path=paths.LATEST,
             problem=f"It is not checkpoint '{latest.checkpoint_id}'.",
-            way_out=way_out,
+            way_out=OUT_OF_STEP,
         )
 
 
 def _expected(project: ProjectFolder) -> Iterator[_Expected]:
-    """Every file that a record names, with the hash it should have; those of records that cannot be read are left out."""
-    if is_readable(project, layout.MANIFEST):
-        for pair in project.dataset.all_pairs:
-            yield from _expected_of(pair)
-    if is_readable(project, layout.CHECKPOINTS):
-        for record in project.checkpoints.list():
-            yield _Expected(
-                path=record.checkpoint_path,
-                sha256=record.sha256,
-                owner=f"checkpoint '{record.checkpoint_id}'",
-                way_out="Put it back from a backup, or continue from another checkpoint.",
-            )
-    if is_readable(project, layout.REGISTRY):
-        for model in project.weights.list():
-            yield _Expected(
-                path=model.model_path,
-                sha256=model.sha256,
-                owner=f"imported weights '{model.model_id}'",
-                way_out="Import the weights again.",
-            )
-    if is_readable(project, layout.PREDICTIONS):
-        for one in project.predictions.list():
-            yield _Expected(
-                path=one.path,
-                sha256=one.sha256,
-                owner=f"'{one.prediction_id}'",
-                way_out="Predict the image again.",
-            )
-
-
-def _expected_of(pair: Pair) -> Iterator[_Expected]:
-    hashes = {pair.image_path: pair.image_sha256, pair.mask_path: pair.mask_sha256}
-    for version in pair.history:
-        hashes |= {version.image_path: version.image_sha256, version.mask_path: version.mask_sha256}
-    for path in pair_files(pair):
-        way_out = f"Put it back from a backup, or leave the pair out: 'maskloop remove DIR {pair.pair_id}'."
-        yield _Expected(
-            path=path, sha256=hashes[path], owner=f"pair '{pair.pair_id}'", way_out=way_out
-        )
+    """Every file that a record names, with its hash; unreadable records are left out."""
+    for row in COLLECTIONS.values():
+        if not row.files or not is_readable(project, row.record):
+            continue
+        for entry in row.entries_of(project.record(row.record, row.kind).read()):
+            name = row.id_of(entry)
+            for path, sha256 in row.files_of(entry).items():
+                yield _Expected(
+                    path=path,
+                    sha256=sha256,
+                    owner=f"{row.noun} '{name}'",
+                    way_out=row.way_out.format(id=name),
+                )
 
 
 def _compare(project: ProjectFolder, one: _Expected) -> tuple[list[Problem], int]:
     path = project.path(one.path)
+
+    def problem(kind: Kind, text: str) -> list[Problem]:
+        return [Problem(kind=kind, path=one.path, problem=text, way_out=one.way_out)]
+
     if not path.is_file():
-        return [
-            Problem(
-                kind="missing file",
-                path=one.path,
-                problem=f"The file of {one.owner} is missing.",
-                way_out=one.way_out,
-            )
-        ], 0
+        return problem("missing file", f"The file of {one.owner} is missing."), 0
     try:
-        changed = bool(one.sha256) and file_sha256(path) != one.sha256
+        is_changed = bool(one.sha256) and file_sha256(path) != one.sha256
     except MaskloopError as error:
-        return [
-            Problem(kind="changed file", path=one.path, problem=error.problem, way_out=one.way_out)
-        ], 0
-    if changed:
-        problem = f"The bytes of {one.owner} are not those that were written."
-        return [
-            Problem(kind="changed file", path=one.path, problem=problem, way_out=one.way_out)
-        ], path.stat().st_size
-    return [], path.stat().st_size
+        return problem("changed file", error.problem), 0
+    found = []
+    if is_changed:
+        found = problem("changed file", f"The file of {one.owner} changed after it was written.")
+    return found, path.stat().st_size
 
 
 def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
-    owners = dict(
-        zip(
-            layout.OWNED_FOLDERS,
-            (
-                layout.MANIFEST,
-                layout.MANIFEST,
-                layout.REGISTRY,
-                layout.CHECKPOINTS,
-                layout.PREDICTIONS,
-            ),
-            strict=True,
-        )
-    )
-    own = {layout.LATEST, *layout.RECORDS}
     for path in sorted(project.folder.rglob("*")):
         relative = path.relative_to(project.folder).as_posix()
-        if not path.is_file() or relative.startswith((f"{layout.RUNS}/", "cache/")):
+        # Runs write their journals at any time, and the cache may hold anything.
+        if not path.is_file() or relative.startswith((f"{paths.RUNS}/", "cache/")):
             continue
         if path.name.endswith(LEFTOVERS):
-            problem = "A write that did not end: of a program that was stopped, or of one that is writing now."
             yield Problem(
                 kind="unfinished write",
                 path=relative,
-                problem=problem,
-                way_out="If nobody is writing to the project, delete it.",
+                problem="A write was not finished: its program was stopped, or is still writing.",
+                way_out="If no program is writing to the project, delete it.",
             )
             continue
-        owner = next(
-            (record for folder, record in owners.items() if relative.startswith(f"{folder}/")), None
-        )
-        known = (
-            relative in expected
-            or relative in own
-            or ".last-good" in path.name
-            or ".broken-" in path.name
-        )
-        if owner is None or known or not is_readable(project, owner):
+        row = collection_of_file(relative)
+        if row is None or _is_known(relative, path.name, expected, row.besides):
             continue
-        yield Problem(
-            kind="orphan",
-            path=relative,
-            problem=f"No record names it: '{owner}' does not.",
-            way_out=_orphan_way_out(relative),
-        )
+        if is_readable(project, row.record):
+            yield Problem(
+                kind="orphan",
+                path=relative,
+                problem=f"No record names it: '{row.record}' does not.",
+                way_out=row.orphan_way_out,
+            )
 
 
-def _orphan_way_out(path: str) -> str:
-    if path.startswith("dataset/"):
-        return "It was never accepted (a crash came first). Accept it again with 'maskloop add', then move this file away."
-    if path.startswith("checkpoints/"):
-        return "It was never registered. Bring it in with 'maskloop import-weights' if you want it, or move it away."
-    return "Move it away if you do not need it."
+def _is_known(path: str, name: str, expected: set[str], besides: tuple[str, ...]) -> bool:
+    is_copy = any(part in name for part in COPIES)
+    return path in expected or path in besides or path in records() or is_copy

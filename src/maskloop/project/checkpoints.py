@@ -13,15 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskloop.errors import NotFound, ProjectError
+from maskloop.errors import ProjectError
 from maskloop.project import paths
 from maskloop.project.dataset import Dataset
-from maskloop.project.entries import CheckpointRecord, Checkpoints, Pair
+from maskloop.project.entries import CheckpointRecord, Pair
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
+from maskloop.project.inventory import CHECKPOINTS
+from maskloop.project.kept import Kept
 from maskloop.project.settings import Settings
-from maskloop.project.store import RecordFile, changed, copy_file, file_sha256, place_file
+from maskloop.project.store import changed, copy_file, file_sha256, place_file
 from maskloop.records import jsonable
 
 __all__ = ["CheckpointList"]
@@ -40,16 +42,16 @@ class CheckpointList:
         self._settings = settings
         self._dataset = dataset
         self._history = history
-        self._file: RecordFile[Checkpoints] = folder.record(paths.CHECKPOINTS, Checkpoints)
+        self._kept = Kept(folder, CHECKPOINTS)
 
     def list(self) -> Sequence[CheckpointRecord]:
         """All checkpoints, the oldest first."""
-        return self._file.read().checkpoints
+        return self._kept.entries()
 
     @property
     def latest(self) -> CheckpointRecord | None:
         """The checkpoint registered last, or None."""
-        checkpoints = self._file.read().checkpoints
+        checkpoints = self.list()
         return checkpoints[-1] if checkpoints else None
 
     def get(self, checkpoint_id: str) -> CheckpointRecord:
@@ -60,15 +62,9 @@ class CheckpointList:
         NotFound
             If there is none.
         """
-        checkpoints = self._file.read().checkpoints
-        for record in reversed(checkpoints):
-            if checkpoint_id in (record.checkpoint_id, "latest"):
-                return record
-        known = ", ".join(record.checkpoint_id for record in checkpoints[-5:]) or "none yet"
-        raise NotFound(
-            f"There is no checkpoint '{checkpoint_id}'; the last ones are: {known}.",
-            "Choose one of 'maskloop checkpoints', or train.",
-        )
+        if checkpoint_id == "latest" and self.latest is not None:
+            return self.latest
+        return self._kept.get(checkpoint_id)
 
     def path(self, checkpoint_id: str) -> Path:
         """The file of a checkpoint.
@@ -78,29 +74,12 @@ class CheckpointList:
         ProjectError
             If it is missing.
         """
-        path = self._folder.path(self.get(checkpoint_id).checkpoint_path)
-        if not path.is_file():
-            raise ProjectError(
-                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.",
-                "Put them back from a backup, or choose another one.",
-            )
-        return path
+        return self._kept.path(self.get(checkpoint_id).checkpoint_id)
 
     def note(self, checkpoint_id: str, text: str) -> CheckpointRecord:
         """Write a note on a checkpoint."""
         with self._folder.writing("note on a checkpoint"):
-            self.get(checkpoint_id)
-            record = self._file.read()
-            self._file.write(
-                changed(
-                    record,
-                    checkpoints=tuple(
-                        changed(one, note=text) if one.checkpoint_id == checkpoint_id else one
-                        for one in record.checkpoints
-                    ),
-                )
-            )
-            return self.get(checkpoint_id)
+            return self._kept.change(checkpoint_id, note=text)
 
     def register(
         self,
@@ -149,7 +128,7 @@ class CheckpointList:
             If the weights are missing or the folder cannot be written.
         """
         with self._folder.writing("register a checkpoint"):
-            for known in self._file.read().checkpoints:
+            for known in self.list():
                 if run_id and known.run_id == run_id:
                     weights_file.unlink(missing_ok=True)
                     return known
@@ -182,8 +161,7 @@ class CheckpointList:
         return {pair_id: self._dataset.get(pair_id).pixels_sha256 for pair_id in pair_ids}
 
     def _add(self, weights_file: Path, facts: Mapping[str, Any]) -> CheckpointRecord:
-        known = self._file.read()
-        number = known.next_checkpoint
+        number = self._kept.next_number
         # An orphan of a killed registration keeps its name, unless it is this very file.
         while (
             target := self._folder.path(f"checkpoints/unet_run_{number:03d}.pt")
@@ -200,9 +178,7 @@ class CheckpointList:
                 **facts,
             }
         )
-        self._file.write(
-            changed(known, next_checkpoint=number + 1, checkpoints=(*known.checkpoints, record))
-        )
+        self._kept.add([record], next_number=number + 1)
         return record
 
     def follow(self) -> None:

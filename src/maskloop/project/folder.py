@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from maskloop.errors import UsageError
+from maskloop.project.inventory import collection_of_record
 from maskloop.project.lock import WriterLock
 from maskloop.project.store import RecordFile, changed
 from maskloop.records import Record
@@ -45,7 +46,10 @@ class Folder:
     def record(self, path: str, kind: type[AnyRecord]) -> RecordFile[AnyRecord]:
         """One of the folder's records, shared by all who ask for it."""
         if path not in self._records:
-            self._records[path] = RecordFile(self.path(path), kind)
+            row = collection_of_record(path)
+            # Folders made before this kind of thing was kept have no record of it.
+            default = kind() if row is not None and row.is_later else None
+            self._records[path] = RecordFile(self.path(path), kind, default=default)
         return self._records[path]
 
     def forget(self) -> None:

@@ -17,6 +17,7 @@ from maskloop.images.axes import CANONICAL, parse_axes
 from maskloop.images.fingerprint import PairFingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, PreparedMask, check_pair, default_rule, prepare_mask
+from maskloop.task import Task
 
 __all__ = ["Candidate", "Pixels", "examine", "hash_pixels", "take_image", "take_labels"]
 
@@ -40,7 +41,7 @@ class Candidate:
 def examine(
     image: Pixels,
     mask: Pixels,
-    architecture: Mapping[str, Any],
+    task: Task,
     *,
     axes: str | None,
     rule: MaskRule | None,
@@ -53,7 +54,7 @@ def examine(
     ----------
     image, mask
         Arrays, images with axes, or files.
-    architecture
+    task
         The project's: its output mode and number of classes decide what a mask may hold.
     axes
         Of the image when it is an array or a file that does not tell; a mask has the same without
@@ -83,18 +84,16 @@ def examine(
     )
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
-    mode = str(architecture.get("output_mode", "binary"))
-    classes = int(architecture.get("num_classes", 2))
     prepared = prepare_mask(
         drawn.read(),
-        rule or default_rule(mode),
-        num_classes=classes,
+        rule or default_rule(task.mode),
+        num_classes=task.num_classes,
         name=drawn.name,
         axes=drawn.axes,
     )
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
     whole, labels = _in_file_order(whole), _in_file_order(labels)
-    digest, look, facts = measure(whole, labels.read(), instances=mode == "instances")
+    digest, look, facts = measure(whole, labels.read(), instances=task.mode == "instances")
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
     return Candidate(
         whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts

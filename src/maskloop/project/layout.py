@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from maskloop.project.configs import (
     ArchitectureConfig,
-    OutputMode,
     ProjectConfig,
     Sam3Config,
     StartingWeights,
-    default_architecture,
 )
 from maskloop.project.entries import (
     CheckpointRecord,
@@ -23,13 +21,13 @@ from maskloop.project.entries import (
     TrainingRun,
     TrainingRuns,
 )
-from maskloop.project.fields import VERSION, now
+from maskloop.project.fields import BEFORE, VERSION, now
+from maskloop.project.inventory import empty_record, folders, records
 from maskloop.project.paths import (
     ARCHITECTURE,
     BENCHMARKS,
     CHECKPOINTS,
     CONFIG,
-    FOLDERS,
     HOLDER,
     IMAGES,
     IMPORTED,
@@ -38,7 +36,6 @@ from maskloop.project.paths import (
     LOG,
     MANIFEST,
     MASKS,
-    OWNED_FOLDERS,
     PREDICTIONS,
     REGISTRY,
     RUNS,
@@ -48,14 +45,13 @@ from maskloop.project.paths import (
     TRAINING_RUNS,
     is_project,
 )
-from maskloop.records import Record
 
 __all__ = [
     "ARCHITECTURE",
+    "BEFORE",
     "BENCHMARKS",
     "CHECKPOINTS",
     "CONFIG",
-    "FOLDERS",
     "HOLDER",
     "IMAGES",
     "IMPORTED",
@@ -64,9 +60,7 @@ __all__ = [
     "LOG",
     "MANIFEST",
     "MASKS",
-    "OWNED_FOLDERS",
     "PREDICTIONS",
-    "RECORDS",
     "REGISTRY",
     "RUNS",
     "SAM3",
@@ -80,7 +74,6 @@ __all__ = [
     "ImportedModel",
     "Manifest",
     "ModelRegistry",
-    "OutputMode",
     "Pair",
     "PairVersion",
     "PredictionRecord",
@@ -90,35 +83,9 @@ __all__ = [
     "StartingWeights",
     "TrainingRun",
     "TrainingRuns",
-    "default_architecture",
     "empty_record",
+    "folders",
     "is_project",
     "now",
+    "records",
 ]
-
-RECORDS: dict[str, type[Record]] = {
-    CONFIG: ProjectConfig,
-    ARCHITECTURE: ArchitectureConfig,
-    SAM3: Sam3Config,
-    MANIFEST: Manifest,
-    REGISTRY: ModelRegistry,
-    STARTING_WEIGHTS: StartingWeights,
-    CHECKPOINTS: Checkpoints,
-    PREDICTIONS: Predictions,
-    TRAINING_RUNS: TrainingRuns,
-}
-"""Every record of a project by its path."""
-
-
-def empty_record(path: str) -> Record:
-    """The record that a new project has at this path.
-
-    The settings and the architecture need more than that.
-    """
-    kind = RECORDS[path]
-    stamped = {
-        name: now()
-        for name in ("created_at", "updated_at", "last_opened_at")
-        if name in kind.model_fields
-    }
-    return kind.model_validate(stamped)

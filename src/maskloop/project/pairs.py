@@ -11,15 +11,7 @@ from maskloop.project.groups import Side
 from maskloop.project.intake import Candidate
 from maskloop.project.store import changed
 
-__all__ = ["ever_used", "facts_of", "pair_files", "sided", "version_of"]
-
-
-def pair_files(pair: Pair) -> list[str]:
-    """All files of a pair, those of its former versions too."""
-    versions = [
-        path for version in pair.history for path in (version.image_path, version.mask_path)
-    ]
-    return list(dict.fromkeys([pair.image_path, pair.mask_path, *versions]))
+__all__ = ["ever_used", "facts_of", "sided", "version_of"]
 
 
 def facts_of(candidate: Candidate) -> dict[str, Any]:

@@ -24,21 +24,6 @@ LOCK = ".maskloop.lock"
 HOLDER = ".maskloop.lock.json"
 TASKS = "tasks/tasks.json"
 
-FOLDERS = (
-    "architecture",
-    "sam3",
-    IMAGES,
-    MASKS,
-    IMPORTED,
-    "checkpoints",
-    "predictions",
-    RUNS,
-    "logs",
-    "cache",
-)
-OWNED_FOLDERS = (IMAGES, MASKS, IMPORTED, "checkpoints", "predictions")
-"""Folders in which every file belongs to a record; anything else there is an orphan."""
-
 
 def is_project(folder: Path) -> bool:
     """Whether a folder holds a project, be it a broken one or one of napari-training-assistant."""

@@ -1,35 +1,63 @@
-"""Predicted images kept in the project, each with the checkpoint, the input and the settings it came from."""
+"""Predicted images kept in the project, each with its checkpoint, its image and its settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maskloop.errors import NotFound, ProjectError
 from maskloop.images.image import Image
-from maskloop.project import paths
 from maskloop.project.checkpoints import CheckpointList
-from maskloop.project.entries import PredictionRecord, Predictions
+from maskloop.project.entries import PredictionRecord
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
-from maskloop.project.store import RecordFile, changed, copy_file, file_sha256
-from maskloop.records import jsonable
+from maskloop.project.inventory import PREDICTIONS
+from maskloop.project.kept import Kept
+from maskloop.project.store import copy_file, file_sha256, place_file
+from maskloop.records import jsonable, sync_folder, write_errors
 
-__all__ = ["PredictionList"]
+__all__ = ["Predicted", "PredictionList"]
+
+BATCH_S = 2.0
+"""Predictions are recorded together this often, and the lock is free in between: rewriting a record
+of ten thousand for each of them would take hours.
+"""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A predicted image that is to be kept, and where it came from."""
+
+    file: Path
+    checkpoint_id: str | None
+    input_path: str = ""
+    """The image, as the person gave it."""
+    input_sha256: str = ""
+    """Of the image's pixels or file."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Tiling, mirroring, threshold and the like; ``run_id`` says which run predicted it."""
+
+    @property
+    def origin(self) -> tuple[str, str] | None:
+        """Run and image; None where no run is named. A run keeps one prediction of an image."""
+        run_id = self.settings.get("run_id")
+        return (str(run_id), self.input_path) if run_id else None
 
 
 class PredictionList:
-    """Writes predictions with their provenance; never overwrites one."""
+    """Keeps predictions with their provenance; never overwrites one."""
 
     def __init__(self, folder: Folder, checkpoints: CheckpointList) -> None:
         self._folder = folder
         self._checkpoints = checkpoints
-        self._file: RecordFile[Predictions] = folder.record(paths.PREDICTIONS, Predictions)
+        self._kept = Kept(folder, PREDICTIONS)
 
     def list(self) -> Sequence[PredictionRecord]:
         """All predictions, the oldest first."""
-        return self._file.read().predictions
+        return self._kept.entries()
 
     def get(self, prediction_id: str) -> PredictionRecord:
         """The prediction with this id.
@@ -39,13 +67,7 @@ class PredictionList:
         NotFound
             If there is none.
         """
-        for record in self._file.read().predictions:
-            if record.prediction_id == prediction_id:
-                return record
-        raise NotFound(
-            f"There is no prediction '{prediction_id}'.",
-            f"Look into '{self._folder.path(paths.PREDICTIONS)}'.",
-        )
+        return self._kept.get(prediction_id)
 
     def path(self, prediction_id: str) -> Path:
         """The file of a prediction.
@@ -55,10 +77,7 @@ class PredictionList:
         ProjectError
             If it is missing.
         """
-        path = self._folder.path(self.get(prediction_id).path)
-        if not path.is_file():
-            raise ProjectError(f"The prediction '{path}' is missing.", "Predict the image again.")
-        return path
+        return self._kept.path(prediction_id)
 
     def write(
         self,
@@ -76,7 +95,7 @@ class PredictionList:
         labels
             Integers are written in the smallest type that holds them, floats as they are.
         checkpoint_id
-            What predicted it.
+            The checkpoint that predicted it.
         input_path
             The image, as the person gave it.
         input_sha256
@@ -99,7 +118,10 @@ class PredictionList:
                     target, labels.data, axes=labels.axes, pixel_size_um=labels.pixel_size_um
                 )
 
-        return self._add(save, ".tif", checkpoint_id, str(input_path), input_sha256, settings)
+        facts = Predicted(
+            Path("labels.tif"), checkpoint_id, str(input_path), input_sha256, settings or {}
+        )
+        return self._add(facts, save)
 
     def register(
         self,
@@ -110,52 +132,105 @@ class PredictionList:
         input_sha256: str = "",
         settings: Mapping[str, Any] | None = None,
     ) -> PredictionRecord:
-        """Copy a file that was predicted (for instance in pieces, when it is larger than the memory) in under the next number.
+        """Copy a predicted file in under the next number.
+
+        This is how an image larger than the memory, predicted region by region, is kept.
 
         Raises
         ------
         ProjectError
             If it could not be written.
         """
-        suffix = "".join(file.suffixes[-2:]) if file.name.endswith(".ome.tif") else file.suffix
-        return self._add(
-            lambda target: copy_file(file, target),
-            suffix,
-            checkpoint_id,
-            str(input_path),
-            input_sha256,
-            settings,
+        facts = Predicted(file, checkpoint_id, str(input_path), input_sha256, settings or {})
+        return self._add(facts, lambda target: copy_file(file, target))
+
+    def _add(self, facts: Predicted, save: Callable[[Path], None]) -> PredictionRecord:
+        with self._folder.writing("keep a prediction"):
+            numbers = self._kept.numbers()
+            record = self._entry(facts, numbers.take(), save)
+            self._kept.add([record], next_number=numbers.next)
+            return record
+
+    def register_many(self, predicted: Iterable[Predicted]) -> Sequence[PredictionRecord]:
+        """Keep many predicted files; the record is rewritten once every two seconds.
+
+        A file that its run has kept already is not kept twice, so that a run that was stopped here
+        can be started again. Stopped in the middle, it leaves files without a record, never a
+        record without its file.
+
+        Parameters
+        ----------
+        predicted
+            Taken one by one, so that a generator may read what it needs as it goes. Each file
+            becomes the project's: a second name where the disk knows that, else a copy. It must no
+            longer be changed, and may be deleted afterwards.
+
+        Returns
+        -------
+        records
+            One for each file, in order; those that were kept before as they are.
+
+        Raises
+        ------
+        ProjectError
+            If they could not be written; those recorded until then stay.
+        """
+        waiting = iter(predicted)
+        done: list[PredictionRecord] = []
+        while True:
+            with self._folder.writing("keep predictions"):
+                batch = self._register_batch(waiting)
+            if not batch:
+                return done
+            done += batch
+
+    def _register_batch(self, waiting: Iterator[Predicted]) -> Sequence[PredictionRecord]:
+        known = {_origin(record): record for record in self._kept.entries()}
+        numbers = self._kept.numbers()
+        fresh: list[PredictionRecord] = []
+        batch: list[PredictionRecord] = []
+        until = time.monotonic() + BATCH_S
+        for facts in waiting:
+            record = known.get(facts.origin) if facts.origin else None
+            if record is None:
+                record = self._entry(facts, numbers.take(), partial(place_file, facts.file))
+                known[facts.origin] = record
+                fresh.append(record)
+            batch.append(record)
+            if time.monotonic() > until:
+                break
+        if fresh:
+            # The files' names must be on the disk before the record that tells of them.
+            sync_folder(self._folder.path(PREDICTIONS.numbered_in))
+            self._kept.add(fresh, next_number=numbers.next)
+        return batch
+
+    def _entry(
+        self, facts: Predicted, number: int, save: Callable[[Path], None]
+    ) -> PredictionRecord:
+        source = self._checkpoints.get(facts.checkpoint_id) if facts.checkpoint_id else None
+        path = f"predictions/prediction_{number:03d}{_suffix(facts.file)}"
+        target = self._folder.path(path)
+        with write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        save(target)
+        return PredictionRecord(
+            prediction_id=f"prediction_{number:03d}",
+            path=path,
+            sha256=file_sha256(target),
+            checkpoint_id=source.checkpoint_id if source else None,
+            checkpoint_sha256=source.sha256 if source else "",
+            input_path=facts.input_path,
+            input_sha256=facts.input_sha256,
+            settings=jsonable(dict(facts.settings)),
+            created_at=now(),
         )
 
-    def _add(
-        self,
-        save: Callable[[Path], None],
-        suffix: str,
-        checkpoint_id: str | None,
-        input_path: str,
-        input_sha256: str,
-        settings: Mapping[str, Any] | None,
-    ) -> PredictionRecord:
-        with self._folder.writing("keep a prediction"):
-            source = self._checkpoints.get(checkpoint_id) if checkpoint_id else None
-            known = self._file.read()
-            number = known.next_prediction
-            while any(self._folder.path("predictions").glob(f"prediction_{number:03d}.*")):
-                number += 1
-            path = f"predictions/prediction_{number:03d}{suffix}"
-            save(self._folder.path(path))
-            record = PredictionRecord(
-                prediction_id=f"prediction_{number:03d}",
-                path=path,
-                sha256=file_sha256(self._folder.path(path)),
-                checkpoint_id=source.checkpoint_id if source else None,
-                checkpoint_sha256=source.sha256 if source else "",
-                input_path=input_path,
-                input_sha256=input_sha256,
-                settings=jsonable(dict(settings or {})),
-                created_at=now(),
-            )
-            self._file.write(
-                changed(known, next_prediction=number + 1, predictions=(*known.predictions, record))
-            )
-            return record
+
+def _origin(record: PredictionRecord) -> tuple[str, str] | None:
+    run_id = record.settings.get("run_id")
+    return (str(run_id), record.input_path) if run_id else None
+
+
+def _suffix(file: Path) -> str:
+    return "".join(file.suffixes[-2:]) if file.name.endswith(".ome.tif") else file.suffix

@@ -1,41 +1,37 @@
-"""Put a folder right without inventing or deleting anything: broken records give way to their last good copy, followers are completed."""
+"""Repair a folder without inventing or deleting anything.
+
+A damaged record is rebuilt from what lies beside it; what repeats the checkpoints is completed.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError
 from maskloop.events import Report, silent
-from maskloop.project import layout
+from maskloop.images.masks import default_rule
+from maskloop.project import paths
 from maskloop.project.check import CheckReport, check, is_readable
-from maskloop.project.layout import (
-    CheckpointRecord,
-    ImportedModel,
-    Pair,
-    PredictionRecord,
-    TrainingRun,
+from maskloop.project.configs import ProjectConfig
+from maskloop.project.fields import now
+from maskloop.project.inventory import (
+    Collection,
+    collection_of_record,
+    empty_record,
+    records,
 )
-from maskloop.project.store import changed
-from maskloop.records import Record, last_good, read_record, write_errors
-
-if TYPE_CHECKING:
-    from maskloop.project.project import ProjectFolder
+from maskloop.project.project import ProjectFolder
+from maskloop.project.store import changed, place_file
+from maskloop.records import Record, last_good, read_record
+from maskloop.task import MODES, Task
 
 __all__ = ["RepairReport", "repair"]
-
-ENTRIES: dict[str, tuple[str, type[Record], str]] = {
-    layout.MANIFEST: ("pairs", Pair, "pair_id"),
-    layout.CHECKPOINTS: ("checkpoints", CheckpointRecord, "checkpoint_id"),
-    layout.REGISTRY: ("models", ImportedModel, "model_id"),
-    layout.PREDICTIONS: ("predictions", PredictionRecord, "prediction_id"),
-    layout.TRAINING_RUNS: ("runs", TrainingRun, "checkpoint_id"),
-}
-"""Records that are lists: the field, what it holds, and what tells its entries apart."""
 
 
 class RepairReport(Record):
@@ -48,53 +44,52 @@ class RepairReport(Record):
 def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     """Repair what can be repaired.
 
-    A record that cannot be read is kept beside as ``.broken-<time>`` and its last good copy is put
-    in its place, with the entries of the broken one that are whole (a record has one entry per
-    line). Where there is no good copy, it begins anew. What repeats the checkpoints elsewhere is
-    completed. No file is deleted, and no orphan is taken in.
+    A record that cannot be read is rebuilt from its last good copy and the intact entries of the
+    damaged file (a record has one entry per line); without either, it starts empty. The damaged
+    file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is completed. No file
+    is deleted, and no orphan is taken in.
 
     Raises
     ------
     ProjectError
-        If the folder cannot be written.
+        If the folder cannot be written. Whatever moment it stops at, it can be started again:
+        nothing that it reads is moved away before its result is on the disk.
     """
     done: list[str] = []
     with project.writing("repair"):
-        for path in layout.RECORDS:
-            if not is_readable(project, path):
-                done.append(_restore(project, path))
+        done += [_restore(project, path) for path in records() if not is_readable(project, path)]
         done += _restore_benchmarks(project)
         before = {
             problem.path for problem in check(project).problems if problem.kind == "out of step"
         }
         project.checkpoints.follow()
-        done += [
-            f"'{path}' was brought in step with '{layout.CHECKPOINTS}'." for path in sorted(before)
-        ]
+        done += [f"'{path}' now agrees with '{paths.CHECKPOINTS}'." for path in sorted(before)]
         return RepairReport(repaired=tuple(done), left=check(project, report=report))
 
 
 def _restore(project: ProjectFolder, path: str) -> str:
     place = project.path(path)
-    aside = _set_aside(place)
-    good = _good_copy(place, layout.RECORDS[path])
-    saved = _whole_entries(aside, path)
-    record = good or _begin_anew(project, path)
-    record, added = _with_entries(record, path, saved)
+    row = collection_of_record(path)
+    good = _good_copy(place, records()[path])
+    record, added = good or _start_anew(project, path), 0
+    if row is not None:
+        record, added = _with_entries(record, row, _intact_entries(place, row))
+        record = _count_on(project, record, row)
+    aside = _keep_aside(place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    project.record(path, type(record)).write(_count_on(project, record))
-    origin = "its last good copy" if good else "nothing, for there was no good copy"
-    more = f" and {added} entries that were whole in the broken file" if added else ""
-    kept = f" The broken file is kept as '{aside.name}'." if aside else ""
-    return f"'{path}' was made again from {origin}{more}.{kept}"
+    project.record(path, type(record)).restore(record)
+    origin = "its last good copy" if good else "nothing, since there was no good copy"
+    more = f" and {added} intact entries of the damaged file" if added else ""
+    kept = f" The damaged file is kept as '{aside.name}'." if aside else ""
+    return f"'{path}' was rebuilt from {origin}{more}.{kept}"
 
 
-def _set_aside(place: Path) -> Path | None:
+def _keep_aside(place: Path) -> Path | None:
+    """Keep a damaged file under a second name; it stays in its place until it is replaced."""
     if not place.exists():
         return None
     aside = place.with_name(f"{place.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    with write_errors(aside):
-        place.rename(aside)
+    place_file(place, aside)
     return aside
 
 
@@ -105,91 +100,70 @@ def _good_copy(place: Path, kind: type[Record]) -> Record | None:
         return None
 
 
-def _whole_entries(broken: Path | None, path: str) -> list[Record]:
-    if broken is None or path not in ENTRIES or not broken.is_file():
-        return []
-    _field, kind, _key = ENTRIES[path]
+def _intact_entries(place: Path, row: Collection[Any]) -> list[Record]:
     entries = []
-    for line in broken.read_bytes().splitlines():
+    for line in place.read_bytes().splitlines() if place.is_file() else ():
         try:
-            entries.append(kind.model_validate_json(line.rstrip(b",\r ")))
+            entries.append(row.entry.model_validate_json(line.rstrip(b",\r ")))
         except ValidationError:
-            continue  # the line that broke the file; the whole ones are what is looked for
+            continue  # the line that broke the file, or the rest of the record
     return entries
 
 
-def _with_entries(record: Record, path: str, saved: list[Record]) -> tuple[Record, int]:
-    if path not in ENTRIES or not saved:
-        return record, 0
-    field, _kind, key = ENTRIES[path]
-    # The good copy wins: a line of the broken file may be whole and still wrong.
-    entries = {getattr(entry, key): entry for entry in getattr(record, field)}
-    fresh = {getattr(entry, key): entry for entry in saved if getattr(entry, key) not in entries}
-    return changed(record, **{field: (*entries.values(), *fresh.values())}), len(fresh)
+def _with_entries(
+    record: Record, row: Collection[Any], saved: Iterable[Record]
+) -> tuple[Record, int]:
+    # The good copy wins: a line of the damaged file may be valid and still wrong.
+    entries = {row.id_of(entry): entry for entry in row.entries_of(record)}
+    fresh = {row.id_of(entry): entry for entry in saved if row.id_of(entry) not in entries}
+    changes = {row.entries: (*entries.values(), *fresh.values())}
+    return changed(record, **changes), len(fresh)
 
 
-def _begin_anew(project: ProjectFolder, path: str) -> Record:
-    if path == layout.CONFIG:
-        mode = (
-            project.architecture.get("output_mode", "binary")
-            if is_readable(project, layout.ARCHITECTURE)
-            else "binary"
-        )
-        stamp = layout.now()
-        return layout.ProjectConfig(
+def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> Record:
+    """The record with its counter past every name that was ever given."""
+    numbered = project.path(row.numbered_in)
+    names = [entry.name for entry in numbered.glob("*")]
+    names += [row.id_of(entry) for entry in row.entries_of(record)]
+    found = (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names)
+    numbers = [int(number[1]) + 1 for number in found if number]
+    return changed(record, **{row.counter: max([getattr(record, row.counter), *numbers])})
+
+
+def _start_anew(project: ProjectFolder, path: str) -> Record:
+    if path == paths.CONFIG:
+        stamp = now()
+        return ProjectConfig(
             project_name=project.folder.name,
             created_at=stamp,
             last_opened_at=stamp,
-            binary_or_multiclass=mode,
+            task=_known_task(project),
         )
-    if path == layout.ARCHITECTURE:
-        return layout.ArchitectureConfig.model_validate(_known_architecture(project))
-    return layout.empty_record(path)
+    return empty_record(path)
 
 
-def _known_architecture(project: ProjectFolder) -> dict[str, Any]:
-    if (
-        is_readable(project, layout.CHECKPOINTS)
-        and (latest := project.checkpoints.latest)
-        and latest.architecture
-    ):
-        return latest.architecture
-    mode: layout.OutputMode = (
-        project.config.binary_or_multiclass if is_readable(project, layout.CONFIG) else "binary"
-    )
-    return layout.default_architecture(mode, ("background", "foreground"))
-
-
-def _count_on(project: ProjectFolder, record: Record) -> Record:
-    """The record with its counter past every name that was ever given."""
-    counters = {
-        "next_pair": layout.IMAGES,
-        "next_model": layout.IMPORTED,
-        "next_checkpoint": "checkpoints",
-        "next_prediction": "predictions",
-    }
-    for counter, folder in {**counters, "next_run": layout.RUNS}.items():
-        if counter in type(record).model_fields:
-            names = [entry.name for entry in project.path(folder).glob("*")]
-            numbers = [
-                int(found[1])
-                for found in (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names)
-                if found
-            ]
-            record = changed(
-                record,
-                **{counter: max([getattr(record, counter), *(number + 1 for number in numbers)])},
-            )
-    return record
+def _known_task(project: ProjectFolder) -> Task:
+    """The task as the latest checkpoint tells it, else as the masks were prepared for it."""
+    if is_readable(project, paths.CHECKPOINTS):
+        for record in reversed(project.checkpoints.list()):
+            if record.architecture:
+                return Task.of_description(record.architecture)
+    pairs = project.dataset.pairs if is_readable(project, paths.MANIFEST) else ()
+    rules = {pair.mask_preparation.get("mask_mode") for pair in pairs}
+    mode = next((mode for mode in MODES if {default_rule(mode).mask_mode} == rules), "binary")
+    if mode != "multiclass":
+        return Task(mode=mode)
+    labels = [pair.fingerprint.class_pixels for pair in pairs if pair.fingerprint]
+    count = max((max(found, default=1) for found in labels), default=1)
+    return Task(mode=mode, classes=tuple(f"class_{number + 1}" for number in range(count)))
 
 
 def _restore_benchmarks(project: ProjectFolder) -> list[str]:
     try:
         project.history.benchmarks()
     except MaskloopError:
-        aside = _set_aside(project.path(layout.BENCHMARKS))
+        aside = _keep_aside(project.path(paths.BENCHMARKS))
         project.history.write_benchmarks([])
-        return [
-            f"'{layout.BENCHMARKS}' was made again from the checkpoints. The broken file is kept as '{aside.name if aside else ''}'."
-        ]
+        kept = f" The damaged file is kept as '{aside.name}'." if aside else ""
+        return [f"'{paths.BENCHMARKS}' was rebuilt from the checkpoints.{kept}"]
     return []

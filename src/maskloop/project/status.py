@@ -8,15 +8,17 @@ from pydantic import Field
 
 from maskloop.errors import MaskloopError
 from maskloop.project import paths
-from maskloop.project.configs import ArchitectureConfig, ProjectConfig
-from maskloop.project.entries import (
-    CheckpointRecord,
-    Checkpoints,
-    Manifest,
-    ModelRegistry,
-    Predictions,
-)
+from maskloop.project.configs import ProjectConfig
+from maskloop.project.entries import CheckpointRecord
 from maskloop.project.folder import Folder
+from maskloop.project.inventory import (
+    CHECKPOINTS,
+    COLLECTIONS,
+    MODELS,
+    PAIRS,
+    PREDICTIONS,
+    Collection,
+)
 from maskloop.records import Record
 
 __all__ = ["Status", "status_of"]
@@ -51,29 +53,27 @@ class Status(Record):
     latest_benchmark: dict[str, float | None]
     prediction_count: int
     imported_model_count: int
+    counts: dict[str, int] = Field(
+        default_factory=dict, description="Of everything that the project keeps, by its name."
+    )
     notes: str
     warnings: tuple[str, ...]
 
 
 def status_of(folder: Folder, warnings: tuple[str, ...]) -> Status:
     """Gather the status; a broken record counts as empty and is named among the warnings."""
-    manifest = _read(folder, paths.MANIFEST, Manifest)
-    known = _read(folder, paths.CHECKPOINTS, Checkpoints)
+    every = _entries(folder, PAIRS)
+    checkpoints = _entries(folder, CHECKPOINTS)
     config = _read(folder, paths.CONFIG, ProjectConfig)
-    architecture = _read(folder, paths.ARCHITECTURE, ArchitectureConfig)
-    predictions = _read(folder, paths.PREDICTIONS, Predictions)
-    registry = _read(folder, paths.REGISTRY, ModelRegistry)
-    every = manifest.pairs if manifest else ()
+    counts = {name: len(_entries(folder, row)) for name, row in COLLECTIONS.items()}
     pairs = [pair for pair in every if pair.state == "active"]
-    checkpoints = known.checkpoints if known else ()
     latest = checkpoints[-1] if checkpoints else None
-    mode = config.binary_or_multiclass if config else "binary"
     return Status(
         name=config.project_name if config else folder.folder.name,
         folder=str(folder.folder),
         state=_state(warnings, has_pairs=bool(pairs), is_trained=latest is not None),
-        mode=architecture.output_mode if architecture else mode,
-        classes=tuple(architecture.class_labels.values()) if architecture else (),
+        mode=config.task.mode if config else "unknown",
+        classes=tuple(config.task.class_names.values()) if config else (),
         pair_count=len(pairs),
         new_pair_count=sum(pair.is_new for pair in pairs),
         validation_pair_count=sum(pair.split == "validation" for pair in pairs),
@@ -82,8 +82,9 @@ def status_of(folder: Folder, warnings: tuple[str, ...]) -> Status:
         checkpoint_count=len(checkpoints),
         latest_checkpoint=latest.checkpoint_id if latest else None,
         latest_benchmark=_benchmark(latest) if latest else {},
-        prediction_count=len(predictions.predictions) if predictions else 0,
-        imported_model_count=len(registry.models) if registry else 0,
+        prediction_count=counts[PREDICTIONS.name],
+        imported_model_count=counts[MODELS.name],
+        counts=counts,
         notes=config.notes if config else "",
         warnings=warnings,
     )
@@ -100,6 +101,11 @@ def _state(warnings: tuple[str, ...], *, has_pairs: bool, is_trained: bool) -> S
 def _benchmark(record: CheckpointRecord) -> dict[str, float | None]:
     every = {**record.loss_metrics, **record.dice_iou_metrics, **record.metrics}
     return {name: every[name] for name in SHOWN if every.get(name) is not None}
+
+
+def _entries(folder: Folder, row: Collection[AnyRecord]) -> tuple[AnyRecord, ...]:
+    record = _read(folder, row.record, row.kind)
+    return () if record is None else row.entries_of(record)
 
 
 def _read(folder: Folder, path: str, kind: type[AnyRecord]) -> AnyRecord | None:

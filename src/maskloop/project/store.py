@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maskloop.errors import ProjectError
-from maskloop.records import Record, read_record, write_errors, write_record, write_whole
+from maskloop.records import (
+    Record,
+    read_record,
+    replace_record,
+    write_errors,
+    write_record,
+    write_whole,
+)
 
 __all__ = ["RecordFile", "changed", "copy_file", "file_sha256", "place_file"]
 
@@ -24,11 +31,16 @@ class RecordFile(Generic[AnyRecord]):
         Of the file.
     kind
         The record it holds.
+    default
+        What is read where there is no file; None: a missing file is an error.
     """
 
-    def __init__(self, path: Path, kind: type[AnyRecord]) -> None:
+    def __init__(
+        self, path: Path, kind: type[AnyRecord], *, default: AnyRecord | None = None
+    ) -> None:
         self.path = path
         self._kind = kind
+        self._default = default
         self._seen: tuple[int, int, int] | None = None
         self._record: AnyRecord | None = None
         self._stand_in: AnyRecord | None = None
@@ -45,6 +57,8 @@ class RecordFile(Generic[AnyRecord]):
         seen = self._look()
         if self._stand_in is not None and seen == self._seen:
             return self._stand_in
+        if seen is None and self._default is not None:
+            return self._default
         if self._record is None or seen is None or seen != self._seen:
             self._record = read_record(self.path, self._kind, before=self._record)
             self._seen, self._stand_in = seen, None
@@ -58,7 +72,22 @@ class RecordFile(Generic[AnyRecord]):
         ProjectError
             If the disk is full or the folder is not writable.
         """
+        if self._default is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         write_record(self.path, record)
+        self._record, self._seen, self._stand_in = record, self._look(), None
+
+    def restore(self, record: AnyRecord) -> None:
+        """Replace a damaged record and leave the copy before it as it is.
+
+        The copy is what a repair reads: it must survive a repair that is stopped.
+
+        Raises
+        ------
+        ProjectError
+            If the disk is full or the folder is not writable.
+        """
+        replace_record(self.path, record)
         self._record, self._seen, self._stand_in = record, self._look(), None
 
     def stand_in(self, record: AnyRecord | None) -> None:

@@ -1,31 +1,27 @@
-"""Bring folders of napari-training-assistant up to date; their originals are kept."""
+"""Bring folders of version 2 and of napari-training-assistant up to date; originals are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from maskloop.errors import AxesError, MaskloopError, ProjectError
 from maskloop.events import Progress, Report, silent
 from maskloop.images.image import Image
-from maskloop.project import layout
+from maskloop.project import layout, version2
 from maskloop.project.checkpoints import CheckpointList
-from maskloop.project.configs import ArchitectureConfig
 from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
 from maskloop.project.intake import measure
+from maskloop.project.inventory import COLLECTIONS, PAIRS, Collection
 from maskloop.project.layout import (
-    CheckpointRecord,
     Checkpoints,
-    ImportedModel,
     Manifest,
-    ModelRegistry,
     Pair,
-    PredictionRecord,
-    Predictions,
+    ProjectConfig,
 )
 from maskloop.project.legacy import Converted, convert, is_legacy
 from maskloop.project.lock import WriterLock
@@ -34,9 +30,19 @@ from maskloop.project.splits import derive_group
 from maskloop.project.store import changed, copy_file, file_sha256, place_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
 
-__all__ = ["UpgradeReport", "convert", "is_legacy", "upgrade", "upgrade_in_place"]
+__all__ = [
+    "UpgradeReport",
+    "convert",
+    "is_legacy",
+    "is_older",
+    "stand_ins",
+    "upgrade",
+    "upgrade_in_place",
+]
 
-AnyRecord = TypeVar("AnyRecord", CheckpointRecord, ImportedModel, PredictionRecord)
+
+LAST = (layout.CONFIG, layout.ARCHITECTURE)
+"""Records that tell the version of a folder, in the order in which an upgrade writes them."""
 
 
 class UpgradeReport(Record):
@@ -49,6 +55,19 @@ class UpgradeReport(Record):
     pair_count: int = 0
     checkpoint_count: int = 0
     warnings: tuple[str, ...] = ()
+
+
+def is_older(folder: Path) -> bool:
+    """Whether a folder is of an older version, ours or that of napari-training-assistant."""
+    return is_legacy(folder) or version2.is_version_2(folder)
+
+
+def stand_ins(folder: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
+    """The records that an older folder would have after its upgrade, and what it lacks."""
+    if is_legacy(folder):
+        converted = convert(folder)
+        return converted.records, converted.warnings
+    return version2.convert(folder), ()
 
 
 def upgrade(
@@ -89,7 +108,7 @@ def upgrade(
         with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
             done = (
                 upgrade_in_place(path, task=task, report=report)
-                if is_legacy(path)
+                if is_older(path)
                 else UpgradeReport(folder=str(path), was_needed=False)
             )
     else:
@@ -102,10 +121,10 @@ def upgrade(
 def _complete(path: Path) -> None:
     """Complete what repeats the checkpoints: latest.pt, the tables, the log, the settings."""
     folder = Folder(path)
-    architecture = folder.record(layout.ARCHITECTURE, ArchitectureConfig)
-    dataset = Dataset(folder, lambda: architecture.read().model_dump())
+    settings = Settings(folder)
+    dataset = Dataset(folder, lambda: settings.read().task)
     with folder.writing("upgrade"):
-        CheckpointList(folder, Settings(folder), dataset, History(folder)).follow()
+        CheckpointList(folder, settings, dataset, History(folder)).follow()
 
 
 def upgrade_in_place(
@@ -113,13 +132,15 @@ def upgrade_in_place(
 ) -> UpgradeReport:
     """Upgrade a folder whose lock is held.
 
-    Records are written last, the settings very last: until then it counts as not upgraded.
+    Records are written last, the architecture very last: until then it counts as not upgraded.
     """
-    converted = convert(folder, task_id=task)
     kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
+    if not is_legacy(folder):
+        return _upgrade_version_2(folder, kept)
+    converted = convert(folder, task_id=task)
     with write_errors(folder):
         for part in (
-            *layout.FOLDERS,
+            *layout.folders(),
             *{Path(f"{kept}/{path}").parent.as_posix() for path in converted.originals},
         ):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -131,13 +152,34 @@ def upgrade_in_place(
     return _finish(folder, folder, converted, report, kept)
 
 
+def _upgrade_version_2(folder: Path, kept: str) -> UpgradeReport:
+    records = version2.convert(folder)
+    for path in records:
+        with write_errors(folder):
+            (folder / kept / path).parent.mkdir(parents=True, exist_ok=True)
+        copy_file(folder / path, folder / kept / path)
+    _write(folder, records)
+    return UpgradeReport(folder=str(folder), was_needed=True, originals=kept)
+
+
+def _write(folder: Path, records: Mapping[str, Record]) -> None:
+    """Write converted records, the settings and the architecture last and twice."""
+    others = [path for path in records if path not in LAST]
+    for path in others:
+        write_record(folder / path, records[path])
+    for path in (path for path in LAST if path in records):
+        write_record(folder / path, records[path])
+        # The copy beside it must be of this version too: repair could not read the older one.
+        write_record(folder / path, records[path])
+
+
 def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) -> UpgradeReport:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ProjectError(f"'{out}' is not empty.", "Choose a folder that does not exist yet.")
     converted = convert(folder, task_id=task, apart=True)
     with write_errors(out):
         for part in (
-            *layout.FOLDERS,
+            *layout.folders(),
             *{Path(target).parent.as_posix() for target in converted.files},
         ):
             (out / part).mkdir(parents=True, exist_ok=True)
@@ -153,9 +195,7 @@ def _finish(
     records = _measured(out, converted.records, report)
     if converted.benchmarks is not None:
         write_bytes(out / layout.BENCHMARKS, converted.benchmarks.encode())
-    for path in (path for path in layout.RECORDS if path != layout.CONFIG):
-        write_record(out / path, records[path])
-    write_record(out / layout.CONFIG, records[layout.CONFIG])
+    _write(out, records)
     manifest, checkpoints = records[layout.MANIFEST], records[layout.CHECKPOINTS]
     assert isinstance(manifest, Manifest)
     assert isinstance(checkpoints, Checkpoints)
@@ -178,37 +218,29 @@ def _finish(
 def _measured(folder: Path, records: Mapping[str, Record], report: Report) -> dict[str, Record]:
     """The records with the hashes and facts that the older program did not keep."""
     measured = dict(records)
-    for path, record in records.items():
-        if isinstance(record, Manifest):
-            instances = records[layout.ARCHITECTURE].model_dump().get("output_mode") == "instances"
-            measured[path] = changed(
-                record, pairs=_measured_pairs(folder, record.pairs, report, instances=instances)
-            )
-        elif isinstance(record, Checkpoints):
-            measured[path] = changed(
-                record,
-                checkpoints=tuple(
-                    _hashed(folder, one, one.checkpoint_path) for one in record.checkpoints
-                ),
-            )
-        elif isinstance(record, ModelRegistry):
-            measured[path] = changed(
-                record, models=tuple(_hashed(folder, one, one.model_path) for one in record.models)
-            )
-        elif isinstance(record, Predictions):
-            measured[path] = changed(
-                record,
-                predictions=tuple(_hashed(folder, one, one.path) for one in record.predictions),
-            )
+    manifest = records[layout.MANIFEST]
+    assert isinstance(manifest, Manifest)
+    config = records[layout.CONFIG]
+    assert isinstance(config, ProjectConfig)
+    instances = config.task.mode == "instances"
+    pairs = _measured_pairs(folder, manifest.pairs, report, instances=instances)
+    measured[layout.MANIFEST] = changed(manifest, pairs=pairs)
+    for row in COLLECTIONS.values():
+        if row is not PAIRS and row.record in records:
+            record = records[row.record]
+            entries = tuple(_hashed(folder, row, entry) for entry in row.entries_of(record))
+            measured[row.record] = changed(record, **{row.entries: entries})
     return measured
 
 
-def _hashed(folder: Path, record: AnyRecord, path: str) -> AnyRecord:
-    return (
-        changed(record, sha256=file_sha256(folder / path))
-        if not record.sha256 and (folder / path).is_file()
-        else record
-    )
+def _hashed(folder: Path, row: Collection[Any], entry: Record) -> Record:
+    """An entry with the hashes of its files that the older program did not keep."""
+    hashes = {
+        sha256: file_sha256(folder / getattr(entry, path))
+        for path, sha256 in row.files
+        if not getattr(entry, sha256) and (folder / getattr(entry, path)).is_file()
+    }
+    return changed(entry, **hashes) if hashes else entry
 
 
 def _measured_pairs(

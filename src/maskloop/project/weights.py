@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskloop.errors import NotFound, ProjectError, UsageError
+from maskloop.errors import ProjectError, UsageError
 from maskloop.project import paths
 from maskloop.project.checkpoints import CheckpointList
 from maskloop.project.configs import StartingWeights
-from maskloop.project.entries import ImportedModel, ModelRegistry
+from maskloop.project.entries import ImportedModel
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
+from maskloop.project.inventory import MODELS
+from maskloop.project.kept import Kept
 from maskloop.project.store import RecordFile, changed, copy_file, file_sha256
 from maskloop.records import jsonable
 
@@ -27,14 +29,14 @@ class Weights:
     def __init__(self, folder: Folder, checkpoints: CheckpointList) -> None:
         self._folder = folder
         self._checkpoints = checkpoints
-        self._file: RecordFile[ModelRegistry] = folder.record(paths.REGISTRY, ModelRegistry)
+        self._kept = Kept(folder, MODELS)
         self._start: RecordFile[StartingWeights] = folder.record(
             paths.STARTING_WEIGHTS, StartingWeights
         )
 
     def list(self) -> Sequence[ImportedModel]:
         """All imported weights, the oldest first."""
-        return self._file.read().models
+        return self._kept.entries()
 
     def get(self, model_id: str) -> ImportedModel:
         """The imported weights with this id.
@@ -44,14 +46,7 @@ class Weights:
         NotFound
             If there are none.
         """
-        for model in self._file.read().models:
-            if model.model_id == model_id:
-                return model
-        known = ", ".join(model.model_id for model in self._file.read().models[-5:]) or "none yet"
-        raise NotFound(
-            f"There are no imported weights '{model_id}'; the last ones are: {known}.",
-            "Bring them in with 'maskloop import-weights'.",
-        )
+        return self._kept.get(model_id)
 
     def path(self, model_id: str) -> Path:
         """The file of imported weights.
@@ -61,13 +56,7 @@ class Weights:
         ProjectError
             If it is missing.
         """
-        path = self._folder.path(self.get(model_id).model_path)
-        if not path.is_file():
-            raise ProjectError(
-                f"The imported weights '{path}' are missing.",
-                "Import them again, or put them back from a backup.",
-            )
-        return path
+        return self._kept.path(model_id)
 
     def add(
         self,
@@ -78,7 +67,9 @@ class Weights:
         format: str,
         metadata: Mapping[str, Any] | None = None,
     ) -> ImportedModel:
-        """Copy a file of weights into the project and register it. Its contents are the caller's to check.
+        """Copy a file of weights into the project and register it.
+
+        Its contents are the caller's to check.
 
         Parameters
         ----------
@@ -101,17 +92,14 @@ class Weights:
         suffix = source.suffix.lower()
         if suffix not in SUFFIXES:
             raise UsageError(
-                f"'{source.name}' is no file of weights.",
+                f"'{source.name}' is not a file of weights.",
                 f"Choose a file that ends in {', '.join(SUFFIXES)}.",
             )
         digest = file_sha256(source)
         with self._folder.writing("import weights"):
-            registry = self._file.read()
-            number = registry.next_model
-            while self._folder.path(
-                path := f"{paths.IMPORTED}/imported_model_{number:03d}_{digest[:8]}{suffix}"
-            ).exists():
-                number += 1
+            numbers = self._kept.numbers()
+            name = f"imported_model_{numbers.take():03d}_{digest[:8]}{suffix}"
+            path = f"{paths.IMPORTED}/{name}"
             copy_file(source, self._folder.path(path))
             if file_sha256(self._folder.path(path)) != digest:
                 raise ProjectError(
@@ -129,14 +117,7 @@ class Weights:
                 sha256=digest,
                 metadata=jsonable(dict(metadata or {})),
             )
-            self._file.write(
-                changed(
-                    registry,
-                    updated_at=now(),
-                    next_model=number + 1,
-                    models=(*registry.models, model),
-                )
-            )
+            self._kept.add([model], next_number=numbers.next)
             return model
 
     @property

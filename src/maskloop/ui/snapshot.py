@@ -23,6 +23,7 @@ from maskloop.project.layout import (
     StartingWeights,
 )
 from maskloop.project.status import Status
+from maskloop.task import Task
 
 __all__ = ["Condition", "Snapshot", "look", "take_snapshot"]
 
@@ -48,7 +49,9 @@ class Snapshot:
     models: tuple[ImportedModel, ...] = ()
     runs: tuple[RunSummary, ...] = ()
     config: ProjectConfig | None = None
+    task: Task | None = None
     architecture: dict[str, Any] = field(default_factory=dict)
+    """What a person chose about the model, and its backend."""
     start: StartingWeights = field(default_factory=StartingWeights)
 
     @property
@@ -75,7 +78,7 @@ def look(folder: Path) -> tuple[Any, ...]:
     """What changes when a project changes, cheap enough to be asked every second."""
     if not folder.is_dir():
         return ("missing",)
-    seen = [_stamp(folder / path) for path in (*layout.RECORDS, layout.HOLDER)]
+    seen = [_stamp(folder / path) for path in (*layout.records(), layout.HOLDER)]
     runs = folder / layout.RUNS
     return (*seen, _stamp(runs), os.access(folder, os.W_OK))
 
@@ -105,6 +108,7 @@ def take_snapshot(project: Project) -> Snapshot:
         models=tuple(_or(project.weights.list, ())),
         runs=tuple(_or(lambda: list_runs(project), ())),
         config=_or(lambda: project.config, None),
+        task=_or(lambda: project.task, None),
         architecture=_or(lambda: project.architecture, {}),
         start=_or(lambda: project.weights.start, StartingWeights()),
     )

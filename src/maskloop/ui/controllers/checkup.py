@@ -196,11 +196,11 @@ def _plan_repair(project: Project, report: CheckReport) -> tuple[str, ...]:
         origin = (
             "its last good copy"
             if last_good(project.path(path)).is_file()
-            else "what else is in the folder, for it has no good copy"
+            else "what else is in the folder, since there is no good copy"
         )
-        done.append(f"'{path}' is set aside and made again from {origin}.")
+        done.append(f"'{path}' is rebuilt from {origin}; the damaged file is kept.")
     done += [
-        f"'{problem.path}' is brought in step with the checkpoints."
+        f"'{problem.path}' is updated from the checkpoints."
         for problem in report.problems
         if problem.kind == "out of step"
     ]
