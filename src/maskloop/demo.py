@@ -26,11 +26,11 @@ from maskloop.images.readers import open_image, open_labels
 from maskloop.images.sources import PairTable, find_files, match_pairs, stem_of
 from maskloop.images.writers import overlay_png, write_image, write_labels
 from maskloop.jobs.evaluate import Evaluation, evaluate_folders
-from maskloop.models.base import OutputMode
 from maskloop.project.splits import split_pairs
 from maskloop.project.store import copy_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
 from maskloop.samples import simulate_pairs
+from maskloop.task import OutputMode
 from maskloop.wording import counted, time_in_words
 
 __all__ = ["DemoResult", "run_demo"]

@@ -34,8 +34,10 @@ __all__ = [
     "register",
 ]
 
-Kind = Literal["backends", "formats", "measurements", "targets", "prompters"]
-"""What can be added: models, file formats, measurements of objects, places to run, prompt models."""
+Kind = Literal["backends", "formats", "jobs", "measurements", "targets", "prompters"]
+"""What can be added: models, file formats, kinds of jobs, measurements of objects, places to run,
+prompt models.
+"""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -45,6 +47,10 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "tiff": "maskloop.images.formats.tiff:TIFF",
         "picture": "maskloop.images.formats.pictures:PICTURES",
         "npy": "maskloop.images.formats.npy:NPY",
+    },
+    "jobs": {
+        "train": "maskloop.jobs.training:TrainJob",
+        "predict": "maskloop.jobs.prediction:PredictJob",
     },
     "measurements": {
         name: f"maskloop.measure.{name}:{name.upper()}"
@@ -58,7 +64,10 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
             "neighbors",
         )
     },
-    "targets": {},
+    "targets": {
+        "inline": "maskloop.compute.inline:Inline",
+        "process": "maskloop.compute.process:Process",
+    },
     "prompters": {},
 }
 """Where maskloop's own plug-ins are: kind -> {name: "module:object"}, in order of precedence."""
