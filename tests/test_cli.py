@@ -22,7 +22,7 @@ from maskloop.samples import simulate_nuclei
 
 VERBS = (
     "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints", "import-weights", "predict",
-    "evaluate", "execute", "upgrade",
+    "evaluate", "execute", "upgrade", "plugins",
 )  # fmt: skip
 SMALL = (
     "--epochs",
@@ -146,7 +146,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
         (("train", "p", "--device", "tpu"), "Device must be 'auto', 'cpu' or 'cuda', not 'tpu'."),
         (
             ("new", "p", "--mode", "objects"),
-            "Output mode must be 'binary', 'multiclass' or 'instances', not 'objects'.",
+            "Mode must be 'binary', 'multiclass' or 'instances', not 'objects'.",
         ),
         (("add", "p", "--map", "3-1"), "does not say which label becomes which class"),
         (
@@ -180,8 +180,9 @@ def test_new_makes_a_project_with_its_classes_and_network(tmp_path: Path) -> Non
         "multiclass",
         ["background", "axon", "myelin"],
     )
-    own = Project.open(tmp_path / "p").architecture
-    assert (own["preset"], own["depth"], own["output_channels"]) == ("resunet", 3, 3)
+    made = Project.open(tmp_path / "p")
+    assert made.architecture == {"backend": "basic_unet", "preset": "resunet", "depth": 3}
+    assert made.task.num_classes == 3
     assert "holds a project already" in run("new", tmp_path / "p", code=1).stderr
 
 
@@ -439,8 +440,8 @@ def test_predict_without_a_checkpoint_says_to_train(project: Path, files: Path) 
 
 
 def test_execute_runs_what_was_submitted(project: Path) -> None:
-    from maskloop.compute.base import submit
-    from maskloop.jobs.base import TrainJob
+    from maskloop.compute.runs import submit
+    from maskloop.jobs.training import TrainJob
     from maskloop.models.base import Recipe
 
     recipe = Recipe(

@@ -72,9 +72,7 @@ def test_the_demo_takes_a_persons_own_pairs_with_classes_of_any_number(tmp_path:
         tmp_path / "demo", images=images, masks=masks, mode="multiclass", time_s=1, device="cpu"
     )
     assert result.mode == "multiclass"
-    assert (
-        ProjectFolder.open(result.files["project"]).architecture["class_labels"]["2"] == "label_200"
-    )
+    assert ProjectFolder.open(result.files["project"]).task.class_names[2] == "label_200"
 
 
 def test_the_mode_is_asked_for_where_the_masks_do_not_tell(tmp_path: Path) -> None:

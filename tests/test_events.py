@@ -1,10 +1,18 @@
-"""Journals: torn lines never swallow whole ones, and the last word ends the following."""
+"""Journals: torn lines never swallow whole ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from maskloop.events import Finished, Message, Progress, append_event, follow_events, read_events
+from maskloop.events import (
+    Event,
+    Finished,
+    Message,
+    Progress,
+    append_event,
+    last_event,
+    read_events,
+)
 
 
 def test_events_are_read_as_they_were_said(tmp_path: Path) -> None:
@@ -44,14 +52,23 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
     ]
 
 
-def test_following_ends_with_the_last_word(tmp_path: Path) -> None:
+def test_the_last_event_is_read_from_the_end(tmp_path: Path) -> None:
     journal = tmp_path / "events.jsonl"
-    append_event(journal, Finished(result={}))
-    append_event(journal, Message(text="never heard"))
-    assert [event.kind for event in follow_events(journal, lambda: True)] == ["finished"]
+    assert last_event(journal) is None
+    said: list[Event] = [Message(text="x" * 50_000), Message(text="second"), Finished(result={})]
+    for event in said:
+        append_event(journal, event)
+        assert last_event(journal) == event
+    with journal.open("ab") as file:
+        file.write(b'{"kind": "mess')
+    assert last_event(journal) == said[-1]
+    with journal.open("ab") as file:
+        file.write(b'age"}\n')
+    # The line is torn: what was said before it counts.
+    assert last_event(journal) == said[-1]
 
 
-def test_following_ends_when_nobody_lives_any_more(tmp_path: Path) -> None:
+def test_a_journal_of_torn_lines_has_no_last_event(tmp_path: Path) -> None:
     journal = tmp_path / "events.jsonl"
-    append_event(journal, Message(text="last"))
-    assert [event.kind for event in follow_events(journal, lambda: False)] == ["message"]
+    journal.write_bytes(b"{\n" * 30_000)
+    assert last_event(journal) is None

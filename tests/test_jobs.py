@@ -16,14 +16,17 @@ import pytest
 from waiting import wait_until
 
 from maskloop import Project
-from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
+from maskloop.compute.base import follow
+from maskloop.compute.overview import run_state
+from maskloop.compute.run_folder import FolderHandle
+from maskloop.compute.runs import find_interrupted, start, submit
 from maskloop.errors import Cancelled, IncompatibleWeights, MaskloopError, NotFound, UsageError
 from maskloop.events import Event, Failed, Finished, Message, Started, read_events
 from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
-from maskloop.jobs.base import PredictJob, TrainJob
 from maskloop.jobs.execute import EVENTS
-from maskloop.jobs.training import plan_training
+from maskloop.jobs.prediction import PredictJob
+from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Recipe
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.priority import NICE
@@ -173,7 +176,7 @@ def autogroup(process_id: int) -> str:
 def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project) -> None:
     before = autogroup(os.getpid())
     handle = start(submit(project, TrainJob(recipe=Recipe(epochs=10_000, **SMALL))), "process")
-    first = next(event for event in handle.follow() if event.kind == "started")
+    first = next(event for event in follow(handle) if event.kind == "started")
     try:
         assert os.getpriority(os.PRIO_PROCESS, first.process_id) == min(
             19, os.getpriority(os.PRIO_PROCESS, 0) + NICE
@@ -183,7 +186,7 @@ def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project
         assert autogroup(os.getpid()) == before
     finally:
         handle.cancel()
-        assert isinstance(list(handle.follow())[-1], Finished | Failed)
+        assert isinstance(list(follow(handle))[-1], Finished | Failed)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -254,7 +257,7 @@ def test_a_project_that_may_only_be_read_predicts_into_another_folder(tmp_path: 
         subprocess.run(["chmod", "-R", "u+w", place], check=True)
 
 
-def _killed_after(handle: RunHandle, seconds: float) -> None:
+def _killed_after(handle: FolderHandle, seconds: float) -> None:
     """Execute a run and kill it so long after its first word: starting Python takes long, and nothing is written meanwhile."""
 
     def starts() -> int:
@@ -385,10 +388,9 @@ def test_a_training_killed_many_times_ends_with_the_very_same_weights(
 
 
 def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
-    handle = submit(project, TrainJob(recipe=Recipe(epochs=100_000, **SMALL)))
-    start(handle, "process")
+    handle = start(submit(project, TrainJob(recipe=Recipe(epochs=100_000, **SMALL))), "process")
     handle.cancel()
-    last = list(handle.follow())[-1]
+    last = list(follow(handle))[-1]
     # Nothing was trained yet, so there is nothing to keep.
     assert isinstance(last, Failed)
     assert last.error == "Cancelled"
@@ -398,7 +400,6 @@ def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
 def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Project) -> None:
     trial = plan_training(project, TrainJob(recipe=Recipe(time_s=60.0, device="cpu")))
     assert trial.architecture.base_channels < 32
-    project.set_architecture(trial.architecture.model_dump(mode="json"))
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in trial.decisions]
     )

@@ -390,7 +390,7 @@ def pristine(folder: Path) -> ProjectFolder:
 
 def kept(folder: Path) -> tuple[Any, ...]:
     project = ProjectFolder.open(folder)
-    return project.dataset.all_pairs, project.checkpoints.list(), project.architecture
+    return project.dataset.all_pairs, project.checkpoints.list(), project.task
 
 
 def killed_repair(scratch: Path, kills: int, seed: int) -> None:

@@ -121,8 +121,14 @@ def test_settings_change_what_is_measured() -> None:
     ("settings", "words"),
     [
         ({"border": {}}, "There are settings for 'border', which is not measured."),
-        ({"intensity": {"percentile": 5}}, "The settings of 'intensity' do not fit: percentile"),
-        ({"intensity": {"percentiles": (101,)}}, "do not fit: percentiles.0"),
+        (
+            {"intensity": {"percentile": 5}},
+            "The settings of 'intensity' do not fit. Percentile is not",
+        ),
+        (
+            {"intensity": {"percentiles": (101,)}},
+            "do not fit. Entry 1 of percentiles must be at most 100",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], words: str) -> None:
@@ -175,6 +181,7 @@ def test_a_measurement_cannot_change_what_others_measure() -> None:
         ({}, "missing: contrast_DAPI; not promised: none"),
         ({"contrast_DAPI": np.ones(1), "more": np.ones(5)}, "missing: none; not promised: more"),
         ({"contrast_DAPI": np.ones(77)}, "has the shape (77,); there are"),
+        ({"contrast_DAPI": np.full(2, "a")}, "holds <U1, not numbers"),
     ],
 )
 def test_a_measurement_that_breaks_its_promise_says_which(

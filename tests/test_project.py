@@ -24,6 +24,7 @@ from maskloop.images.image import Image
 from maskloop.project import layout
 from maskloop.project.layout import Manifest, Pair
 from maskloop.project.project import ProjectFolder
+from maskloop.task import Task
 
 
 @pytest.fixture
@@ -57,19 +58,18 @@ def test_a_new_project_has_the_layout_people_know(project):
     config = json.loads((project.folder / layout.CONFIG).read_text())
     assert config["project_name"] == "cells"
     assert config["version"] == layout.VERSION
+    assert config["task"] == {"mode": "binary", "classes": ["foreground"], "channels": None}
+    # Nobody chose anything about the model yet.
     architecture = json.loads((project.folder / layout.ARCHITECTURE).read_text())
-    assert architecture["class_labels"] == {"0": "background", "1": "foreground"}
-    assert architecture["depth"] == 4
+    assert architecture == {"version": layout.VERSION, "backend": "basic_unet"}
 
 
-def test_a_multiclass_project_describes_a_network_with_its_classes(tmp_path):
+def test_a_multiclass_project_keeps_its_classes_and_only_what_was_chosen(tmp_path):
     project = ProjectFolder.create(
         tmp_path / "p", mode="multiclass", classes=["axon", "myelin"], architecture={"depth": 3}
     )
-    assert project.architecture["class_labels"] == {"0": "background", "1": "axon", "2": "myelin"}
-    assert project.architecture["output_channels"] == 3
-    assert project.architecture["depth"] == 3
-    assert "version" not in project.architecture
+    assert project.task.class_names == {0: "background", 1: "axon", 2: "myelin"}
+    assert project.architecture == {"backend": "basic_unet", "depth": 3}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_multiclass_project_describes_a_network_with_its_classes(tmp_path):
     [
         ({"mode": "multiclass"}, "names of its classes"),
         ({"mode": "binary", "classes": ["a", "b"]}, "one class besides the background, not 2"),
-        ({"mode": "multiclass", "classes": ["a", "a"]}, "not all different"),
+        ({"mode": "multiclass", "classes": ["a", "a"]}, "must all be different"),
         ({"mode": "panoptic"}, "'panoptic' does not exist"),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_path_that_leaves_the_folder_is_refused(project, path):
 
 def test_a_record_of_a_newer_program_is_not_touched(project):
     path = project.folder / layout.MANIFEST
-    path.write_text(path.read_text().replace('"version": 2', '"version": 3'))
+    path.write_text(path.read_text().replace('"version": 3', '"version": 4'))
     with pytest.raises(RecordError, match="newer maskloop"):
         accept(ProjectFolder.open(project.folder))
 
@@ -427,33 +427,40 @@ def test_a_prediction_written_elsewhere_can_be_registered(project, tmp_path):
     assert project.predictions.path(record.prediction_id).read_bytes() == b"pixels"
 
 
-def test_the_architecture_cannot_leave_the_accepted_masks_behind(project):
+def test_the_task_cannot_leave_the_accepted_masks_behind(project):
+    project.set_task(Task(mode="instances"))
+    project.set_task(Task(classes=("cell",)))
     accept(project)
-    project.set_architecture({**project.architecture, "depth": 2})
-    assert project.architecture["depth"] == 2
     with pytest.raises(
-        UsageError, match="output_mode is binary, and the masks of 1 pairs were made for it"
+        UsageError, match="mode is binary, and the masks of 1 pairs were made for it"
     ):
-        project.set_architecture({**project.architecture, "output_mode": "instances"})
+        project.set_task(Task(mode="instances"))
+    with pytest.raises(UsageError, match="mode is binary"):
+        project.update_config(task=Task(mode="instances"))
+    assert project.task == Task(classes=("cell",))
+
+
+def test_a_choice_that_equals_the_usual_value_is_a_choice_and_none_takes_it_back(project):
+    project.set_architecture({**project.architecture, "spatial_dims": "2d", "base_channels": 32})
+    assert project.architecture == {
+        "backend": "basic_unet",
+        "spatial_dims": "2d",
+        "base_channels": 32,
+    }
+    project.set_architecture({**project.architecture, "spatial_dims": None})
+    assert project.architecture == {"backend": "basic_unet", "base_channels": 32}
 
 
 def test_a_class_can_be_added_to_accepted_masks_and_none_taken_away(tmp_path):
     project = ProjectFolder.create(tmp_path / "p", mode="multiclass", classes=["axon", "myelin"])
     accept(project)
-    labels = {**project.architecture["class_labels"], "3": "glia"}
-    project.set_architecture(
-        {**project.architecture, "num_classes": 4, "output_channels": 4, "class_labels": labels}
-    )
-    assert project.architecture["class_labels"]["3"] == "glia"
-    with pytest.raises(
-        UsageError, match="num_classes is 4, and the masks of 1 pairs were made for it, not for 3"
-    ):
-        project.set_architecture({**project.architecture, "num_classes": 3})
-    with pytest.raises(UsageError, match="num_classes is 4"):
-        project.set_architecture(
-            {name: value for name, value in project.architecture.items() if name != "num_classes"}
-            | {"num_classes": 2}
-        )
+    project.set_task(Task(mode="multiclass", classes=("axon", "myelin", "glia")))
+    assert project.task.class_names[3] == "glia"
+    for classes in (("axon", "myelin"), ("axon",)):
+        with pytest.raises(
+            UsageError, match="has 4 classes, and the masks of 1 pairs were made for them, not for"
+        ):
+            project.set_task(Task(mode="multiclass", classes=classes))
 
 
 def test_decisions_of_a_plan_are_kept(project):

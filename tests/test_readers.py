@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as npst
 from PIL import Image as Pillow
 
 from maskloop.errors import AxesError, ImageError, MaskError
+from maskloop.images.formats.tiff_pages import PagedArray
 from maskloop.images.readers import open_image, open_labels
-from maskloop.images.tiff import PagedArray
 
 law = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -75,7 +75,7 @@ def test_axes_that_the_file_names_are_used(
         {"planarconfig": "separate", "compression": "zlib"},
     ],
 )
-def test_colours_are_channels(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_colors_are_channels(tmp_path: Path, options: dict[str, Any]) -> None:
     separate = options.get("planarconfig") == "separate"
     pixels = ramp(*((3, 20, 30) if separate else (20, 30, 3)), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "rgb.tif", pixels, photometric="rgb", **options)
@@ -84,24 +84,60 @@ def test_colours_are_channels(tmp_path: Path, options: dict[str, Any]) -> None:
     np.testing.assert_array_equal(image.read(), pixels)
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+def test_alpha_is_left_out_of_a_picture(tmp_path: Path, options: dict[str, Any]) -> None:
+    pixels = ramp(20, 30, 4, dtype=np.uint8)
+    path = tmp_path / "rgba.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unassalpha"], **options)
+    np.testing.assert_array_equal(open_image(path).read(), pixels[..., :3])
+    np.testing.assert_array_equal(open_image(path).data[3:5, 2:4, 2], pixels[3:5, 2:4, 2])
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
 @pytest.mark.parametrize(
-    "options",
+    ("shape", "dtype", "kind"),
     [
-        {},
-        {"compression": "zlib"},
-        {"planarconfig": "separate", "compression": "zlib"},
-        {"planarconfig": "separate"},
+        ((20, 30, 4), np.uint8, {"extrasamples": ["unspecified"]}),
+        ((20, 30, 4), np.uint16, {"extrasamples": ["unassalpha"]}),
+        ((4, 20, 30), np.uint8, {"extrasamples": ["unassalpha"], "planarconfig": "separate"}),
     ],
 )
-@pytest.mark.parametrize("extra", ["unassalpha", "unspecified"])
-def test_alpha_is_left_out_of_colours(tmp_path: Path, extra: str, options: dict[str, Any]) -> None:
-    separate = "planarconfig" in options
-    pixels = ramp(*((4, 20, 30) if separate else (20, 30, 4)), dtype=np.uint8)
-    tifffile.imwrite(
-        tmp_path / "rgba.tif", pixels, photometric="rgb", extrasamples=[extra], **options
-    )
-    image = open_image(tmp_path / "rgba.tif")
-    np.testing.assert_array_equal(image.read(), pixels[:3] if separate else pixels[..., :3])
+def test_four_channels_that_a_library_wrote_as_color_and_alpha_stay_four(
+    tmp_path: Path, shape: Any, dtype: Any, kind: dict[str, Any], options: dict[str, Any]
+) -> None:
+    pixels = ramp(*shape, dtype=dtype)
+    tifffile.imwrite(tmp_path / "four.tif", pixels, photometric="rgb", **kind, **options)
+    image = open_image(tmp_path / "four.tif")
+    assert image.channels == 4
+    np.testing.assert_array_equal(image.read(), pixels)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # that tifffile calls this color is so
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((4, 20, 30), "ZYX"), ((4, 20, 30), "TYX"), ((20, 30, 4), "YXC"), ((2, 4, 20, 30), "TZYX")],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_named_axis_keeps_all_its_planes(
+    tmp_path: Path, shape: Any, axes: str, dtype: Any, options: dict[str, Any]
+) -> None:
+    pixels = ramp(*shape, dtype=dtype)
+    tifffile.imwrite(tmp_path / "four.tif", pixels, **options)
+    np.testing.assert_array_equal(open_image(tmp_path / "four.tif", axes=axes).read(), pixels)
+    if "C" not in axes:
+        labels = open_labels(tmp_path / "four.tif", axes=axes)
+        np.testing.assert_array_equal(labels.read(), pixels)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_mask_of_four_planes_is_refused_until_its_axes_are_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", ramp(4, 20, 30))
+    with pytest.raises(
+        MaskError, match=r"has 4 channels \(axes CYX, shape \(4, 20, 30\)\)"
+    ) as caught:
+        open_labels(tmp_path / "mask.tif")
+    assert "--axes ZYX" in caught.value.way_out
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
@@ -202,6 +238,61 @@ def test_a_slice_of_a_lazy_image_is_the_slice_of_its_pixels(
     for _ in range(3):
         key = choice.draw(npst.basic_indices(pixels.shape, allow_newaxis=False))
         np.testing.assert_array_equal(image.data[key], pixels[key])
+
+
+@law
+@given(
+    shape=st.sampled_from([(40, 50), (3, 40, 50), (40, 50, 3), (2, 40, 50, 4), (3, 3, 40, 50)]),
+    options=st.sampled_from(
+        [
+            {"compression": "zlib", "rowsperstrip": 7},
+            {"compression": "lzw", "rowsperstrip": 1, "predictor": True},
+            {"tile": (16, 32)},
+            {"tile": (16, 16), "compression": "zlib"},
+            {"tile": (64, 64), "compression": "zlib"},
+        ]
+    ),
+    separate=st.booleans(),
+    choice=st.data(),
+)
+def test_a_slice_of_strips_and_tiles_is_the_slice_of_their_pixels(
+    tmp_path: Path,
+    shape: tuple[int, ...],
+    options: dict[str, Any],
+    separate: bool,
+    choice: st.DataObject,
+) -> None:
+    pixels = ramp(*shape)
+    last = shape[-1] in (3, 4)
+    axes = ("TYXC" if last else "TZYX")[-len(shape) :]
+    kind: dict[str, Any] = {"photometric": "minisblack"}
+    if last:
+        kind["planarconfig"] = "separate" if separate else "contig"
+        if separate:
+            pixels = np.moveaxis(pixels, -1, -3)
+            axes = axes.replace("YXC", "CYX")
+    path = tmp_path / "parts.tif"
+    tifffile.imwrite(path, pixels, metadata={"axes": axes.replace("C", "S")}, **kind, **options)
+    image = open_image(path, axes=axes)
+    np.testing.assert_array_equal(image.read(), pixels)
+    for _ in range(4):
+        key = choice.draw(npst.basic_indices(pixels.shape, allow_newaxis=False))
+        np.testing.assert_array_equal(image.data[key], pixels[key])
+
+
+def test_only_the_tiles_of_a_slice_are_read(tmp_path: Path) -> None:
+    path, pixels = tmp_path / "tiles.tif", ramp(64, 96)
+    tifffile.imwrite(path, pixels, tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        where = file.pages.first.dataoffsets[6 + 1]
+    content = bytearray(path.read_bytes())
+    content[where : where + 10] = b"\xff" * 10
+    path.write_bytes(content)
+    image = open_image(path)
+    np.testing.assert_array_equal(image.data[:16], pixels[:16])
+    np.testing.assert_array_equal(image.data[:, 32:], pixels[:, 32:])
+    with pytest.raises(ImageError, match="cannot be read"):
+        image.data[16, 16]
 
 
 def test_only_the_pages_of_a_slice_are_read(tmp_path: Path) -> None:
@@ -393,6 +484,71 @@ def test_a_complex_tiff_is_refused(tmp_path: Path) -> None:
         open_image(tmp_path / "a.tif")
 
 
+# Orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_camera_picture_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Pillow.Exif()
+    exif[274] = orientation
+    for name, pixels in (("a.jpg", ramp(16, 24)), ("a.png", ramp(16, 24))):
+        picture = Pillow.fromarray(pixels.astype(np.uint8))
+        picture.save(tmp_path / name, exif=exif)
+        with Pillow.open(tmp_path / name) as stored:
+            upright = np.asarray(ImageOps.exif_transpose(stored))
+        np.testing.assert_array_equal(open_image(tmp_path / name).read(), upright)
+    np.testing.assert_array_equal(open_labels(tmp_path / "a.png").read(), upright)
+
+
+@law
+@given(
+    orientation=st.integers(1, 8),
+    options=st.sampled_from(
+        [{}, {"compression": "zlib"}, {"compression": "zlib", "rowsperstrip": 3}]
+    ),
+    shape=st.sampled_from([(5, 7), (5, 7, 3)]),
+    choice=st.data(),
+)
+def test_a_tiff_that_lies_on_its_side_is_turned_upright_lazily(
+    tmp_path: Path,
+    orientation: int,
+    options: dict[str, Any],
+    shape: tuple[int, ...],
+    choice: st.DataObject,
+) -> None:
+    from PIL import ImageOps
+
+    pixels = ramp(*shape, dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    tag = [(274, 3, 1, orientation, True)]
+    kind = "rgb" if len(shape) == 3 else "minisblack"
+    tifffile.imwrite(
+        path,
+        pixels,
+        photometric=kind,
+        extratags=tag,
+        metadata=None,
+        resolution=(20000, 10000),
+        resolutionunit="CENTIMETER",
+        **options,
+    )
+    exif = Pillow.Exif()
+    exif[274] = orientation
+    picture = Pillow.fromarray(pixels)
+    picture.getexif()[274] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(picture))
+    image = open_image(path)
+    assert image.shape == upright.shape
+    sizes = {"X": 0.5, "Y": 1.0} if orientation < 5 else {"X": 1.0, "Y": 0.5}
+    assert image.pixel_size_um == pytest.approx(sizes)
+    np.testing.assert_array_equal(image.read(), upright)
+    for _ in range(3):
+        key = choice.draw(npst.basic_indices(upright.shape, allow_newaxis=False))
+        np.testing.assert_array_equal(image.data[key], upright[key])
+
+
 # Masks
 
 
@@ -417,21 +573,50 @@ def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
         match=r"has 3 channels \(axes YXC, shape \(5, 6, 3\)\); a mask has one number per pixel",
     ) as caught:
         open_labels(tmp_path / "a.png")
-    assert "8-bit or 16-bit" in caught.value.way_out
+    assert "one channel" in caught.value.way_out
 
 
 # Files that are not what they should be
 
 
-def test_several_images_in_one_file_are_refused(tmp_path: Path) -> None:
-    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+def test_several_images_in_one_file_are_refused_until_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
         writer.write(ramp(5, 6))
         writer.write(ramp(7, 8))
     with pytest.raises(
         ImageError,
-        match=r"holds 2 images \(\(5, 6\), \(7, 8\)\), and nothing says which one is meant",
-    ):
-        open_image(tmp_path / "a.tif")
+        match=r"holds 2 images \(\(5, 6\), \(7, 8\)\), and none of them was selected",
+    ) as caught:
+        open_image(path)
+    assert f"'{path}::0'" in caught.value.way_out
+    image = open_image(f"{path}::1")
+    assert (image.shape, image.name) == ((7, 8), "a.tif::1")
+    with pytest.raises(ImageError, match="and none of them is '2'"):
+        open_image(f"{path}::2")
+
+
+def test_a_pyramid_is_one_image_whose_levels_have_larger_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(ramp(64, 96), subifds=2, tile=(16, 16), metadata={"axes": "YX", **size})
+        writer.write(ramp(64, 96)[::2, ::2], subfiletype=1, tile=(16, 16))
+        writer.write(ramp(64, 96)[::4, ::4], subfiletype=1, tile=(16, 16))
+    assert open_image(path).shape == (64, 96)
+    level = open_image(f"{path}::@2")
+    np.testing.assert_array_equal(level.read(), ramp(64, 96)[::4, ::4])
+    assert level.pixel_size_um == {"X": 2.0, "Y": 2.0}
+    with pytest.raises(ImageError, match="has 3 resolution levels, not one numbered 3"):
+        open_image(f"{path}::@3")
+
+
+def test_a_part_of_a_file_that_holds_one_image_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ramp(5, 6))
+    Pillow.fromarray(ramp(5, 6, dtype=np.uint8)).save(tmp_path / "a.png")
+    for name in ("a.npy", "a.png"):
+        with pytest.raises(ImageError, match="holds a single image"):
+            open_image(f"{tmp_path / name}::1")
 
 
 def test_an_animation_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from maskloop.compute.outcomes import short_outcome, state_after
 from maskloop.compute.run_progress import RunProgress
 from maskloop.events import (
     Failed,
@@ -15,6 +14,7 @@ from maskloop.events import (
     Progress,
     Started,
 )
+from maskloop.jobs.outcomes import short_outcome, state_after
 
 METRICS = {"stopped": "not finite", "epochs": 3, "best_epoch": 2, "seconds": 60.0}
 

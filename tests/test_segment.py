@@ -14,12 +14,14 @@ from scipy import ndimage
 
 from maskloop.errors import AxesError, Cancelled, ImageError
 from maskloop.events import Progress
+from maskloop.images import memory_sink
 from maskloop.images.image import Image
 from maskloop.images.instances import InstanceSettings, decode_instances, encode_instances
 from maskloop.images.normalize import Normalization
+from maskloop.images.scratch import Scratch
 from maskloop.images.tiles import Tiling
 from maskloop.predict import segment as segment_module
-from maskloop.predict.blocks import Scratch, decode_blocks, plan_blocks
+from maskloop.predict.blocks import decode_blocks, plan_blocks
 from maskloop.predict.outputs import Classes, DistanceMaps, Foreground
 from maskloop.predict.segment import segment
 from maskloop.testing import SegmenterContract
@@ -327,7 +329,7 @@ def test_results_in_scratch_files_are_those_in_memory(
     image = Image(encode_instances(discs((90, 130))), "CYX")
     usual = segment(image, Maps(), probabilities=True)
     monkeypatch.setattr(segment_module, "SPOOL_BYTES", 0)
-    monkeypatch.setattr(segment_module, "RESULT_BYTES", 0)
+    monkeypatch.setattr(memory_sink, "MEMORY_BYTES", 0)
     large = segment(image, Maps(), probabilities=True, scratch=tmp_path)
     assert isinstance(large.labels.data, np.memmap)
     assert (large.labels.read() == usual.labels.read()).all()
@@ -338,7 +340,7 @@ def test_results_in_scratch_files_are_those_in_memory(
 
 
 def test_scratch_without_room_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"9007199.3 GB of scratch space in .* are not to be had"):
+    with pytest.raises(ImageError, match=r"Not enough disk space in .* for 9007199\.3 GB"):
         Scratch((2**53,), np.uint8, folder=tmp_path, limit_bytes=0)
 
 
@@ -407,6 +409,7 @@ def test_block_by_block_finds_the_objects_of_real_masks(shared_data: Path) -> No
 MEMORY_SCRIPT = """
 import resource
 import numpy as np
+from maskloop.images import memory_sink
 from maskloop.images.image import Image
 from test_segment import Maps, segment
 

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maskloop.errors import ImageError, UsageError
+from maskloop.images.refs import ImageRef
 from maskloop.images.sources import (
+    find_files,
     find_images,
     match_pairs,
     natural_order,
@@ -66,7 +70,7 @@ def test_patterns_reach_into_subfolders(tmp_path: Path) -> None:
 
 def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "cell[1].tif")
-    assert find_images([str(tmp_path / "cell[1].tif")]) == [tmp_path / "cell[1].tif"]
+    assert find_images([str(tmp_path / "cell[1].tif")]) == [ImageRef.of(tmp_path / "cell[1].tif")]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,7 @@ def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
     [
         ("missing", "There is no file or folder '.*missing'"),
         ("empty", "Folder '.*empty' holds no image"),
-        ("*.tif", r"The pattern '.*\*\.tif' leads to no image"),
+        ("*.tif", r"The pattern '.*\*\.tif' matches no image"),
     ],
 )
 def test_what_leads_to_nothing_is_named_with_the_endings_that_are_read(
@@ -88,8 +92,26 @@ def test_what_leads_to_nothing_is_named_with_the_endings_that_are_read(
     )
 
 
+def test_each_image_in_a_file_is_found_and_the_file_once(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(np.zeros((5, 6), np.uint8))
+        writer.write(np.zeros((7, 8), np.uint8))
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((5, 6), np.uint8))
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    found = [str(ref) for ref in find_images([tmp_path])]
+    assert found == [
+        f"{tmp_path / name}" for name in ("a.tif::0", "a.tif::1", "b.tif", "broken.tif")
+    ]
+    names = ["a.tif", "b.tif", "broken.tif"]
+    assert [path.name for path in find_files([tmp_path])] == names
+    assert [str(ref) for ref in find_images(found[1:2])] == found[1:2]
+    assert [str(ref) for ref in find_images([f"{tmp_path / 'b.tif'}::[YX]"])] == [
+        f"{tmp_path / 'b.tif'}::[YX]"
+    ]
+
+
 def test_no_input_is_refused() -> None:
-    with pytest.raises(ImageError, match="No images were named"):
+    with pytest.raises(ImageError, match="No images selected"):
         find_images([])
 
 

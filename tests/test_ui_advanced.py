@@ -15,10 +15,11 @@ from ui_session import Pump, open_session
 
 from maskloop import Project
 from maskloop.images.image import Image
-from maskloop.models.base import Architecture
+from maskloop.models.base import Architecture, UNetArchitecture
 from maskloop.models.unet import build_unet
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
+from maskloop.task import Task
 from maskloop.ui.controllers.network import _misfits
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
 from maskloop.ui.controllers.notes import BOTH
@@ -126,7 +127,7 @@ def test_many_checkpoints_of_another_network_are_counted(tmp_path: Path) -> None
     folder = make_project(tmp_path / "cells")
     for _ in range(5):
         add_checkpoint(folder)
-    words = _misfits(Architecture(depth=5), Project.open(folder).checkpoints.list())
+    words = _misfits(Task(), UNetArchitecture(depth=5), Project.open(folder).checkpoints.list())
     assert "unet_run_005" in words
     assert "unet_run_001" not in words
     assert "and 2 others have another network" in words
@@ -155,7 +156,7 @@ def test_the_summary_is_counted_apart_and_only_while_somebody_looks(tmp_path: Pa
 def test_the_summary_says_what_a_person_asks(tmp_path: Path) -> None:
     summary = summarize_network(
         str(make_project(tmp_path / "cells", pairs=0)),
-        Architecture(base_channels=64).model_dump(mode="json"),
+        {"base_channels": 64},
     )
     assert summary.words.startswith(
         "31.0 M parameters, 18 convolutions + 4 upsamplings + 1 projection; weights 118 MiB; about "
@@ -174,17 +175,21 @@ def test_the_summary_is_that_of_the_patch_which_a_training_would_take(tmp_path: 
 
 
 def test_what_a_training_would_fit_to_the_images_is_told(tmp_path: Path) -> None:
-    summary = summarize_network(
-        str(make_project(tmp_path / "cells")), {**SMALL, "input_channels": 3}
-    )
+    cells = make_project(tmp_path / "cells")
+    Project.open(cells).update_config(task=Task(channels=3))
+    summary = summarize_network(str(cells), SMALL)
     assert "takes 3 channels, the images have 1" in summary.problem
     folder = make_project(tmp_path / "small", pairs=0, depth=4)
     Project.open(folder).dataset.accept(
         *(part[:24, :24] for part in simulate_pairs(1, shape=(64, 64), seed=1)[0])
     )
-    summary = summarize_network(str(folder), {"depth": 4, "base_channels": 4})
-    assert summary.adapted
-    assert summary.adapted[0].startswith("depth 2: The shortest side is 24 px")
+    summary = summarize_network(str(folder), {"base_channels": 4})
+    assert [one.split(":")[0] for one in summary.adapted] == [
+        "dimensionality 2d",
+        "depth 2",
+        "input channels 1",
+    ]
+    assert summary.adapted[1].startswith("depth 2: The shortest side is 24 px")
 
 
 def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
@@ -194,9 +199,7 @@ def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
     made.dataset.accept(
         Image(labels * np.uint8(90), "ZYX", {"Z": 1.0, "Y": 0.2, "X": 0.2}), labels, name="stack"
     )
-    told = " ".join(
-        summarize_network(str(made.folder), Architecture().model_dump(mode="json")).adapted
-    )
+    told = " ".join(summarize_network(str(made.folder), {}).adapted)
     assert (
         "strides along Z 1, 1, 2, 1, then 2: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time."
         in told

@@ -77,7 +77,8 @@ def test_the_network_is_typed_counted_and_saved(qtbot: Any, tab: AdvancedTab, fo
     assert "Nothing was changed" in network.save.toolTip()
     field = network.form.editors["base_channels"]
     assert isinstance(field, QSpinBox)
-    assert (field.minimum(), field.maximum()) == (1, 256)
+    assert (field.minimum(), field.maximum()) == (0, 256)
+    assert field.specialValueText() == "Planned"
     assert "Feature channels" in field.toolTip()
     field.selectAll()
     qtbot.keyClicks(field, "6")

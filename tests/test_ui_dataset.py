@@ -334,7 +334,7 @@ def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(
     assert desk.part.label_rows == [(1, 1), (2, 2), (9, -1)]
     desk.part.describe(mask)
     desk.settle()
-    assert "label 9, which the label map does not name" in desk.part.description.words
+    assert "label 9, which the label map lacks" in desk.part.description.words
     desk.part.map_label(9, 1)
     desk.part.describe(mask)
     desk.settle()
@@ -485,7 +485,7 @@ def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(
     desk.settle()
     assert classes.rows[0].name == "nuclei"
     assert (classes.rows[2].name, classes.rows[2].colour) == ("membrane", "#123456")
-    assert project.architecture["output_channels"] == 4
+    assert project.task.num_classes == 4
     assert project.config.metadata["class_colors"] == {"3": "#123456"}
     assert desk.part.rows[0].classes == "nuclei"
     classes.add("Nuclei")

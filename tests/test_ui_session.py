@@ -20,7 +20,7 @@ from waiting import DEADLINE_S
 
 from maskloop import Project
 from maskloop.events import Event, Failed, Finished, Metric, Started
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.runs import RunController

@@ -25,8 +25,7 @@ from maskloop.events import (
     Progress,
     Started,
 )
-from maskloop.jobs.base import TrainJob
-from maskloop.jobs.training import fix_inputs
+from maskloop.jobs.training import TrainJob, fix_inputs
 from maskloop.models.base import Architecture, Recipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words
@@ -419,8 +418,8 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
             propose(str(project.folder), TrainJob(start=record.checkpoint_id)).compatibility
         )
     assert said == [
-        "Fits: it has the network of this project.",
-        "Fits. The training keeps its network: depth 2 (the project's: 4).",
+        "Fits. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
+        "Fits. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
         "Does not fit: unet_run_003 does not fit the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
         "Does not fit: It does not say which network it was made for.",

@@ -373,7 +373,7 @@ def test_the_active_task_becomes_the_project_and_the_others_are_named(tasks):
     assert report.task == "nuclei"
     assert any("--task axons --out NEW_FOLDER" in warning for warning in report.warnings)
     project = ProjectFolder.open(tasks)
-    assert project.architecture["class_labels"] == {"0": "background", "1": "nucleus"}
+    assert project.task.class_names == {0: "background", 1: "nucleus"}
     assert (
         project.dataset.pairs[0].image_path == "tasks/nuclei/dataset/images/pair_0001_00000001.tif"
     )
@@ -401,8 +401,7 @@ def test_another_task_becomes_a_folder_of_its_own(tasks, tmp_path, first_in_plac
     assert report.checkpoint_count == 2
     project = ProjectFolder.open(tmp_path / "axons")
     assert project.config.project_name == "Axons"
-    assert project.architecture["num_classes"] == 3
-    assert project.architecture["activation"] == "softmax"
+    assert (project.task.mode, project.task.num_classes) == ("multiclass", 3)
     assert project.dataset.pairs[0].image_path == "dataset/images/pair_0002_00000002.tif"
     project.set_notes("first write")
     assert check(project).is_sound, check(project).problems
@@ -431,7 +430,7 @@ def test_a_reader_of_an_older_folder_notices_that_another_program_upgraded_it(ol
 
 def test_a_write_goes_nowhere_while_the_upgrade_cannot_be_done(old):
     project = ProjectFolder.open(old)
-    blocked = old / "architecture/architecture_config.json"
+    blocked = old / "sam3/sam3_config.json"
     blocked.unlink()
     blocked.mkdir()
     for _ in range(2):
@@ -441,3 +440,18 @@ def test_a_write_goes_nowhere_while_the_upgrade_cannot_be_done(old):
     blocked.rmdir()
     project.set_notes("kept")
     assert ProjectFolder.open(old).notes == "kept"
+
+
+def test_a_current_project_is_copied_whole_by_an_upgrade_into_another_folder(tmp_path):
+    project = ProjectFolder.create(tmp_path / "p")
+    pairs = []
+    for seed in range(3):
+        image = np.random.default_rng(seed).integers(0, 255, (24, 24), np.uint8)
+        pairs.append(project.dataset.accept(image, image > 128, name=f"image {seed}"))
+    project.dataset.remove(pairs[0].pair_id)
+    project.dataset.mark_validation(pairs[1].pair_id)
+    done = upgrade(project.folder, out=tmp_path / "copy")
+    assert not done.was_needed
+    copy = ProjectFolder.open(tmp_path / "copy")
+    assert copy.dataset.all_pairs == project.dataset.all_pairs
+    assert check(copy).problems == ()

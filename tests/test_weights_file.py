@@ -20,7 +20,7 @@ from torch import nn
 from maskloop import Project
 from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, ProjectError, UnsafeFile
 from maskloop.jobs.imports import import_weights
-from maskloop.models.base import Architecture
+from maskloop.models.base import Architecture, UNetArchitecture
 from maskloop.models.compatibility import COMPARED, compare_architectures, require_compatible
 from maskloop.models.unet import build_unet
 from maskloop.models.weights_file import (
@@ -30,6 +30,7 @@ from maskloop.models.weights_file import (
     read_weights,
     save_checkpoint,
 )
+from maskloop.task import Task
 
 HEADER = {
     "plan": {"depth": 2},
@@ -412,8 +413,16 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("field", OTHERS)
 def test_each_mismatch_is_named_with_both_values(field: str) -> None:
     wanted, found = Architecture(), Architecture.model_validate(OTHERS[field])
+    choices = wanted.model_dump(include=set(UNetArchitecture.model_fields) - {"z_strides"})
+    if field == "z_strides":  # what 2d has no room for is not compared
+        choices |= {"spatial_dims": "3d", "z_strides": (2,)}
     with pytest.raises(IncompatibleWeights) as caught:
-        require_compatible(wanted, found, source="Checkpoint 'unet_run_001'")
+        require_compatible(
+            Task(channels=1),
+            UNetArchitecture(**choices),
+            found,
+            source="Checkpoint 'unet_run_001'",
+        )
     values = {"z_strides": ("1, then 2", "2")}.get(
         field, (getattr(found, field), getattr(wanted, field))
     )
@@ -433,4 +442,5 @@ def test_other_class_names_and_another_threshold_fit() -> None:
         {"class_labels": {"0": "nothing", "1": "cell"}, "threshold": 0.3}
     )
     assert compare_architectures(Architecture(), other) == []
-    require_compatible(Architecture(), other, source="x")
+    named = require_compatible(Task(classes=("thing",)), UNetArchitecture(), other, source="x")
+    assert named.class_labels == {"0": "background", "1": "thing"}

@@ -23,14 +23,14 @@ from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.images.meaning import MaskMeaning, tell_meaning
 from maskloop.images.readers import open_image, open_labels
-from maskloop.images.sources import PairTable, find_images, match_pairs, stem_of
+from maskloop.images.sources import PairTable, find_files, match_pairs, stem_of
 from maskloop.images.writers import overlay_png, write_image, write_labels
 from maskloop.jobs.evaluate import Evaluation, evaluate_folders
-from maskloop.models.base import OutputMode
 from maskloop.project.splits import split_pairs
 from maskloop.project.store import copy_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
 from maskloop.samples import simulate_pairs
+from maskloop.task import OutputMode
 from maskloop.wording import counted, time_in_words
 
 __all__ = ["DemoResult", "run_demo"]
@@ -264,7 +264,7 @@ def _hold_out(place: Path, project: Project, seed: int) -> int:
 
 def _draw(place: Path) -> Path:
     """One unseen image with its prediction (yellow) and the ground truth (blue, below it)."""
-    source = find_images([place / "unseen" / "images"])[0]
+    source = find_files([place / "unseen" / "images"])[0]
     image = open_image(source)
     labels = open_labels(place / "predictions" / f"{stem_of(source)}_labels.tif")
     truth = open_labels(place / "unseen" / "masks" / source.name)

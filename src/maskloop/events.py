@@ -1,9 +1,9 @@
-"""What a run says while it works: one JSON line per event, for whoever is interested."""
+"""What a run reports while it works: one JSON line per event, for whoever follows it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ __all__ = [
     "Report",
     "Started",
     "append_event",
-    "follow_events",
+    "last_event",
     "read_events",
     "silent",
 ]
@@ -33,7 +33,7 @@ class _Timed(Record):
 
 
 class Started(_Timed):
-    """A process has begun or taken up the run."""
+    """A process has started or resumed the run."""
 
     kind: Literal["started"] = "started"
     process_id: int
@@ -54,7 +54,7 @@ class Progress(_Timed):
 
 
 class Metric(_Timed):
-    """Figures of one epoch, such as loss, val_loss, dice, iou, ap50."""
+    """Metrics of one epoch, such as loss, val_loss, dice, iou, ap50."""
 
     kind: Literal["metric"] = "metric"
     epoch: int
@@ -62,7 +62,7 @@ class Metric(_Timed):
 
 
 class Preview(_Timed):
-    """A picture of the present state, written beside the journal."""
+    """A picture of the current state, saved beside the journal."""
 
     kind: Literal["preview"] = "preview"
     epoch: int
@@ -78,14 +78,14 @@ class Message(_Timed):
 
 
 class Finished(_Timed):
-    """The run's last word when all went well (or was cancelled with a result that is kept)."""
+    """The last event of a run that succeeded (or was cancelled with a result that is kept)."""
 
     kind: Literal["finished"] = "finished"
     result: dict[str, Any]
 
 
 class Failed(_Timed):
-    """The run's last word when it went wrong."""
+    """The last event of a run that failed."""
 
     kind: Literal["failed"] = "failed"
     error: str = Field(description="The name of the error's class.")
@@ -98,6 +98,7 @@ Event = Annotated[
     Field(discriminator="kind"),
 ]
 Report = Callable[[Event], None]
+TAIL_BYTES = 16_384
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
@@ -106,7 +107,7 @@ def silent(_event: Event) -> None:
 
 
 def append_event(path: Path, event: Event) -> None:
-    """Add one event as one line to a journal.
+    """Append one event as one line to a journal.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def append_event(path: Path, event: Event) -> None:
         If the disk is full or the folder is not writable.
     """
     with write_errors(path), path.open("ab") as file:
-        # A line torn by a kill must not swallow the next one: begin on a line of our own.
+        # A line torn by a kill must not swallow the next one: begin a line of our own.
         if file.tell() and _last_byte(path) != b"\n":
             file.write(b"\n")
         file.write(event.model_dump_json().encode() + b"\n")
@@ -127,34 +128,57 @@ def _last_byte(path: Path) -> bytes:
 
 
 def read_events(path: Path, start: int = 0, *, end: int | None = None) -> tuple[list[Event], int]:
-    """Events from byte `start` on (and before byte `end`), and the byte to go on from; only lines ended by a newline are read."""
+    """Events between two bytes of a journal; a line that is still being written is left for later.
+
+    Parameters
+    ----------
+    path
+        The journal; a missing one has no events.
+    start, end
+        Bytes to read from and up to; by default the whole journal.
+
+    Returns
+    -------
+    events
+        In the order in which they were told.
+    position
+        The byte to read from next time.
+    """
     if not path.exists():
         return [], start
     with path.open("rb") as file:
         file.seek(start)
         content = file.read(-1 if end is None else end - start)
     whole, newline, _torn = content.rpartition(b"\n")
-    events: list[Event] = []
-    for line in whole.split(b"\n") if newline else ():
-        try:
-            events.append(_ADAPTER.validate_json(line))
-        except ValueError:
-            # A torn line of a killed process: the events around it still count.
-            continue
+    lines = whole.split(b"\n") if newline else []
+    events = [event for event in map(_parse, lines) if event is not None]
     return events, start + len(whole) + len(newline)
 
 
-def follow_events(
-    path: Path, is_alive: Callable[[], bool], *, position: int = 0, poll_s: float = 0.1
-) -> Iterator[Event]:
-    """Yield events from byte `position` on as they come, until the last word or until the run is gone without one."""
-    while True:
-        alive = is_alive()
-        events, position = read_events(path, position)
-        for event in events:
-            yield event
-            if isinstance(event, Finished | Failed):
-                return
-        if not alive:
-            return
-        time.sleep(poll_s)
+def last_event(path: Path) -> Event | None:
+    """The last event of a journal, read from its end; None where there is none."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        # A journal of hours has megabytes; a result that names thousands of files has many, too.
+        length = min(size, TAIL_BYTES)
+        while True:
+            file.seek(size - length)
+            lines = file.read(length).split(b"\n")
+            # The last piece is empty or torn; the first may have lost its beginning.
+            for line in reversed(lines[0 if length == size else 1 : -1]):
+                event = _parse(line)
+                if event is not None:
+                    return event
+            if length == size:
+                return None
+            length = min(size, 8 * length)
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValueError:
+        # A line torn by a kill, or an event of a newer version: the events around it still count.
+        return None

@@ -11,6 +11,7 @@ __all__ = ["require"]
 
 _EXTRA_OF = {
     "napari": "napari",
+    "pyarrow": "parquet",
     "pyqtgraph": "napari",
     "qtpy": "napari",
     "superqt": "napari",

@@ -34,14 +34,24 @@ __all__ = [
     "register",
 ]
 
-Kind = Literal["backends", "formats", "measurements", "targets", "prompters"]
-"""What can be added: models, file formats, measurements of objects, places to run, prompt models."""
+Kind = Literal["backends", "formats", "jobs", "measurements", "targets", "prompters"]
+"""What can be added: models, file formats, kinds of jobs, measurements of objects, places to run,
+prompt models.
+"""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "backends": {},
-    "formats": {},
+    "formats": {
+        "tiff": "maskloop.images.formats.tiff:TIFF",
+        "picture": "maskloop.images.formats.pictures:PICTURES",
+        "npy": "maskloop.images.formats.npy:NPY",
+    },
+    "jobs": {
+        "train": "maskloop.jobs.training:TrainJob",
+        "predict": "maskloop.jobs.prediction:PredictJob",
+    },
     "measurements": {
         name: f"maskloop.measure.{name}:{name.upper()}"
         for name in (
@@ -54,7 +64,10 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
             "neighbors",
         )
     },
-    "targets": {},
+    "targets": {
+        "inline": "maskloop.compute.inline:Inline",
+        "process": "maskloop.compute.process:Process",
+    },
     "prompters": {},
 }
 """Where maskloop's own plug-ins are: kind -> {name: "module:object"}, in order of precedence."""

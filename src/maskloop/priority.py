@@ -1,4 +1,4 @@
-"""Work in the background leaves the processor to whoever sits at the computer."""
+"""Work in the background leaves the processor to the person at the computer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import subprocess
 from pathlib import Path
 
-__all__ = ["CREATION_FLAGS", "give_way"]
+__all__ = ["CREATION_FLAGS", "lower_priority"]
 
 NICE = 10
-"""A tenth of the processor beside somebody who wants all of it, the whole of it beside nobody."""
+"""About a tenth of a core beside a program that wants all of it, the whole core otherwise."""
 CREATION_FLAGS: int = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(
     subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0
 )
@@ -19,10 +19,10 @@ console for it.
 """
 
 
-def give_way() -> None:
-    """Let this process, and what it starts from now on, come after what a person does meanwhile.
+def lower_priority() -> None:
+    """Run this process, and all that it starts from now on, at a lower priority.
 
-    On Windows whoever starts it gives it the `CREATION_FLAGS` instead.
+    On Windows the process that starts it sets the priority, by the `CREATION_FLAGS`.
     """
     if not hasattr(os, "nice"):
         return

@@ -9,8 +9,8 @@ import typer
 
 from maskloop.cli.options import field_reader, parser
 from maskloop.cli.readers import read_names
-from maskloop.jobs.base import TrainJob
-from maskloop.models.base import Architecture
+from maskloop.jobs.training import TrainJob
+from maskloop.task import Task
 
 __all__ = ["Axes", "Classes", "Folder", "Json", "MaskSuffix", "ModeName", "Start"]
 
@@ -29,7 +29,7 @@ ModeName = Annotated[
     typer.Option(
         "--mode",
         metavar="binary|multiclass|instances",
-        parser=parser(field_reader(Architecture, "output_mode")),
+        parser=parser(field_reader(Task, "mode")),
         help="What to segment: foreground and background (binary), several classes (multiclass) "
         "or individual objects (instances).",
     ),

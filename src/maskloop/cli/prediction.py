@@ -12,7 +12,7 @@ from maskloop.cli.options import takes
 from maskloop.cli.output import answer, finish, say, say_problem, shown_path
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
-from maskloop.jobs.base import PredictJob
+from maskloop.jobs.prediction import PredictJob
 from maskloop.wording import counted
 
 __all__ = ["predict"]

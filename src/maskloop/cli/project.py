@@ -22,7 +22,7 @@ from maskloop.cli.output import (
 )
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
-from maskloop.models.base import Architecture
+from maskloop.models.base import UNetArchitecture
 from maskloop.project.check import CheckReport
 from maskloop.project.check import check as check_files
 from maskloop.project.layout import Pair
@@ -35,19 +35,8 @@ from maskloop.wording import counted
 
 __all__ = ["check", "new", "status", "upgrade"]
 
-NETWORK = (
-    "spatial_dims",
-    "preset",
-    "depth",
-    "z_strides",
-    "base_channels",
-    "normalization",
-    "upsampling",
-    "threshold",
-)
 
-
-@takes(Architecture, *NETWORK)
+@takes(UNetArchitecture, *UNetArchitecture.model_fields)
 def new(
     folder: Folder,
     mode: ModeName = "binary",

@@ -14,8 +14,8 @@ from maskloop.cli.output import answer, show_facts, show_table
 from maskloop.cli.run_view import RunView
 from maskloop.compute.overview import RunSummary, list_runs
 from maskloop.compute.project import Project
+from maskloop.compute.runs import open_with_runs
 from maskloop.jobs.execute import execute as execute_run
-from maskloop.project.history import History
 from maskloop.wording import local_minute
 
 __all__ = ["execute", "runs"]
@@ -42,7 +42,7 @@ def execute(
     """Execute a submitted run or resume an interrupted one (for queues and scripts)."""
     project = Project.open(folder)
     if runs is not None:
-        project.history = History(project, runs_folder=runs)
+        project = open_with_runs(project, runs)
     with RunView(to_stderr=json) as view:
         result = execute_run(project, run, report=view)
     answer(result, json, partial(show_facts, f"Run {run} is done"))

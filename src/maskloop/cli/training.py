@@ -15,8 +15,8 @@ from maskloop.cli.output import answer, say, show_facts, show_table, shown_path
 from maskloop.cli.readers import read_duration, read_normalization, read_selection
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
-from maskloop.jobs.base import TrainJob
 from maskloop.jobs.imports import import_weights as import_file
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel

@@ -1,196 +1,156 @@
-"""Where a job runs: submit writes it down, a target starts it, a handle follows it."""
+"""Places where jobs run, and runs that are followed wherever they are.
+
+A new place (a cluster's queue, a remote GPU, Dask) is one class that fulfils `Target` and one line:
+in the table ``targets`` of `maskloop.plugins`, or as an entry point of the group
+``maskloop.targets``. `maskloop.testing.TargetContract` tests it. Where the place sees the project's
+folder, `maskloop.compute.run_folder.FolderHandle` is most of its handle.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
 from maskloop.errors import MaskloopError
-from maskloop.events import Event, Failed, Finished, Report, follow_events, read_events, silent
-from maskloop.jobs.base import PredictJob, TrainJob, read_job
-from maskloop.jobs.execute import CANCEL, EVENTS, JOB, STARTED, execute
-from maskloop.priority import CREATION_FLAGS
+from maskloop.events import Event, Failed, Finished, Report, silent
 from maskloop.project.project import ProjectFolder
-from maskloop.records import write_record
 
-__all__ = ["RunHandle", "RunState", "find_interrupted", "run_state", "start", "submit"]
+__all__ = ["RunHandle", "Target", "catch_up", "follow", "last_word"]
 
-FROM_OUTSIDE = ("Cancelled", "ProjectError", "ProjectLocked")
-"""Ends that came from outside (somebody stopped it, a full disk): the same job started again
-goes on where it was.
-"""
-_CHILDREN: list[subprocess.Popen[bytes]] = []
-"""Runs outlive the handle that started them, and whoever started them should still collect what
-is left of them.
-"""
-RunState = Literal["submitted", "running", "finished", "failed", "interrupted"]
+GRACE_S = 20.0
+"""A process that has told its last event may still take so long to end."""
 
 
-@dataclass
-class RunHandle:
-    """One execution of a job: follow it, ask whether it lives, cancel it."""
+class RunHandle(Protocol):
+    """One run, wherever it is: read what it tells, ask whether it is alive, cancel it."""
 
-    project: ProjectFolder
     run_id: str
-    child: subprocess.Popen[bytes] | None = None
-    """The process that executes it, when this one started it."""
-    position: int = 0
-    """Byte of the journal to follow from: a run that is taken up again keeps what it said
-    before, its last word included.
-    """
+    position: int | None
+    """Byte of the journal where this start began; None when the run was started by others."""
 
     @property
     def folder(self) -> Path:
-        """The run's folder, with job, journal and saved state."""
-        return self.project.history.run_folder(self.run_id)
+        """The run's folder with its previews, here or mirrored here."""
+
+    def events(self, position: int = 0, *, end: int | None = None) -> tuple[list[Event], int]:
+        """Events from byte `position` on (before byte `end`), and the byte to read from next."""
 
     def is_alive(self) -> bool:
-        """Whether a process executes it: the child that was started here, or any that holds the run's lock."""
-        return _is_locked(self.folder) if self.child is None else self.child.poll() is None
+        """Whether it waits to be executed or is being executed."""
 
-    def follow(self, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-        """Events as they come, until the run's last word; one that ends without is reported as failed.
+    def cancel(self) -> None:
+        """Ask it to stop in good order; what is best so far is kept."""
+
+    def log(self) -> str:
+        """The last words of its process that are not in the journal; empty where there are none."""
+
+
+class Target(Protocol):
+    """A place where jobs run. Made without arguments."""
+
+    def start(self, project: ProjectFolder, run_id: str, *, report: Report = silent) -> RunHandle:
+        """Have `maskloop.jobs.execute.execute` called for a run whose job is written.
+
+        In another process that is `execute_command` with `execute_environment` of
+        `maskloop.compute.process`.
 
         Parameters
         ----------
-        is_stopped
-            Asked between events: whether to leave off; the run goes on.
+        project, run_id
+            Which run.
+        report
+            Told of each event by a place that executes the run before it returns; others leave it
+            alone.
+
+        Returns
+        -------
+        handle
+            At once; the run is then alive until it ends.
         """
-        last: Event | None = None
-        for last in follow_events(
-            self.folder / EVENTS,
-            lambda: not is_stopped() and self.is_alive(),
-            position=self.position,
-        ):
-            if isinstance(last, Finished | Failed) and self.child is not None:
-                self.child.wait()
-            yield last
-        if not is_stopped() and not isinstance(last, Finished | Failed):
-            log = self.folder / "stderr.txt"
-            tail = (
-                log.read_text(encoding="utf-8", errors="replace")[-500:].strip()
-                if log.exists()
-                else ""
-            )
-            problem = f"The run {self.run_id} ended without a last word" + (
-                f": {tail}" if tail else "."
-            )
-            yield Failed(
-                error="Interrupted",
-                problem=problem,
-                way_out="Start the same job again: it goes on from its last saved state.",
-            )
 
-    def cancel(self) -> None:
-        """Ask the run to stop in good order; what is best so far is kept."""
-        (self.folder / CANCEL).touch()
+    def attach(self, project: ProjectFolder, run_id: str) -> RunHandle:
+        """The handle of a run that another process started here earlier."""
 
 
-def submit(project: ProjectFolder, job: TrainJob | PredictJob) -> RunHandle:
-    """Write a job down in the project as a new run; nothing is started yet."""
-    run_id = project.history.new_run(job.kind)
-    handle = RunHandle(project, run_id)
-    write_record(handle.folder / JOB, job)
-    return handle
+def follow(
+    handle: RunHandle, is_stopped: Callable[[], bool] = lambda: False, *, poll_s: float = 0.1
+) -> Iterator[Event]:
+    """Events of a run as they come, until its last; one that was killed ends with `Failed`.
 
-
-def start(
-    handle: RunHandle, target: Literal["inline", "process"] = "inline", *, report: Report = silent
-) -> RunHandle:
-    """Start a submitted run, or an interrupted one again, in this thread or in a child process.
-
-    Raises
-    ------
-    MaskloopError
-        What went wrong, when it runs in this thread.
+    Parameters
+    ----------
+    handle
+        The run, followed from `handle.position`.
+    is_stopped
+        Asked between events: whether to stop following. The run itself goes on.
+    poll_s
+        Seconds between two looks at the journal.
     """
-    journal = handle.folder / EVENTS
-    handle.position = journal.stat().st_size if journal.exists() else 0
-    (handle.folder / CANCEL).unlink(missing_ok=True)
-    if target == "inline":
-        execute(handle.project, handle.run_id, report=report)
-        return handle
-    history = handle.project.history
-    elsewhere = ["--runs", str(history.runs_folder)] if history.is_elsewhere else []
-    with (handle.folder / "stderr.txt").open("ab") as errors:
-        handle.child = subprocess.Popen(
-            # -P: whatever scripts lie in the present folder are not taken for libraries.
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "maskloop",
-                "execute",
-                str(handle.project.folder),
-                handle.run_id,
-                *elsewhere,
-            ],
-            env={**os.environ, STARTED: handle.run_id},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-            creationflags=CREATION_FLAGS,
-        )
-    _CHILDREN.append(handle.child)
-    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
-    return handle
+    position = handle.position or 0
+    while True:
+        # Asked before reading: what a process writes last is then certain to be read.
+        is_alive = not is_stopped() and handle.is_alive()
+        events, position = handle.events(position)
+        for event in events:
+            if isinstance(event, Finished | Failed):
+                _let_end(handle, is_stopped, poll_s)
+                yield event
+                return
+            yield event
+        if not is_alive:
+            break
+        time.sleep(poll_s)
+    if not is_stopped():
+        yield _interrupted(handle)
 
 
-def run_state(project: ProjectFolder, run_id: str) -> RunState:
-    """What became of a run, from its journal; without a last word it is interrupted (or running elsewhere)."""
-    events, _ = read_events(project.history.run_folder(run_id) / EVENTS)
-    if not events:
-        return "submitted"
-    if isinstance(events[-1], Finished):
-        return "finished"
-    if isinstance(events[-1], Failed):
-        return "interrupted" if events[-1].error in FROM_OUTSIDE else "failed"
-    return "running" if _is_locked(project.history.run_folder(run_id)) else "interrupted"
+def _let_end(handle: RunHandle, is_stopped: Callable[[], bool], poll_s: float) -> None:
+    """Wait until its process has gone: else whoever starts the run again would find it alive."""
+    end = time.monotonic() + GRACE_S
+    while handle.is_alive() and not is_stopped() and time.monotonic() < end:
+        time.sleep(poll_s / 10)
 
 
-def _is_locked(folder: Path) -> bool:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError):
-        return True
-    lock.release()
-    return False
+def _interrupted(handle: RunHandle) -> Failed:
+    tail = handle.log()
+    return Failed(
+        error="Interrupted",
+        problem=f"The run {handle.run_id} stopped unexpectedly" + (f": {tail}" if tail else "."),
+        way_out="Start the same job again: it resumes from its last saved state.",
+    )
 
 
-def find_interrupted(project: ProjectFolder, job: TrainJob | PredictJob) -> RunHandle | None:
-    """The last run of exactly this job that ended without a last word, if it is the last of its kind."""
-    for run_id in reversed(project.history.runs()):
-        path = project.history.run_folder(run_id) / JOB
-        try:
-            found = read_job(path.read_bytes())
-        except (OSError, ValueError):
-            continue  # killed between the counter and the job
-        if found.kind == job.kind:
-            same = found == job and run_state(project, run_id) == "interrupted"
-            return RunHandle(project, run_id) if same else None
-    return None
+def catch_up(handle: RunHandle) -> tuple[list[Event], bool]:
+    """What a run told so far; `follow` then goes on from there.
+
+    Returns
+    -------
+    events
+        Without the ends of earlier starts.
+    is_over
+        Whether the last of them ends the run, so that nothing is left to follow.
+    """
+    was_started_here = handle.position is not None
+    events, handle.position = handle.events(end=handle.position)
+    is_over = not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)
+    last = events[-1:] if is_over else []
+    return [event for event in events if not isinstance(event, Finished | Failed)] + last, is_over
 
 
-def last_word(handle: RunHandle) -> Finished:
-    """Wait for a run's end.
+def last_word(handle: RunHandle, report: Report = silent) -> Finished:
+    """Wait for the end of a run.
 
     Raises
     ------
     MaskloopError
         If the run failed, with the words of its journal.
     """
-    for event in handle.follow():
+    for event in follow(handle):
+        report(event)
         if isinstance(event, Failed):
             raise MaskloopError(event.problem, event.way_out)
         if isinstance(event, Finished):
             return event
-    raise AssertionError("follow ends with a last word")
+    raise AssertionError("follow ends with the last event")

@@ -6,24 +6,23 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from maskloop.compute.base import RunState, run_state
-from maskloop.events import Failed, Finished, Metric, read_events
-from maskloop.jobs.base import read_job
-from maskloop.jobs.execute import EVENTS, JOB
+from maskloop.compute.run_folder import is_locked
+from maskloop.jobs.outcomes import RunState
+from maskloop.jobs.summary import SUMMARY, RunFacts, keep_summary, read_facts
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record
 
-__all__ = ["RunSummary", "list_runs"]
+__all__ = ["RunSummary", "list_runs", "run_state", "summary_of"]
 
 
 class RunSummary(Record):
     """One run: what it was to do, and what became of it."""
 
     run_id: str
-    kind: str = Field(description="train, predict, ...; unknown where the job was never written.")
+    kind: str = Field(description="train, predict, ...; unknown where its job cannot be read.")
     state: RunState
-    began: str = Field(description="UTC, ISO 8601; empty where it never began.")
-    epochs: int = Field(0, description="Of a training, as far as it was scored.")
+    began: str = Field(description="UTC, ISO 8601; empty before it began.")
+    epochs: int = Field(0, description="Of a training, as far as it was validated.")
     outcome: str = Field(
         description="The checkpoint, how many images were predicted, or what went wrong."
     )
@@ -31,40 +30,40 @@ class RunSummary(Record):
 
 def list_runs(project: ProjectFolder) -> list[RunSummary]:
     """All runs that have a folder, the oldest first."""
-    return [_summary(project, run_id) for run_id in project.history.runs()]
+    return [summary_of(project, run_id) for run_id in project.history.runs()]
 
 
-def _summary(project: ProjectFolder, run_id: str) -> RunSummary:
+def summary_of(project: ProjectFolder, run_id: str) -> RunSummary:
+    """One run at a glance."""
     folder = project.history.run_folder(run_id)
-    events, _ = read_events(folder / EVENTS)
-    kind: str
-    try:
-        kind = read_job((folder / JOB).read_bytes()).kind
-    except (OSError, ValueError):  # killed between the counter and the job
-        kind = "unknown"
+    facts = read_facts(folder)
+    state = _state(project, run_id, facts)
+    # Of runs of older versions, and of killed ones, whoever reads the journal first keeps this.
+    if state not in ("submitted", "running") and not (folder / SUMMARY).exists():
+        keep_summary(folder)
     return RunSummary(
         run_id=run_id,
-        kind=kind,
-        state=run_state(project, run_id),
-        began=datetime.fromtimestamp(events[0].time, UTC)
-        .isoformat(timespec="seconds")
-        .replace("+00:00", "Z")
-        if events
-        else "",
-        epochs=max((event.epoch for event in events if isinstance(event, Metric)), default=0),
-        outcome=_outcome(events[-1]) if events else "",
+        kind=facts.kind,
+        state=state,
+        began=_utc(facts.began),
+        epochs=facts.epochs,
+        outcome=facts.outcome,
     )
 
 
-def _outcome(last: object) -> str:
-    if isinstance(last, Failed):
-        return last.problem
-    if not isinstance(last, Finished):
+def run_state(project: ProjectFolder, run_id: str) -> RunState:
+    """What became of a run; without a last event it is running where a process holds its lock."""
+    return _state(project, run_id, read_facts(project.history.run_folder(run_id)))
+
+
+def _state(project: ProjectFolder, run_id: str, facts: RunFacts) -> RunState:
+    if facts.state != "interrupted" or facts.has_ended:
+        return facts.state
+    return "running" if is_locked(project.history.run_folder(run_id)) else "interrupted"
+
+
+def _utc(began: float | None) -> str:
+    if began is None:
         return ""
-    if "written" in last.result:
-        return (
-            f"{len(last.result['written'])} predicted, {len(last.result.get('failed', ()))} failed"
-        )
-    return " ".join(
-        str(last.result[name]) for name in ("checkpoint_id", "summary") if last.result.get(name)
-    )
+    text = datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
+    return text.replace("+00:00", "Z")

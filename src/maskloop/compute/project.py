@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from maskloop.compute.base import find_interrupted, last_word, start, submit
+from maskloop.compute.overview import list_runs
+from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
-from maskloop.jobs.base import PredictJob, TrainJob
-from maskloop.jobs.prediction import ProjectSegmenter, run_prediction
+from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
+from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, Recipe
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
+from maskloop.project.status import Status
 
 __all__ = ["Project"]
 
@@ -22,9 +25,10 @@ class Project(ProjectFolder):
     """A Training Project Folder and the loop: accept, plan, train, predict, correct, again."""
 
     def plan(self, *, start: str = "auto", **choices: Any) -> Plan:
-        """What a training with these choices (fields of `Recipe`) would do, and why; changes nothing."""
-        from maskloop.jobs.training import plan_training
+        """What a training with these settings (fields of `Recipe`) would do, and why.
 
+        Changes nothing.
+        """
         return plan_training(self, TrainJob(recipe=Recipe(**choices), start=start))
 
     def train(
@@ -32,11 +36,11 @@ class Project(ProjectFolder):
         *,
         start: str = "auto",
         pairs: Literal["all", "new"] | Sequence[str] = "all",
-        target: Literal["inline", "process"] = "inline",
+        target: str = "inline",
         report: Report = silent,
         **choices: Any,
     ) -> CheckpointRecord:
-        """Train a checkpoint; the same training that was interrupted before goes on where it was.
+        """Train a checkpoint; the same training that was interrupted before is resumed.
 
         Parameters
         ----------
@@ -46,9 +50,9 @@ class Project(ProjectFolder):
         pairs
             ``all`` accepted pairs, those ``new`` since the last checkpoint, or pair ids.
         target
-            ``inline``: in this thread; ``process``: in a child process.
+            ``inline``: in this thread; ``process``: in a child process; or a place of a plug-in.
         report
-            Told of each event when it runs inline.
+            Told of each event.
         choices
             Fields of `Recipe`, such as ``epochs=50``, ``time_s=600``, ``device="cpu"``, ``seed=1``.
 
@@ -62,18 +66,17 @@ class Project(ProjectFolder):
             start=start,
             pairs=pairs if isinstance(pairs, str) else tuple(pairs),
         )
-        handle = find_interrupted(self, job) or submit(self, job)
-        result = last_word(_started(handle, target, report)).result
+        result = run_job(self, job, target=target, report=report)
         return self.checkpoints.get(result["checkpoint_id"])
 
     def predict(
         self,
         *inputs: str | Path,
-        target: Literal["inline", "process"] = "inline",
+        target: str = "inline",
         report: Report = silent,
         **choices: Any,
     ) -> dict[str, Any]:
-        """Predict files, folders or patterns into the project's predictions, or into the folder `out`.
+        """Predict files, folders or patterns into the project's predictions, or into `out`.
 
         Parameters
         ----------
@@ -92,20 +95,28 @@ class Project(ProjectFolder):
             predicted.
         """
         job = PredictJob(inputs=tuple(str(path) for path in inputs), **choices)
-        if job.out is not None and not os.access(self.folder / "history", os.W_OK):
-            # A project that may only be read (of a facility, say) predicts too: the notes beside
-            # the labels are the only record.
-            return run_prediction(self, job, "", report=report, is_cancelled=lambda: False)
-        return last_word(
-            _started(find_interrupted(self, job) or submit(self, job), target, report)
-        ).result
+        if job.out is None or os.access(self.folder / "history", os.W_OK):
+            return run_job(self, job, target=target, report=report)
+        # A project that may only be read (of a facility, say) predicts too: what is finished in
+        # `out` is skipped next time, so that its run may be forgotten.
+        with tempfile.TemporaryDirectory(prefix="maskloop_") as runs:
+            project = open_with_runs(self, Path(runs))
+            return run_job(project, job, target=target, report=report)
+
+    def status(self) -> Status:
+        """How the project stands; a run that was interrupted is among the warnings."""
+        status = super().status()
+        newest = {run.kind: run for run in list_runs(self)}
+        found = [
+            f"The run {run.run_id} was interrupted{f' after epoch {run.epochs}' * (run.epochs > 0)}."
+            f"\n  -> Resume it: maskloop execute {self.folder} {run.run_id}"
+            for run in newest.values()
+            if run.state == "interrupted"
+        ]
+        return status.model_copy(update={"warnings": (*status.warnings, *found)})
 
     def segmenter(
         self, checkpoint: str = "latest", *, device: Literal["auto", "cpu", "cuda"] = "auto"
     ) -> ProjectSegmenter:
         """A checkpoint in memory: ``project.segmenter().segment(image)`` gives labels."""
         return ProjectSegmenter.load(self, checkpoint, device=device)
-
-
-def _started(handle: Any, target: Literal["inline", "process"], report: Report) -> Any:
-    return start(handle, target, report=report)

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from maskloop.compute.outcomes import Failure, Outcome, RunState, Tone, outcome_of, state_after
 from maskloop.events import (
     Event,
     Failed,
@@ -22,6 +21,7 @@ from maskloop.events import (
     Progress,
     Started,
 )
+from maskloop.jobs.outcomes import Failure, Outcome, RunState, Tone, outcome_of, state_after
 from maskloop.wording import time_in_words
 
 __all__ = ["FIGURES", "RunProgress"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.errors import UsageError
+from maskloop.task import OutputMode, require_mode
 
 __all__ = ["MaskMeaning", "tell_meaning"]
 
@@ -21,7 +22,7 @@ FEW_LABELS = 12
 class MaskMeaning:
     """What masks hold, and by what one sees it."""
 
-    mode: Literal["binary", "multiclass", "instances"]
+    mode: OutputMode
     labels: tuple[int, ...]
     """The labels besides 0 that stand for classes: one for binary and instances."""
     reason: str
@@ -46,10 +47,7 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
     UsageError
         If it is not certain, or there is nothing in the masks.
     """
-    if mode is not None and mode not in ("binary", "multiclass", "instances"):
-        raise UsageError(
-            f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances."
-        )
+    known = None if mode is None else require_mode(mode)
     distinct: set[int] = set()
     label_count = part_count = 0
     for mask in masks:
@@ -63,8 +61,8 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
             "All masks are empty: nothing is labelled.",
             "Draw what should be found in at least some of them.",
         )
-    if mode is not None:
-        return MaskMeaning(mode, found if mode == "multiclass" else (1,), "A person said so.")  # type: ignore[arg-type]
+    if known is not None:
+        return MaskMeaning(known, found if known == "multiclass" else (1,), "A person said so.")
     return _judge(found, part_count / label_count)
 
 

@@ -1,4 +1,4 @@
-"""Which files are meant: images by name, folder or pattern, and pairs of image and mask."""
+"""Which images a person means: by name, folder or pattern, and pairs of image and mask."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import NoReturn
 
 from maskloop.errors import AxesError, ImageError, UsageError
 from maskloop.images.axes import parse_axes
-from maskloop.images.readers import ENDINGS, ending_of
+from maskloop.images.formats import ending_of, endings, find_format, is_container
+from maskloop.images.refs import ImageRef
 from maskloop.records import Record
 
 __all__ = [
     "PairFiles",
     "PairProblem",
     "PairTable",
+    "find_files",
     "find_images",
     "match_pairs",
     "natural_order",
@@ -83,23 +85,47 @@ def natural_order(path: Path) -> tuple[tuple[int, int, str], ...]:
 
 def stem_of(path: Path) -> str:
     """The name of an image file without its ending; ``.ome.tif`` is one ending."""
-    return path.name[: len(path.name) - len(ending_of(path))] if ending_of(path) else path.stem
+    ending = ending_of(path)
+    return path.name[: len(path.name) - len(ending)] if ending else path.stem
 
 
-def find_images(inputs: Sequence[str | Path]) -> list[Path]:
-    """Find the image files that a person means.
+def find_images(inputs: Sequence[str | Path | ImageRef]) -> list[ImageRef]:
+    """Find the images that a person means, each series of a file and each image of a container.
 
     Parameters
     ----------
     inputs
-        Files (taken as they are, whatever their ending), folders (their images, not those of
-        folders in them) and patterns such as ``plate1/*.tif`` or ``plate1/**/*.tif``. Hidden and
-        temporary files of folders and patterns are left out.
+        Files (taken as they are, whatever their ending), single images in them such as
+        ``scan.tif::2``, folders (their images, not those of folders in them) and patterns such as
+        ``plate1/*.tif`` or ``plate1/**/*.tif``. Hidden and temporary files of folders and patterns
+        are left out.
+
+    Returns
+    -------
+    images
+        Each image once, in the order of the inputs, in natural order within each. A damaged file
+        is one image: opening it says what is wrong.
+
+    Raises
+    ------
+    ImageError
+        If an input leads to no image.
+    """
+    found: dict[tuple[Path, str, int], ImageRef] = {}
+    for source in inputs:
+        for ref in _find(source):
+            for each in _expand(ref):
+                found.setdefault((each.path.resolve(), each.item, each.level), each)
+    return list(found.values()) or _refuse("No images selected", "nothing was named")
+
+
+def find_files(inputs: Sequence[str | Path]) -> list[Path]:
+    """Find the files and containers that a person means, without looking into them.
 
     Returns
     -------
     paths
-        Each file once, in the order of the inputs, in natural order within each.
+        As for `find_images`, each file or container once.
 
     Raises
     ------
@@ -108,29 +134,46 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for source in inputs:
-        for path in _find(source):
-            found.setdefault(path.resolve(), path)
-    if not found:
-        raise ImageError(
-            "No images were named.", f"Name files, folders or patterns of {_endings()}."
-        )
-    return list(found.values())
+        for ref in _find(source):
+            found.setdefault(ref.path.resolve(), ref.path)
+    return list(found.values()) or _refuse("No images selected", "nothing was named")
 
 
-def _find(source: str | Path) -> list[Path]:
+def _find(source: str | Path | ImageRef) -> list[ImageRef]:
+    if isinstance(source, ImageRef):
+        return [source]
     path = Path(source).expanduser()
     if path.is_file():
-        return [path]
+        return [ImageRef.of(path)]
     if path.is_dir():
-        return _list_images(path) or _refuse(
+        if is_container(path):
+            return [ImageRef.of(path)]
+        found = _list_images(path) or _refuse(
             f"Folder '{path}' holds no image", "its subfolders are not searched"
         )
+        return [ImageRef.of(each) for each in found]
+    named = ImageRef.parse(str(path))
+    if named.path.exists():
+        return [named]
     if not glob.has_magic(str(path)):
         return _refuse(f"There is no file or folder '{path}'", "check the spelling")
     hits = (Path(hit) for hit in glob.glob(str(path), recursive=True))
-    return _keep_images(hits) or _refuse(
-        f"The pattern '{path}' leads to no image", "check the spelling"
+    kept = _keep_images(hits) or _refuse(
+        f"The pattern '{path}' matches no image", "check the spelling"
     )
+    return [ImageRef.of(each) for each in kept]
+
+
+def _expand(ref: ImageRef) -> Sequence[ImageRef]:
+    """The images in what a person named as a whole, with the axes that were named for it."""
+    if ref.item:
+        return (ref,)
+    try:
+        items = find_format(ref).items(ref.uri)
+    except ImageError:
+        return (ref,)
+    update = {"axes": ref.axes, "level": ref.level}
+    return [each.model_copy(update=update) for each in items]
 
 
 def _refuse(problem: str, hint: str) -> NoReturn:
@@ -138,7 +181,7 @@ def _refuse(problem: str, hint: str) -> NoReturn:
 
 
 def _endings() -> str:
-    return ", ".join(sorted(ENDINGS))
+    return ", ".join(sorted(endings()))
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -146,10 +189,13 @@ def _list_images(folder: Path) -> list[Path]:
 
 
 def _keep_images(paths: Iterable[Path]) -> list[Path]:
-    return sorted(
-        (path for path in paths if ending_of(path) and not _is_passing(path) and path.is_file()),
-        key=natural_order,
-    )
+    return sorted((path for path in paths if _is_image(path)), key=natural_order)
+
+
+def _is_image(path: Path) -> bool:
+    if not ending_of(path) or _is_passing(path):
+        return False
+    return path.is_file() or (path.is_dir() and is_container(path))
 
 
 def _is_passing(path: Path) -> bool:

@@ -19,12 +19,12 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
-from maskloop.models.base import OutputMode
 from maskloop.predict.base import Output
 from maskloop.predict.batch import read_provenance
 from maskloop.predict.metrics import Counts
 from maskloop.predict.outputs import Foreground, output_for
 from maskloop.records import Record, write_bytes
+from maskloop.task import OutputMode
 
 __all__ = ["Evaluation", "EvaluationFailure", "ImageEvaluation", "evaluate_folders"]
 

@@ -1,4 +1,4 @@
-"""The only place where a job runs: in this thread, in a child process, in a queue, it is always this function."""
+"""The only place where a job runs: a thread, a child process and a queue all call `execute`."""
 
 from __future__ import annotations
 
@@ -12,92 +12,128 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from maskloop.errors import Cancelled, MaskloopError, UsageError
-from maskloop.events import Event, Failed, Finished, Message, Report, Started, append_event, silent
-from maskloop.jobs.base import TrainJob, read_job
-from maskloop.priority import give_way
+from maskloop.errors import Cancelled, MaskloopError, NotFound, UsageError
+from maskloop.events import (
+    Event,
+    Failed,
+    Finished,
+    Message,
+    Report,
+    Started,
+    append_event,
+    last_event,
+    silent,
+)
+from maskloop.jobs.base import JOB, Job, Result, RunContext, read_job
+from maskloop.jobs.summary import EVENTS, keep_summary
+from maskloop.priority import lower_priority
 from maskloop.project.project import ProjectFolder
 
-__all__ = ["CANCEL", "EVENTS", "JOB", "STARTED", "execute"]
+__all__ = ["CANCEL", "EVENTS", "JOB", "LOG", "RUN_LOCK", "STARTED", "execute", "is_helper"]
 
-JOB = "job.json"
-EVENTS = "events.jsonl"
 CANCEL = "cancel"
 LOG = "log.txt"
+RUN_LOCK = ".run.lock"
 STARTED = "MASKLOOP_STARTED_RUN"
 """Environment variable: the run that this process was started for."""
+RANKS = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
-def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> dict[str, Any]:
-    """Run a submitted job, or go on with one that was interrupted; every event goes to the run's journal and to `report`.
+def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> Result:
+    """Run a submitted job, or resume one that was interrupted.
+
+    Every event goes to the run's journal and to `report`. A run that is finished is not run again:
+    a queue may deliver a job twice.
 
     Returns
     -------
     result
-        What the journal's last word `Finished` holds.
+        What the journal's last event `Finished` holds.
 
     Raises
     ------
     MaskloopError
-        What went wrong; the journal's last word `Failed` says the same.
+        What went wrong; the journal's last event `Failed` says the same.
     """
     folder = project.history.run_folder(run_id)
     if os.environ.get(STARTED) == run_id:
-        give_way()
-    with _only_one(folder, run_id), _stop_on_signal() as is_stopped:
-        tell = silent if _is_helper() else _journal(folder / EVENTS, report)
-        tell(
-            Started(
-                process_id=os.getpid(), host=platform.node(), resumed=(folder / EVENTS).exists()
-            )
-        )
+        lower_priority()
+    job = _peek(folder)
+    # A rank alone does not make a helper: `srun` numbers the tasks of any job, and a prediction
+    # among them would leave no journal.
+    if job is not None and is_helper(job):
+        with _stop_on_signal() as is_stopped:
+            return job.run(RunContext(project, run_id, folder, silent, is_stopped))
+    with _lock(folder, run_id), _stop_on_signal() as is_stopped:
+        last = last_event(folder / EVENTS)
+        if isinstance(last, Finished):
+            return last.result
         try:
-            result = _dispatch(
-                project, run_id, folder, tell, lambda: is_stopped() or (folder / CANCEL).exists()
+            return _lead(
+                project, run_id, folder, report, lambda: is_stopped() or (folder / CANCEL).exists()
             )
-        except MaskloopError as error:
-            tell(Failed(error=type(error).__name__, problem=error.problem, way_out=error.way_out))
-            raise
-        except Exception as error:
-            (folder / LOG).write_text(traceback.format_exc(), encoding="utf-8")
-            name = type(error).__name__
-            way_out = f"This should not happen. The details are in '{folder / LOG}'; what was saved before is unchanged."
-            tell(Failed(error=name, problem=f"{name}: {error}", way_out=way_out))
-            raise MaskloopError(
-                f"The run {run_id} ended with an unexpected {name}: {error}", way_out
-            ) from error
-        tell(Finished(result=result))
-        return result
+        finally:
+            keep_summary(folder)
 
 
-def _dispatch(
+def is_helper(job: Job) -> bool:
+    """Whether this process only lends its device to a run that another process leads."""
+    return job.processes > 1 and any(os.environ.get(name, "0") != "0" for name in RANKS)
+
+
+def _peek(folder: Path) -> Job | None:
+    # What is wrong with the file is told later, in the journal.
+    try:
+        return read_job((folder / JOB).read_bytes())
+    except (OSError, MaskloopError):
+        return None
+
+
+def _lead(
     project: ProjectFolder,
     run_id: str,
     folder: Path,
-    tell: Report,
+    report: Report,
     is_cancelled: Callable[[], bool],
-) -> dict[str, Any]:
-    job = read_job((folder / JOB).read_bytes())
-    if isinstance(job, TrainJob):
-        from maskloop.jobs.training import run_training
-
-        record = run_training(project, job, run_id, report=tell, is_cancelled=is_cancelled)
-        return (
-            {}
-            if record is None
-            else {
-                "checkpoint_id": record.checkpoint_id,
-                "summary": record.benchmark_summary,
-                "metrics": record.metrics,
-            }
+) -> Result:
+    """Run the job and keep the journal."""
+    tell = _journal(folder / EVENTS, report)
+    is_resumed = (folder / EVENTS).exists()
+    tell(Started(process_id=os.getpid(), host=platform.node(), resumed=is_resumed))
+    try:
+        job = _read(folder, run_id)
+        result = job.run(RunContext(project, run_id, folder, tell, is_cancelled))
+    except MaskloopError as error:
+        tell(Failed(error=type(error).__name__, problem=error.problem, way_out=error.way_out))
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        problem = f"The run {run_id} stopped because of an unexpected {name}: {error}"
+        # A full disk may be the very reason: then there is no log, but still these words.
+        with contextlib.suppress(OSError):
+            (folder / LOG).write_text(traceback.format_exc(), encoding="utf-8")
+        way_out = (
+            f"This is a bug in maskloop or in a plug-in: please report it with '{folder / LOG}'. "
+            "Everything saved before is unchanged."
         )
-    from maskloop.jobs.prediction import run_prediction
+        tell(Failed(error=name, problem=problem, way_out=way_out))
+        raise MaskloopError(problem, way_out) from error
+    tell(Finished(result=result))
+    return result
 
-    return run_prediction(project, job, run_id, report=tell, is_cancelled=is_cancelled)
+
+def _read(folder: Path, run_id: str) -> Job:
+    try:
+        content = (folder / JOB).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The job of run {run_id} cannot be read: {error.strerror or error}.",
+            "'maskloop runs DIR' lists the runs of a project.",
+        ) from error
+    return read_job(content)
 
 
 def _journal(path: Path, report: Report) -> Report:
@@ -110,30 +146,25 @@ def _journal(path: Path, report: Report) -> Report:
     return tell
 
 
-def _is_helper() -> bool:
-    """Whether this process only lends its device to a training that another one leads."""
-    return any(
-        os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-    )
-
-
 @contextlib.contextmanager
-def _only_one(folder: Path, run_id: str) -> Iterator[None]:
-    """Refuse to execute one run twice at a time; helper processes of a training on several devices belong to the first."""
-    if _is_helper():
-        yield
-        return
-    # A wish to stop may have come since a window started this process; `start` has erased those of
-    # before.
+def _lock(folder: Path, run_id: str) -> Iterator[None]:
+    """Refuse to execute one run twice at a time."""
+    if not folder.is_dir():
+        raise NotFound(
+            f"There is no run {run_id} in this project.",
+            "'maskloop runs DIR' lists the runs of a project.",
+        )
+    # A request to stop may have come since a window started this process; older ones were removed
+    # by `start`.
     if os.environ.get(STARTED) != run_id:
         (folder / CANCEL).unlink(missing_ok=True)
-    lock = FileLock(folder / ".run.lock")
+    lock = FileLock(folder / RUN_LOCK)
     try:
-        # Not at once: whoever asks whether the run lives holds the lock for a moment.
+        # Not at once: whoever asks whether the run is alive holds the lock for a moment.
         lock.acquire(timeout=1)
     except Timeout:
         raise UsageError(
-            f"The run {run_id} is already being executed.", "Follow it, or cancel it first."
+            f"The run {run_id} is already running.", "Wait for it, or cancel it first."
         ) from None
     try:
         yield
@@ -146,14 +177,15 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Let Ctrl-C and a queue's SIGTERM end the run in good order; a second Ctrl-C ends it at once."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
+        # Python lets only the main thread handle signals.
         yield stopped.is_set
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if stopped.is_set() and number == signal.SIGINT:
             raise Cancelled(
-                "Stopped at once.",
-                "Start the same command again: it goes on from the last saved state.",
+                "Stopped immediately.",
+                "Start the same command again: it resumes from the last saved state.",
             )
         stopped.set()
 

@@ -12,7 +12,8 @@ from maskloop.errors import IncompatibleWeights, UsageError
 from maskloop.events import Report, silent
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import PairTable, match_pairs, read_pair_table
-from maskloop.models.base import Architecture
+from maskloop.jobs.choices import choices_of
+from maskloop.models.base import Architecture, network_of
 from maskloop.project.imports import Imported, ImportReport
 from maskloop.project.layout import ImportedModel
 from maskloop.project.project import ProjectFolder
@@ -191,7 +192,7 @@ def import_weights(
     from maskloop.models.weights_file import fit_weights, read_weights
 
     weights = read_weights(file)
-    own = Architecture.model_validate(project.architecture)
+    own = network_of(project.task, choices_of(project))
     needed = _needed(own, _told(file, weights), architecture)
     if (needed.output_mode, needed.num_classes) != (own.output_mode, own.num_classes):
         raise IncompatibleWeights(

@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from numpy.typing import NDArray
+from pydantic import Field
 
 from maskloop.errors import NotFound
-from maskloop.events import Report
 from maskloop.images.image import Image
-from maskloop.jobs.base import PredictJob
+from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.predict.base import Segmenter
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
 
-__all__ = ["ProjectSegmenter", "choose_checkpoint", "run_prediction"]
+__all__ = ["PredictJob", "ProjectSegmenter", "choose_checkpoint", "run_prediction"]
+
+
+class PredictJob(Job):
+    """Predict images with a checkpoint."""
+
+    kind: Literal["predict"] = "predict"
+    inputs: tuple[str, ...] = Field(description="Image files, folders and patterns.")
+    origins: tuple[str, ...] = Field(
+        (),
+        description="The source of each input, where the input is a copy made for this job "
+        "(the pixels of a layer).",
+    )
+    out: str | None = Field(
+        None, description="Folder to write to; by default the project's predictions."
+    )
+    checkpoint: str = Field("latest", description="A checkpoint id, or latest.")
+    axes: str | None = Field(None, description="Axes of the images, if not in the file metadata.")
+    mirror: bool = Field(
+        False,
+        description="Test-time augmentation: average over mirrored copies. Slower, slightly more "
+        "accurate.",
+    )
+    probabilities: bool = Field(False, description="Also save the probability maps.")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def run(self, run: RunContext) -> Result:
+        """Predict the files; those that an earlier process finished are skipped."""
+        return run_prediction(self, run)
+
+    def is_same_work(self, other: Job) -> bool:
+        """Whether the other job predicts the same images into the same folder."""
+        return isinstance(other, PredictJob) and (self.inputs, self.out) == (
+            other.inputs,
+            other.out,
+        )
 
 
 def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
@@ -38,15 +72,8 @@ def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
     return project.checkpoints.latest
 
 
-def run_prediction(
-    project: ProjectFolder,
-    job: PredictJob,
-    run_id: str,
-    *,
-    report: Report,
-    is_cancelled: Callable[[], bool],
-) -> dict[str, Any]:
-    """Predict the job's files one by one; those that fail are told at the end.
+def run_prediction(job: PredictJob, run: RunContext) -> Result:
+    """Predict the job's files one by one; a file that fails does not stop the others.
 
     Returns
     -------
@@ -57,9 +84,10 @@ def run_prediction(
     from maskloop.models.segmenter import load_segmenter
     from maskloop.predict.batch import predict_files
 
+    project = run.project
     record = choose_checkpoint(project, job.checkpoint)
     segmenter = load_segmenter(project.checkpoints.path(record.checkpoint_id), device=job.device)
-    out = project.history.run_folder(run_id) / "labels" if job.out is None else Path(job.out)
+    out = run.folder / "labels" if job.out is None else Path(job.out)
     outcome = predict_files(
         list(job.inputs),
         segmenter,
@@ -68,8 +96,8 @@ def run_prediction(
         axes=job.axes,
         mirror=job.mirror,
         probabilities=job.probabilities,
-        report=report,
-        is_cancelled=is_cancelled,
+        report=run.report,
+        is_cancelled=run.is_cancelled,
     )
     done = [
         (Path(file.source), Path(str(file.output)))
@@ -80,10 +108,10 @@ def run_prediction(
     if job.out is None:
         origins = dict(zip(job.inputs, job.origins, strict=False))
         written = [
-            _keep(project, record, run_id, origins.get(str(source), str(source)), labels)
+            _keep(project, record, run.run_id, origins.get(str(source), str(source)), labels)
             for source, labels in done
         ]
-        # Only now: a run that is killed before goes on with what it had predicted.
+        # Only now: a run that is killed before this resumes with what it had predicted.
         shutil.rmtree(out, ignore_errors=True)
     failed = [
         {"source": file.source, "problem": file.problem, "way_out": file.way_out}
@@ -163,7 +191,7 @@ class ProjectSegmenter:
         axes
             Axes of the array.
         mirror
-            Average over mirrored copies: slower, a little better.
+            Test-time augmentation: average over mirrored copies.
 
         Returns
         -------

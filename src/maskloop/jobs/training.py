@@ -8,18 +8,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from maskloop.errors import TrainingFailed, UsageError
 from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
 from maskloop.images.normalize import Normalization
-from maskloop.jobs.base import TrainJob
-from maskloop.models.base import Architecture, Augmentation, Plan, Recipe
+from maskloop.jobs.base import Job, Result, RunContext
+from maskloop.jobs.choices import choices_of
+from maskloop.models.base import (
+    Architecture,
+    Augmentation,
+    Plan,
+    Recipe,
+    network_of,
+)
 from maskloop.models.compatibility import require_compatible
-from maskloop.models.plan import make_plan
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
@@ -31,9 +37,47 @@ if TYPE_CHECKING:
     from maskloop.models.data import Sample
     from maskloop.models.loop import Trained
 
-__all__ = ["TrainingInputs", "fix_inputs", "plan_split", "plan_training", "run_training"]
+__all__ = [
+    "TrainJob",
+    "TrainingInputs",
+    "fix_inputs",
+    "plan_split",
+    "plan_training",
+    "run_training",
+]
 
 INPUTS = "inputs.json"
+
+
+class TrainJob(Job):
+    """Train on accepted pairs and register a checkpoint."""
+
+    kind: Literal["train"] = "train"
+    recipe: Recipe = Recipe()
+    start: str = Field(
+        "auto",
+        description="Where to start: scratch, latest, the id of a checkpoint or of imported "
+        "weights; auto means latest where there is one.",
+    )
+    pairs: Literal["all", "new"] | tuple[str, ...] = Field(
+        "all", description="All accepted pairs, those new since the last checkpoint, or ids."
+    )
+
+    def run(self, run: RunContext) -> Result:
+        """Train, or resume, and register the checkpoint."""
+        record = run_training(self, run)
+        if record is None:
+            return {}
+        return {
+            "checkpoint_id": record.checkpoint_id,
+            "summary": record.benchmark_summary,
+            "metrics": record.metrics,
+        }
+
+    @property
+    def processes(self) -> int:
+        """One for each device on each node."""
+        return self.recipe.devices * self.recipe.nodes
 
 
 class TrainingInputs(Record):
@@ -51,6 +95,9 @@ class TrainingInputs(Record):
 
 def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     """The plan that this job would train by; changes nothing."""
+    # The planner measures networks with torch, which a window that only writes a job never needs.
+    from maskloop.models.plan import make_plan
+
     architecture, start = _architecture(project, job)
     # Of the pairs it learns from: an epoch of sixteen new ones is not that of thousands.
     selected = project.dataset.select(job.pairs)
@@ -158,15 +205,8 @@ def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def run_training(
-    project: ProjectFolder,
-    job: TrainJob,
-    run_id: str,
-    *,
-    report: Report,
-    is_cancelled: Callable[[], bool],
-) -> CheckpointRecord | None:
-    """Train, or go on with a training that was interrupted, and register the result.
+def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
+    """Train, or resume an interrupted training, and register the result.
 
     Returns
     -------
@@ -178,10 +218,10 @@ def run_training(
     MaskloopError
         If there is nothing to train on, the starting weights do not fit, or training cannot go on.
     """
-    done = [record for record in project.checkpoints.list() if record.run_id == run_id]
-    if done:  # killed after the registration, before its last word
+    project, folder = run.project, run.folder
+    done = [record for record in project.checkpoints.list() if record.run_id == run.run_id]
+    if done:  # killed after the registration, before its last event
         return done[0]
-    folder = project.history.run_folder(run_id)
     inputs = fix_inputs(project, job, folder)
     for text in (
         inputs.split_reason,
@@ -189,10 +229,10 @@ def run_training(
         + (f" ({inputs.parent})" if inputs.parent else "")
         + ".",
     ):
-        report(Message(text=text))
-    with _curves(inputs.plan, folder, report) as tell:
-        trained = _train(project, job, inputs, run_id, tell, is_cancelled)
-    return None if trained is None else _register(project, inputs, trained, run_id, folder)
+        run.report(Message(text=text))
+    with _curves(inputs.plan, folder, run.report) as tell:
+        trained = _train(project, job, inputs, run.run_id, tell, run.is_cancelled)
+    return None if trained is None else _register(project, inputs, trained, run.run_id, folder)
 
 
 def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingInputs:
@@ -218,7 +258,6 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
         **start,
     )
     write_record(folder / INPUTS, inputs)
-    project.set_architecture(plan.architecture.model_dump(mode="json"))
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in plan.decisions]
     )
@@ -226,31 +265,18 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
 
 
 def _chosen(project: ProjectFolder) -> set[str]:
-    """Fields of the network that a person set: they differ from the default, and no plan put them there."""
-    own, default = Architecture.model_validate(project.architecture), Architecture()
-    planned = {
-        (entry["name"], str(entry["value"]))
-        for entry in project.auto_configuration_decisions
-        if entry.get("source") == "planned"
-    }
-    values, usual = own.model_dump(mode="json"), default.model_dump(mode="json")
-    return {
-        name
-        for name, value in values.items()
-        if value != usual[name] and (name, str(value)) not in planned
-    }
+    """Fields of the network that a person set."""
+    channels = set() if project.task.channels is None else {"input_channels"}
+    return set(choices_of(project).chosen) | channels
 
 
 def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:
     """The network to train, and where its weights come from."""
-    own = Architecture.model_validate(project.architecture)
+    own = network_of(project.task, choices_of(project))
     latest = project.checkpoints.latest
     start = ("latest" if latest is not None else "scratch") if job.start == "auto" else job.start
     if start == "scratch":
-        # Without what an earlier plan decided: the network that one minute had time for is not that
-        # of an hour.
-        kept = {name: getattr(own, name) for name in _chosen(project)}
-        return Architecture.model_validate(kept), {"training_mode": "train_from_scratch"}
+        return own, {"training_mode": "train_from_scratch"}
     if start == "latest" and latest is None:
         raise UsageError(
             "This project has no checkpoint to go on from.",
@@ -268,19 +294,14 @@ def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, 
         )
         mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
         found, origin = record.architecture, {"training_mode": mode, "parent": record.checkpoint_id}
-    return _agreed(
-        own, Architecture.model_validate(found), _chosen(project), str(origin.get("parent", start))
-    ), origin
-
-
-def _agreed(own: Architecture, found: Architecture, chosen: set[str], name: str) -> Architecture:
-    """The network of the starting weights, when it does the project's task and has all that a person set."""
-    task = {"output_mode", "num_classes", "output_channels", "activation", "loss", "class_labels"}
-    wanted = found.model_dump() | {key: getattr(own, key) for key in chosen | task}
-    require_compatible(Architecture.model_validate(wanted), found, source=name)
-    return Architecture.model_validate(
-        found.model_dump() | {"class_labels": own.class_labels, "threshold": own.threshold}
+    fitting = require_compatible(
+        project.task,
+        choices_of(project),
+        Architecture.model_validate(found),
+        source=str(origin.get("parent", start)),
     )
+    # The threshold is not the network's: the checkpoint's gives way to the project's.
+    return Architecture.model_validate({**fitting.model_dump(), "threshold": own.threshold}), origin
 
 
 def _samples(project: ProjectFolder, ids: tuple[str, ...], plan: Plan) -> list[Sample]:

@@ -12,7 +12,10 @@ from pydantic import Field
 from maskloop.measure.frame import ObjectFrame
 from maskloop.records import Record
 
-__all__ = ["Column", "Measurement", "Scene", "axis_names"]
+__all__ = ["Column", "Measurement", "ObjectKind", "Scene", "axis_names", "in_um"]
+
+ObjectKind = Literal["instances", "classes"]
+"""What a label stands for: one object, or one class whose connected pieces are the objects."""
 
 
 class Column(Record):
@@ -30,6 +33,7 @@ class Scene(Record):
 
     spatial_axes: Literal["YX", "ZYX"] = "YX"
     channels: tuple[str, ...] = Field((), description="Names; none when only labels are measured.")
+    by_plane: bool = Field(False, description="Whether each plane of a stack is measured alone.")
 
     @property
     def is_volume(self) -> bool:
@@ -54,7 +58,7 @@ class Measurement(Protocol):
         """The columns it fills, which depend on nothing but the settings and the scene."""
 
     def measure(self, frame: ObjectFrame, settings: Any) -> Mapping[str, NDArray[Any]]:
-        """One array for each column, with one value per object in the order of ``frame.ids``."""
+        """Numbers for each column, one per object in the order of ``frame.ids``."""
 
 
 def axis_names(scene: Scene) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ def axis_names(scene: Scene) -> tuple[str, ...]:
 
 
 def in_um(values: NDArray[Any], frame: ObjectFrame, dimensions: int) -> NDArray[np.float64]:
-    """Lengths, areas or volumes in pixels as micrometres to that power, where that is possible.
+    """Lengths, areas or volumes in pixels as micrometers to that power, where that is possible.
 
     Not a number where the pixel size is unknown or differs between the axes: a length that was
     counted in pixels then has no single factor.

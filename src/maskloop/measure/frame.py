@@ -43,7 +43,7 @@ class ObjectFrame:
     channel_names
         One per channel.
     pixel_size_um
-        Micrometres along the axes of `labels`; None when unknown.
+        Micrometers along the axes of `labels`; None when unknown.
 
     Raises
     ------

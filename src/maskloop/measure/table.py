@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,18 @@ from pydantic import ValidationError
 
 from maskloop import plugins
 from maskloop.errors import ImageError, MaskloopError, UsageError
+from maskloop.events import Event, Message, Report
 from maskloop.images.axes import reorder
 from maskloop.images.image import Image
-from maskloop.measure.base import Column, Measurement, Scene
+from maskloop.measure.base import Column, Measurement, ObjectKind, Scene
 from maskloop.measure.frame import ObjectFrame
 from maskloop.records import Record
+from maskloop.wording import fault_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IDENTITY", "Measurer", "ObjectKind", "checked_values", "measure_objects", "scene_of"]
-
-ObjectKind = Literal["instances", "classes"]
-"""What a label stands for: one object, or one class whose connected pieces are the objects."""
+__all__ = ["IDENTITY", "Measurer", "checked_values", "measure_objects", "scene_of"]
 
 Settings = Mapping[str, Record | Mapping[str, Any]]
 
@@ -60,8 +59,8 @@ class Measurer:
         Names; every one that can be loaded by default.
     settings
         Settings by the name of the measurement, as its `Settings` or as a mapping of their fields.
-    class_names
-        Class id to name.
+    report
+        Hears a warning when a measurement fails for the first time; by default it is logged.
 
     Raises
     ------
@@ -77,11 +76,11 @@ class Measurer:
         *,
         measurements: Sequence[str] | None = None,
         settings: Settings | None = None,
-        class_names: Mapping[int, str] | None = None,
+        report: Report | None = None,
     ) -> None:
         self.scene = scene
         self.failures: dict[str, str] = {}
-        self._class_names = dict(class_names or {})
+        self._report = report or _log
         loaded = (
             dict(plugins.loadable("measurements"))
             if measurements is None
@@ -116,6 +115,7 @@ class Measurer:
         image: Image | None = None,
         *,
         objects: ObjectKind = "instances",
+        class_names: Mapping[int, str] | None = None,
         pixel_size_um: Mapping[str, float] | None = None,
     ) -> Iterator[pd.DataFrame]:
         """Tables of the frames one after the other; memory holds one frame at a time.
@@ -128,8 +128,10 @@ class Measurer:
             Of the same pixels, with any number of channels.
         objects
             What a label stands for.
+        class_names
+            Class id to name; objects of instances are all of class 1.
         pixel_size_um
-            Micrometres along Z, Y, X; by default what the labels or else the image say.
+            Micrometers along Z, Y, X; by default what the labels or else the image say.
 
         Raises
         ------
@@ -149,12 +151,12 @@ class Measurer:
             frame = ObjectFrame(
                 found, channels, channel_names=self.scene.channels, pixel_size_um=known
             )
-            yield self.measure(frame, classes, **index)
+            yield self.measure(frame, _name_classes(frame, classes, class_names or {}), **index)
 
     def measure(
         self,
         frame: ObjectFrame,
-        classes: NDArray[Any] | None = None,
+        class_names: Sequence[str],
         *,
         timepoint: int = 0,
         plane: int = 0,
@@ -165,19 +167,18 @@ class Measurer:
         ----------
         frame
             The objects.
-        classes
-            Class id of each object; all are of class 1 by default.
+        class_names
+            Name of the class of each object.
         timepoint, plane
             Where the frame lies.
         """
         import pandas as pd
 
-        ids = np.ones(frame.count, int) if classes is None else classes
         columns: dict[str, Any] = {
             "timepoint": np.full(frame.count, timepoint),
             "plane": np.full(frame.count, plane),
             "object": frame.ids,
-            "class": [self._class_names.get(int(number), f"class_{number}") for number in ids],
+            "class": list(class_names),
         }
         for name, chosen in self._chosen.items():
             columns |= self._values(name, chosen, frame)
@@ -190,10 +191,8 @@ class Measurer:
             kind = measurement.Settings
             settings = given if isinstance(given, kind) else kind.model_validate(given)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(map(str, first["loc"])) or name
             raise UsageError(
-                f"The settings of '{name}' do not fit: {field}: {first['msg']}.",
+                f"The settings of '{name}' do not fit. {fault_in_words(error)}",
                 f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
             ) from None
         try:
@@ -222,7 +221,8 @@ class Measurer:
             else f"{type(error).__name__}: {error}"
         )
         if name not in self.failures:
-            _logger.warning("The measurement '%s' failed: %s", name, problem)
+            text = f"The measurement '{name}' failed: {problem}"
+            self._report(Message(level="warning", text=text))
         self.failures.setdefault(name, problem)
 
     def _refuse_double_columns(self) -> None:
@@ -237,14 +237,14 @@ class Measurer:
                     )
 
     def _refuse_other_scene(self, labels: Image, image: Image | None) -> None:
-        for axis in self.scene.spatial_axes:
-            if axis not in labels.axes:
-                raise ImageError(
-                    f"'{labels.name}' has axes {labels.axes}; the objects of this table are "
-                    f"measured in {self.scene.spatial_axes}.",
-                    "Measure planes and volumes in two tables, or measure each plane by itself.",
-                )
-        found = scene_of(labels, image).channels
+        own = scene_of(labels, image, by_plane=self.scene.by_plane)
+        if own.spatial_axes != self.scene.spatial_axes:
+            raise ImageError(
+                f"'{labels.name}' has axes {labels.axes}; the objects of this table are "
+                f"measured in {self.scene.spatial_axes}.",
+                "Measure planes and volumes in two tables, or measure each plane by itself.",
+            )
+        found = own.channels
         if self.scene.channels and found != self.scene.channels:
             raise ImageError(
                 f"'{(image or labels).name}' has the channels {', '.join(found) or 'none'}; "
@@ -307,9 +307,8 @@ def measure_objects(
         scene_of(labels, image, by_plane=by_plane),
         measurements=measurements,
         settings=settings,
-        class_names=class_names,
     )
-    frames = list(measurer.frames(labels, image, objects=objects))
+    frames = list(measurer.frames(labels, image, objects=objects, class_names=class_names))
     # Columns without rows have no type of their own and would change that of the others.
     table = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     table.attrs["columns"] = [column.model_dump() for column in measurer.columns]
@@ -326,7 +325,19 @@ def scene_of(labels: Image, image: Image | None, *, by_plane: bool = False) -> S
         if len(set(names)) != image.channels:
             names = tuple(f"channel_{number}" for number in range(1, image.channels + 1))
     is_volume = "Z" in labels.axes and not by_plane
-    return Scene(spatial_axes="ZYX" if is_volume else "YX", channels=names)
+    return Scene(spatial_axes="ZYX" if is_volume else "YX", channels=names, by_plane=by_plane)
+
+
+def _log(event: Event) -> None:
+    if isinstance(event, Message):
+        _logger.warning("%s", event.text)
+
+
+def _name_classes(
+    frame: ObjectFrame, classes: NDArray[Any] | None, names: Mapping[int, str]
+) -> list[str]:
+    ids = [1] * frame.count if classes is None else classes.tolist()
+    return [names.get(number, f"class_{number}") for number in ids]
 
 
 def _plain_name(name: str) -> str:
@@ -399,5 +410,9 @@ def checked_values(
             raise UsageError(
                 f"its column '{name}' has the shape {column.shape}; there are {count} objects.",
                 "Return one value per object.",
+            )
+        if column.dtype.kind not in "biuf":
+            raise UsageError(
+                f"its column '{name}' holds {column.dtype}, not numbers.", "Return real numbers."
             )
     return values

@@ -12,20 +12,26 @@ from maskloop.images.normalize import Normalization
 from maskloop.predict.base import Output
 from maskloop.predict.outputs import Classes, DistanceMaps, Foreground, output_for
 from maskloop.records import Record
+from maskloop.task import OutputMode, Task
 
 __all__ = [
     "Architecture",
     "Augmentation",
     "Decision",
-    "OutputMode",
     "Plan",
     "Precision",
     "Recipe",
+    "UNetArchitecture",
+    "network_of",
     "shortest_strides",
 ]
 
-OutputMode = Literal["binary", "multiclass", "instances"]
 Precision = Literal["bf16", "fp16", "fp32"]
+PRESETS = {
+    "standard_unet": "U-Net",
+    "resunet": "Residual U-Net",
+    "attention_unet": "Attention U-Net",
+}
 INSTANCE_CHANNELS = 3
 """Foreground, nearness to the centre, distance to the boundary."""
 
@@ -148,6 +154,15 @@ class Architecture(Record):
         return self
 
     @property
+    def title(self) -> str:
+        """The network in a few words, such as ``U-Net 2D, depth 4, 32 base channels``."""
+        preset = PRESETS[self.preset]
+        return (
+            f"{preset} {self.spatial_dims.upper()}, depth {self.depth}, "
+            f"{self.base_channels} base channels"
+        )
+
+    @property
     def dimensions(self) -> int:
         """2 or 3."""
         return 3 if self.spatial_dims == "3d" else 2
@@ -176,6 +191,51 @@ class Architecture(Record):
     def multiple(self) -> tuple[int, ...]:
         """Lengths along (Z)YX must be multiples of these."""
         return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
+
+
+class UNetArchitecture(Record):
+    """What a person chose about a U-Net; whatever is left open is planned from the data."""
+
+    spatial_dims: Literal["2d", "3d"] | None = Field(
+        None, description="2d: plane by plane. 3d: volume by volume."
+    )
+    preset: Literal["standard_unet", "resunet", "attention_unet"] | None = Field(
+        None,
+        description="standard_unet, resunet (residual blocks) or attention_unet (attention gates).",
+    )
+    depth: int | None = Field(None, ge=1, le=7, description="How often the resolution is halved.")
+    z_strides: tuple[Annotated[int, Field(ge=1, le=2)], ...] | None = Field(
+        None,
+        description="3D: whether each halving, from fine to coarse, halves Z too (2) or not (1); "
+        "those not named do.",
+    )
+    base_channels: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Feature channels of the first level; each level doubles them.",
+    )
+    normalization: Literal["batch", "instance", "group", "none"] | None = Field(
+        None, description="Normalization layer after each convolution."
+    )
+    upsampling: Literal["transpose", "bilinear"] | None = Field(
+        None, description="How the decoder doubles the resolution."
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Foreground where the probability is above this (binary)."
+    )
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The choices that were made."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def network_of(task: Task, choices: UNetArchitecture) -> Architecture:
+    """The network with the usual value wherever nothing was chosen: what a plan starts from."""
+    channels = {} if task.channels is None else {"input_channels": task.channels}
+    described = {"output_mode": task.mode, "class_labels": task.class_labels}
+    return Architecture.model_validate({**choices.chosen, **channels, **described})
 
 
 class Augmentation(Record):

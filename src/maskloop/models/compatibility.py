@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from maskloop.errors import IncompatibleWeights
-from maskloop.models.base import Architecture
+from maskloop.models.base import Architecture, UNetArchitecture
+from maskloop.task import Task
 
-__all__ = ["Mismatch", "compare_architectures", "require_compatible", "shown"]
+__all__ = ["Mismatch", "compare_architectures", "compare_choices", "require_compatible", "shown"]
 
 COMPARED = {
     "backend": "backend",
@@ -57,26 +58,47 @@ def compare_architectures(wanted: Architecture, found: Architecture) -> list[Mis
     return [Mismatch(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
 
 
-def require_compatible(wanted: Architecture, found: Architecture, *, source: str) -> None:
-    """Refuse weights that were made for another architecture.
+def compare_choices(task: Task, choices: UNetArchitecture, found: Architecture) -> list[Mismatch]:
+    """What keeps weights made for `found` from serving this task with these choices."""
+    return compare_architectures(_as_chosen(task, choices, found), found)
+
+
+def _as_chosen(task: Task, choices: UNetArchitecture, found: Architecture) -> Architecture:
+    """The network of some weights with everything that a project says otherwise."""
+    kept = found.model_dump(include=set(COMPARED) - {"output_channels"})
+    channels = {} if task.channels is None else {"input_channels": task.channels}
+    wanted = {"output_mode": task.mode, "num_classes": task.num_classes}
+    labels = {"class_labels": task.class_labels}
+    return Architecture.model_validate({**kept, **choices.chosen, **channels, **wanted, **labels})
+
+
+def require_compatible(
+    task: Task, choices: UNetArchitecture, found: Architecture, *, source: str
+) -> Architecture:
+    """The network of some weights, named as the task names its classes.
 
     Parameters
     ----------
-    wanted
-        The architecture to train or to predict with.
+    task
+        What is to be found.
+    choices
+        What a person chose about the network.
     found
-        The architecture that the weights were made for.
+        The network that the weights were made for.
     source
         What to call the weights in the message, such as ``checkpoint 'unet_run_001'``.
 
     Raises
     ------
     IncompatibleWeights
-        If they differ; each mismatch is named with both values.
+        If they do not serve the task, or the choices ask for another network; each mismatch is
+        named with both values.
     """
+    wanted = _as_chosen(task, choices, found)
     mismatches = compare_architectures(wanted, found)
     if mismatches:
         raise IncompatibleWeights(
             f"{source} does not fit the architecture: {'; '.join(map(str, mismatches))}.",
             "Choose other weights, start from scratch, or set the architecture to that of the weights.",
         )
+    return wanted

@@ -1,85 +1,22 @@
-"""What is too large for memory: arrays in scratch files, and objects found block by block."""
+"""Objects of images too large for memory, found block by block as if in one piece."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import prod
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from maskloop.errors import ImageError
 from maskloop.images.instances import DecodedInstances
+from maskloop.images.scratch import WorkArray
 from maskloop.predict.base import BlockOutput
 
-__all__ = ["Scratch", "decode_blocks", "plan_blocks"]
+__all__ = ["decode_blocks", "plan_blocks"]
 
 DECODE_PIXELS = 3_000_000
 """Pixels decoded at once, margins included: about 100 MB of working memory."""
-
-
-class Scratch:
-    """An array of zeros, in memory when small and in a nameless temporary file when large; freed with its last view.
-
-    Parameters
-    ----------
-    shape, dtype
-        Of the array.
-    folder
-        Where the file goes; the system's folder for temporary files by default.
-    limit_bytes
-        Larger arrays go to a file.
-
-    Raises
-    ------
-    ImageError
-        If the disk has no room for the file.
-    """
-
-    def __init__(
-        self, shape: Sequence[int], dtype: DTypeLike, *, folder: Path | None, limit_bytes: int
-    ) -> None:
-        self.shape = tuple(shape)
-        self.dtype = np.dtype(dtype)
-        size = prod(self.shape) * self.dtype.itemsize
-        self._array = np.zeros(self.shape, self.dtype) if size <= limit_bytes else None
-        if self._array is None:
-            try:
-                self._file = tempfile.TemporaryFile(prefix="maskloop-", dir=folder)  # noqa: SIM115 - closed with this object
-                # The views keep the pixels: a mapping outlives the file that it was made from.
-                weakref.finalize(self, self._file.close)
-                _reserve(self._file.fileno(), size)
-            except OSError as error:
-                raise ImageError(
-                    f"{size / 1e9:.1f} GB of scratch space in '{folder or tempfile.gettempdir()}' are not to be had: {error.strerror}.",
-                    "Free some space, or name another scratch folder (TMPDIR does it for the command line).",
-                ) from error
-
-    def open(self) -> NDArray[Any]:
-        """The array to read and write.
-
-        A file is mapped anew each time, so that its pages leave memory with the view.
-        """
-        return (
-            self._array
-            if self._array is not None
-            else np.memmap(self._file, self.dtype, "r+", shape=self.shape)
-        )
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    # Writing to a mapped file with no room left kills the process; asking for the room first gives
-    # an error instead.
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
 
 
 def plan_blocks(
@@ -114,7 +51,7 @@ def plan_blocks(
 
 
 def decode_blocks(
-    scores: Scratch,
+    scores: WorkArray,
     output: BlockOutput,
     write: Callable[[tuple[slice, ...], NDArray[np.int32]], None],
     *,

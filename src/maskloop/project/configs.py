@@ -6,36 +6,30 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from maskloop.project.fields import VERSION, InsidePath, Version
+from maskloop.project.fields import VERSION, InsidePath, NewVersion, Version
 from maskloop.project.paths import ARCHITECTURE, MANIFEST, SAM3, STARTING_WEIGHTS
 from maskloop.records import Record
+from maskloop.task import Task
 
 __all__ = [
     "ArchitectureConfig",
-    "OutputMode",
     "ProjectConfig",
     "Sam3Config",
     "StartingWeights",
-    "default_architecture",
 ]
-
-OutputMode = Literal["binary", "multiclass", "instances"]
 
 
 class ProjectConfig(Record):
     """Settings and notes of a project."""
 
-    version: Version = VERSION
+    version: NewVersion = VERSION
     project_name: str
     created_at: str
     last_opened_at: str = Field(
         description="When it was last opened and written to; opening to read changes nothing."
     )
     plugin_version: str = ""
-    binary_or_multiclass: OutputMode = Field(
-        "binary", description="binary, multiclass or instances."
-    )
-    input_channels: int = Field(1, ge=1)
+    task: Task = Field(default_factory=Task, description="What is to be found.")
     default_training_mode: str = "continue_from_latest"
     default_dataset_source: str = "all_accepted_pairs"
     patch_size: int | None = Field(None, description="None: planned from the data.")
@@ -70,15 +64,14 @@ class ProjectConfig(Record):
 
 
 class ArchitectureConfig(Record):
-    """The network's description; `maskloop.models` knows what its other keys mean."""
+    """What a person chose about the model; whatever is missing is planned from the data.
+
+    The other keys are the backend's own: `maskloop.models` knows what they mean.
+    """
 
     model_config = ConfigDict(extra="allow")
-    version: Version = VERSION
-    output_mode: OutputMode = "binary"
-    num_classes: int = Field(2, ge=2)
-    class_labels: dict[str, str] = Field(
-        default_factory=lambda: {"0": "background", "1": "foreground"}
-    )
+    version: NewVersion = VERSION
+    backend: str = Field("basic_unet", description="Family of models.")
 
 
 class Sam3Config(Record):
@@ -103,37 +96,3 @@ class StartingWeights(Record):
     imported_model_path: InsidePath | None = None
     compatibility_status: str = ""
     compatibility_message: str = ""
-
-
-def default_architecture(mode: OutputMode, classes: tuple[str, ...]) -> dict[str, Any]:
-    """The standard network for an output mode.
-
-    Parameters
-    ----------
-    mode
-        binary, multiclass or instances.
-    classes
-        Names of the classes, background first.
-    """
-    outputs = {"binary": 1, "multiclass": len(classes), "instances": 3}[mode]
-    return {
-        "backend": "basic_unet",
-        "spatial_dims": "2d",
-        "preset": "standard_unet",
-        "depth": 4,
-        "base_channels": 32,
-        "normalization": "batch",
-        "upsampling": "transpose",
-        "input_channels": 1,
-        "output_mode": mode,
-        "num_classes": len(classes),
-        "output_channels": outputs,
-        "activation": "softmax" if mode == "multiclass" else "sigmoid",
-        "loss": {
-            "binary": "bce_dice",
-            "multiclass": "cross_entropy_dice",
-            "instances": "instance_distances",
-        }[mode],
-        "threshold": 0.5,
-        "class_labels": {str(number): name for number, name in enumerate(classes)},
-    }

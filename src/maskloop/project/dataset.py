@@ -23,6 +23,7 @@ from maskloop.project.pairs import ever_used, facts_of, sided, version_of
 from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
 from maskloop.records import jsonable
+from maskloop.task import Task
 
 if TYPE_CHECKING:
     from maskloop.images.sources import PairTable
@@ -37,9 +38,9 @@ class Dataset:
     Knows nothing of models.
     """
 
-    def __init__(self, folder: Folder, architecture: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, folder: Folder, task: Callable[[], Task]) -> None:
         self._folder = folder
-        self._architecture = architecture
+        self._task = task
         self._file: RecordFile[Manifest] = folder.record(paths.MANIFEST, Manifest)
         self._index: tuple[Manifest, dict[str, Pair]] | None = None
 
@@ -131,7 +132,7 @@ class Dataset:
         candidate = examine(
             image,
             mask,
-            self._architecture(),
+            self._task(),
             axes=axes,
             rule=chosen,
             name=name,
@@ -140,13 +141,12 @@ class Dataset:
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
-        architecture = self._architecture()
         chosen = rule
         if chosen is None:
-            chosen = default_rule(str(architecture.get("output_mode", "binary")))
-            labels = architecture.get("class_labels")
-            if isinstance(labels, dict) and len(labels) == 2:
-                chosen = changed(chosen, target_class_name=str(labels.get("1", "foreground")))
+            task = self._task()
+            chosen = default_rule(task.mode)
+            if len(task.classes) == 1:
+                chosen = changed(chosen, target_class_name=task.classes[0])
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
@@ -294,7 +294,7 @@ class Dataset:
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
-            self._architecture(),
+            self._task(),
             axes=axes,
             rule=self._rule(
                 rule,
@@ -491,7 +491,7 @@ class Dataset:
                 f"'{self._folder.folder}' has no accepted pairs.",
                 "Accept some first: 'maskloop add DIR --images I --masks M'.",
             )
-        instances = self._architecture().get("output_mode") == "instances"
+        instances = self._task().mode == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.
         return combine_fingerprints(
             [
@@ -552,7 +552,7 @@ class Dataset:
         candidate = examine(
             image,
             mask,
-            self._architecture(),
+            self._task(),
             axes=axes,
             rule=chosen,
             name=name,

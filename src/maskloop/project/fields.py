@@ -8,12 +8,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-__all__ = ["VERSION", "Identifier", "InsidePath", "Sha256", "Version", "now"]
+__all__ = [
+    "BEFORE",
+    "VERSION",
+    "Identifier",
+    "InsidePath",
+    "NewVersion",
+    "Sha256",
+    "Version",
+    "now",
+]
 
-VERSION = 2
+VERSION = 3
 """Version of the records. Those of napari-training-assistant say 1 or nothing; `upgrade` turns
 them into these.
 """
+BEFORE = 2
+"""Its records are read as they are, but for the settings and the architecture: see `version2`."""
 
 
 def now() -> str:
@@ -38,7 +49,15 @@ def _check_inside(path: str) -> str:
     return path
 
 
+def _check_strictly(version: int) -> int:
+    if version == BEFORE:
+        raise ValueError(f"version {version} must be upgraded to {VERSION} first")
+    return _check_version(version)
+
+
 def _check_version(version: int) -> int:
+    if version == BEFORE:
+        return VERSION
     if version != VERSION:
         newer = (
             "; it was written by a newer maskloop, so update maskloop" if version > VERSION else ""
@@ -62,4 +81,6 @@ def _check_name(name: str) -> str:
 InsidePath = Annotated[str, AfterValidator(_check_inside)]
 Identifier = Annotated[str, AfterValidator(_check_name)]
 Version = Annotated[int, AfterValidator(_check_version)]
+NewVersion = Annotated[int, AfterValidator(_check_strictly)]
+"""Of records that version 3 gave another shape."""
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from maskloop.project.configs import (
     ArchitectureConfig,
-    OutputMode,
     ProjectConfig,
     Sam3Config,
     StartingWeights,
-    default_architecture,
 )
 from maskloop.project.entries import (
     CheckpointRecord,
@@ -23,7 +21,7 @@ from maskloop.project.entries import (
     TrainingRun,
     TrainingRuns,
 )
-from maskloop.project.fields import VERSION, now
+from maskloop.project.fields import BEFORE, VERSION, now
 from maskloop.project.inventory import empty_record, folders, records
 from maskloop.project.paths import (
     ARCHITECTURE,
@@ -50,6 +48,7 @@ from maskloop.project.paths import (
 
 __all__ = [
     "ARCHITECTURE",
+    "BEFORE",
     "BENCHMARKS",
     "CHECKPOINTS",
     "CONFIG",
@@ -75,7 +74,6 @@ __all__ = [
     "ImportedModel",
     "Manifest",
     "ModelRegistry",
-    "OutputMode",
     "Pair",
     "PairVersion",
     "PredictionRecord",
@@ -85,7 +83,6 @@ __all__ = [
     "StartingWeights",
     "TrainingRun",
     "TrainingRuns",
-    "default_architecture",
     "empty_record",
     "folders",
     "is_project",

@@ -7,12 +7,11 @@ here is kept under ``metadata``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -34,13 +33,16 @@ from maskloop.project.layout import (
     StartingWeights,
     TrainingRuns,
 )
+from maskloop.project.version2 import USUAL, choices_of, load_raw, task_of
 from maskloop.records import Record, read_record
+from maskloop.task import Task
 
-__all__ = ["Converted", "Task", "convert", "find_tasks", "is_legacy"]
+__all__ = ["Converted", "OlderTask", "convert", "find_tasks", "is_legacy"]
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 Raw = dict[str, Any]
 
+_RESHAPED = {path: {layout.BEFORE} for path in (layout.CONFIG, layout.ARCHITECTURE)}
 _VERSION = re.compile(rb'"version"\s*:\s*(\d+)')
 _PLACES = re.compile(r"(?:^|/)((?:tasks|dataset|checkpoints|models|predictions)/.*)$")
 THEIR_DEFAULTS = {
@@ -54,7 +56,7 @@ THEIR_DEFAULTS = {
 
 
 @dataclass(frozen=True)
-class Task:
+class OlderTask:
     """A task of a 0.3 folder: a project of its own in all but name."""
 
     task_id: str
@@ -75,16 +77,19 @@ class Converted:
     """
     originals: list[str] = field(default_factory=list)
     benchmarks: str | None = None
-    task: Task | None = None
-    other_tasks: list[Task] = field(default_factory=list)
+    task: OlderTask | None = None
+    other_tasks: list[OlderTask] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
 
 
 def is_legacy(folder: Path) -> bool:
     """Whether a folder was made by napari-training-assistant and not upgraded yet."""
-    config = _load(folder / layout.CONFIG)
+    config, architecture = load_raw(folder / layout.CONFIG), load_raw(folder / layout.ARCHITECTURE)
+    # The architecture is written last: an upgrade that was killed before it is still to be ended.
+    if config is not None and config.get("version", 1) != 1:
+        return architecture is not None and architecture.get("version", 1) == 1
     if config is not None:
-        return bool(config.get("version", 1) == 1)
+        return True
     # Settings that are missing or broken tell nothing: any record of ours settles it.
     return not any(_claims_ours(folder / path) for path in layout.records()) and any(
         (folder / path).is_file() for path in layout.records()
@@ -98,12 +103,12 @@ def _claims_ours(path: Path) -> bool:
     except OSError:
         return False
     # An empty or torn file is taken for ours: calling it broken is safer than converting it.
-    return found is None or int(found[1]) >= layout.VERSION
+    return found is None or int(found[1]) >= layout.BEFORE
 
 
-def find_tasks(folder: Path) -> list[Task]:
+def find_tasks(folder: Path) -> list[OlderTask]:
     """The tasks of a 0.3 folder, archived ones too."""
-    raw = _load(folder / layout.TASKS) or {}
+    raw = load_raw(folder / layout.TASKS) or {}
     tasks = []
     for entry in _dicts(raw.get("tasks")):
         task_id = str(entry.get("task_id", ""))
@@ -112,7 +117,7 @@ def find_tasks(folder: Path) -> list[Task]:
         base = found[1] if found else base
         if task_id and (folder / base).is_dir() and ".." not in base.split("/"):
             tasks.append(
-                Task(
+                OlderTask(
                     task_id,
                     str(entry.get("display_name") or task_id),
                     base.strip("/"),
@@ -145,7 +150,7 @@ def convert(folder: Path, *, task_id: str | None = None, apart: bool = False) ->
     return _Reader(folder, task, apart=apart).read([other for other in tasks if other is not task])
 
 
-def _choose_task(tasks: list[Task], task_id: str | None, folder: Path) -> Task | None:
+def _choose_task(tasks: list[OlderTask], task_id: str | None, folder: Path) -> OlderTask | None:
     if task_id is not None:
         for task in tasks:
             if task.task_id == task_id:
@@ -160,7 +165,7 @@ def _choose_task(tasks: list[Task], task_id: str | None, folder: Path) -> Task |
 class _Reader:
     """Turns the raw records of one project or task into ours, one after the other."""
 
-    def __init__(self, folder: Path, task: Task | None, *, apart: bool) -> None:
+    def __init__(self, folder: Path, task: OlderTask | None, *, apart: bool) -> None:
         self._folder = folder
         self._task = task
         self._base = task.base if task else ""
@@ -168,7 +173,7 @@ class _Reader:
         self._found = Converted(task=task)
         self._warnings: list[str] = []
 
-    def read(self, others: list[Task]) -> Converted:
+    def read(self, others: list[OlderTask]) -> Converted:
         found = self._found
         found.other_tasks = others
         checkpoints = self._checkpoints()
@@ -184,17 +189,13 @@ class _Reader:
                 runs=tuple(training_run(one) for one in checkpoints.checkpoints)
             ),
         }
+        records[layout.CONFIG] = self._config()
         # A kill during an upgrade leaves some records upgraded: those are as they should be.
         if not self._apart:
-            done = {
-                path: layout.records()[path]
-                for path in records
-                if (raw := _load(folder_path := self._folder / path))
-                and raw.get("version") == 2
-                and folder_path
+            done = [path for path in records if self._is_done(path)]
+            records |= {
+                path: read_record(self._folder / path, layout.records()[path]) for path in done
             }
-            records |= {path: read_record(self._folder / path, kind) for path, kind in done.items()}
-        records[layout.CONFIG] = self._config(records)
         found.records = records
         found.benchmarks = self._text(layout.BENCHMARKS)
         found.originals = [
@@ -202,10 +203,16 @@ class _Reader:
             for path in (*layout.records(), layout.BENCHMARKS, layout.LATEST, layout.TASKS)
             if (self._folder / path).is_file()
         ]
-        found.warnings = (*self._warnings, *(self._about(other) for other in others))
+        found.warnings = (*dict.fromkeys(self._warnings), *(self._about(other) for other in others))
         return found
 
-    def _about(self, task: Task) -> str:
+    def _is_done(self, path: str) -> bool:
+        raw = load_raw(self._folder / path)
+        # Of version 2 all records but two are read as they are.
+        readable = {layout.VERSION} | ({layout.BEFORE} - _RESHAPED.get(path, set()))
+        return raw is not None and raw.get("version") in readable
+
+    def _about(self, task: OlderTask) -> str:
         return (
             f"Task '{task.task_id}' ({task.display_name}) is a project of its own and stays as it is."
             f"\n  -> Make it one with: maskloop upgrade {self._folder} --task {task.task_id} --out NEW_FOLDER"
@@ -220,7 +227,7 @@ class _Reader:
         )
         for base in bases:
             place = self._folder / base / path
-            raw = _load(place)
+            raw = load_raw(place)
             if raw is not None:
                 return raw
             if place.is_file():
@@ -258,7 +265,7 @@ class _Reader:
         self._found.files[target] = source
         return target, (self._folder / source).is_file()
 
-    def _config(self, records: Mapping[str, Record]) -> ProjectConfig:
+    def _config(self) -> ProjectConfig:
         raw = {
             name: value
             for name, value in self._raw(layout.CONFIG).items()
@@ -266,9 +273,9 @@ class _Reader:
         }
         for name in [name for name in raw if name == "version" or name.endswith("_path")]:
             del raw[name]
-        architecture = records[layout.ARCHITECTURE].model_dump()
-        raw["binary_or_multiclass"] = architecture["output_mode"]
-        raw["input_channels"] = architecture["input_channels"]
+        for name in ("binary_or_multiclass", "input_channels"):
+            raw.pop(name, None)
+        raw["task"] = task_of(self._described(), self._decisions())
         # The sign that what repeats the checkpoints (latest.pt, the tables) is still to be
         # completed.
         raw["latest_checkpoint_id"] = None
@@ -287,6 +294,13 @@ class _Reader:
         )
 
     def _architecture(self) -> ArchitectureConfig:
+        return ArchitectureConfig.model_validate(choices_of(self._described(), self._decisions()))
+
+    def _decisions(self) -> list[Raw]:
+        return _dicts(self._raw(layout.CONFIG).get("auto_configuration_decisions"))
+
+    def _described(self) -> Raw:
+        """The description of the project's network, in the words of version 2."""
         raw = self._raw(layout.ARCHITECTURE)
         if self._task:
             raw = {
@@ -297,7 +311,7 @@ class _Reader:
                     if name in self._task.raw
                 },
             }
-        return ArchitectureConfig.model_validate(describe(raw))
+        return describe(raw)
 
     def _free(self, path: str, kind: type[AnyRecord]) -> AnyRecord:
         return kind.model_validate({**self._raw(path), "version": layout.VERSION})
@@ -378,7 +392,7 @@ class _Reader:
         architecture = (
             raw.get("architecture") if isinstance(raw.get("architecture"), dict) else None
         )
-        described = describe(architecture or self._architecture().model_dump())
+        described = describe(architecture) if architecture else self._described()
         values = {
             **raw,
             "checkpoint_path": path,
@@ -507,49 +521,35 @@ class _Reader:
 
 
 def describe(raw: Mapping[str, Any]) -> Raw:
-    """Their description of a network in our words: derived values derived anew, class names complete, presets by our names."""
-    mode: layout.OutputMode = next(
-        (known for known in get_args(layout.OutputMode) if known == raw.get("output_mode")),
-        "binary",
-    )
-    labels = _dict(raw.get("class_labels"))
-    count = (
-        max(2, len(labels), raw["num_classes"] if isinstance(raw.get("num_classes"), int) else 0)
-        if mode == "multiclass"
-        else 2
-    )
-    names = tuple(
-        str(
-            labels.get(str(n))
-            or ("background" if n == 0 else "foreground" if count == 2 else f"class_{n}")
-        )
-        for n in range(count)
-    )
-    ours = layout.default_architecture(mode, names)
-    derived = (
-        "output_mode",
-        "num_classes",
-        "output_channels",
-        "activation",
-        "loss",
-        "class_labels",
-    )
+    """Their description of a network in the words of version 2.
+
+    Derived values are derived anew, class names completed, and presets called by our names.
+    """
+    task = Task.of_description(raw)
+    ours: Raw = {
+        **{name: value for name, value in USUAL.items() if name != "z_strides"},
+        "input_channels": 1,
+    }
     for name, value in raw.items():
-        if name in ours and name not in derived and isinstance(value, type(ours[name])):
+        if name in ours and isinstance(value, type(ours[name])):
             ours[name] = value
     preset = str(ours["preset"])
     ours["preset"] = preset.removesuffix("_2d").removesuffix("_3d")
     if preset.endswith("_3d"):
         ours["spatial_dims"] = "3d"
-    return ours
-
-
-def _load(path: Path) -> Raw | None:
-    try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return raw if isinstance(raw, dict) else None
+    return {
+        **ours,
+        "output_mode": task.mode,
+        "num_classes": task.num_classes,
+        "output_channels": {"binary": 1, "multiclass": task.num_classes, "instances": 3}[task.mode],
+        "activation": "softmax" if task.mode == "multiclass" else "sigmoid",
+        "loss": {
+            "binary": "bce_dice",
+            "multiclass": "cross_entropy_dice",
+            "instances": "instance_distances",
+        }[task.mode],
+        "class_labels": task.class_labels,
+    }
 
 
 def _dicts(value: Any) -> list[Raw]:

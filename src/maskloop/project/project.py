@@ -15,12 +15,13 @@ from maskloop.project.checkpoints import CheckpointList
 from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
-from maskloop.project.layout import ArchitectureConfig, OutputMode, ProjectConfig, Sam3Config
+from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Config
 from maskloop.project.predictions import PredictionList
 from maskloop.project.settings import Settings, installed_version
 from maskloop.project.status import Status, status_of
 from maskloop.project.weights import Weights
-from maskloop.records import jsonable, write_errors
+from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
+from maskloop.task import OutputMode, Task
 
 __all__ = ["ProjectFolder", "refuse_occupied"]
 
@@ -34,7 +35,7 @@ class ProjectFolder(Folder):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._is_legacy = False
+        self._is_older = False
         self._legacy_warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -46,6 +47,7 @@ class ProjectFolder(Folder):
         classes: Sequence[str] | None = None,
         name: str | None = None,
         architecture: Mapping[str, Any] | None = None,
+        channels: int | None = None,
     ) -> Self:
         """Make a new, empty project.
 
@@ -60,7 +62,9 @@ class ProjectFolder(Folder):
         name
             What to call the project; by default the folder's name.
         architecture
-            Values of the network's description that differ from the default.
+            Choices about the model; what is left out is planned from the data.
+        channels
+            Channels of the images; by default those of the data.
 
         Raises
         ------
@@ -70,10 +74,7 @@ class ProjectFolder(Folder):
             If mode and classes do not fit each other.
         """
         path = Path(folder).expanduser().absolute()
-        description = {
-            **layout.default_architecture(mode, _class_names(mode, classes)),
-            **(architecture or {}),
-        }
+        task = Task.named(mode, classes, channels=channels)
         refuse_occupied(path)
         with write_errors(path):
             for part in layout.folders():
@@ -85,21 +86,20 @@ class ProjectFolder(Folder):
             created_at=stamp,
             last_opened_at=stamp,
             plugin_version=installed_version(),
-            binary_or_multiclass=mode,
-            input_channels=int(description.get("input_channels", 1)),
+            task=task,
         )
+        empty = [one for one in layout.records() if one not in (layout.CONFIG, layout.ARCHITECTURE)]
+        # What makes a folder a project comes last: until then it can be created again.
+        empty.sort(key=lambda one: one in (layout.CHECKPOINTS, layout.MANIFEST))
         with project.lock("create the project"):
-            # The network first: whatever else is missing after a kill, the masks' meaning is known.
+            # The copy comes first: a repair after a kill must not guess what is to be found.
+            write_bytes(last_good(project.path(layout.CONFIG)), dump_record(config))
             project.record(layout.ARCHITECTURE, ArchitectureConfig).write(
-                ArchitectureConfig.model_validate(jsonable(description))
+                _choices(architecture or {})
             )
             project.history.write_benchmarks([])
-            written = (layout.CONFIG, layout.ARCHITECTURE)
-            # What makes a folder a project comes last: until then it can be created again.
-            for missing in [one for one in reversed(layout.records()) if one not in written]:
-                project.record(missing, layout.records()[missing]).write(
-                    layout.empty_record(missing)
-                )
+            for one in empty:
+                project.record(one, layout.records()[one]).write(layout.empty_record(one))
             project.record(layout.CONFIG, ProjectConfig).write(config)
         return project
 
@@ -108,8 +108,8 @@ class ProjectFolder(Folder):
         """Open a project to read; it is locked only while something is written. Nothing in the folder is changed.
 
         A broken record does not stop the rest from being read: `status` names it, and asking for
-        what it holds raises. Folders of napari-training-assistant are read as they are, and
-        upgraded when something is written first.
+        what it holds raises. Folders of version 2 and of napari-training-assistant are read as they
+        are, and upgraded when something is written first.
 
         Raises
         ------
@@ -128,14 +128,15 @@ class ProjectFolder(Folder):
                 f"Choose the folder with {layout.CONFIG} in it, or make a new project (maskloop new DIR).",
             )
         project = cls(path)
-        project._look_for_legacy()
+        project._stand_in()
         return project
 
-    def _look_for_legacy(self) -> None:
-        if upgrade.is_legacy(self.folder):
-            converted = upgrade.convert(self.folder)
-            self._is_legacy, self._legacy_warnings = True, converted.warnings
-            for path, record in converted.records.items():
+    def _stand_in(self) -> None:
+        """Of an older folder, read what an upgrade would write."""
+        if upgrade.is_older(self.folder):
+            records, self._legacy_warnings = upgrade.stand_ins(self.folder)
+            self._is_older = True
+            for path, record in records.items():
                 self.record(path, type(record)).stand_in(record)
 
     def close(self) -> None:
@@ -164,7 +165,7 @@ class ProjectFolder(Folder):
     @cached_property
     def dataset(self) -> Dataset:
         """The accepted pairs."""
-        return Dataset(self, lambda: self.architecture)
+        return Dataset(self, lambda: self.task)
 
     @cached_property
     def checkpoints(self) -> CheckpointList:
@@ -188,13 +189,13 @@ class ProjectFolder(Folder):
 
     def _settle(self) -> None:
         """Before the first change: bring an older folder up to date, and finish what a killed writer began."""
-        if self._is_legacy:
+        if self._is_older:
             # Another process may have upgraded it since it was opened.
-            if upgrade.is_legacy(self.folder):
+            if upgrade.is_older(self.folder):
                 upgrade.upgrade_in_place(self.folder)
             for record in self._records.values():
                 record.stand_in(None)
-            self._is_legacy = False
+            self._is_older = False
         with contextlib.suppress(ProjectError):
             if not self.checkpoints.is_followed():
                 self.checkpoints.follow()
@@ -216,9 +217,12 @@ class ProjectFolder(Folder):
         Raises
         ------
         UsageError
-            If there is no such setting or value.
+            If there is no such setting or value, or the accepted masks do not fit another task.
         """
-        return self.settings.update(**changes)
+        with self.writing("change settings"):
+            if "task" in changes:
+                self._refuse_other_masks(Task.model_validate(changes["task"]))
+            return self.settings.update(**changes)
 
     @property
     def notes(self) -> str:
@@ -230,8 +234,47 @@ class ProjectFolder(Folder):
         self.update_config(notes=text)
 
     @property
+    def task(self) -> Task:
+        """What is to be found.
+
+        Raises
+        ------
+        RecordError
+            If the settings cannot be read.
+        """
+        return self.config.task
+
+    def set_task(self, task: Task) -> None:
+        """Change what is to be found; checkpoints keep the task that they were trained for.
+
+        Raises
+        ------
+        UsageError
+            If pairs were accepted and their masks would no longer fit the task. A class more does:
+            it comes last, and the masks of before hold none of it.
+        """
+        self.update_config(task=task)
+
+    def _refuse_other_masks(self, task: Task) -> None:
+        present, count = self.task, len(self.dataset.pairs)
+        if not count:
+            return
+        if task.mode != present.mode:
+            raise UsageError(
+                f"The output mode is {present.mode}, and the masks of {count} pairs were made for "
+                f"it, not for {task.mode}.",
+                "Make a new project for it and add the pairs there.",
+            )
+        if task.num_classes < present.num_classes:
+            raise UsageError(
+                f"The task has {present.num_classes} classes, and the masks of {count} pairs were "
+                f"made for them, not for {task.num_classes}.",
+                "Make a new project for it and add the pairs there.",
+            )
+
+    @property
     def architecture(self) -> dict[str, Any]:
-        """The network's description.
+        """What a person chose about the model, and its backend; whatever is missing is planned.
 
         Raises
         ------
@@ -244,47 +287,16 @@ class ProjectFolder(Folder):
             .model_dump(exclude={"version"})
         )
 
-    def set_architecture(self, architecture: Mapping[str, Any]) -> None:
-        """Write the network's description anew; checkpoints keep the one they were trained with.
+    def set_architecture(self, choices: Mapping[str, Any]) -> None:
+        """Write the choices about the model anew; checkpoints keep their own network.
 
-        Raises
-        ------
-        UsageError
-            If pairs were accepted and the output mode or the classes would no longer fit their
-            masks. A class more does: it comes last, and the masks of before hold none of it.
+        Parameters
+        ----------
+        choices
+            Fields of the backend's architecture; None, or left out: planned from the data.
         """
         with self.writing("change the architecture"):
-            values = {
-                name: value
-                for name, value in jsonable(dict(architecture)).items()
-                if name != "version"
-            }
-            self._refuse_other_masks(values)
-            self.record(layout.ARCHITECTURE, ArchitectureConfig).write(
-                ArchitectureConfig.model_validate(values)
-            )
-            mirrored = {
-                "binary_or_multiclass": values.get("output_mode"),
-                "input_channels": values.get("input_channels"),
-            }
-            self.update_config(
-                **{name: value for name, value in mirrored.items() if value is not None}
-            )
-
-    def _refuse_other_masks(self, architecture: Mapping[str, Any]) -> None:
-        present = self.architecture
-        is_extended = present.get("output_mode") == "multiclass" and architecture.get(
-            "num_classes", 0
-        ) > present.get("num_classes", 0)
-        for name in ("output_mode", "num_classes"):
-            count = len(self.dataset.pairs)
-            if name == "num_classes" and is_extended:
-                continue
-            if count and architecture.get(name, present.get(name)) != present.get(name):
-                raise UsageError(
-                    f"{name} is {present.get(name)}, and the masks of {count} pairs were made for it, not for {architecture.get(name)}.",
-                    "Make a new project for it and add the pairs there.",
-                )
+            self.record(layout.ARCHITECTURE, ArchitectureConfig).write(_choices(choices))
 
     @property
     def sam3(self) -> dict[str, Any]:
@@ -349,6 +361,17 @@ def refuse_occupied(path: Path) -> None:
         )
 
 
+def _choices(values: Mapping[str, Any]) -> ArchitectureConfig:
+    """Choices as the record keeps them: those that were made."""
+    return ArchitectureConfig.model_validate(
+        {
+            name: value
+            for name, value in jsonable(dict(values)).items()
+            if value is not None and name != "version"
+        }
+    )
+
+
 def _foreign_names(path: Path) -> Iterator[str]:
     """Names in a folder that a `create` that was killed cannot have left behind."""
     own = {part.split("/")[0] for part in layout.folders()}
@@ -362,27 +385,3 @@ def _foreign_names(path: Path) -> Iterator[str]:
                     yield file.relative_to(path).as_posix()
         elif not is_lock and not entry.name.lstrip(".").startswith(written):
             yield entry.name
-
-
-def _class_names(mode: OutputMode, classes: Sequence[str] | None) -> tuple[str, ...]:
-    if mode not in ("binary", "multiclass", "instances"):
-        raise UsageError(
-            f"Output mode '{mode}' does not exist.", "Choose binary, multiclass or instances."
-        )
-    names = tuple(name.strip() for name in classes or ())
-    if mode == "multiclass" and not names:
-        raise UsageError(
-            "A multiclass project needs the names of its classes.",
-            "Name them without the background, such as --classes axon,myelin.",
-        )
-    if mode != "multiclass" and len(names) > 1:
-        raise UsageError(
-            f"A project of mode {mode} has one class besides the background, not {len(names)}.",
-            "Use mode multiclass, or name one class.",
-        )
-    if len(set(names)) != len(names) or not all(names):
-        raise UsageError(
-            f"The class names {list(names)} are not all different and filled in.",
-            "Give each class a name of its own.",
-        )
-    return ("background", *(names or ("foreground",)))

@@ -15,14 +15,10 @@ from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError
 from maskloop.events import Report, silent
+from maskloop.images.masks import default_rule
 from maskloop.project import paths
 from maskloop.project.check import CheckReport, check, is_readable
-from maskloop.project.configs import (
-    ArchitectureConfig,
-    OutputMode,
-    ProjectConfig,
-    default_architecture,
-)
+from maskloop.project.configs import ProjectConfig
 from maskloop.project.fields import now
 from maskloop.project.inventory import (
     Collection,
@@ -34,6 +30,7 @@ from maskloop.project.journal import Journal
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import changed, place_file
 from maskloop.records import Record, last_good, read_record
+from maskloop.task import MODES, Task
 from maskloop.wording import counted
 
 __all__ = ["RepairReport", "repair"]
@@ -154,31 +151,30 @@ def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> R
 
 def _start_anew(project: ProjectFolder, path: str) -> Record:
     if path == paths.CONFIG:
-        mode: OutputMode = "binary"
-        if is_readable(project, paths.ARCHITECTURE):
-            mode = project.architecture.get("output_mode", mode)
         stamp = now()
         return ProjectConfig(
             project_name=project.folder.name,
             created_at=stamp,
             last_opened_at=stamp,
-            binary_or_multiclass=mode,
+            task=_known_task(project),
         )
-    if path == paths.ARCHITECTURE:
-        return ArchitectureConfig.model_validate(_known_architecture(project))
     return empty_record(path)
 
 
-def _known_architecture(project: ProjectFolder) -> dict[str, Any]:
-    latest = None
+def _known_task(project: ProjectFolder) -> Task:
+    """The task as the latest checkpoint tells it, else as the masks were prepared for it."""
     if is_readable(project, paths.CHECKPOINTS):
-        latest = project.checkpoints.latest
-    if latest is not None and latest.architecture:
-        return latest.architecture
-    mode: OutputMode = "binary"
-    if is_readable(project, paths.CONFIG):
-        mode = project.config.binary_or_multiclass
-    return default_architecture(mode, ("background", "foreground"))
+        for record in reversed(project.checkpoints.list()):
+            if record.architecture:
+                return Task.of_description(record.architecture)
+    pairs = project.dataset.pairs if is_readable(project, paths.MANIFEST) else ()
+    rules = {pair.mask_preparation.get("mask_mode") for pair in pairs}
+    mode = next((mode for mode in MODES if {default_rule(mode).mask_mode} == rules), "binary")
+    if mode != "multiclass":
+        return Task(mode=mode)
+    labels = [pair.fingerprint.class_pixels for pair in pairs if pair.fingerprint]
+    count = max((max(found, default=1) for found in labels), default=1)
+    return Task(mode=mode, classes=tuple(f"class_{number + 1}" for number in range(count)))
 
 
 def _restore_benchmarks(project: ProjectFolder) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from maskloop.errors import MaskloopError
 from maskloop.project import paths
-from maskloop.project.configs import ArchitectureConfig, ProjectConfig
+from maskloop.project.configs import ProjectConfig
 from maskloop.project.entries import CheckpointRecord
 from maskloop.project.folder import Folder
 from maskloop.project.inventory import (
@@ -65,17 +65,15 @@ def status_of(folder: Folder, warnings: tuple[str, ...]) -> Status:
     every = _entries(folder, PAIRS)
     checkpoints = _entries(folder, CHECKPOINTS)
     config = _read(folder, paths.CONFIG, ProjectConfig)
-    architecture = _read(folder, paths.ARCHITECTURE, ArchitectureConfig)
     counts = {name: len(_entries(folder, row)) for name, row in COLLECTIONS.items()}
     pairs = [pair for pair in every if pair.state == "active"]
     latest = checkpoints[-1] if checkpoints else None
-    mode = config.binary_or_multiclass if config else "binary"
     return Status(
         name=config.project_name if config else folder.folder.name,
         folder=str(folder.folder),
         state=_state(warnings, has_pairs=bool(pairs), is_trained=latest is not None),
-        mode=architecture.output_mode if architecture else mode,
-        classes=tuple(architecture.class_labels.values()) if architecture else (),
+        mode=config.task.mode if config else "unknown",
+        classes=tuple(config.task.class_names.values()) if config else (),
         pair_count=len(pairs),
         new_pair_count=sum(pair.is_new for pair in pairs),
         validation_pair_count=sum(pair.split == "validation" for pair in pairs),

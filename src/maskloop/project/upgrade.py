@@ -1,8 +1,9 @@
-"""Bring folders of napari-training-assistant up to date; their originals are kept."""
+"""Bring folders of version 2 and of napari-training-assistant up to date; originals are kept."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,8 @@ from typing import Any
 from maskloop.errors import AxesError, MaskloopError, ProjectError
 from maskloop.events import Progress, Report, silent
 from maskloop.images.image import Image
-from maskloop.project import layout
+from maskloop.project import layout, version2
 from maskloop.project.checkpoints import CheckpointList
-from maskloop.project.configs import ArchitectureConfig
 from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
@@ -23,6 +23,7 @@ from maskloop.project.layout import (
     Checkpoints,
     Manifest,
     Pair,
+    ProjectConfig,
 )
 from maskloop.project.legacy import Converted, convert, is_legacy
 from maskloop.project.lock import WriterLock
@@ -31,7 +32,19 @@ from maskloop.project.splits import derive_group
 from maskloop.project.store import changed, copy_file, file_sha256, place_file
 from maskloop.records import Record, write_bytes, write_errors, write_record
 
-__all__ = ["UpgradeReport", "convert", "is_legacy", "upgrade", "upgrade_in_place"]
+__all__ = [
+    "UpgradeReport",
+    "convert",
+    "is_legacy",
+    "is_older",
+    "stand_ins",
+    "upgrade",
+    "upgrade_in_place",
+]
+
+
+LAST = (layout.CONFIG, layout.ARCHITECTURE)
+"""Records that tell the version of a folder, in the order in which an upgrade writes them."""
 
 
 class UpgradeReport(Record):
@@ -44,6 +57,19 @@ class UpgradeReport(Record):
     pair_count: int = 0
     checkpoint_count: int = 0
     warnings: tuple[str, ...] = ()
+
+
+def is_older(folder: Path) -> bool:
+    """Whether a folder is of an older version, ours or that of napari-training-assistant."""
+    return is_legacy(folder) or version2.is_version_2(folder)
+
+
+def stand_ins(folder: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
+    """The records that an older folder would have after its upgrade, and what it lacks."""
+    if is_legacy(folder):
+        converted = convert(folder)
+        return converted.records, converted.warnings
+    return version2.convert(folder), ()
 
 
 def upgrade(
@@ -84,7 +110,7 @@ def upgrade(
         with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
             done = (
                 upgrade_in_place(path, task=task, report=report)
-                if is_legacy(path)
+                if is_older(path)
                 else UpgradeReport(folder=str(path), was_needed=False)
             )
     else:
@@ -97,9 +123,9 @@ def upgrade(
 def _complete(path: Path) -> None:
     """Complete what repeats the checkpoints: latest.pt, the tables, the log, the settings."""
     folder = Folder(path)
-    architecture = folder.record(layout.ARCHITECTURE, ArchitectureConfig)
-    dataset = Dataset(folder, lambda: architecture.read().model_dump())
-    checkpoints = CheckpointList(folder, Settings(folder), dataset, History(folder))
+    settings = Settings(folder)
+    dataset = Dataset(folder, lambda: settings.read().task)
+    checkpoints = CheckpointList(folder, settings, dataset, History(folder))
     with contextlib.suppress(ProjectError):
         if not checkpoints.is_followed():
             with folder.writing("upgrade"):
@@ -111,10 +137,12 @@ def upgrade_in_place(
 ) -> UpgradeReport:
     """Upgrade a folder whose lock is held.
 
-    Records are written last, the settings very last: until then it counts as not upgraded.
+    Records are written last, the architecture very last: until then it counts as not upgraded.
     """
-    converted = convert(folder, task_id=task)
     kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
+    if not is_legacy(folder):
+        return _upgrade_version_2(folder, kept)
+    converted = convert(folder, task_id=task)
     with write_errors(folder):
         for part in (
             *layout.folders(),
@@ -129,9 +157,32 @@ def upgrade_in_place(
     return _finish(folder, folder, converted, report, kept)
 
 
+def _upgrade_version_2(folder: Path, kept: str) -> UpgradeReport:
+    records = version2.convert(folder)
+    for path in records:
+        with write_errors(folder):
+            (folder / kept / path).parent.mkdir(parents=True, exist_ok=True)
+        copy_file(folder / path, folder / kept / path)
+    _write(folder, records)
+    return UpgradeReport(folder=str(folder), was_needed=True, originals=kept)
+
+
+def _write(folder: Path, records: Mapping[str, Record]) -> None:
+    """Write converted records, the settings and the architecture last and twice."""
+    others = [path for path in records if path not in LAST]
+    for path in others:
+        write_record(folder / path, records[path])
+    for path in (path for path in LAST if path in records):
+        write_record(folder / path, records[path])
+        # The copy beside it must be of this version too: repair could not read the older one.
+        write_record(folder / path, records[path])
+
+
 def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) -> UpgradeReport:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ProjectError(f"'{out}' is not empty.", "Choose a folder that does not exist yet.")
+    if task is None and not is_legacy(folder):
+        return _copy_apart(folder, out)
     converted = convert(folder, task_id=task, apart=True)
     with write_errors(out):
         for part in (
@@ -145,15 +196,24 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
     return _finish(folder, out, converted, report, "")
 
 
+def _copy_apart(folder: Path, out: Path) -> UpgradeReport:
+    """A copy of a project of ours: read as an older one it would lose what those did not keep."""
+    locks = shutil.ignore_patterns(layout.LOCK, layout.HOLDER)
+    with write_errors(out):
+        # Links stay links: what they point to is not the project's.
+        shutil.copytree(folder, out, symlinks=True, ignore=locks, dirs_exist_ok=True)
+    if is_older(out):
+        return upgrade_in_place(out)
+    return UpgradeReport(folder=str(out), was_needed=False, originals=str(folder))
+
+
 def _finish(
     folder: Path, out: Path, converted: Converted, report: Report, kept: str
 ) -> UpgradeReport:
     records = _measured(out, converted.records, report)
     if converted.benchmarks is not None:
         write_bytes(out / layout.BENCHMARKS, converted.benchmarks.encode())
-    for path in (path for path in layout.records() if path != layout.CONFIG):
-        write_record(out / path, records[path])
-    write_record(out / layout.CONFIG, records[layout.CONFIG])
+    _write(out, records)
     manifest, checkpoints = records[layout.MANIFEST], records[layout.CHECKPOINTS]
     assert isinstance(manifest, Manifest)
     assert isinstance(checkpoints, Checkpoints)
@@ -178,7 +238,9 @@ def _measured(folder: Path, records: Mapping[str, Record], report: Report) -> di
     measured = dict(records)
     manifest = records[layout.MANIFEST]
     assert isinstance(manifest, Manifest)
-    instances = records[layout.ARCHITECTURE].model_dump().get("output_mode") == "instances"
+    config = records[layout.CONFIG]
+    assert isinstance(config, ProjectConfig)
+    instances = config.task.mode == "instances"
     pairs = _measured_pairs(folder, manifest.pairs, report, instances=instances)
     measured[layout.MANIFEST] = changed(manifest, pairs=pairs)
     for row in COLLECTIONS.values():

@@ -28,7 +28,7 @@ class MeasurementContract:
         check.check_values(self.make_measurement())
 
     def test_it_leaves_physical_columns_empty_where_the_pixel_size_is_unknown(self) -> None:
-        """A length in micrometres is never made up."""
+        """A length in micrometers is never made up."""
         check.check_unknown_pixel_size(self.make_measurement())
 
     def test_labels_may_have_gaps_and_be_large(self) -> None:

@@ -1,20 +1,19 @@
-"""Follow a run from a thread, wherever it runs: its events reach the thread of the window in batches."""
+"""Follow a run from a thread: its events reach the thread of the window in batches."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from maskloop.compute.base import RunHandle
-from maskloop.events import Event, Failed, Finished, read_events
-from maskloop.jobs.execute import EVENTS
+from maskloop.compute.base import RunHandle, catch_up, follow
+from maskloop.events import Event
 from maskloop.ui.background import Deliver
 
 __all__ = ["Follower"]
 
 
 class Follower:
-    """Reads a run's journal until its last word, which is made up where the run was killed.
+    """Reads a run's journal until its last event, which is added here where the run was killed.
 
     Parameters
     ----------
@@ -40,21 +39,11 @@ class Follower:
         self._thread.start()
 
     def _read(self) -> None:
-        # What a run said before it was taken up again is told first, without the last words of
-        # then.
-        was_started_here = self.handle.child is not None
-        events, end = read_events(
-            self.handle.folder / EVENTS, end=self.handle.position if was_started_here else None
-        )
-        is_over = (
-            not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)
-        )
-        self._take([event for event in events if not isinstance(event, Finished | Failed)])
+        events, is_over = catch_up(self.handle)
+        self._take(events)
         if is_over:
-            self._take(events[-1:])
             return
-        self.handle.position = end
-        for event in self.handle.follow(self._stopped.is_set):
+        for event in follow(self.handle, self._stopped.is_set):
             self._take([event])
 
     def _take(self, events: list[Event]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractSpinBox,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
@@ -27,6 +27,9 @@ __all__ = ["RecordForm", "title_of"]
 
 SUFFIXES = {"_s": " s", "_px": " px", "_um": " µm"}
 UNLIMITED = 2**31 - 1
+STEP = 0.05
+OPEN = "Planned"
+"""What a field shows that is left to the plan."""
 
 
 class RecordForm(QWidget):
@@ -36,7 +39,7 @@ class RecordForm(QWidget):
     ----------
     kind
         The record whose fields are drawn: choices (`Literal`), numbers with limits, switches,
-        words, numbers in a row.
+        words, numbers in a row. A field that may be None can be left to the plan.
     fields
         Which ones, in which order; all by default.
     """
@@ -83,17 +86,17 @@ class RecordForm(QWidget):
         self.changed.emit(self.values())
 
     def _editor(self, name: str, field: FieldInfo) -> QWidget:
-        kind = field.annotation
+        kind, may_be_open = _without_none(field.annotation)
         if get_origin(kind) is Literal:
-            return self._choice(name, get_args(kind))
+            return self._choice(name, [*([None] if may_be_open else []), *get_args(kind)])
         if kind is bool:
             box = QCheckBox()
             box.toggled.connect(self._tell)
             return self._keep(name, box, box.isChecked, box.setChecked)
         if kind is int or kind is float:
-            return self._number(name, field)
-        if kind == tuple[float, ...]:
-            return self._numbers(name)
+            return self._number(name, kind, field, may_be_open=may_be_open)
+        if get_origin(kind) is tuple:
+            return self._numbers(name, may_be_open=may_be_open)
         if kind is not str:
             raise TypeError(f"no editor for {name}: {kind}")
         line = QLineEdit()
@@ -110,7 +113,7 @@ class RecordForm(QWidget):
         combo = QComboBox()
         combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for option in options:
-            combo.addItem(str(option), option)
+            combo.addItem(OPEN if option is None else str(option), option)
         combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         combo.installEventFilter(_CalmWheel(combo))
         combo.currentIndexChanged.connect(self._tell)
@@ -118,37 +121,54 @@ class RecordForm(QWidget):
             name,
             combo,
             combo.currentData,
-            lambda value: combo.setCurrentIndex(combo.findData(value)),
+            lambda value: combo.setCurrentIndex(list(options).index(value)),
         )
 
-    def _number(self, name: str, field: FieldInfo) -> QWidget:
+    def _number(self, name: str, kind: type, field: FieldInfo, *, may_be_open: bool) -> QWidget:
         low, high = _limits(field)
-        box: QAbstractSpinBox
-        if field.annotation is int:
+        box: Any
+        # Left to the plan, it stands one step below the smallest number.
+        if kind is int:
             box = QSpinBox(
-                minimum=int(max(low, -UNLIMITED)),
+                minimum=int(max(low, -UNLIMITED)) - may_be_open,
                 maximum=int(min(high, UNLIMITED)),
                 keyboardTracking=False,
             )
         else:
             box = QDoubleSpinBox(
-                minimum=low, maximum=high, decimals=3, singleStep=0.05, keyboardTracking=False
+                minimum=low - STEP * may_be_open,
+                maximum=high,
+                decimals=3,
+                singleStep=STEP,
+                keyboardTracking=False,
             )
+        if may_be_open:
+            box.setSpecialValueText(OPEN)
         box.setSuffix(
             next((unit for ending, unit in SUFFIXES.items() if name.endswith(ending)), "")
         )
         box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         box.installEventFilter(_CalmWheel(box))
         box.valueChanged.connect(self._tell)
-        return self._keep(name, box, box.value, box.setValue)
+        if not may_be_open:
+            return self._keep(name, box, box.value, box.setValue)
 
-    def _numbers(self, name: str) -> QWidget:
+        def read() -> Any:
+            return None if box.value() < low else box.value()
+
+        def write(value: Any) -> None:
+            box.setValue(box.minimum() if value is None else value)
+
+        return self._keep(name, box, read, write)
+
+    def _numbers(self, name: str, *, may_be_open: bool) -> QWidget:
         line = QLineEdit()
-        kept: list[tuple[float, ...]] = [()]
+        line.setPlaceholderText(OPEN if may_be_open else "")
+        kept: list[tuple[float, ...] | None] = [None if may_be_open else ()]
 
-        def write(numbers: Sequence[float]) -> None:
-            kept[0] = tuple(numbers)
-            line.setText(", ".join(f"{number:g}" for number in numbers))
+        def write(numbers: Sequence[float] | None) -> None:
+            kept[0] = None if may_be_open and not numbers else tuple(numbers or ())
+            line.setText(", ".join(f"{number:g}" for number in numbers or ()))
 
         def take() -> None:
             before = kept[0]
@@ -160,7 +180,7 @@ class RecordForm(QWidget):
                     ]
                 )
             except ValueError:
-                write(before)  # what is no number was not meant
+                write(before)  # text that is no number changes nothing
             if kept[0] != before:
                 self._tell()
 
@@ -180,6 +200,16 @@ class _CalmWheel(QObject):
             event.ignore()
             return True
         return False
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """The type of a field, and whether it may also be None."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation, False
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    if len(kinds) != 1:
+        raise TypeError(f"no editor for {annotation}")
+    return kinds[0], True
 
 
 def _limits(field: FieldInfo) -> tuple[float, float]:

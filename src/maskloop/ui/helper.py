@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 from maskloop.errors import MaskloopError
-from maskloop.priority import CREATION_FLAGS, give_way
+from maskloop.priority import CREATION_FLAGS, lower_priority
 
 __all__ = ["Helper"]
 
@@ -133,7 +133,7 @@ def _serve(asked: BinaryIO, told: BinaryIO) -> None:
 
 def main() -> None:
     """Serve on the pipes of this process, and keep whatever libraries print out of them."""
-    give_way()
+    lower_priority()
     asked, told = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115

@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from maskloop.errors import MaskloopError
-from maskloop.project.layout import OutputMode
 from maskloop.project.project import refuse_occupied
+from maskloop.task import OutputMode
 
 __all__ = ["NewProjectDialog"]
 

@@ -11,7 +11,7 @@ from psygnal import Signal, SignalGroup
 
 from maskloop.compute.project import Project
 from maskloop.errors import Cancelled, MaskloopError
-from maskloop.project.layout import OutputMode
+from maskloop.task import OutputMode
 from maskloop.ui.background import Background, Deliver
 from maskloop.ui.controllers.advanced import AdvancedController
 from maskloop.ui.controllers.checkpoints import CheckpointsController

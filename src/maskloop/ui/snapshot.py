@@ -23,6 +23,7 @@ from maskloop.project.layout import (
     StartingWeights,
 )
 from maskloop.project.status import Status
+from maskloop.task import Task
 
 __all__ = ["Condition", "Snapshot", "look", "take_snapshot"]
 
@@ -48,7 +49,9 @@ class Snapshot:
     models: tuple[ImportedModel, ...] = ()
     runs: tuple[RunSummary, ...] = ()
     config: ProjectConfig | None = None
+    task: Task | None = None
     architecture: dict[str, Any] = field(default_factory=dict)
+    """What a person chose about the model, and its backend."""
     start: StartingWeights = field(default_factory=StartingWeights)
 
     @property
@@ -105,6 +108,7 @@ def take_snapshot(project: Project) -> Snapshot:
         models=tuple(_or(project.weights.list, ())),
         runs=tuple(_or(lambda: list_runs(project), ())),
         config=_or(lambda: project.config, None),
+        task=_or(lambda: project.task, None),
         architecture=_or(lambda: project.architecture, {}),
         start=_or(lambda: project.weights.start, StartingWeights()),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal, SignalGroup
 
 from maskloop.errors import MaskloopError, UsageError
+from maskloop.project.store import changed
 from maskloop.ui.controllers.label_semantics import Classes
 
 if TYPE_CHECKING:
@@ -95,14 +96,17 @@ class ClassesController:
 
         def write(project: Project) -> None:
             with project.writing("rename a class"):
-                labels = _labels(project)
+                task = project.task
                 _refuse(
                     name,
-                    {number: other for number, other in labels.items() if number != str(class_id)},
+                    {
+                        number: other
+                        for number, other in task.class_labels.items()
+                        if number != str(class_id)
+                    },
                 )
-                project.set_architecture(
-                    {**project.architecture, "class_labels": {**labels, str(class_id): name}}
-                )
+                names = {**task.class_names, class_id: name}
+                project.set_task(changed(task, classes=tuple(names.values())[1:]))
 
         self._do(write, f"Class {class_id} is called {name} now")
 
@@ -112,15 +116,9 @@ class ClassesController:
 
         def write(project: Project) -> None:
             with project.writing("add a class"):
-                architecture, labels = project.architecture, _labels(project)
-                _refuse(name, labels)
-                count = int(architecture["num_classes"]) + 1
-                more = {
-                    "num_classes": count,
-                    "output_channels": count,
-                    "class_labels": {**labels, str(count - 1): name},
-                }
-                project.set_architecture({**architecture, **more})
+                task = project.task
+                _refuse(name, task.class_labels)
+                project.set_task(changed(task, classes=(*task.classes, name)))
 
         why_not = self.why_not_add
         if why_not is not None:
@@ -149,7 +147,7 @@ class ClassesController:
         self._session.do(write, said=(lambda _: said) if said else None, otherwise=failed)
 
     def _take(self, snapshot: Snapshot) -> None:
-        classes = Classes.of(snapshot.architecture)
+        classes = Classes.of(snapshot.task)
         chosen = {} if snapshot.config is None else snapshot.config.metadata.get(KEY, {})
         rows = tuple(
             ClassRow(
@@ -163,10 +161,6 @@ class ClassesController:
 
     def close(self) -> None:
         """Nothing is left open."""
-
-
-def _labels(project: Project) -> dict[str, str]:
-    return {str(number): name for number, name in enumerate(Classes.of(project.architecture).names)}
 
 
 def _refuse(name: str, others: dict[str, str]) -> None:

@@ -457,7 +457,7 @@ class DatasetController:
     # What the project says.
 
     def _take(self, snapshot: Snapshot) -> None:
-        classes = Classes.of(snapshot.architecture)
+        classes = Classes.of(snapshot.task)
         if classes != self._classes:
             self._classes = classes
             self._fit_rule()

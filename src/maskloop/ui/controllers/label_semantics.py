@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from maskloop.errors import MaskError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskMode, MaskRule, foresee_mask
+from maskloop.task import Task
 
 __all__ = ["Classes", "Description", "RuleOption", "describe", "rule_options"]
 
@@ -27,15 +27,9 @@ class Classes:
     """By class id."""
 
     @classmethod
-    def of(cls, architecture: Mapping[str, Any]) -> Classes:
-        """The classes of a project's architecture."""
-        count = int(architecture.get("num_classes", 2))
-        labels = architecture.get("class_labels") or {}
-        names = [
-            str(labels.get(str(number), f"class {number}" if number else "background"))
-            for number in range(count)
-        ]
-        return cls(str(architecture.get("output_mode", "binary")), tuple(names))
+    def of(cls, task: Task | None) -> Classes:
+        """The classes of a project's task."""
+        return cls() if task is None else cls(task.mode, tuple(task.class_names.values()))
 
     def name(self, class_id: int) -> str:
         """What a class is called."""

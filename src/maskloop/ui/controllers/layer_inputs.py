@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskloop.compute.base import run_state
+from maskloop.compute.overview import run_state
 from maskloop.images.image import Image
 from maskloop.jobs.base import read_job
 from maskloop.jobs.execute import JOB

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal, SignalGroup
 from pydantic import ValidationError
 
-from maskloop.models.base import Architecture
-from maskloop.models.compatibility import compare_architectures
+from maskloop.models.base import Architecture, UNetArchitecture
+from maskloop.models.compatibility import compare_choices
 from maskloop.project.layout import CheckpointRecord
+from maskloop.task import Task
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
 
 if TYPE_CHECKING:
@@ -20,20 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITED", "NetworkController"]
 
-EDITED = (
-    "spatial_dims",
-    "preset",
-    "depth",
-    "base_channels",
-    "normalization",
-    "upsampling",
-    "input_channels",
-    "threshold",
-)
-"""What a person chooses here. Output mode and classes belong to the project and its masks; the
-rest follows from them.
-"""
-DERIVED = ("output_channels", "activation", "loss")
+EDITED = tuple(UNetArchitecture.model_fields)
+"""What a person chooses here. Output mode and classes belong to the project and its masks."""
 NAMED = 3
 """So many checkpoints are named; the others are counted."""
 
@@ -61,7 +50,7 @@ class NetworkController:
     def __init__(self, session: Session) -> None:
         self.events = NetworkEvents()
         self.values: dict[str, Any] = {}
-        """As edited: fields of `Architecture`."""
+        """As edited: fields of `UNetArchitecture`; None where it is planned from the data."""
         self.problem = ""
         """Why the values cannot be a network; empty when they can."""
         self.summary: NetworkSummary | None = None
@@ -70,6 +59,7 @@ class NetworkController:
         """Which checkpoints this network would not go on from."""
         self._session = session
         self._kept: dict[str, Any] = {}
+        self._task: Task | None = None
         self._checkpoints: Sequence[CheckpointRecord] = ()
         self._pair_count = 0
         self._is_watched = self._is_counted = False
@@ -91,19 +81,18 @@ class NetworkController:
     @property
     def decided(self) -> str:
         """What is decided elsewhere, in words."""
-        if not self.values:
+        if self._task is None:
             return ""
-        names = ", ".join(
-            str(name)
-            for number, name in self.values.get("class_labels", {}).items()
-            if number != "0"
+        names = ", ".join(self._task.classes)
+        return (
+            f"Output: {self._task.mode} ({names}). It was chosen with the project; classes are "
+            "named in Dataset."
         )
-        return f"Output: {self.values.get('output_mode', '?')} ({names}). It was chosen with the project; classes are named in Dataset."
 
     @property
     def edited(self) -> dict[str, Any]:
-        """The values that are edited here."""
-        return {name: value for name, value in self.values.items() if name in EDITED}
+        """The choices that were made here."""
+        return {name: value for name, value in self.values.items() if value is not None}
 
     @property
     def words(self) -> str:
@@ -145,6 +134,7 @@ class NetworkController:
     def save(self) -> None:
         """Keep the values as the project's network; refused in words where they do not fit the accepted masks."""
         values = dict(self.values)
+        chosen = self.edited
 
         def kept(_: None) -> None:
             self._kept = values
@@ -153,7 +143,7 @@ class NetworkController:
         def say(_: None) -> str:
             return f"The network is saved. {self.misfits}".strip()
 
-        self._session.do(lambda project: project.set_architecture(values), kept, said=say)
+        self._session.do(lambda project: project.set_architecture(chosen), kept, said=say)
 
     def watch(self, is_watched: bool) -> None:
         """Count only while somebody looks: it takes a process that loads torch."""
@@ -179,7 +169,7 @@ class NetworkController:
         self._session.background.apart(
             summarize_network,
             str(project.folder),
-            self.values,
+            self.edited,
             helper="plan",
             then=self._show_summary,
             key="network summary",
@@ -187,19 +177,21 @@ class NetworkController:
 
     def _change_project(self, _project: Project | None) -> None:
         self._kept, self.values, self._checkpoints, self._pair_count = {}, {}, (), 0
+        self._task = None
         self.summary, self._is_counted, self.problem, self.misfits = None, False, "", ""
         self.events.changed.emit()
 
     def _take(self, snapshot: Snapshot) -> None:
         """Show what another window or a training kept, unless something is being edited here."""
-        kept, was_dirty = _complete(snapshot.architecture), self.is_dirty
+        kept, was_dirty = _complete(snapshot), self.is_dirty
         pair_count = 0 if snapshot.status is None else snapshot.status.pair_count
-        before = self._kept, self._checkpoints, self._pair_count
-        self._kept, self._checkpoints, self._pair_count = kept, snapshot.checkpoints, pair_count
+        before = self._kept, self._task, self._checkpoints, self._pair_count
+        self._kept, self._task = kept, snapshot.task
+        self._checkpoints, self._pair_count = snapshot.checkpoints, pair_count
         if not was_dirty and self.values != kept:
             self.values = dict(kept)
             self.events.loaded.emit()
-        if before != (self._kept, self._checkpoints, self._pair_count):
+        if before != (self._kept, self._task, self._checkpoints, self._pair_count):
             self._judge()
         else:
             self.events.changed.emit()
@@ -210,7 +202,7 @@ class NetworkController:
             self.events.changed.emit()
             return
         try:
-            wanted = _network(self.values)
+            wanted = UNetArchitecture.model_validate(self.values)
         except ValidationError as error:
             self.problem, self.summary, self.misfits = _in_words(error), None, ""
             self.events.changed.emit()
@@ -218,10 +210,13 @@ class NetworkController:
         self.values = wanted.model_dump(mode="json")
         self.problem = ""
         self.events.changed.emit()
-        checkpoints = self._checkpoints
-        self._session.background.run(
-            lambda: _misfits(wanted, checkpoints), self._show_misfits, key="network misfits"
-        )
+        checkpoints, task = self._checkpoints, self._task
+        if task is not None:
+            self._session.background.run(
+                lambda: _misfits(task, wanted, checkpoints),
+                self._show_misfits,
+                key="network misfits",
+            )
         self._tell_stale()
 
     def _show_misfits(self, words: str) -> None:
@@ -236,18 +231,15 @@ class NetworkController:
         """End; what was not saved is dropped, as the form said it would be."""
 
 
-def _network(values: Mapping[str, Any]) -> Architecture:
-    return Architecture.model_validate(
-        {name: value for name, value in values.items() if name not in DERIVED}
-    )
-
-
-def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with what a record of an older program left open; those that are no network stay as they are."""
+def _complete(snapshot: Snapshot) -> dict[str, Any]:
+    """All fields, those that nobody chose too; values that are no choice stay as they are."""
+    if not snapshot.architecture:
+        return {}
+    values = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
     try:
-        return _network(values).model_dump(mode="json") if values else {}
+        return UNetArchitecture.model_validate(values).model_dump(mode="json")
     except ValidationError:
-        return dict(values)
+        return values
 
 
 def _in_words(error: ValidationError) -> str:
@@ -257,13 +249,13 @@ def _in_words(error: ValidationError) -> str:
     return f"{name.capitalize()} {message}." if name else f"{message[0].upper()}{message[1:]}."
 
 
-def _misfits(wanted: Architecture, checkpoints: Sequence[CheckpointRecord]) -> str:
+def _misfits(task: Task, wanted: UNetArchitecture, checkpoints: Sequence[CheckpointRecord]) -> str:
     """Which checkpoints were trained with another network, in words; empty when none was."""
     found: list[tuple[str, str]] = []
     for record in checkpoints:
         try:
-            mismatches = compare_architectures(
-                wanted, Architecture.model_validate(record.architecture)
+            mismatches = compare_choices(
+                task, wanted, Architecture.model_validate(record.architecture)
             )
         except ValidationError:
             found.append((record.checkpoint_id, "it does not say which"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskloop.errors import UsageError
-from maskloop.models.base import Architecture, Plan, Precision
+from maskloop.models.base import Architecture, Plan, Precision, UNetArchitecture, network_of
 from maskloop.models.compatibility import COMPARED, shown
 from maskloop.models.device import find_machine
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["NetworkSummary", "summarize_network"]
 
 NETWORK = ("spatial_dims", "depth", "z_strides", "base_channels", "input_channels")
-"""What a plan may fit to the images where a person left it open."""
+"""What is planned where a person left it open."""
 PATCHES = {2: ((256, 256), 4), 3: ((64, 64, 64), 2)}
 """Patch and batch of an ordinary machine, where no images tell."""
 
@@ -80,45 +80,43 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
     folder
         Of the project; its pairs tell the patch.
     values
-        Fields of `Architecture`, valid ones.
+        Choices: fields of `UNetArchitecture`, valid ones.
 
     Returns
     -------
     NetworkSummary
         With `problem` where the images do not fit the network.
     """
-    wanted = Architecture.model_validate(values)
+    choices = UNetArchitecture.model_validate(values)
+    wanted = network_of(_project(folder).task, choices)
     try:
-        plan = _planned(folder, wanted)
+        plan = _planned(folder, choices)
     except UsageError as error:
         patch, batch = PATCHES[wanted.dimensions]
         problem = f"{error.problem} {error.way_out}" if _project(folder).dataset.pairs else ""
         precision: Precision = "bf16" if find_machine().has_bf16 else "fp32"
         return _count(wanted, _multiple(patch, wanted.multiple), batch, precision, problem=problem)
     reasons = {decision.name: decision.reason for decision in plan.decisions}
-    changed = [
-        name for name in NETWORK if getattr(plan.architecture, name) != getattr(wanted, name)
-    ]
     adapted = tuple(
         f"{COMPARED[name]} {shown(name, getattr(plan.architecture, name))}: {reasons[name]}"
-        for name in changed
+        for name in NETWORK
+        if name in reasons and name not in choices.chosen
     )
     return _count(
         plan.architecture, plan.patch_size, plan.batch_size, plan.precision, adapted=adapted
     )
 
 
-def _planned(folder: str, wanted: Architecture) -> Plan:
-    from maskloop.jobs.base import TrainJob
-    from maskloop.jobs.training import plan_training
+def _planned(folder: str, choices: UNetArchitecture) -> Plan:
+    from maskloop.jobs.training import TrainJob, plan_training
     from maskloop.project import layout
     from maskloop.project.layout import ArchitectureConfig
 
     project = _project(folder)
-    # What if: this process reads the description that is not saved yet in the place of the one on
-    # the disk.
+    # What if: this process reads the choices that are not saved yet in the place of those on the
+    # disk.
     record = project.record(layout.ARCHITECTURE, ArchitectureConfig)
-    record.stand_in(ArchitectureConfig.model_validate(wanted.model_dump(mode="json")))
+    record.stand_in(ArchitectureConfig.model_validate(choices.chosen))
     return plan_training(project, TrainJob(start="scratch"))
 
 

@@ -14,7 +14,7 @@ from psygnal import Signal, SignalGroup
 from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished
 from maskloop.images.image import Image
-from maskloop.jobs.base import PredictJob
+from maskloop.jobs.prediction import PredictJob
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.accepting import freeze, is_quick_to_copy
 from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
@@ -384,8 +384,10 @@ class PredictionController:
 
     def _is_instances(self, checkpoint_id: str) -> bool:
         record = self.record(checkpoint_id)
-        found = record.architecture if record is not None else self._session.snapshot.architecture
-        return found.get("output_mode") == "instances"
+        if record is not None:
+            return record.architecture.get("output_mode") == "instances"
+        task = self._session.snapshot.task
+        return task is not None and task.mode == "instances"
 
     def accept(
         self, image: Image, labels: Image, *, origin: Mapping[str, Any], where: Mapping[str, Any]

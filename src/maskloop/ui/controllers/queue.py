@@ -13,7 +13,7 @@ from psygnal import Signal, SignalGroup
 from maskloop.errors import AxesError, MaskloopError
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image
-from maskloop.images.sources import find_images
+from maskloop.images.sources import find_files
 from maskloop.project.intake import hash_pixels
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.display import bytes_of, display_limits, read_small
@@ -133,7 +133,7 @@ class QueueController:
         places = [str(Path(one).expanduser().absolute()) for one in inputs]
 
         def find() -> list[Path]:
-            found = find_images(places)
+            found = find_files(places)
             if project is not None:
                 recent.set_images(project.folder, places)
             return found
@@ -218,7 +218,7 @@ class QueueController:
     def _remembered(self, folder: Path) -> list[Path]:
         places = self._session.recent.images(folder)
         try:
-            return find_images(places) if places else []
+            return find_files(places) if places else []
         except MaskloopError:
             return []  # they were moved, or the disk is not there today
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal, SignalGroup
 
-from maskloop.compute.base import RunHandle, find_interrupted, run_state, start, submit
+from maskloop.compute.base import RunHandle
 from maskloop.compute.project import Project
+from maskloop.compute.run_folder import FolderHandle
+from maskloop.compute.runs import attach, open_with_runs, resume_or_submit, start
 from maskloop.events import Event, Failed, Finished
-from maskloop.jobs.base import PredictJob, TrainJob
-from maskloop.project.history import History
+from maskloop.jobs.base import Job
 from maskloop.ui.follow import Follower
 
 if TYPE_CHECKING:
@@ -58,10 +59,8 @@ class RunController:
         """Of the run that is followed, with its previews."""
         return None if self._follower is None else self._follower.handle.folder
 
-    def start(
-        self, prepare: Callable[[Project], TrainJob | PredictJob], *, runs: Path | None = None
-    ) -> None:
-        """Start a job in a child process, or go on with the same one that was interrupted.
+    def start(self, prepare: Callable[[Project], Job], *, runs: Path | None = None) -> None:
+        """Start a job in a child process, or resume the same one that was interrupted.
 
         Parameters
         ----------
@@ -74,15 +73,14 @@ class RunController:
         def begin(project: Project) -> RunHandle:
             job = prepare(project)
             if runs is not None:
-                project = Project.open(project.folder)
-                project.history = History(project, runs_folder=runs)
-            return start(find_interrupted(project, job) or submit(project, job), "process")
+                project = open_with_runs(project, runs)
+            return start(resume_or_submit(project, job), "process")
 
         self._begin(begin)
 
     def resume(self, run_id: str) -> None:
-        """Go on with a run that was interrupted."""
-        self._begin(lambda project: start(RunHandle(project, run_id), "process"))
+        """Resume a run that was interrupted."""
+        self._begin(lambda project: start(FolderHandle(project, run_id), "process"))
 
     def _begin(self, begin: Callable[[Project], RunHandle]) -> None:
         if self.is_active or self.is_starting:
@@ -107,10 +105,12 @@ class RunController:
         project = self._session.project
         if project is None or self.is_starting or (self.is_active and run_id == self.run_id):
             return
-        self._session.do(
-            lambda project: (RunHandle(project, run_id), run_state(project, run_id) == "running"),
-            lambda found: self._follow(found[0], is_active=found[1]),
-        )
+
+        def look(project: Project) -> tuple[RunHandle, bool]:
+            handle = attach(project, run_id)
+            return handle, handle.is_alive()
+
+        self._session.do(look, lambda found: self._follow(found[0], is_active=found[1]))
 
     def _follow(self, handle: RunHandle, *, is_active: bool = True) -> None:
         self._let_go()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Architecture, Plan, Recipe
-from maskloop.models.compatibility import compare_architectures, shown
+from maskloop.models.compatibility import shown
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
@@ -139,13 +139,8 @@ def _compatibility(project: Project, job: TrainJob) -> str:
         raise IncompatibleWeights(
             NO_NETWORK, "Choose other weights, or start from scratch."
         ) from None
-    others = compare_architectures(Architecture.model_validate(project.architecture), found)
-    if not others:
-        return "Fits: it has the network of this project."
-    differences = ", ".join(
-        f"{one.name} {one.found} (the project's: {one.wanted})" for one in others
-    )
-    return f"Fits. The training keeps its network: {differences}."
+    # What does not fit is refused by the plan itself, in its words.
+    return f"Fits. The training keeps its network: {found.title}."
 
 
 def rows_of(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError, UsageError
 from maskloop.events import Event, Failed, Finished
-from maskloop.jobs.base import TrainJob
+from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.records import Record
 from maskloop.ui.controllers.runs import RunController

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal, SignalGroup
 
-from maskloop.models.base import Architecture
-from maskloop.models.compatibility import Mismatch, compare_architectures
+from maskloop.models.base import Architecture, UNetArchitecture
+from maskloop.models.compatibility import Mismatch, compare_choices
 from maskloop.project.layout import ImportedModel
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class WeightsController:
             else None
         )
         rows = [
-            ModelRow(model, _fit(snapshot.architecture, model), model.model_id == start)
+            ModelRow(model, _fit(snapshot, model), model.model_id == start)
             for model in snapshot.models
         ]
         if rows != self.rows:
@@ -173,10 +173,15 @@ def differs(mismatches: tuple[Mismatch, ...]) -> str:
     return f"Their network differs from the project's: {named}."
 
 
-def _fit(own: Mapping[str, Any], model: ImportedModel) -> str:
+def _fit(snapshot: Snapshot, model: ImportedModel) -> str:
+    if snapshot.task is None:
+        return ""
+    choices = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
     try:
-        mismatches = compare_architectures(
-            Architecture.model_validate(own), Architecture.model_validate(model.architecture)
+        mismatches = compare_choices(
+            snapshot.task,
+            UNetArchitecture.model_validate(choices),
+            Architecture.model_validate(model.architecture),
         )
     except ValueError:
         return "It does not say for which network it was made."
@@ -203,11 +208,11 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     import torch
 
     from maskloop.compute.project import Project
+    from maskloop.jobs.choices import choices_of
     from maskloop.jobs.imports import import_weights
     from maskloop.models.unet import UNet
 
     project = Project.open(folder)
-    own = Architecture.model_validate(project.architecture)
     model = import_weights(project, Path(file), architecture=architecture)
     found = Architecture.model_validate(model.architecture)
     # The weights filled this network to the last one, or `import_weights` had refused them.
@@ -217,5 +222,5 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
         model.model_id,
         len(filled),
         sum(tensor.numel() for tensor in filled.values()),
-        tuple(compare_architectures(own, found)),
+        tuple(compare_choices(project.task, choices_of(project), found)),
     )

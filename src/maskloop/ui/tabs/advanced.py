@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from maskloop.models.base import Architecture
+from maskloop.models.base import UNetArchitecture
 from maskloop.project.check import Problem
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.advanced import AdvancedController
@@ -115,7 +115,7 @@ class NetworkSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._part = session.advanced.network
-        self.form = RecordForm(Architecture, fields=EDITED)
+        self.form = RecordForm(UNetArchitecture, fields=EDITED)
         self.decided, self.summary, self.adapted, self.misfits = (
             _Words(),
             _Words(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, QWidget
 
-from maskloop.images.readers import ENDINGS
+from maskloop.images.readers import endings
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.display import SOURCE
 from maskloop.ui.controllers.queue import QueueController
@@ -76,7 +76,7 @@ class QueueSection(QWidget):
             self.part.choose([folder])
 
     def _choose_files(self) -> None:
-        kinds = " ".join(f"*{ending}" for ending in ENDINGS)
+        kinds = " ".join(f"*{ending}" for ending in endings())
         files, _ = QFileDialog.getOpenFileNames(
             self, "Images to go through", "", f"Images ({kinds})"
         )

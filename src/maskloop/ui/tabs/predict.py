@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from maskloop.errors import MaskloopError
-from maskloop.images.readers import ENDINGS
+from maskloop.images.readers import endings
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.predict_story import Failure
 from maskloop.ui.controllers.predicted import PredictionRow
@@ -283,7 +283,7 @@ class FilesSection(QWidget):
         self._show()
 
     def _ask_files(self) -> None:
-        patterns = " ".join(f"*{ending}" for ending in ENDINGS)
+        patterns = " ".join(f"*{ending}" for ending in endings())
         dialog = QFileDialog(self, "Images to predict", "", f"Images ({patterns});;All files (*)")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -1,0 +1,31 @@
+"""The place that everyone has: this thread."""
+
+from __future__ import annotations
+
+from maskloop.compute.run_folder import FolderHandle
+from maskloop.events import Report, silent
+from maskloop.jobs.execute import execute
+from maskloop.project.project import ProjectFolder
+
+__all__ = ["Inline"]
+
+
+class Inline:
+    """Runs a job in this thread: when `start` returns, it is done."""
+
+    def start(
+        self, project: ProjectFolder, run_id: str, *, report: Report = silent
+    ) -> FolderHandle:
+        """Execute the run.
+
+        Raises
+        ------
+        MaskloopError
+            What went wrong.
+        """
+        execute(project, run_id, report=report)
+        return FolderHandle(project, run_id)
+
+    def attach(self, project: ProjectFolder, run_id: str) -> FolderHandle:
+        """The handle of a run that a thread of another process executes."""
+        return FolderHandle(project, run_id)

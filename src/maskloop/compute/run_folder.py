@@ -1,0 +1,70 @@
+"""A run in a folder that this machine can read, whichever process executes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskloop.events import Event, read_events
+from maskloop.jobs.execute import CANCEL, EVENTS, RUN_LOCK
+from maskloop.project.project import ProjectFolder
+from maskloop.records import write_errors
+
+__all__ = ["STDERR", "FolderHandle", "is_locked"]
+
+STDERR = "stderr.txt"
+"""What the process of a run printed besides its events: the reason why it was killed, perhaps."""
+TAIL_CHARACTERS = 500
+
+
+@dataclass
+class FolderHandle:
+    """A run that is followed by its folder alone: its journal, its lock, its request to cancel.
+
+    Places that share the project's folder extend it by what tells whether their process is alive.
+    """
+
+    project: ProjectFolder
+    run_id: str
+    position: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, with job, journal and saved state."""
+        return self.project.history.run_folder(self.run_id)
+
+    def events(self, position: int = 0, *, end: int | None = None) -> tuple[list[Event], int]:
+        """Events of the journal between two bytes, and the byte to read from next."""
+        return read_events(self.folder / EVENTS, position, end=end)
+
+    def is_alive(self) -> bool:
+        """Whether some process on this machine, or on this disk, holds the run's lock."""
+        return is_locked(self.folder)
+
+    def cancel(self) -> None:
+        """Ask the run to stop in good order; what is best so far is kept."""
+        with write_errors(self.folder):
+            (self.folder / CANCEL).touch()
+
+    def log(self) -> str:
+        """The end of what its process printed."""
+        path = self.folder / STDERR
+        if not path.exists():
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace")[-TAIL_CHARACTERS:].strip()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is executing the run in this folder."""
+    from filelock import FileLock, Timeout
+
+    # Looking must not leave anything in a folder where nothing was ever run.
+    if not (folder / RUN_LOCK).exists():
+        return False
+    lock = FileLock(folder / RUN_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False

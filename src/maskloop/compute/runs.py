@@ -1,0 +1,238 @@
+"""From a job to a run: write it down, start it somewhere, resume it, find it again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from maskloop import plugins
+from maskloop.compute.base import RunHandle, Target, last_word
+from maskloop.compute.overview import run_state, summary_of
+from maskloop.compute.run_folder import FolderHandle
+from maskloop.errors import MaskloopError, UsageError
+from maskloop.events import Event, Message, Report, silent
+from maskloop.jobs.base import JOB, Job, Result, read_job
+from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
+from maskloop.project.history import History
+from maskloop.project.project import ProjectFolder
+from maskloop.records import Record, read_record, write_record
+
+__all__ = [
+    "attach",
+    "find_interrupted",
+    "open_with_runs",
+    "resume_or_submit",
+    "run_job",
+    "start",
+    "submit",
+]
+
+PLACE = "place.json"
+LEADER_S = 120.0
+"""Nodes of a cluster do not start a command at the same moment."""
+Opened = TypeVar("Opened", bound=ProjectFolder)
+
+
+class Place(Record):
+    """Where a run was started last, so that it can be followed from another process."""
+
+    target: str
+
+
+def submit(project: ProjectFolder, job: Job) -> FolderHandle:
+    """Write a job into the project as a new run; nothing is started yet."""
+    run_id = project.history.new_run(job.kind)
+    handle = FolderHandle(project, run_id)
+    write_record(handle.folder / JOB, job)
+    return handle
+
+
+def start(run: FolderHandle, target: str = "inline", *, report: Report = silent) -> RunHandle:
+    """Start a submitted run, or resume an interrupted one, at a place.
+
+    Parameters
+    ----------
+    run
+        What `submit`, `find_interrupted` or `resume_or_submit` gives.
+    target
+        ``inline``: in this thread; ``process``: in a child process; or a place of a plug-in.
+    report
+        Told of each event when it runs inline.
+
+    Raises
+    ------
+    NotFound
+        If there is no such place.
+    UsageError
+        If it is running already.
+    MaskloopError
+        What went wrong, when it runs in this thread.
+    """
+    place: Target = plugins.get("targets", target)()
+    if attach(run.project, run.run_id).is_alive():
+        raise UsageError(
+            f"The run {run.run_id} is already running.", "Wait for it, or cancel it first."
+        )
+    journal = run.folder / EVENTS
+    position = journal.stat().st_size if journal.exists() else 0
+    (run.folder / CANCEL).unlink(missing_ok=True)
+    write_record(run.folder / PLACE, Place(target=target))
+    handle = place.start(run.project, run.run_id, report=report)
+    handle.position = position
+    return handle
+
+
+def attach(project: ProjectFolder, run_id: str) -> RunHandle:
+    """The handle of a run that was started at any time, by any process."""
+    folder = project.history.run_folder(run_id)
+    # Runs of older versions have no such file, and a place may not be installed here.
+    with contextlib.suppress(MaskloopError):
+        place = read_record(folder / PLACE, Place)
+        target: Target = plugins.get("targets", place.target)()
+        return target.attach(project, run_id)
+    return FolderHandle(project, run_id)
+
+
+def open_with_runs(project: Opened, runs: Path) -> Opened:
+    """The project with its runs in another folder, for one that may only be read."""
+    opened = type(project).open(project.folder)
+    opened.history = History(opened, runs_folder=runs)
+    return opened
+
+
+def find_interrupted(project: ProjectFolder, job: Job) -> FolderHandle | None:
+    """The newest run of this kind, if it is of exactly this job and was interrupted."""
+    found = _newest(project, job.kind)
+    if found is None or found[1] != job or run_state(project, found[0]) != "interrupted":
+        return None
+    return FolderHandle(project, found[0])
+
+
+def _newest(project: ProjectFolder, kind: str) -> tuple[str, Job] | None:
+    for run_id in reversed(project.history.runs()):
+        try:
+            job = read_job((project.history.run_folder(run_id) / JOB).read_bytes())
+        except (OSError, MaskloopError):
+            continue  # killed between the counter and the job
+        if job.kind == kind:
+            return run_id, job
+    return None
+
+
+def resume_or_submit(project: ProjectFolder, job: Job, *, report: Report = silent) -> FolderHandle:
+    """The run of this job that was interrupted, else a new one.
+
+    Parameters
+    ----------
+    project, job
+        What is to be done.
+    report
+        Told when an interrupted run is left behind because its settings differ.
+    """
+    found = _newest(project, job.kind)
+    if found is None or run_state(project, found[0]) != "interrupted":
+        return submit(project, job)
+    run_id, before = found
+    if before == job:
+        return FolderHandle(project, run_id)
+    if job.is_same_work(before):
+        text = (
+            f"The interrupted run {run_id}{_progress(project, run_id)} is not resumed, because "
+            f"its settings differ: {_differences(before, job)}. A new run starts. To resume the "
+            f"interrupted one instead: maskloop execute {project.folder} {run_id}"
+        )
+        logging.getLogger("maskloop").warning(text)
+        report(Message(level="warning", text=text))
+    return submit(project, job)
+
+
+def _progress(project: ProjectFolder, run_id: str) -> str:
+    epochs = summary_of(project, run_id).epochs
+    return f" (epoch {epochs})" if epochs else ""
+
+
+def _differences(before: Job, now: Job) -> str:
+    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(
+        f"{name.removeprefix('recipe.')} was {_value(old.get(name))}, now {_value(new.get(name))}"
+        for name in names
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(_flat(value, f"{prefix}{name}."))
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "automatic" if value is None else str(value)
+
+
+def run_job(
+    project: ProjectFolder, job: Job, *, target: str = "inline", report: Report = silent
+) -> Result:
+    """Do a job at a place and wait for it; one that was interrupted is resumed.
+
+    Every event reaches `report`, wherever the job runs.
+
+    Raises
+    ------
+    MaskloopError
+        What went wrong.
+    """
+    if is_helper(job):
+        return _help(project, job)
+    told = 0
+
+    def tell(event: Event) -> None:
+        nonlocal told
+        told += 1
+        report(event)
+
+    run = resume_or_submit(project, job, report=report)
+    handle = start(run, target, report=tell)
+    heard = 0
+
+    def tell_rest(event: Event) -> None:
+        nonlocal heard
+        heard += 1
+        # What a place told while it ran the job itself is in the journal, too.
+        if heard > told:
+            report(event)
+
+    return last_word(handle, tell_rest).result
+
+
+def _help(project: ProjectFolder, job: Job) -> Result:
+    """Lend this process to the run that the first one leads, and wait for its end.
+
+    PyTorch starts the same command once more for each device, and `srun` on each node: a run of
+    their own would never be finished.
+    """
+    deadline = time.monotonic() + LEADER_S
+    while True:
+        found = _newest(project, job.kind)
+        if found is not None and found[1] == job and run_state(project, found[0]) == "running":
+            break
+        if time.monotonic() > deadline:
+            raise UsageError(
+                "The first process of this training on several devices was not found.",
+                "Start all processes with the same command and the same project.",
+            )
+        time.sleep(0.1)
+    run = FolderHandle(project, found[0])
+    _, run.position = run.events()
+    execute(project, run.run_id)
+    return last_word(run).result

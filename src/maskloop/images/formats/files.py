@@ -1,0 +1,52 @@
+"""What formats of single files have in common: they are there, hold bytes, and can be hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from maskloop.errors import ImageError
+from maskloop.images.formats.damage import reading
+from maskloop.images.refs import ImageRef
+
+__all__ = ["hash_file", "refuse_empty_file", "refuse_part"]
+
+
+def refuse_empty_file(path: Path) -> None:
+    """Refuse a file that is missing or has no bytes.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, may not be read or is empty.
+    """
+    with reading(path):
+        if path.stat().st_size == 0 and path.is_file():
+            raise ImageError(f"'{path}' is empty (0 bytes).", "Copy or export it again.")
+
+
+def refuse_part(ref: ImageRef) -> None:
+    """Refuse a reference to a part of a file that holds one image at one resolution.
+
+    Raises
+    ------
+    ImageError
+        If it names an item or a level.
+    """
+    if ref.item or ref.level:
+        raise ImageError(
+            f"'{ref.uri}' holds a single image, so '{ref}' is not in it.",
+            f"Name the file alone: '{ref.uri}'.",
+        )
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

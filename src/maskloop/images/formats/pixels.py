@@ -1,0 +1,196 @@
+"""What a file holds before its axes are settled, and arrays that are read slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import EllipsisType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from maskloop.errors import AxesError, ImageError
+from maskloop.images.axes import CANONICAL, parse_axes
+from maskloop.images.image import Image
+from maskloop.images.refs import ImageRef
+
+__all__ = [
+    "LazyArray",
+    "NativeArray",
+    "PaletteArray",
+    "Pixels",
+    "expand_key",
+    "native",
+    "settle_axes",
+]
+
+
+class LazyArray(Protocol):
+    """Pixels that can be reshaped without being read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+    def reshape(self, shape: tuple[int, ...], /) -> LazyArray:
+        """The same pixels with axes of length one added or dropped."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a file holds, before its axes are settled.
+
+    Parameters
+    ----------
+    data
+        The pixels.
+    letters
+        One letter per dimension; ``?`` where nothing in the file says what the dimension is.
+    pixel_size_um
+        Micrometers per pixel by axis, where the file says.
+    channel_names
+        Names of the channels, where the file says.
+    """
+
+    data: LazyArray
+    letters: str
+    pixel_size_um: Mapping[str, float] = field(default_factory=dict)
+    channel_names: tuple[str, ...] = ()
+
+
+class NativeArray:
+    """An array of foreign byte order, converted to the machine's own slice by slice."""
+
+    def __init__(self, data: NDArray[Any]) -> None:
+        self._data = data
+        self.dtype = data.dtype.newbyteorder("=")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+        return self._data.shape
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        return np.asarray(self._data[key], self.dtype)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def reshape(self, shape: tuple[int, ...], /) -> NativeArray:
+        """The same pixels with axes of length one added or dropped."""
+        return NativeArray(self._data.reshape(shape))
+
+
+def native(data: NDArray[Any]) -> LazyArray:
+    """The array itself when its byte order is the machine's, else a lazy converter."""
+    return data if data.dtype.isnative else NativeArray(data)
+
+
+class PaletteArray:
+    """Indices seen through their palette, slice by slice: the last dimension is the color.
+
+    Parameters
+    ----------
+    indices
+        Numbers of colors.
+    palette
+        (colors, 3) uint8.
+    """
+
+    def __init__(self, indices: LazyArray, palette: NDArray[np.uint8]) -> None:
+        self._indices, self._palette = indices, palette
+        self.dtype: np.dtype[Any] = palette.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+        return (*self._indices.shape, self._palette.shape[1])
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        *places, colors = expand_key(key, len(self.shape))
+        return np.asarray(self._palette[self._indices[tuple(places)]][..., colors])
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def reshape(self, shape: tuple[int, ...], /) -> PaletteArray:
+        """The same pixels with axes of length one added or dropped, colors last."""
+        return PaletteArray(self._indices.reshape(shape[:-1]), self._palette)
+
+
+def expand_key(key: Any, dimensions: int) -> list[Any]:
+    """An index with one entry per dimension, its ellipsis spelled out."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    at = next((at for at, each in enumerate(keys) if isinstance(each, EllipsisType)), None)
+    if at is None:
+        keys.append(...)
+        at = len(keys) - 1
+    if len(keys) - 1 > dimensions:
+        raise IndexError(f"too many indices: {len(keys) - 1} for {dimensions} dimensions")
+    keys[at : at + 1] = [slice(None)] * (dimensions - len(keys) + 1)
+    return keys
+
+
+def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
+    """Name the axes: those a person gave where they fit, else those of the file, else refuse.
+
+    Raises
+    ------
+    AxesError
+        If the file does not say what its dimensions are, or the axes of the reference do not fit.
+    ImageError
+        If the pixels are not real numbers, or there are none.
+    """
+    where = str(ref.model_copy(update={"axes": None}))
+    _refuse_type(where, pixels.data)
+    data, letters = pixels.data, pixels.letters
+    if ref.axes is not None:
+        short = tuple(size for size in data.shape if size > 1)
+        clean = parse_axes(ref.axes)
+        if len(clean) == len(short) != len(letters):
+            data = data.reshape(short)
+        letters = parse_axes(clean, data.shape)
+    elif "?" in letters or set(letters) - set(CANONICAL) or len(set(letters)) < len(letters):
+        example = _example(letters)
+        raise AxesError(
+            f"'{where}' has the shape {data.shape}, and nothing in the file says what its "
+            f"{len(letters)} dimensions are.",
+            f"Name them, for instance --axes {example} (in Python axes='{example}').",
+        )
+    sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
+    names = pixels.channel_names if letters == pixels.letters else ()
+    return Image(data, letters, pixel_size_um=sizes, channel_names=names, name=ref.name)
+
+
+def _refuse_type(where: str, data: LazyArray) -> None:
+    dtype = data.dtype
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        what = {"c": "complex numbers", "O": "Python objects"}.get(
+            dtype.kind, f"values of type {dtype}"
+        )
+        raise ImageError(
+            f"'{where}' holds {what}, not intensities or labels.",
+            "Save real numbers: integers, or floats of up to 64 bits.",
+        )
+    if 0 in data.shape:
+        raise ImageError(f"'{where}' is empty: its shape is {data.shape}.", "Export it again.")
+
+
+_MOST_LIKELY: Mapping[int, Sequence[str]] = {1: "ZTC", 2: "TZC", 3: "TCZ"}
+"""By the number of unknown dimensions: which letters people mean most often."""
+
+
+def _example(letters: str) -> str:
+    """Axes that might fit, for a message; what is known keeps its place."""
+    known = letters if "Y" in letters else "?" * max(0, len(letters) - 2) + "YX"[-len(letters) :]
+    for letter in _MOST_LIKELY.get(known.count("?"), _MOST_LIKELY[3]):
+        if letter not in known:
+            known = known.replace("?", letter, 1)
+    return known

@@ -1,0 +1,255 @@
+"""TIFF, OME-TIFF and ImageJ files: series as items, pyramids as levels, read only where needed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskloop.errors import ImageError
+from maskloop.images.formats.base import LabelSink, SinkSpec
+from maskloop.images.formats.damage import reading
+from maskloop.images.formats.files import hash_file, refuse_empty_file
+from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
+from maskloop.images.formats.pixels import PaletteArray, Pixels, native, settle_axes
+from maskloop.images.formats.staged import StagedSink
+from maskloop.images.formats.tiff_metadata import describe_pixels, scale_pixel_size
+from maskloop.images.formats.tiff_pages import Page, PagedArray
+from maskloop.images.formats.tiff_writing import check_tiff, write_tiff
+from maskloop.images.image import Image
+from maskloop.images.refs import ImageRef
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPageSeries
+
+__all__ = ["TIFF", "TiffFormat"]
+
+_MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
+_CONTIGUOUS = 1
+_ALPHA = ((1,), (2,))
+"""What a page says of its extra sample when it is alpha: associated or not."""
+
+_LOST_PAGES = re.compile(
+    "corrupted tag list|invalid (page )?offset|circular reference"
+    "|ImageJ series metadata invalid or corrupted"
+)
+"""What tifffile writes into its log, and no more, when it goes on with fewer pages than the file
+should have.
+"""
+
+
+class TiffFormat:
+    """TIFF in all its dialects that microscopes and Fiji write."""
+
+    name = "tiff"
+    endings = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
+    written_endings = endings
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        """Whether the first bytes are those of a TIFF or BigTIFF of either byte order."""
+        return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+    def items(self, uri: str) -> tuple[ImageRef, ...]:
+        """The series of a file; a file with one is that image itself."""
+        with _opened(ImageRef(uri=uri)) as file:
+            count = len(file.series)
+        if count == 1:
+            return (ImageRef(uri=uri),)
+        return tuple(ImageRef(uri=uri, item=str(number)) for number in range(count))
+
+    def levels(self, ref: ImageRef) -> int:
+        """How many resolution levels a series has."""
+        with _opened(ref) as file:
+            return len(file.series[_number(ref, file)].levels)
+
+    def open(self, ref: ImageRef) -> Image:
+        """Open a series; a palette (but for ImageJ and OME, which mean display) becomes RGB."""
+        return settle_axes(ref, _read(ref, colors=True))
+
+    def open_labels(self, ref: ImageRef) -> Image:
+        """Open a mask; the indices of a palette are the labels."""
+        return settle_axes(ref, _read(ref, colors=False))
+
+    def identity(self, ref: ImageRef) -> str:
+        """SHA-256 of the file; of a set of files that make up one OME-TIFF, of all of them."""
+        with _opened(ref) as file:
+            series = file.series[_number(ref, file)]
+            paths = sorted({Path(page.parent.filehandle.path) for page in series if page})
+        if len(paths) == 1:
+            found = hash_file(ref.path)
+        else:
+            digests = "".join(hash_file(path) for path in paths)
+            found = hashlib.sha256(digests.encode()).hexdigest()
+        return found if not (ref.item or ref.level) else f"{found}:{ref.item}@{ref.level}"
+
+    def create(self, path: Path, spec: SinkSpec) -> LabelSink:
+        """A compressed file; tiled where planes are large, one that ImageJ opens where it can."""
+        check_tiff(path, spec)
+        return StagedSink(path, spec, write_tiff)
+
+
+TIFF = TiffFormat()
+
+
+@contextmanager
+def _opened(ref: ImageRef) -> Iterator[TiffFile]:
+    """The open file, once it is known to hold something."""
+    from tifffile import TiffFile
+
+    with reading(ref.path) as heard:
+        refuse_empty_file(ref.path)
+        with TiffFile(ref.path) as file:
+            if not file.series:
+                raise ImageError(f"'{ref.uri}' holds no image.", "Export it again.")
+            if any(_LOST_PAGES.search(message) for message in heard):
+                raise ImageError(
+                    f"'{ref.uri}' is damaged or cut short: not all of its planes can be found.",
+                    "Copy or export it again.",
+                )
+            yield file
+
+
+def _number(ref: ImageRef, file: TiffFile) -> int:
+    """Which series a reference names."""
+    count = len(file.series)
+    if not ref.item and count == 1:
+        return 0
+    if ref.item.isdecimal() and int(ref.item) < count:
+        return int(ref.item)
+    shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4])
+    more = ", ..." if count > 4 else ""
+    wrong = f"and none of them is '{ref.item}'" if ref.item else "and none of them was selected"
+    images = "1 image" if count == 1 else f"{count} images"
+    raise ImageError(
+        f"'{ref.uri}' holds {images} ({shapes}{more}), {wrong}.",
+        f"Name one of them by its number from 0, for instance '{ref.uri}::0', or save it as a "
+        "file of its own (in Fiji: open it, then File > Save As > Tiff).",
+    )
+
+
+def _read(ref: ImageRef, *, colors: bool) -> Pixels:
+    with _opened(ref) as file:
+        number = _number(ref, file)
+        series = file.series[number]
+        if ref.level >= len(series.levels):
+            raise ImageError(
+                f"'{ref.uri}' has {len(series.levels)} resolution levels, not one numbered "
+                f"{ref.level}.",
+                "Levels count from 0, which is full resolution.",
+            )
+        level = series.levels[ref.level]
+        pixels = _open_series(ref, level)
+        is_for_display = series.kind in ("imagej", "ome")
+        if colors and series.keyframe.photometric == _PALETTE and not is_for_display:
+            pixels = _apply_palette(pixels, np.asarray(series.keyframe.colormap))
+        found = describe_pixels(pixels, file, number)
+        if ref.level:
+            full = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
+            here = dict(zip(level.get_axes(False), level.get_shape(False), strict=True))
+            sizes = scale_pixel_size(found.pixel_size_um, full, here)
+            found = replace(found, pixel_size_um=sizes)
+        if not is_for_display:
+            found = _turn_upright(found, series)
+        return found
+
+
+def _open_series(ref: ImageRef, series: TiffPageSeries) -> Pixels:
+    whole, letters = tuple(int(size) for size in series.get_shape(False)), series.get_axes(False)
+    _check_complete(ref.path, series)
+    samples = _samples_to_keep(series, named=ref.axes is not None)
+    shape = tuple(
+        samples if letter == "S" and samples is not None else size
+        for letter, size in zip(letters, whole, strict=True)
+    )
+    page = series.keyframe
+    if series.dataoffset is not None and page.is_memmappable:
+        stored = np.dtype(page.parent.byteorder + page.dtype.char)
+        mapped: NDArray[Any] = np.memmap(
+            ref.path, stored, "r", offset=series.dataoffset, shape=whole
+        )
+        if samples is not None:
+            mapped = mapped[tuple(slice(length) for length in shape)]
+        return Pixels(native(mapped), letters)
+    pages = [Page(Path(each.parent.filehandle.path), each.offset, each.index) for each in series]
+    data = PagedArray(
+        pages,
+        page_shape=tuple(page.shape),
+        page_letters=page.axes,
+        dtype=series.dtype,
+        shape=shape,
+        samples=samples,
+    )
+    return Pixels(data, letters)
+
+
+def _check_complete(path: Path, series: TiffPageSeries) -> None:
+    if 0 in series.shape:
+        raise ImageError(
+            f"'{path}' is empty: its shape is {tuple(series.shape)}.", "Export it again."
+        )
+    pages = list(series) if series.dataoffset is None else [series.keyframe]
+    if any(page is None for page in pages):
+        raise ImageError(
+            f"'{path}' is one file of several that make up an OME-TIFF, and not all of them are "
+            "here.",
+            "Put the files of the set back into one folder, under the names they had.",
+        )
+    for page in (pages[0], pages[-1]):  # a file that was cut short lacks its end
+        ends = (
+            offset + size
+            for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+        )
+        end = max(ends, default=0)
+        if series.dataoffset is not None:
+            end = series.dataoffset + prod(series.get_shape(False)) * series.dtype.itemsize
+        if end > page.parent.filehandle.size:
+            raise ImageError(
+                f"'{path}' is cut short: its pixels end at byte {end}, the file at "
+                f"{page.parent.filehandle.size}.",
+                "Copy or export it again.",
+            )
+
+
+def _samples_to_keep(series: TiffPageSeries, *, named: bool) -> int | None:
+    """All samples of a pixel (None), or all but alpha where the file is really a picture.
+
+    tifffile, scikit-image, imageio and napari write any array of four planes or four channels as
+    "RGB and alpha" by default, so that word alone proves nothing: only 8-bit pixels whose samples
+    lie together are taken for a picture, and only when no person named the axes.
+    """
+    page = series.keyframe
+    letters, shape = series.get_axes(False), series.get_shape(False)
+    samples = int(shape[letters.index("S")]) if "S" in letters else 1
+    is_alpha = tuple(page.extrasamples) in _ALPHA and int(page.planarconfig or 1) == _CONTIGUOUS
+    if named or not is_alpha:
+        return None
+    is_color = page.photometric in (_RGB, _YCBCR) and samples == 4 and page.dtype == np.uint8
+    is_grey = page.photometric <= _MINISBLACK and samples == 2
+    return samples - 1 if is_color or is_grey else None
+
+
+def _apply_palette(pixels: Pixels, colormap: NDArray[Any]) -> Pixels:
+    colors = (colormap >> 8).astype(np.uint8).T
+    return replace(pixels, data=PaletteArray(pixels.data, colors), letters=pixels.letters + "C")
+
+
+def _turn_upright(pixels: Pixels, series: TiffPageSeries) -> Pixels:
+    """Pixels as viewers show them: some cameras store pictures lying on their side."""
+    tag = series.keyframe.tags.get(ORIENTATION_TAG)
+    orientation = int(tag.value) if tag is not None and isinstance(tag.value, int) else 1
+    if orientation not in range(2, 9) or not {"Y", "X"} <= set(pixels.letters):
+        return pixels
+    data = orient_lazily(pixels.data, pixels.letters, orientation)
+    sizes = dict(pixels.pixel_size_um)
+    if orientation >= 5:
+        swap = {"X": "Y", "Y": "X"}
+        sizes = {swap.get(axis, axis): size for axis, size in sizes.items()}
+    return replace(pixels, data=data, pixel_size_um=sizes)

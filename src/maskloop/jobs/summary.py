@@ -1,0 +1,124 @@
+"""What became of a run in a few facts, kept beside its journal so that it is not read again.
+
+A journal of an hour has some ten thousand lines; a project may have a hundred of them, and each
+refresh of the window asks for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import Field
+
+from maskloop.errors import MaskloopError, ProjectError
+from maskloop.events import Event, Failed, Finished, Metric, read_events
+from maskloop.jobs.base import JOB, read_job
+from maskloop.jobs.outcomes import RunState, short_outcome, state_after
+from maskloop.records import Record, write_bytes
+
+__all__ = ["EVENTS", "SUMMARY", "RunFacts", "keep_summary", "read_facts"]
+
+EVENTS = "events.jsonl"
+SUMMARY = "summary.json"
+
+
+class RunFacts(Record):
+    """What the journal of a run says, as far as it goes."""
+
+    kind: str = Field("unknown", description="Of its job; unknown where that cannot be read.")
+    state: RunState = Field(
+        "submitted", description="As of its last event; interrupted without a last one."
+    )
+    has_ended: bool = Field(False, description="Whether its last event is Finished or Failed.")
+    began: float | None = Field(None, description="Seconds since 1970.")
+    epochs: int = Field(0, description="Epochs with metrics, of a training.")
+    outcome: str = ""
+    journal_bytes: int = Field(0, description="Size of the journal that says so.")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """How far a journal was read in this process, and what it says up to there."""
+
+    identity: tuple[int, int]
+    """Device and inode: a project that was put in the place of another has other journals."""
+    stamp: int
+    """When it was last written."""
+    position: int
+    facts: RunFacts
+
+
+_known: dict[Path, _Read] = {}
+"""By folder of the run. A journal only grows, so that only what is new is read."""
+
+
+def read_facts(folder: Path) -> RunFacts:
+    """What became of the run in this folder; reads of its journal only what was not read before."""
+    journal = folder / EVENTS
+    try:
+        found = journal.stat()
+    except OSError:
+        # Submitted, or killed before its job was written.
+        return RunFacts(kind=_kind(folder))
+    identity = (found.st_dev, found.st_ino)
+    known = _known.get(folder)
+    if known is None or known.identity != identity or known.facts.journal_bytes > found.st_size:
+        known = _start(folder, found, identity)
+    if (known.facts.journal_bytes, known.stamp) != (found.st_size, found.st_mtime_ns):
+        events, position = read_events(journal, known.position, end=found.st_size)
+        facts = _told(known.facts, events).model_copy(update={"journal_bytes": found.st_size})
+        known = replace(known, stamp=found.st_mtime_ns, position=position, facts=facts)
+    _known[folder] = known
+    return known.facts
+
+
+def _start(folder: Path, found: os.stat_result, identity: tuple[int, int]) -> _Read:
+    """From the kept summary where it is of this very journal, else from the beginning."""
+    with contextlib.suppress(OSError, ValueError):
+        facts = RunFacts.model_validate_json((folder / SUMMARY).read_bytes())
+        if facts.journal_bytes == found.st_size:
+            return _Read(identity, found.st_mtime_ns, found.st_size, facts)
+    return _Read(identity, 0, 0, RunFacts(kind=_kind(folder)))
+
+
+def _kind(folder: Path) -> str:
+    try:
+        return read_job((folder / JOB).read_bytes()).kind
+    except (OSError, MaskloopError):
+        # Killed before its job was written, or a job of a plug-in that is not installed.
+        return "unknown"
+
+
+def _told(facts: RunFacts, events: Iterable[Event]) -> RunFacts:
+    """The facts with what these events add."""
+    last: Event | None = None
+    began, epochs = facts.began, facts.epochs
+    for last in events:
+        began = last.time if began is None else began
+        if isinstance(last, Metric):
+            epochs = max(epochs, last.epoch)
+    if last is None:
+        return facts
+    return facts.model_copy(
+        update={
+            "state": state_after(last),
+            "has_ended": isinstance(last, Finished | Failed),
+            "began": began,
+            "epochs": epochs,
+            "outcome": short_outcome(last),
+        }
+    )
+
+
+def keep_summary(folder: Path) -> None:
+    """Write the facts beside the journal, for whoever opens the project next.
+
+    Only for speed: a folder that may not be written keeps its journal, which is read instead.
+    """
+    with contextlib.suppress(ProjectError):
+        facts = read_facts(folder)
+        write_bytes(folder / SUMMARY, facts.model_dump_json(indent=1).encode())

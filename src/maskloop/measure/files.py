@@ -1,0 +1,285 @@
+"""Many files of labels to one table; what fails is told at the end, and the rest is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from maskloop import plugins
+from maskloop.errors import Cancelled, ImageError, MaskloopError, UsageError
+from maskloop.events import Message, Progress, Report, silent
+from maskloop.images.formats import find_format, refer
+from maskloop.images.image import Image
+from maskloop.images.readers import open_image, open_labels
+from maskloop.measure.base import Column
+from maskloop.measure.note import TableFailure, TableNote, TableSource, note_path
+from maskloop.measure.plugin_files import load_measurement
+from maskloop.measure.sources import open_by_own_axes
+from maskloop.measure.table import Measurer, scene_of
+from maskloop.measure.writers import TableWriter, open_table
+from maskloop.records import Record, write_record
+
+__all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "measure_files"]
+
+ORIGIN = (
+    Column(name="image", description="File of the image; of the labels where none is measured."),
+    Column(name="image_sha256", description="First digits of the SHA-256 of that file."),
+    Column(name="labels", description="File of the labels."),
+    Column(name="checkpoint", description="Checkpoint that predicted the labels, where known."),
+)
+SHOWN_HASH = 16
+"""Digits of a hash in a row; the note beside the table has all of them."""
+LIBRARIES = ("maskloop", "numpy", "pandas", "scipy")
+
+
+class TableSettings(Record):
+    """What is measured in the files of one table, and how they are read."""
+
+    measurements: tuple[str, ...] | None = Field(
+        None, description="Measurements to make, such as size,intensity; all by default."
+    )
+    settings: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings by measurement."
+    )
+    axes: str | None = Field(
+        None, description="Axes of the files whose metadata does not name them."
+    )
+    by_plane: bool = Field(False, description="Measure each plane of a stack by itself.")
+    plugins: tuple[str, ...] = Field(
+        (), description="Python files with measurements of your own; see 'maskloop plugins new'."
+    )
+    pixel_size_um: dict[str, float] | None = Field(
+        None, description="Micrometers along Z, Y, X; by default those of the files."
+    )
+
+
+def measure_files(
+    sources: Sequence[TableSource],
+    out: Path,
+    *,
+    how: TableSettings | None = None,
+    project: str = "",
+    report: Report = silent,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> TableNote:
+    """Measure the objects of many files into one table, one frame at a time.
+
+    Parameters
+    ----------
+    sources
+        Files of labels with their images. All must have the same channels and be all planes or
+        all volumes; the first that can be read decides.
+    out
+        The table: .csv or .parquet. Beside it ``<name>.json`` says what its columns mean and what
+        its rows come from.
+    how
+        What is measured; everything by default.
+    project
+        Folder of the project, for `maskloop trace`.
+    report
+        Hears `Progress` in images, and a warning for each failure.
+    is_cancelled
+        Asked before each frame.
+
+    Returns
+    -------
+    note
+        What was written beside the table. A file that cannot be read or does not fit is in its
+        ``failed_files``.
+
+    Raises
+    ------
+    UsageError
+        If no file could be measured, or the settings do not fit.
+    Cancelled
+        If `is_cancelled` said so; no table is written.
+    """
+    how = how or TableSettings()
+    table = _Table(how, report, is_cancelled)
+    with _registered(how.plugins), open_table(out) as writer:
+        for number, source in enumerate(sources, 1):
+            table.add(source, writer)
+            report(Progress(stage="images", done=number, total=len(sources), unit="images"))
+        note = table.note(out, project)
+    written = note.model_copy(update={"table_sha256": file_sha256(out)})
+    # Files first, record last: a table without a note is unknown, a note never lies.
+    write_record(note_path(out), written)
+    return written
+
+
+class _Table:
+    """Files measured one after the other with the same columns."""
+
+    def __init__(
+        self, how: TableSettings, report: Report, is_cancelled: Callable[[], bool]
+    ) -> None:
+        self._how = how
+        self._report = report
+        self._is_cancelled = is_cancelled
+        self._measurer: Measurer | None = None
+        self._sources: list[TableSource] = []
+        self._failures: list[TableFailure] = []
+
+    def add(self, source: TableSource, writer: TableWriter) -> None:
+        """Measure a file; what is this file's fault is kept as a failure."""
+        try:
+            measured = self._measure(source, writer)
+        except (Cancelled, UsageError):
+            raise
+        except MaskloopError as error:
+            self._fail(source, writer, error.problem, error.way_out)
+        except (OSError, MemoryError) as error:
+            reason = f"{getattr(error, 'strerror', None) or error or 'Not enough memory'}."
+            self._fail(source, writer, reason, "Check the file, the disk and the memory.")
+        else:
+            writer.keep()
+            self._sources.append(measured)
+
+    def note(self, out: Path, project: str) -> TableNote:
+        """What is known of the table.
+
+        Raises
+        ------
+        UsageError
+            If no file could be measured.
+        """
+        if self._measurer is None or not self._sources:
+            reasons = "; ".join(failure.problem for failure in self._failures[:3])
+            raise UsageError(
+                f"No labels could be measured: {reasons or 'there are none'}",
+                "Name files of labels, and the images that belong to them.",
+            )
+        return TableNote(
+            rows=sum(source.rows for source in self._sources),
+            scene=self._measurer.scene,
+            columns=(*ORIGIN, *self._measurer.columns),
+            settings={
+                name: settings.model_dump(mode="json")
+                for name, settings in self._measurer.settings.items()
+            },
+            failed_measurements=self._measurer.failures,
+            sources=tuple(self._sources),
+            failed_files=tuple(self._failures),
+            plugins={path: file_sha256(Path(path)) for path in self._how.plugins},
+            project=project,
+            versions=_versions(),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        )
+
+    def _measure(self, source: TableSource, writer: TableWriter) -> TableSource:
+        labels = _open(open_labels, source.labels, self._how.axes)
+        image = _open(open_image, source.image, self._how.axes) if source.image else None
+        measurer = self._columns_for(labels, image)
+        # Hashed before it is read: what changes in between shows up as changed later on.
+        hashes = {
+            "labels_sha256": _identity(source.labels),
+            "image_sha256": _identity(source.image) if source.image else "",
+        }
+        known = source.model_copy(update=hashes)
+        self._warn_if_changed(known)
+        frames = measurer.frames(
+            labels,
+            image,
+            objects=source.objects,
+            class_names=source.class_names,
+            pixel_size_um=self._how.pixel_size_um,
+        )
+        rows = 0
+        for frame in self._until_cancelled(frames):
+            for at, (name, value) in enumerate(_origin(known).items()):
+                frame.insert(at, name, value)
+            writer.write(frame)
+            rows += len(frame)
+        return known.model_copy(update={"rows": rows})
+
+    def _until_cancelled(self, frames: Any) -> Any:
+        while True:
+            if self._is_cancelled():
+                raise Cancelled(
+                    f"The measurement was cancelled after {len(self._sources)} images.",
+                    "Start it again when you like; no table was written.",
+                )
+            frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def _columns_for(self, labels: Image, image: Image | None) -> Measurer:
+        if self._measurer is None:
+            self._measurer = Measurer(
+                scene_of(labels, image, by_plane=self._how.by_plane),
+                measurements=self._how.measurements,
+                settings=self._how.settings,
+                report=self._report,
+            )
+        return self._measurer
+
+    def _warn_if_changed(self, source: TableSource) -> None:
+        if source.predicted_sha256 and source.image_sha256 not in ("", source.predicted_sha256):
+            self._warn(
+                f"{source.image} is not the file that {source.labels} was predicted from, or has "
+                f"changed since."
+            )
+
+    def _fail(self, source: TableSource, writer: TableWriter, problem: str, way_out: str) -> None:
+        writer.drop()
+        self._failures.append(TableFailure(labels=source.labels, problem=problem, way_out=way_out))
+        self._warn(f"{source.labels}: {problem}")
+
+    def _warn(self, text: str) -> None:
+        self._report(Message(level="warning", text=text))
+
+
+@contextlib.contextmanager
+def _registered(files: Sequence[str]) -> Iterator[None]:
+    """Measurements of files, known by their names as long as the block lasts."""
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            measurement = load_measurement(Path(file))
+            stack.enter_context(plugins.register("measurements", measurement.name, measurement))
+        yield
+
+
+def _open(open_file: Callable[..., Image], path: str, axes: str | None) -> Image:
+    if not refer(path).path.exists():
+        raise ImageError(
+            f"'{path}' is missing.", "Name the folder that it is in, or measure labels alone."
+        )
+    return open_by_own_axes(open_file, path, axes)
+
+
+def _identity(path: str) -> str:
+    ref = refer(path)
+    return find_format(ref).identity(ref)
+
+
+def _origin(source: TableSource) -> Mapping[str, str]:
+    return {
+        "image": source.image or source.labels,
+        "image_sha256": (source.image_sha256 or source.labels_sha256)[:SHOWN_HASH],
+        "labels": source.labels,
+        "checkpoint": source.checkpoint_id or source.checkpoint_sha256[:SHOWN_HASH],
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            continue
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
