@@ -36,8 +36,8 @@ def find_machine(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "A GPU was asked for (cuda), but PyTorch sees none here.",
-            "Use --device cpu, or install a CUDA build of PyTorch.",
+            "A GPU was requested (cuda), but PyTorch finds none.",
+            "Use the CPU (--device cpu), or install a CUDA build of PyTorch.",
         )
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

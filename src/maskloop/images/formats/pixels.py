@@ -162,7 +162,7 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
         raise AxesError(
             f"'{where}' has the shape {data.shape}, and nothing in the file says what its "
             f"{len(letters)} dimensions are.",
-            f"Name them, for instance --axes {example} (in Python axes='{example}').",
+            f"Name them, such as {example} (--axes {example}).",
         )
     sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
     names = pixels.channel_names if letters == pixels.letters else ()
