@@ -179,14 +179,14 @@ def _refuse_type(where: str, data: LazyArray) -> None:
             f"'{where}' holds {what}, not intensities or labels.",
             "Save real numbers: integers, or floats of up to 64 bits.",
         )
+    if 0 in data.shape:
+        raise ImageError(f"'{where}' is empty: its shape is {data.shape}.", "Export it again.")
     # Asked for here, not by the axes: no letters could be named for these.
     if not 2 <= len(data.shape) <= len(CANONICAL):
         raise ImageError(
             f"'{where}' is not an image: its shape is {data.shape}.",
             f"Save 2 to {len(CANONICAL)} dimensions, with rows and columns among them.",
         )
-    if 0 in data.shape:
-        raise ImageError(f"'{where}' is empty: its shape is {data.shape}.", "Export it again.")
 
 
 _MOST_LIKELY: Mapping[int, Sequence[str]] = {1: "ZTC", 2: "TZC", 3: "TCZ"}
