@@ -19,6 +19,7 @@ from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Confi
 from maskloop.project.predictions import PredictionList
 from maskloop.project.settings import Settings, installed_version
 from maskloop.project.status import Status, status_of
+from maskloop.project.tables import TableList
 from maskloop.project.weights import Weights
 from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
 from maskloop.task import OutputMode, Task
@@ -181,6 +182,11 @@ class ProjectFolder(Folder):
     def predictions(self) -> PredictionList:
         """Predicted images."""
         return PredictionList(self, self.checkpoints)
+
+    @cached_property
+    def tables(self) -> TableList:
+        """Tables of objects that were measured in predictions."""
+        return TableList(self)
 
     @cached_property
     def history(self) -> History:
