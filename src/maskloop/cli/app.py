@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from maskloop.cli import demo, evaluation, pairs, prediction, project, runs, training
+from maskloop.cli import (
+    demo,
+    evaluation,
+    measurement,
+    pairs,
+    plugins,
+    prediction,
+    project,
+    runs,
+    training,
+)
 from maskloop.cli.output import say, say_problem
 from maskloop.errors import MaskloopError
 
@@ -30,8 +40,11 @@ VERBS: tuple[Callable[..., None], ...] = (
     training.import_weights,
     prediction.predict,
     evaluation.evaluate,
+    measurement.measure,
+    measurement.trace,
     runs.execute,
     project.upgrade,
+    plugins.plugins,
 )
 """All verbs in the order of the help; a new one is a module and a line here."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maskloop.ui.controllers.label_rule import LabelRuleController
     from maskloop.ui.workspace import Workspace
 
-__all__ = ["ImportChoice", "PairImportController", "ImportRow"]
+__all__ = ["ImportChoice", "ImportRow", "PairImportController"]
 
 BUSY = "Wait until it is done."
 TOLD_EVERY_S = 0.1

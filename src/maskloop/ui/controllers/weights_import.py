@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from maskloop.ui.snapshot import Snapshot
     from maskloop.ui.workspace import Workspace
 
-__all__ = ["Brought", "WeightsController", "ModelRow", "SUFFIXES", "bring_in"]
+__all__ = ["SUFFIXES", "Brought", "ModelRow", "WeightsController", "bring_in"]
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
