@@ -299,7 +299,7 @@ class _File:
         finally:
             for sink in sinks:
                 sink.close()
-        write_record(note, wanted.model_copy(update={"labels_sha256": hash_file(self.target)}))
+        write_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
         return True
 
     def _sinks(
@@ -328,7 +328,7 @@ class _File:
         if found is None:
             is_ours, why = _is_described(self.target), "was not written by a prediction"
         else:
-            is_ours = found.labels_sha256 == hash_file(self.target)
+            is_ours = found.labels_sha256 == _hash(self.target)
             why = "was changed after it was predicted"
         if not is_ours:
             raise ImageError(
@@ -341,6 +341,14 @@ class _File:
             and found.model_copy(update={"labels_sha256": ""}) == wanted
         )
         return is_same and (not self.probabilities or _probabilities_path(self.target).exists())
+
+
+def _hash(path: Path) -> str:
+    """What a file of labels holds; of a folder, its format knows."""
+    if path.is_file():
+        return hash_file(path)
+    ref = ImageRef.of(path)
+    return find_format(ref).identity(ref)
 
 
 def read_provenance(labels: Path) -> Provenance | None:
