@@ -60,7 +60,7 @@ class Normalization(Record):
     )
 
     def fit(self, image: NDArray[Any]) -> tuple[ChannelRange, ...]:
-        """The maps to use for one image (C, ...), one per channel; the dataset's if that is the scope.
+        """The maps for one image (C, ...), one per channel; the dataset's if that is the scope.
 
         Pixels that are not finite are left out.
 

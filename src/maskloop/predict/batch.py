@@ -308,10 +308,15 @@ class _File:
         facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
         # Nobody can say whether labels of a nameless model may be continued.
         work = wanted.json_line if self.model_id else ""
-        labels = create_file(self.target, label_spec(image, description=facts, work=work))
+        output = segmenter.output
+        # How large class ids can be is known; numbers of objects take the type that holds them.
+        dtype = output.label_dtype if output.margin_px == 0 else None
+        labels = create_file(
+            self.target, label_spec(image, dtype=dtype, description=facts, work=work)
+        )
         if not self.probabilities:
             return labels, None
-        spec = score_spec(image, segmenter.output, description=facts, work=work)
+        spec = score_spec(image, output, description=facts, work=work)
         return labels, create_file(_probabilities_path(self.target), spec)
 
     def _is_there(self, wanted: Provenance) -> bool:
@@ -387,7 +392,7 @@ def _is_described(labels: Path) -> bool:
 
 
 def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Path]:
-    """A file of labels in `folder` for each image: by its stem, or more of its name if stems meet."""
+    """A file of labels in `folder` for each image, called by its stem, or more if stems meet."""
     levels = dict.fromkeys(sources, 0)
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
