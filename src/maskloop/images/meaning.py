@@ -58,8 +58,8 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
     found = tuple(sorted(distinct))
     if not found:
         raise UsageError(
-            "All masks are empty: nothing is labeled.",
-            "Draw what should be found in at least some of them.",
+            "All masks are empty.",
+            "Draw the objects in at least some of them.",
         )
     if known is not None:
         return MaskMeaning(known, found if known == "multiclass" else (1,), "A person said so.")
@@ -74,13 +74,13 @@ def _judge(labels: tuple[int, ...], pieces: float) -> MaskMeaning:
         "image"
     )
     if len(labels) > FEW_LABELS and pieces <= 1.2:
-        return MaskMeaning("instances", (1,), f"{facts}: the numbers of objects.")
+        return MaskMeaning("instances", (1,), f"{facts}: objects.")
     if len(labels) <= FEW_LABELS and pieces >= 2:
         return MaskMeaning("multiclass", labels, f"{facts}: classes.")
     raise UsageError(
-        f"{facts}: they could be classes or the numbers of objects.",
-        "Say which: --mode instances (each number is one object), --mode multiclass (each number "
-        "is a class) or --mode binary (all is one class).",
+        f"{facts}: they could be classes or objects.",
+        "Select the mode (--mode): instances if each number is an object, multiclass if it is a "
+        "class, binary if all of them are foreground.",
     )
 
 
