@@ -27,8 +27,6 @@ from maskloop.ui.widgets import (
     ReasonButton,
     Section,
     ask,
-    human_bytes,
-    human_time,
 )
 
 LEFT = Qt.MouseButton.LeftButton
@@ -360,18 +358,3 @@ def test_a_question_is_answered_with_the_mouse(qtbot: Any) -> None:
 
         QTimer.singleShot(0, answer)
         assert ask(parent, "Erase it?", "This cannot be undone.", yes="Erase") is expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (11400, "3 h 10 min")],
-)
-def test_times_read_as_people_say_them(seconds: float, words: str) -> None:
-    assert human_time(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(12, "12 bytes"), (1500, "1.5 kB"), (2.3e9, "2.3 GB"), (45e6, "45 MB")]
-)
-def test_sizes_read_as_people_say_them(count: float, words: str) -> None:
-    assert human_bytes(count) == words
