@@ -71,7 +71,8 @@ def trains(**choices: Any) -> TrainJob:
 
 
 def test_the_same_job_is_resumed_in_silence(project: Project) -> None:
-    run, told = killed(project, trains(epochs=50)), []
+    run = killed(project, trains(epochs=50))
+    told: list[Event] = []
     assert resume_or_submit(project, trains(epochs=50), report=told.append) == run
     assert told == []
 

@@ -26,6 +26,7 @@ from maskloop.models.calibrate import tune_output
 from maskloop.models.data import Batch, PatchSampler, Sample
 from maskloop.models.device import find_machine
 from maskloop.models.losses import build_loss
+from maskloop.models.memory import is_out_of_memory
 from maskloop.models.resume import TrainingState, load_state, save_state
 from maskloop.models.segmenter import UNetSegmenter
 from maskloop.models.unet import build_unet
@@ -255,7 +256,7 @@ class _Training:
             try:
                 loss = self._learn(self.sampler.batch(self.state.step, self.state.batch_size))
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or self.state.batch_size == 1:
+                if not is_out_of_memory(error) or self.state.batch_size == 1:
                     raise
                 self.optimizer.zero_grad()
                 self.state.batch_size //= 2
@@ -368,7 +369,7 @@ class _Training:
         try:
             output = tune_output(segmenter, [*self.validation.samples, *self.sampler.samples])
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # A training of hours must not be lost to this.
             words = (
@@ -498,12 +499,3 @@ def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tenso
         return
     for old, new in zip(averaged, current, strict=True):
         old.copy_(new)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    words = str(error).lower()
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "out of memory" in words
-        or "can't allocate memory" in words
-    )
