@@ -279,3 +279,9 @@ def test_all_real_pairs_of_dsb2018_are_found(shared_data: Path) -> None:
     table = match_pairs(shared_data / "dsb2018" / "images", shared_data / "dsb2018" / "masks")
     assert len(table.matched) == 70
     assert table.problems == ()
+
+
+def test_records_that_cellpose_keeps_beside_images_are_no_images(tmp_path: Path) -> None:
+    for name in ("a.tif", "a_seg.npy", "A_SEG.NPY"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files([tmp_path])] == ["a.tif"]

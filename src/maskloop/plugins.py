@@ -51,6 +51,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "jobs": {
         "train": "maskloop.jobs.training:TrainJob",
         "predict": "maskloop.jobs.prediction:PredictJob",
+        "measure": "maskloop.jobs.measurement:MeasureJob",
     },
     "measurements": {
         name: f"maskloop.measure.{name}:{name.upper()}"

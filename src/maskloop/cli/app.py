@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from maskloop.cli import demo, evaluation, pairs, plugins, prediction, project, runs, training
+from maskloop.cli import (
+    demo,
+    evaluation,
+    measurement,
+    pairs,
+    plugins,
+    prediction,
+    project,
+    runs,
+    training,
+)
 from maskloop.cli.output import say, say_problem
 from maskloop.errors import MaskloopError
 
@@ -30,6 +40,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     training.import_weights,
     prediction.predict,
     evaluation.evaluate,
+    measurement.measure,
+    measurement.trace,
     runs.execute,
     project.upgrade,
     plugins.plugins,

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from maskloop.compute.overview import list_runs
 from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
+from maskloop.jobs.base import Job, Result
+from maskloop.jobs.measurement import measure_job
 from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, Recipe
@@ -95,10 +97,45 @@ class Project(ProjectFolder):
             predicted.
         """
         job = PredictJob(inputs=tuple(str(path) for path in inputs), **choices)
-        if job.out is None or os.access(self.folder / "history", os.W_OK):
+        return self._run_into(job.out, job, target=target, report=report)
+
+    def measure(
+        self,
+        *predictions: str,
+        target: str = "inline",
+        report: Report = silent,
+        **choices: Any,
+    ) -> dict[str, Any]:
+        """Measure every object in predictions: one row per object, kept in the project or in `out`.
+
+        Parameters
+        ----------
+        predictions
+            Ids of predictions; all by default.
+        target, report
+            As for `train`.
+        choices
+            Fields of `MeasureJob`, such as ``out="table.csv"``, ``measurements=["size"]``,
+            ``settings={"background": {"radius_px": 20}}``.
+
+        Returns
+        -------
+        result
+            ``table``: its path; ``rows``; ``failed``: path and reason of each file that could not
+            be measured; ``failed_measurements``: name and reason.
+        """
+        paths = {
+            name: str(choices[name]) for name in ("out", "images") if choices.get(name) is not None
+        }
+        ids = (*predictions, *choices.pop("predictions", ()))
+        job = measure_job(predictions=ids, **{**choices, **paths})
+        return self._run_into(job.out, job, target=target, report=report)
+
+    def _run_into(self, out: str | None, job: Job, *, target: str, report: Report) -> Result:
+        if out is None or os.access(self.folder / "history", os.W_OK):
             return run_job(self, job, target=target, report=report)
-        # A project that may only be read (of a facility, say) predicts too: what is finished in
-        # `out` is skipped next time, so that its run may be forgotten.
+        # A project that may only be read (of a facility, say) predicts and measures too: what is
+        # finished in `out` is not done again, so that the run may be forgotten.
         with tempfile.TemporaryDirectory(prefix="maskloop_") as runs:
             project = open_with_runs(self, Path(runs))
             return run_job(project, job, target=target, report=report)

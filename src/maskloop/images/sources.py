@@ -199,8 +199,11 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_passing(path: Path) -> bool:
-    """Whether a file is hidden, a lock or a temporary one, such as ``._a.tif`` from macOS."""
-    return path.name.startswith((".", "~"))
+    """Whether a file is none of a person's images: hidden, a lock, temporary, or a record.
+
+    Such as ``._a.tif`` from macOS, and ``a_seg.npy``, where Cellpose keeps its own results.
+    """
+    return path.name.startswith((".", "~")) or path.name.lower().endswith("_seg.npy")
 
 
 def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "") -> PairTable:
@@ -231,8 +234,8 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
     shared = image_folder.resolve() == mask_folder.resolve()
     if shared and not mask_suffix:
         raise UsageError(
-            f"Images and masks are both to be found in '{image_folder}', and nothing tells them apart.",
-            "Give two folders, or the suffix that masks have (--mask-suffix _mask).",
+            f"Images and masks are both in '{image_folder}', and nothing tells them apart.",
+            "Give two folders, or the suffix of the masks (--mask-suffix _mask).",
         )
     mask_files, strays = _split(_list_images(mask_folder), mask_suffix)
     image_files = strays if shared else _list_images(image_folder)

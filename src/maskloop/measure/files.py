@@ -26,7 +26,7 @@ from maskloop.measure.table import Measurer, scene_of
 from maskloop.measure.writers import TableWriter, open_table
 from maskloop.records import Record, write_record
 
-__all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "measure_files"]
+__all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "file_sha256", "identity_of", "measure_files"]
 
 ORIGIN = (
     Column(name="image", description="File of the image; of the labels where none is measured."),
@@ -179,8 +179,8 @@ class _Table:
         measurer = self._columns_for(labels, image)
         # Hashed before it is read: what changes in between shows up as changed later on.
         hashes = {
-            "labels_sha256": _identity(source.labels),
-            "image_sha256": _identity(source.image) if source.image else "",
+            "labels_sha256": identity_of(source.labels),
+            "image_sha256": identity_of(source.image) if source.image else "",
         }
         known = source.model_copy(update=hashes)
         self._warn_if_changed(known)
@@ -255,7 +255,8 @@ def _open(open_file: Callable[..., Image], path: str, axes: str | None) -> Image
     return open_by_own_axes(open_file, path, axes)
 
 
-def _identity(path: str) -> str:
+def identity_of(path: str) -> str:
+    """What the pixels of an image are: equal for equal content, another after any change."""
     ref = refer(path)
     return find_format(ref).identity(ref)
 

@@ -202,3 +202,25 @@ class Predictions(Record):
     version: Version = VERSION
     next_prediction: int = Field(1, ge=1)
     predictions: tuple[PredictionRecord, ...] = ()
+
+
+class TableRecord(Record):
+    """A table of objects that was measured in predictions; its note says what its columns are."""
+
+    table_id: Identifier
+    path: InsidePath
+    sha256: Sha256
+    note_path: InsidePath
+    note_sha256: Sha256
+    rows: int
+    prediction_ids: tuple[str, ...] = Field((), description="The predictions in it.")
+    run_id: str = ""
+    created_at: str
+
+
+class Tables(Record):
+    """All tables of objects kept in the project."""
+
+    version: Version = VERSION
+    next_table: int = Field(1, ge=1)
+    tables: tuple[TableRecord, ...] = ()
