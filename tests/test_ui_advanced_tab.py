@@ -78,7 +78,7 @@ def test_the_network_is_typed_counted_and_saved(qtbot: Any, tab: AdvancedTab, fo
     field = network.form.editors["base_channels"]
     assert isinstance(field, QSpinBox)
     assert (field.minimum(), field.maximum()) == (0, 256)
-    assert field.specialValueText() == "Planned"
+    assert field.specialValueText() == "Automatic"
     assert "Feature channels" in field.toolTip()
     field.selectAll()
     qtbot.keyClicks(field, "6")

@@ -232,7 +232,7 @@ def test_a_mask_without_an_image_is_refused_with_the_way_out(viewer: Any) -> Non
     assert len(viewer.layers) == 1
     assert (
         notification_manager.records[-1].message
-        == "No image layer is selected.\nSelect the image to draw on in the layer list."
+        == "No image layer selected.\nSelect the image to draw on in the layer list."
     )
 
 

@@ -451,7 +451,7 @@ def test_further_channels_are_chosen_and_dropped_with_their_layer(viewer: Any, q
     assert [layer.name for layer in elsewhere.layers()] == ["red", "green"], (
         "an image is chosen once, for all tabs"
     )
-    assert elsewhere.channels.text() == "+1 channels"
+    assert elsewhere.channels.text() == "+ 1 channel"
     viewer.layers["green"].translate = (3, 3)
     assert "'green' is shifted by up to 3 pixels" in str(picker.problem())
     viewer.layers.remove("green")

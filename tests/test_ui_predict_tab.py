@@ -132,7 +132,9 @@ def test_a_slice_is_predicted_into_its_place_with_scores(window: Window) -> None
 
 def test_unnamed_axes_and_wrong_channels_are_told_on_the_button(window: Window) -> None:
     window.viewer.add_image(np.zeros((3, 64, 64)), name="stack")
-    assert "Choose below 'stack' what its 3 dimensions are." in window.tab.layer.button.toolTip()
+    assert (
+        "Select the axes of 'stack' (3 dimensions) below it." in window.tab.layer.button.toolTip()
+    )
     window.viewer.add_image(np.zeros((64, 64, 3), np.uint8), name="colour")
     window.chosen.image.choose_by_name("colour")
     assert "has 3 channels, unet_run_002 was trained on 1" in window.tab.layer.button.toolTip()

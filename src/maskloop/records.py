@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -24,11 +25,15 @@ from maskloop.wording import fault_in_words
 
 __all__ = [
     "Record",
+    "dump_record",
     "last_good",
+    "open_append",
     "read_record",
+    "refuse_special",
     "replace_record",
     "sync_folder",
     "write_bytes",
+    "write_content",
     "write_errors",
     "write_record",
     "write_whole",
@@ -169,10 +174,20 @@ def write_record(path: Path, record: Record) -> None:
         If the disk is full or the folder is not writable; the record on disk is then the one
         before.
     """
-    if path.exists():
+    write_content(path, dump_record(record))
+
+
+def write_content(path: Path, content: bytes) -> None:
+    """Write the bytes of a record whole and keep the copy before it; see `write_record`."""
+    is_first = not path.exists()
+    if not is_first:
         with write_errors(path):
             _keep_last_good(path)
-    write_bytes(path, _dump(record))
+    write_bytes(path, content)
+    if is_first:
+        # A record that is written once and lost would have no copy at all. Not a second name: what
+        # cuts the file in its place must not reach the copy.
+        write_bytes(last_good(path), content)
 
 
 def replace_record(path: Path, record: Record) -> None:
@@ -183,7 +198,7 @@ def replace_record(path: Path, record: Record) -> None:
     ProjectError
         If the disk is full or the folder is not writable; the record on disk is then unchanged.
     """
-    write_bytes(path, _dump(record))
+    write_bytes(path, dump_record(record))
 
 
 def _keep_last_good(path: Path) -> None:
@@ -200,7 +215,8 @@ def _keep_last_good(path: Path) -> None:
     fresh.unlink(missing_ok=True)
 
 
-def _dump(record: Record) -> bytes:
+def dump_record(record: Record) -> bytes:
+    """The bytes of a record file, with one entry of a list per line."""
     lines = []
     for name in (*type(record).model_fields, *(record.model_extra or ())):
         value = getattr(record, name)
@@ -220,6 +236,47 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole: temporary file beside it, flush, fsync, rename, fsync of the folder."""
     with write_whole(path) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def open_append(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to add to its end, and nothing but a file of this folder.
+
+    A project may come from a stranger: a link would add the stranger's text to any file of the
+    person's, and a pipe would wait for ever.
+
+    Raises
+    ------
+    ProjectError
+        If it is a link, a pipe or a device, or cannot be written.
+    """
+    with write_errors(path):
+        refuse_special(path)
+        # O_NOFOLLOW and O_NONBLOCK do not exist on Windows, nor do the dangers.
+        careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, mode | careful, 0o666), "ab") as file:
+            yield file
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what is there and is no ordinary file.
+
+    Raises
+    ------
+    ProjectError
+        If it is a link, a folder, a pipe or a device.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else "not a file"
+        raise ProjectError(
+            f"'{path}' is {kind}.",
+            "Delete it, or move it out of the project; projects hold ordinary files.",
+        )
 
 
 @contextlib.contextmanager

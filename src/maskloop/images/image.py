@@ -18,7 +18,7 @@ __all__ = ["ArrayLike", "Frame", "Image"]
 
 
 class ArrayLike(Protocol):
-    """What pixels must offer: NumPy, dask and zarr arrays, memory maps and our own lazy readers do."""
+    """What pixels must offer, as NumPy, dask and zarr arrays, memory maps and lazy readers do."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,7 +115,7 @@ class Image:
         if spatial_dims == 3 and "Z" not in self.axes:
             raise AxesError(
                 f"'{self.name}' has axes {self.axes} and no Z, but the model is three-dimensional.",
-                "Select a two-dimensional model, or name the axes (for instance --axes ZYX).",
+                "Select a 2D model, or name the axes if this is a stack (--axes ZYX).",
             )
         spatial = "ZYX"[-spatial_dims:]
         outer = [letter for letter in self.axes if letter not in f"C{spatial}"]

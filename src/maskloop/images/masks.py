@@ -170,7 +170,10 @@ def _how_to_match(axes: str, shape: tuple[int, ...], image: Image, wanted: str) 
         return f"Save the labels as one channel, with one number per pixel: {wanted}."
     if shape == lengths:
         # Only the letters differ, as where one program saved Z planes and another one T frames.
-        return f"If both show the same planes, set the axes to {image.axes}: they apply to both."
+        return (
+            f"If both show the same planes, set the axes to {image.axes} (--axes {image.axes}): "
+            "they apply to both."
+        )
     if len(shape) < len(lengths):
         return f"A mask of a stack must cover all its planes: {wanted}."
     if len(shape) > len(lengths):
@@ -382,7 +385,7 @@ def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: st
         raise MaskError(
             f"Mask '{name}' holds {_listed(beyond)}, but the project has {num_classes} classes: "
             f"0 to {num_classes - 1}.",
-            "Map the labels to classes, add the missing classes to the project, or use a project "
+            "Map the labels to classes (--map), add the missing classes to the project, or use a project "
             "for instances if each label is an object.",
         )
 
@@ -394,7 +397,10 @@ def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
             f"Mask '{name}' is empty after mapping: the label map turns all of its "
             f"{_listed(found.tolist())} into background."
         )
-    return EmptyMask(problem, "Draw the objects. If the image truly shows none, allow empty masks.")
+    return EmptyMask(
+        problem,
+        "Draw the objects. If the image truly shows none, allow empty masks (--allow-empty).",
+    )
 
 
 def _translate(

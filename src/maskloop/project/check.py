@@ -20,9 +20,10 @@ from maskloop.project.inventory import (
     collection_of_file,
     records,
 )
+from maskloop.project.journal import SUFFIX as JOURNAL
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import file_sha256
-from maskloop.records import Record
+from maskloop.records import LAST_GOOD, Record
 
 __all__ = ["CheckReport", "Problem", "check", "is_readable"]
 
@@ -31,7 +32,7 @@ Kind = Literal[
 ]
 HARMLESS = ("orphan", "unfinished write")
 LEFTOVERS = (".tmp", ".link")
-COPIES = (".last-good", ".journal", ".broken-")
+COPIES = (LAST_GOOD, JOURNAL, ".broken-")
 """In the names of files that are kept beside a record."""
 OUT_OF_STEP = "The next write updates it; 'maskloop check --repair' does so now."
 

@@ -21,7 +21,7 @@ from maskloop.project.settings import Settings, installed_version
 from maskloop.project.status import Status, status_of
 from maskloop.project.tables import TableList
 from maskloop.project.weights import Weights
-from maskloop.records import jsonable, write_errors
+from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
 from maskloop.task import OutputMode, Task
 
 __all__ = ["ProjectFolder", "refuse_occupied"]
@@ -89,17 +89,18 @@ class ProjectFolder(Folder):
             plugin_version=installed_version(),
             task=task,
         )
+        empty = [one for one in layout.records() if one not in (layout.CONFIG, layout.ARCHITECTURE)]
+        # What makes a folder a project comes last: until then it can be created again.
+        empty.sort(key=lambda one: one in (layout.CHECKPOINTS, layout.MANIFEST))
         with project.lock("create the project"):
+            # The copy comes first: a repair after a kill must not guess what is to be found.
+            write_bytes(last_good(project.path(layout.CONFIG)), dump_record(config))
             project.record(layout.ARCHITECTURE, ArchitectureConfig).write(
                 _choices(architecture or {})
             )
             project.history.write_benchmarks([])
-            written = (layout.CONFIG, layout.ARCHITECTURE)
-            # What makes a folder a project comes last: until then it can be created again.
-            for missing in [one for one in reversed(layout.records()) if one not in written]:
-                project.record(missing, layout.records()[missing]).write(
-                    layout.empty_record(missing)
-                )
+            for one in empty:
+                project.record(one, layout.records()[one]).write(layout.empty_record(one))
             project.record(layout.CONFIG, ProjectConfig).write(config)
         return project
 
@@ -357,7 +358,7 @@ def refuse_occupied(path: Path) -> None:
         raise ProjectError(
             f"'{path}' holds a project already.", "Open it, or choose another folder."
         )
-    found = sorted(_foreign_names(path)) if path.is_dir() else []
+    found = list(_foreign_names(path)) if path.is_dir() else []
     if found:
         more = " and more" if len(found) > 1 else ""
         raise ProjectError(
@@ -380,13 +381,13 @@ def _choices(values: Mapping[str, Any]) -> ArchitectureConfig:
 def _foreign_names(path: Path) -> Iterator[str]:
     """Names in a folder that a `create` that was killed cannot have left behind."""
     own = {part.split("/")[0] for part in layout.folders()}
-    own |= {Path(layout.LOCK).name, Path(layout.HOLDER).name}
-    for entry in path.iterdir():
-        is_unfinished = entry.name.startswith(f".{layout.CONFIG}.")
-        if entry.name not in own and not is_unfinished:
+    # Records, copies of them beside, and unfinished writes of them, which begin with a dot.
+    written = tuple(Path(file).name for file in (*layout.records(), layout.BENCHMARKS))
+    for entry in sorted(path.iterdir()):
+        is_lock = entry.name in (Path(layout.LOCK).name, Path(layout.HOLDER).name)
+        if entry.is_dir() and entry.name in own:
+            for file in sorted(entry.rglob("*")):
+                if not file.is_dir() and not file.name.lstrip(".").startswith(written):
+                    yield file.relative_to(path).as_posix()
+        elif not is_lock and not entry.name.lstrip(".").startswith(written):
             yield entry.name
-    # Its records, tables and unfinished writes may lie there, and nothing else.
-    for folder in sorted(own):
-        for file in (path / folder).rglob("*"):
-            if file.is_file() and file.suffix not in (".json", ".csv", ".tmp", ".journal"):
-                yield file.relative_to(path).as_posix()

@@ -162,7 +162,7 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
         raise AxesError(
             f"'{where}' has the shape {data.shape}, and nothing in the file says what its "
             f"{len(letters)} dimensions are.",
-            f"Name them, for instance --axes {example} (in Python axes='{example}').",
+            f"Name them, such as {example} (--axes {example}).",
         )
     sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
     names = pixels.channel_names if letters == pixels.letters else ()
@@ -181,6 +181,12 @@ def _refuse_type(where: str, data: LazyArray) -> None:
         )
     if 0 in data.shape:
         raise ImageError(f"'{where}' is empty: its shape is {data.shape}.", "Export it again.")
+    # Asked for here, not by the axes: no letters could be named for these.
+    if not 2 <= len(data.shape) <= len(CANONICAL):
+        raise ImageError(
+            f"'{where}' is not an image: its shape is {data.shape}.",
+            f"Save 2 to {len(CANONICAL)} dimensions, with rows and columns among them.",
+        )
 
 
 _MOST_LIKELY: Mapping[int, Sequence[str]] = {1: "ZTC", 2: "TZC", 3: "TCZ"}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["CheckpointsEvents", "CheckpointsController"]
+__all__ = ["CheckpointsController", "CheckpointsEvents"]
 
 
 class CheckpointsEvents(SignalGroup):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["DatasetEvents", "DatasetController", "OpenedPair"]
+__all__ = ["DatasetController", "DatasetEvents", "OpenedPair"]
 
 
 class DatasetEvents(SignalGroup):

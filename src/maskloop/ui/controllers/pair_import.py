@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maskloop.compute.project import Project
     from maskloop.ui.session import Session
 
-__all__ = ["ImportChoice", "PairImportController", "ImportRow"]
+__all__ = ["ImportChoice", "ImportRow", "PairImportController"]
 
 TOLD_EVERY_S = 0.1
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["LATEST", "PredictionEvents", "PredictionController"]
+__all__ = ["LATEST", "PredictionController", "PredictionEvents"]
 
 LATEST = "latest"
 Device = Literal["auto", "cpu", "cuda"]

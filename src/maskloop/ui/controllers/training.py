@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["TrainingEvents", "TrainingController"]
+__all__ = ["TrainingController", "TrainingEvents"]
 
 NOT_SET = {
     "epochs": None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["Brought", "WeightsController", "ModelRow", "SUFFIXES", "bring_in"]
+__all__ = ["SUFFIXES", "Brought", "ModelRow", "WeightsController", "bring_in"]
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
