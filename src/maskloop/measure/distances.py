@@ -14,7 +14,7 @@ from maskloop.measure.frame import ObjectFrame
 __all__ = ["Around", "find_inside", "find_outside"]
 
 STRIP_PIXELS = 1_000_000
-"""Pixels looked at in one go: bounds the memory for any frame, and stays in the processor's cache."""
+"""Pixels looked at in one go: bounds the memory for any frame, and fits the processor's cache."""
 
 
 class Around(NamedTuple):
