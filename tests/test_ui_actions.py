@@ -157,7 +157,7 @@ def test_a_new_tab_is_one_class_and_one_line(
     assert isinstance(dock, MaskloopDock)
     tab = dock.tab(CountTab)
     assert dock.tabs.tabText(dock.tabs.indexOf(tab)) == "Count"
-    assert "Remove the first pair" in dock.help.text()
+    assert f"{tab.drop.action.keys} remove one" in dock.help.text()
     assert "No project is open" in tab.drop.toolTip()
     dock.open_project(tmp_path / "cells")
     qtbot.waitUntil(lambda: tab.words.text() == "2 pairs", timeout=DEADLINE_MS)
