@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -152,6 +153,10 @@ class Measurer:
                 found, channels, channel_names=self.scene.channels, pixel_size_um=known
             )
             yield self.measure(frame, _name_classes(frame, classes, class_names or {}), **index)
+
+    def count_frames(self, labels: Image) -> int:
+        """How many frames `frames` will give."""
+        return prod(labels.sizes[axis] for axis in _outer_axes(labels, self.scene.spatial_axes))
 
     def measure(
         self,
@@ -349,7 +354,7 @@ def _frames(
     labels: Image, image: Image | None, axes: str
 ) -> Iterator[tuple[dict[str, int], NDArray[Any], NDArray[Any] | None]]:
     """Index, labels ((Z)YX) and channels (C(Z)YX) of each frame, read one at a time."""
-    outer = [axis for axis in "TZ" if axis in labels.axes and axis not in axes]
+    outer = _outer_axes(labels, axes)
     for place in product(*(range(labels.sizes[axis]) for axis in outer)):
         index = dict(zip(outer, place, strict=True))
         channels = None if image is None else _cut(image, index, "C" + axes)
@@ -358,6 +363,10 @@ def _frames(
             _cut(labels, index, axes),
             channels,
         )
+
+
+def _outer_axes(labels: Image, spatial_axes: str) -> list[str]:
+    return [axis for axis in "TZ" if axis in labels.axes and axis not in spatial_axes]
 
 
 def _cut(image: Image, index: Mapping[str, int], axes: str) -> NDArray[Any]:
