@@ -23,9 +23,9 @@ from maskloop.measure import writers
 from maskloop.measure.base import Column, Scene
 from maskloop.measure.files import ORIGIN, TableSettings, file_sha256, measure_files
 from maskloop.measure.frame import ObjectFrame
+from maskloop.measure.measurer import IDENTITY
 from maskloop.measure.note import TableSource, note_path, read_note
 from maskloop.measure.sources import find_sources
-from maskloop.measure.table import IDENTITY
 from maskloop.measure.writers import _Csv
 from maskloop.records import Record
 from maskloop.samples import simulate_nuclei
@@ -278,7 +278,7 @@ def test_labels_that_could_be_both_are_asked_about(tmp_path: Path) -> None:
     labels[1:3, 1:3] = 1
     labels[5:7, 5:7] = 2
     write_labels(tmp_path / "a.tif", labels, axes="YX")
-    with pytest.raises(UsageError, match="--mode instances"):
+    with pytest.raises(UsageError, match="could be classes or objects"):
         find_sources([tmp_path])
     (source,) = find_sources([tmp_path], mode="multiclass")
     assert source.objects == "classes"

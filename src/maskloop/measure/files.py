@@ -20,10 +20,11 @@ from maskloop.images.formats import find_format, refer
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
 from maskloop.measure.base import Column
+from maskloop.measure.measurer import Measurer
 from maskloop.measure.note import TableFailure, TableNote, TableSource, note_path
 from maskloop.measure.plugin_files import load_measurement
 from maskloop.measure.sources import open_by_own_axes
-from maskloop.measure.table import Measurer, scene_of
+from maskloop.measure.table import count_frames, measure_frames, scene_of
 from maskloop.measure.writers import TableWriter, open_table
 from maskloop.records import Record, write_record
 from maskloop.wording import counted
@@ -199,14 +200,15 @@ class _Table:
         }
         known = source.model_copy(update=hashes)
         self._warn_if_changed(known)
-        frames = measurer.frames(
+        frames = measure_frames(
+            measurer,
             labels,
             image,
             objects=source.objects,
             class_names=source.class_names,
             pixel_size_um=self._how.pixel_size_um,
         )
-        rows, total = 0, measurer.count_frames(labels)
+        rows, total = 0, count_frames(labels, measurer.scene)
         for number in range(1, total + 1):
             self._refuse_cancelled()
             frame = next(frames)
