@@ -457,9 +457,7 @@ def test_a_class_can_be_added_to_accepted_masks_and_none_taken_away(tmp_path):
     project.set_task(Task(mode="multiclass", classes=("axon", "myelin", "glia")))
     assert project.task.class_names[3] == "glia"
     for classes in (("axon", "myelin"), ("axon",)):
-        with pytest.raises(
-            UsageError, match="masks of 1 pair were made for 4 classes, not for"
-        ):
+        with pytest.raises(UsageError, match="masks of 1 pair were made for 4 classes, not for"):
             project.set_task(Task(mode="multiclass", classes=classes))
 
 
