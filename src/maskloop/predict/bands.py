@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.images.image import Frame
-from maskloop.images.normalize import ChannelRange, normalize
+from maskloop.images.normalize import ChannelRange, Normalization, normalize
 from maskloop.images.regions import Region, cut_regions
 from maskloop.images.tiles import TilePlan
 from maskloop.predict.base import Segmenter
@@ -62,8 +62,10 @@ def score_bands(
     if not any(wanted):
         watch.skip(len(plan))
         return
-    tiles = _Tiles(frame, plan, bands.axis)
-    ranges = fit_frame(frame, segmenter)
+    # What fits in memory is read, and decompressed, once.
+    whole = frame.read() if frame.nbytes <= FRAME_BYTES else None
+    ranges = _fit(frame, whole, segmenter.normalization)
+    tiles = _Tiles(frame, whole, plan, bands.axis)
     blend = _Blend(plan, bands.axis, segmenter.output.channels)
     row = 0
     # Batches are those of a run that leaves nothing out, so that a run that was killed and resumed
@@ -90,15 +92,16 @@ def score_bands(
             yield bands.regions[passed], band
 
 
-def fit_frame(frame: Frame, segmenter: Segmenter) -> tuple[ChannelRange, ...]:
+def _fit(
+    frame: Frame, whole: NDArray[np.generic] | None, normalization: Normalization
+) -> tuple[ChannelRange, ...]:
     """The normalization of a frame, fitted to all of it, in one pass over what is too large."""
-    if frame.nbytes <= FRAME_BYTES:
-        regions: Iterator[Region] = iter([tuple(slice(0, length) for length in frame.shape[1:])])
-    else:
-        itemsize = frame.dtype.itemsize * frame.shape[0]
-        regions = cut_regions(frame.shape[1:], itemsize, limit_bytes=FRAME_BYTES // 4)
+    if whole is not None:
+        return normalization.fit(whole)
+    itemsize = frame.dtype.itemsize * frame.shape[0]
+    regions = cut_regions(frame.shape[1:], itemsize, limit_bytes=FRAME_BYTES // 4)
     pieces = (frame.read(region) for region in regions)
-    return segmenter.normalization.fit_pieces(frame.shape, frame.dtype, pieces)
+    return normalization.fit_pieces(frame.shape, frame.dtype, pieces)
 
 
 class _Bands:
@@ -135,10 +138,11 @@ class _Bands:
 class _Tiles:
     """Cuts normalized tiles out of a frame, reading no more of it than fits in memory."""
 
-    def __init__(self, frame: Frame, plan: TilePlan, axis: int) -> None:
-        self._frame, self._plan = frame, plan
-        self._axis = axis
-        self._whole = frame.read() if frame.nbytes <= FRAME_BYTES else None
+    def __init__(
+        self, frame: Frame, whole: NDArray[np.generic] | None, plan: TilePlan, axis: int
+    ) -> None:
+        self._frame, self._whole = frame, whole
+        self._plan, self._axis = plan, axis
         self._row = -1
         self._rows: NDArray[np.generic] | None = None
 
