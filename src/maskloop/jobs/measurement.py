@@ -205,6 +205,7 @@ def _source(project: ProjectFolder, record: PredictionRecord, job: MeasureJob) -
         labels=str(project.path(record.path)),
         image="" if job.labels_only else image,
         predicted_sha256=record.input_sha256,
+        original_sha256=record.sha256,
         prediction_id=record.prediction_id,
         checkpoint_id=record.checkpoint_id or "",
         checkpoint_sha256=record.checkpoint_sha256,

@@ -69,7 +69,7 @@ def trace_row(table: Path, row: int, *, project: Path | None = None) -> tuple[Li
         links.append(_file("image", source.image, source.image_sha256))
     folder = _project_of(table, note, project)
     if folder is None:
-        return (*links, *_unknown_checkpoint(source))
+        return (*links, *_prediction(None, source), *_unknown_checkpoint(source))
     opened = ProjectFolder.open(folder)
     return (*links, *_prediction(opened, source), *_training(opened, source))
 
@@ -142,8 +142,13 @@ def _unknown_checkpoint(source: TableSource) -> Iterator[Link]:
         )
 
 
-def _prediction(project: ProjectFolder, source: TableSource) -> Iterator[Link]:
-    if not source.prediction_id:
+def _prediction(project: ProjectFolder | None, source: TableSource) -> Iterator[Link]:
+    if not source.original_sha256:
+        return  # labels that no prediction has made
+    if project is None or not source.prediction_id:
+        state = _compare(source.original_sha256, source.labels_sha256)
+        name = source.prediction_id or "beside the labels"
+        yield Link(what="prediction", name=name, state=state, sha256=source.original_sha256)
         return
     try:
         record = project.predictions.get(source.prediction_id)

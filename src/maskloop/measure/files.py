@@ -240,6 +240,10 @@ class _Table:
         return self._measurer
 
     def _warn_if_changed(self, source: TableSource) -> None:
+        # Measured all the same: corrected labels are better than predicted ones. But the checkpoint
+        # in their rows is not the whole story.
+        if source.original_sha256 not in ("", source.labels_sha256):
+            self._warn(f"{source.labels} was changed after it was predicted.")
         if source.predicted_sha256 and source.image_sha256 not in ("", source.predicted_sha256):
             self._warn(
                 f"{source.image} is not the file that {source.labels} was predicted from, or has "

@@ -66,6 +66,7 @@ def find_sources(
                 labels=str(path),
                 image=_image_for(path, note, known, images),
                 predicted_sha256=note.source_sha256 if note else "",
+                original_sha256=note.labels_sha256 if note else "",
                 checkpoint_sha256=note.model_id if note else "",
                 objects=objects,
                 class_names=class_names,
