@@ -41,6 +41,7 @@ class MeasureJob(TableSettings, Job):
         """Measure, frame by frame; a run that was killed begins again."""
         sources = sources_of(run.project, self)
         kept = self.out is None
+        # In the run's folder first: the project gets the table with its record, or not at all.
         out = run.folder / "table.csv" if self.out is None else Path(self.out)
         note = measure_files(
             sources,

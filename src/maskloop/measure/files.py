@@ -231,6 +231,7 @@ class _Table:
 
     def _columns_for(self, labels: Image, image: Image | None) -> Measurer:
         if self._measurer is None:
+            # The first file decides: the columns are in the file before the second is opened.
             self._measurer = Measurer(
                 scene_of(labels, image, by_plane=self._how.by_plane),
                 measurements=self._how.measurements,
