@@ -20,7 +20,7 @@ from maskloop.jobs.base import JOB, Job, Result, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
 from maskloop.project.history import History
 from maskloop.project.project import ProjectFolder
-from maskloop.records import Record, read_record, write_record
+from maskloop.records import Record, read_record, write_bytes, write_record
 
 __all__ = [
     "attach",
@@ -82,7 +82,7 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
     position = journal.stat().st_size if journal.exists() else 0
     (run.folder / CANCEL).unlink(missing_ok=True)
     # Before it starts: a window that is closed now still finds the run in its queue later.
-    write_record(run.folder / PLACE, Place(target=target))
+    write_bytes(run.folder / PLACE, Place(target=target).model_dump_json().encode())
     handle = place.start(run.project, run.run_id, report=report)
     handle.position = position
     return handle
