@@ -37,7 +37,7 @@ def measure(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="A project, whose predictions are measured, or a folder of labels.",
         ),
     ] = None,
