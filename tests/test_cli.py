@@ -452,7 +452,7 @@ def test_execute_runs_what_was_submitted(project: Path) -> None:
     )
     handle = submit(Project.open(project), TrainJob(recipe=recipe))
     assert read("execute", project, handle.run_id)["checkpoint_id"] == "unet_run_001"
-    assert "'maskloop runs'" in run("execute", project, "../train", code=1).stderr
+    assert "maskloop runs" in run("execute", project, "../train", code=1).stderr
 
 
 def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, project: Path) -> None:
