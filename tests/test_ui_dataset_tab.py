@@ -190,9 +190,9 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     tab = window.tab
     stack = np.random.default_rng(0).integers(0, 999, (5, 64, 64)).astype(np.uint16)
     window.viewer.add_image(stack, name="stack")
-    assert "what its 3 dimensions are" in tab.accept_button.toolTip()
+    assert "Select the axes of 'stack' (3 dimensions)" in tab.accept_button.toolTip()
     assert not tab.new_mask_button.isEnabled()
-    assert "what its 3 dimensions are" in tab.new_mask_button.toolTip()
+    assert "Select the axes of 'stack' (3 dimensions)" in tab.new_mask_button.toolTip()
     assert tab.picker.axes_combo.isVisible()
     tab.picker.axes_combo.setCurrentIndex(1)
     tab.picker.axes_combo.activated.emit(1)
