@@ -62,7 +62,7 @@ def paint(window: Window, layer: Labels) -> None:
 def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Window) -> None:
     tab = window.tab
     assert (
-        tab.layer.button.toolTip() == "There is no image layer. Drag an image file onto the window."
+        tab.layer.button.toolTip() == "No image layer. Drag an image file onto the window."
     )
     image = window.viewer.add_image(field(), name="well", scale=(0.5, 0.5), translate=(3, 4))
     window.click(tab.layer.button)
