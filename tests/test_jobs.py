@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -197,12 +198,27 @@ def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
     )
 
 
-def test_two_processes_train_one_network(project: Project) -> None:
-    record = project.train(epochs=2, devices=2, target="process", **SMALL)
-    assert [found.checkpoint_id for found in project.checkpoints.list()] == [record.checkpoint_id]
+def test_two_processes_train_one_network_and_a_killed_one_is_resumed(project: Project) -> None:
+    words = "--epochs 40 --base-channels 4 --depth 2 --patch 32,32 --batch 4 --device cpu"
+    command = [sys.executable, "-m", "maskloop", "train", str(project.folder), *words.split()]
+    command += ["--devices", "2", "--precision", "fp32", "--json"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    saved = project.history.run_folder("train_001") / "resume.pt"
+    wait_until(lambda: saved.exists() or first.poll() is not None)
+    first.kill()
+    first.wait()
+    # The second process began no run of its own, which would be taken for the newest.
+    assert project.history.runs() == ["train_001"]
+    assert run_state(project, "train_001") == "interrupted"
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    record = project.checkpoints.latest
+    assert record is not None
+    # Said once, by the process that leads.
+    assert json.loads(ended.stdout)["checkpoint_id"] == record.checkpoint_id
+    assert project.history.runs() == ["train_001"]
     assert (
         record.number_of_patches
-        == 2 * record.plan["steps_per_epoch"] * 2 * record.plan["batch_size"]
+        == 2 * record.plan["steps_per_epoch"] * 40 * record.plan["batch_size"]
     )
 
 

@@ -1,4 +1,4 @@
-"""Annotate, train, predict, correct, again: segmentation models of your own for microscopy."""
+"""Annotate, train, predict, correct, repeat: segmentation models of your own for microscopy."""
 
 from __future__ import annotations
 

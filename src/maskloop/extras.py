@@ -17,7 +17,7 @@ _EXTRA_OF = {
     "superqt": "napari",
     "tensorboard": "tensorboard",
 }
-"""The extra of maskloop that installs a library; any other is installed by its own name."""
+"""The extra that installs a library; others are installed by their own name."""
 
 
 def require(name: str) -> ModuleType:

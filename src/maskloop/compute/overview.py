@@ -8,7 +8,7 @@ from pydantic import Field
 
 from maskloop.compute.run_folder import is_locked
 from maskloop.jobs.outcomes import RunState
-from maskloop.jobs.summary import SUMMARY, RunFacts, keep_summary, read_facts
+from maskloop.jobs.summary import RunFacts, keep_summary, read_facts
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record
 
@@ -38,8 +38,9 @@ def summary_of(project: ProjectFolder, run_id: str) -> RunSummary:
     folder = project.history.run_folder(run_id)
     facts = read_facts(folder)
     state = _state(project, run_id, facts)
-    # Of runs of older versions, and of killed ones, whoever reads the journal first keeps this.
-    if state not in ("submitted", "running") and not (folder / SUMMARY).exists():
+    # The process of a run keeps this when it ends; of a killed one, or one of an older version,
+    # whoever reads its journal first.
+    if state not in ("submitted", "running"):
         keep_summary(folder)
     return RunSummary(
         run_id=run_id,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from maskloop import plugins
 from maskloop.compute.base import RunHandle, Target, last_word
 from maskloop.compute.overview import run_state, summary_of
 from maskloop.compute.run_folder import FolderHandle
-from maskloop.errors import MaskloopError, UsageError
+from maskloop.errors import Cancelled, MaskloopError, UsageError
 from maskloop.events import Event, Message, Report, silent
 from maskloop.jobs.base import JOB, Job, Result, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
@@ -193,7 +194,7 @@ def run_job(
         What went wrong.
     """
     if is_helper(job):
-        return _help(project, job)
+        _help(project, job)
     told = 0
 
     def tell(event: Event) -> None:
@@ -215,11 +216,16 @@ def run_job(
     return last_word(handle, tell_rest).result
 
 
-def _help(project: ProjectFolder, job: Job) -> Result:
-    """Lend this process to the run that the first one leads, and wait for its end.
+def _help(project: ProjectFolder, job: Job) -> NoReturn:
+    """Lend this process to the run that the first one leads, then end it.
 
     PyTorch starts the same command once more for each device, and `srun` on each node: a run of
-    their own would never be finished.
+    their own would never be finished, and what comes after it would be done more than once.
+
+    Raises
+    ------
+    UsageError
+        If no process leads such a run.
     """
     deadline = time.monotonic() + LEADER_S
     while True:
@@ -232,7 +238,7 @@ def _help(project: ProjectFolder, job: Job) -> Result:
                 "Start all processes with the same command and the same project.",
             )
         time.sleep(0.1)
-    run = FolderHandle(project, found[0])
-    _, run.position = run.events()
-    execute(project, run.run_id)
-    return last_word(run).result
+    # The first process says so, once.
+    with contextlib.suppress(Cancelled):
+        execute(project, found[0])
+    sys.exit(0)

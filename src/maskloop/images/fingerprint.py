@@ -1,4 +1,4 @@
-"""What the data is like: sizes, spacing, intensities, class frequencies, object sizes and counts."""
+"""What the data is like: sizes, spacing, intensities, class frequencies, objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class PairFingerprint(Record):
     dtype: str
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
     intensity_percentiles: tuple[tuple[float, ...], ...] = Field(
-        description="Per channel: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation."
+        description="Per channel: minimum, percentiles 1, 50, 99.8, maximum, mean, standard "
+        "deviation."
     )
     class_pixels: dict[int, int] = Field(
         description="Pixels per saved class id, background 0 included; instances count as class 1."
@@ -41,7 +42,8 @@ class PairFingerprint(Record):
     )
     object_diameters_px: tuple[float, ...] = Field(
         (),
-        description="Percentiles 5, 50, 95, 100 of the diameters of equal area or volume, in pixels of the plane.",
+        description="Percentiles 5, 50, 95, 100 of the diameters of equal area or volume, in "
+        "pixels of the plane.",
     )
     object_extent_px: int = Field(
         0, description="Longest side of any object's bounding box, in pixels of the plane."
@@ -73,7 +75,8 @@ class Fingerprint(Record):
         description="Percentile range over the dataset, one per channel."
     )
     brightness_spread: float = Field(
-        description="Spread of the images' brightness relative to their contrast; small when they are alike."
+        description="Spread of the images' brightness relative to their contrast; small when "
+        "they are alike."
     )
     class_pixels: dict[int, int]
     object_count: int
@@ -84,7 +87,8 @@ class Fingerprint(Record):
     touching_fraction: float = 0.0
     intensity_percentiles: tuple[tuple[float, ...], ...] = Field(
         (),
-        description="Per channel, over all pixels: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation.",
+        description="Per channel, over all pixels: minimum, percentiles 1, 50, 99.8, maximum, "
+        "mean, standard deviation.",
     )
 
     @property
@@ -94,7 +98,7 @@ class Fingerprint(Record):
         return {label: count / total for label, count in self.class_pixels.items()}
 
     def fit(self, settings: Normalization) -> tuple[ChannelRange, ...]:
-        """The maps of a normalisation fitted to the whole dataset, one per channel.
+        """The maps of a normalization fitted to the whole dataset, one per channel.
 
         Percentiles between those that are kept (0, 1, 50, 99.8, 100) are interpolated.
         """
@@ -187,7 +191,7 @@ def _z_aspect(image: Image) -> float:
 def _objects(
     labels: NDArray[Any], instances: bool, aspect: float
 ) -> tuple[NDArray[np.float64], int, int]:
-    """Diameters of the objects of one frame, the longest side of any of them, and how many touch another."""
+    """Diameters of the objects of a frame, the longest side of any, and how many touch another."""
     objects = _numbered(labels) if instances else _components(labels)
     sizes = np.bincount(objects.reshape(-1))
     sizes[0] = 0
@@ -246,7 +250,7 @@ def combine_fingerprints(
     pairs
         Facts of each.
     names
-        What the pairs are called, for the words of an error.
+        Names of the pairs, for an error message.
 
     Raises
     ------
@@ -257,7 +261,7 @@ def combine_fingerprints(
     """
     if not pairs:
         raise UsageError(
-            "There is no accepted pair to look at.",
+            "No pairs have been accepted.",
             "Accept at least one image with its mask first.",
         )
     channels = _common_channels(pairs, names)
@@ -296,20 +300,18 @@ def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> 
         )
         fewest = min(counts, key=lambda channels: counts[channels])
         those = [name for name, pair in zip(names, pairs, strict=False) if pair.channels == fewest]
-        which = (
-            f" (with {fewest}: {', '.join(those[:5])}{', ...' if len(those) > 5 else ''})"
-            if those
-            else ""
-        )
+        more = ", ..." if len(those) > 5 else ""
+        which = f" (with {fewest}: {', '.join(those[:5])}{more})" if those else ""
         raise ImageError(
             f"The images differ in their number of channels: {found}{which}.",
-            "Keep images of one kind in a project, or select pairs with the same number of channels.",
+            "Keep images of one kind in a project, or select pairs with the same number of "
+            "channels.",
         )
     return pairs[0].channels
 
 
 def _spatial_shapes(pairs: Sequence[PairFingerprint]) -> list[tuple[int, ...]]:
-    """Lengths along ZYX where any pair has depth (a flat one is one plane deep), else YX; one row per frame of a film."""
+    """Lengths along ZYX where any pair has depth, else YX; one row per frame of a film."""
     axes = "ZYX" if any("Z" in pair.axes for pair in pairs) else "YX"
     return [
         tuple(pair.sizes.get(letter, 1) for letter in axes)
@@ -323,14 +325,19 @@ def _weight(pair: PairFingerprint) -> int:
 
 
 def _pooled(parts: Sequence[tuple[int, tuple[float, ...]]]) -> tuple[float, ...]:
-    """Intensities over all pixels: the mixture of the pairs' distributions, taken as straight between their percentiles."""
+    """Intensities over all pixels: the mixture of the pairs' distributions.
+
+    Each distribution is taken as straight between the percentiles that are kept of it.
+    """
     weights = np.array([weight for weight, _ in parts], np.float64)
     weights /= weights.sum()
     table = np.array([values for _, values in parts])
-    knots, means, deviations = table[:, :-2], table[:, -2], table[:, -1]
+    knots = table[:, :-2]
+    means, deviations = table[:, -2], table[:, -1]
     levels = np.unique(knots)
     shares = np.array(
         [
+            # Equal percentiles would be no function: they are set apart by a hair.
             np.interp(levels, row + np.arange(row.size) * 1e-9, INTENSITY_PERCENTILES)
             for row in knots
         ]

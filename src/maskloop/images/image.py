@@ -18,7 +18,7 @@ __all__ = ["ArrayLike", "Frame", "Image"]
 
 
 class ArrayLike(Protocol):
-    """What pixels must offer: NumPy, dask and zarr arrays, memory maps and our own lazy readers do."""
+    """What pixels must offer, as NumPy, dask and zarr arrays, memory maps and lazy readers do."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What the labels of somebody's masks mean, told only where it is certain."""
+"""What the labels of masks mean, told only where it is certain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW_LABELS = 12
 
 @dataclass(frozen=True)
 class MaskMeaning:
-    """What masks hold, and by what one sees it."""
+    """What masks hold, and how that can be seen."""
 
     mode: OutputMode
     labels: tuple[int, ...]
@@ -40,7 +40,7 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
     masks
         Label images of any shape; whole numbers.
     mode
-        What a person says they are: then only the labels are gathered.
+        What a person says they are; then only the labels are gathered.
 
     Raises
     ------

@@ -60,7 +60,7 @@ class Normalization(Record):
     )
 
     def fit(self, image: NDArray[Any]) -> tuple[ChannelRange, ...]:
-        """The maps to use for one image (C, ...), one per channel; the dataset's if that is the scope.
+        """The maps for one image (C, ...), one per channel; the dataset's if that is the scope.
 
         Pixels that are not finite are left out.
 
@@ -112,7 +112,9 @@ def _sample(channels: int, size: int, pieces: Iterable[NDArray[Any]]) -> Iterato
     begin = 0
     for piece in pieces:
         for channel, found in zip(piece, taken, strict=True):
-            found.append(thin_out(channel, begin=begin, total=size))
+            pixels = thin_out(channel, begin=begin, total=size)
+            # What is taken of a piece is a view: it would keep the whole piece in memory.
+            found.append(pixels if channel.size == size else pixels.copy())
         begin += piece[0].size
     for found in taken:
         # A single piece is a view of the image itself and stays one.

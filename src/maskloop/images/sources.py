@@ -244,31 +244,26 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
             f"Folder '{image_folder}' holds no image",
             f"all names end in '{mask_suffix}'" if shared else "its subfolders are not searched",
         )
-    problems = (
-        []
-        if shared
-        else [
-            PairProblem(path=path, reason=f"its name does not end in '{mask_suffix}'")
-            for path in strays
-        ]
-    )
+    problems: list[PairProblem] = []
+    if not shared:
+        reason = f"its name does not end in '{mask_suffix}'"
+        problems += [PairProblem(path=path, reason=reason) for path in strays]
     image_of, image_problems = _by_stem(image_files, "")
     mask_of, mask_problems = _by_stem(mask_files, mask_suffix)
     problems += image_problems + mask_problems + _unread({image_folder, mask_folder})
-    taken = (
-        {stem_of(problem.path) for problem in image_problems},
-        {stem_of(problem.path).removesuffix(mask_suffix) for problem in mask_problems},
+    # Several files of one name are a problem of their own: their partner is not alone.
+    several_images = {stem_of(problem.path) for problem in image_problems}
+    several_masks = {stem_of(each.path).removesuffix(mask_suffix) for each in mask_problems}
+    no_mask = f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'"
+    no_image = f"no image called '<stem>' in '{image_folder}'"
+    problems += _alone(image_of, mask_of.keys() | several_masks, no_mask)
+    problems += _alone(mask_of, image_of.keys() | several_images, no_image)
+    problems += _alone(
+        image_of, image_of.keys() - several_masks, "there are several masks of this name"
     )
     problems += _alone(
-        image_of,
-        mask_of.keys() | taken[1],
-        f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'",
+        mask_of, mask_of.keys() - several_images, "there are several images of this name"
     )
-    problems += _alone(
-        mask_of, image_of.keys() | taken[0], f"no image called '<stem>' in '{image_folder}'"
-    )
-    problems += _alone(image_of, image_of.keys() - taken[1], "there are several masks of this name")
-    problems += _alone(mask_of, mask_of.keys() - taken[0], "there are several images of this name")
     matched = tuple(
         PairFiles(stem=stem, image=path, mask=mask_of[stem])
         for stem, path in image_of.items()
@@ -382,7 +377,8 @@ def _check_columns(path: Path, rows: csv.DictReader[str]) -> None:
     missing = [name for name in COLUMNS[:2] if name not in names]
     if missing:
         raise UsageError(
-            f"The table '{path}' has no column {' and no column '.join(missing)}; its columns are: {', '.join(names) or 'none'}.",
+            f"The table '{path}' has no column {' and no column '.join(missing)}; its columns are: "
+            f"{', '.join(names) or 'none'}.",
             "The first line must name the columns: image, mask, and optionally group, axes.",
         )
     for name in names:
@@ -404,7 +400,7 @@ def _pair_of_row(
             return PairProblem(path=table, reason=f"line {line} names no {column}")
     image, mask = (_beside(table, cells[column]) for column in COLUMNS[:2])
     for file in (image, mask):
-        if not file.is_file():
+        if not (file.is_file() or is_container(file)):
             return PairProblem(path=file, reason=f"line {line}: there is no such file")
     if image.resolve() in matched:
         return PairProblem(path=image, reason=f"line {line} names this image again")

@@ -50,6 +50,8 @@ class _Read:
     """When it was last written."""
     position: int
     facts: RunFacts
+    is_kept: bool
+    """Whether the summary on disk says the same."""
 
 
 _known: dict[Path, _Read] = {}
@@ -71,7 +73,7 @@ def read_facts(folder: Path) -> RunFacts:
     if (known.facts.journal_bytes, known.stamp) != (found.st_size, found.st_mtime_ns):
         events, position = read_events(journal, known.position, end=found.st_size)
         facts = _told(known.facts, events).model_copy(update={"journal_bytes": found.st_size})
-        known = replace(known, stamp=found.st_mtime_ns, position=position, facts=facts)
+        known = _Read(identity, found.st_mtime_ns, position, facts, is_kept=False)
     _known[folder] = known
     return known.facts
 
@@ -81,8 +83,8 @@ def _start(folder: Path, found: os.stat_result, identity: tuple[int, int]) -> _R
     with contextlib.suppress(OSError, ValueError):
         facts = RunFacts.model_validate_json((folder / SUMMARY).read_bytes())
         if facts.journal_bytes == found.st_size:
-            return _Read(identity, found.st_mtime_ns, found.st_size, facts)
-    return _Read(identity, 0, 0, RunFacts(kind=_kind(folder)))
+            return _Read(identity, found.st_mtime_ns, found.st_size, facts, is_kept=True)
+    return _Read(identity, 0, 0, RunFacts(kind=_kind(folder)), is_kept=False)
 
 
 def _kind(folder: Path) -> str:
@@ -119,6 +121,11 @@ def keep_summary(folder: Path) -> None:
 
     Only for speed: a folder that may not be written keeps its journal, which is read instead.
     """
+    facts = read_facts(folder)
+    known = _known.get(folder)
+    if known is None or known.is_kept:
+        return
     with contextlib.suppress(ProjectError):
-        facts = read_facts(folder)
         write_bytes(folder / SUMMARY, facts.model_dump_json(indent=1).encode())
+    # Tried once: where it may not be written, it may not be written at the next refresh either.
+    _known[folder] = replace(known, is_kept=True)

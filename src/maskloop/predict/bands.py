@@ -136,7 +136,8 @@ class _Tiles:
     """Cuts normalized tiles out of a frame, reading no more of it than fits in memory."""
 
     def __init__(self, frame: Frame, plan: TilePlan, axis: int) -> None:
-        self._frame, self._plan, self._axis = frame, plan, axis
+        self._frame, self._plan = frame, plan
+        self._axis = axis
         self._whole = frame.read() if frame.nbytes <= FRAME_BYTES else None
         self._row = -1
         self._rows: NDArray[np.generic] | None = None

@@ -299,7 +299,7 @@ class _File:
         finally:
             for sink in sinks:
                 sink.close()
-        write_record(note, wanted.model_copy(update={"labels_sha256": hash_file(self.target)}))
+        write_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
         return True
 
     def _sinks(
@@ -308,10 +308,15 @@ class _File:
         facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
         # Nobody can say whether labels of a nameless model may be continued.
         work = wanted.json_line if self.model_id else ""
-        labels = create_file(self.target, label_spec(image, description=facts, work=work))
+        output = segmenter.output
+        # How large class ids can be is known; numbers of objects take the type that holds them.
+        dtype = output.label_dtype if output.margin_px == 0 else None
+        labels = create_file(
+            self.target, label_spec(image, dtype=dtype, description=facts, work=work)
+        )
         if not self.probabilities:
             return labels, None
-        spec = score_spec(image, segmenter.output, description=facts, work=work)
+        spec = score_spec(image, output, description=facts, work=work)
         return labels, create_file(_probabilities_path(self.target), spec)
 
     def _is_there(self, wanted: Provenance) -> bool:
@@ -328,7 +333,7 @@ class _File:
         if found is None:
             is_ours, why = _is_described(self.target), "was not written by a prediction"
         else:
-            is_ours = found.labels_sha256 == hash_file(self.target)
+            is_ours = found.labels_sha256 == _hash(self.target)
             why = "was changed after it was predicted"
         if not is_ours:
             raise ImageError(
@@ -341,6 +346,14 @@ class _File:
             and found.model_copy(update={"labels_sha256": ""}) == wanted
         )
         return is_same and (not self.probabilities or _probabilities_path(self.target).exists())
+
+
+def _hash(path: Path) -> str:
+    """What a file of labels holds; of a folder, its format knows."""
+    if path.is_file():
+        return hash_file(path)
+    ref = ImageRef.of(path)
+    return find_format(ref).identity(ref)
 
 
 def read_provenance(labels: Path) -> Provenance | None:
@@ -379,7 +392,7 @@ def _is_described(labels: Path) -> bool:
 
 
 def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Path]:
-    """A file of labels in `folder` for each image: by its stem, or more of its name if stems meet."""
+    """A file of labels in `folder` for each image, called by its stem, or more if stems meet."""
     levels = dict.fromkeys(sources, 0)
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}

@@ -40,7 +40,8 @@ __all__ = [
 SPOOL_BYTES = 64_000_000
 """Scores and labels of a frame above this size wait in scratch files."""
 FEW_TILES = 16
-"""Frames of so few tiles are scored again after a kill: that is faster than to wait for the disk."""
+"""Frames of so few tiles are scored again after a kill; that is faster than waiting for the disk.
+"""
 WRITE_BYTES = 16_000_000
 """Labels of a frame that was decoded in blocks are written in regions of this size."""
 
@@ -286,24 +287,24 @@ class _FrameSink:
     """One frame of a sink: regions are named by the frame's own axes."""
 
     def __init__(self, sink: LabelSink, frame: Frame) -> None:
-        self._sink, self._index, self._spatial = sink, frame.index, frame.spatial
         self.sink = sink
+        self._index, self._spatial = frame.index, frame.spatial
 
     def is_written(self, region: Region) -> bool:
         """Whether a region (*spatial) was written."""
-        return self._sink.is_written(self._place(region))
+        return self.sink.is_written(self._place(region))
 
     def highest(self, region: Region) -> int:
         """The highest label in a region (*spatial)."""
-        return self._sink.highest(self._place(region))
+        return self.sink.highest(self._place(region))
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
         """Write a region (*spatial) of values (*spatial) or (channels, *spatial)."""
         letters = self._spatial if values.ndim == len(self._spatial) else f"C{self._spatial}"
-        self._sink.write(self._place(region), reorder(values, letters, self._sink.spec.axes))
+        self.sink.write(self._place(region), reorder(values, letters, self.sink.spec.axes))
 
     def _place(self, region: Region) -> Region:
-        spec = self._sink.spec
+        spec = self.sink.spec
         sides = dict(zip(self._spatial, region, strict=True))
         sides |= {axis: slice(at, at + 1) for axis, at in self._index.items()}
         return tuple(

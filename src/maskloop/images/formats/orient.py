@@ -39,13 +39,11 @@ def orient(pixels: NDArray[Any], letters: str, orientation: int) -> NDArray[Any]
     orientation
         1 to 8, as in TIFF and EXIF.
     """
-    transposed, mirrored_rows, mirrored_columns = _TURNS[orientation]
-    rows, columns = letters.index("Y"), letters.index("X")
-    upright = pixels.swapaxes(rows, columns) if transposed else pixels
-    mirrored = [
-        axis for axis, is_so in ((rows, mirrored_rows), (columns, mirrored_columns)) if is_so
-    ]
-    return np.flip(upright, tuple(mirrored)) if mirrored else upright
+    is_transposed, *is_mirrored = _TURNS[orientation]
+    axes = letters.index("Y"), letters.index("X")
+    upright = pixels.swapaxes(*axes) if is_transposed else pixels
+    mirrored = tuple(axis for axis, is_so in zip(axes, is_mirrored, strict=True) if is_so)
+    return np.flip(upright, mirrored) if mirrored else upright
 
 
 def orient_lazily(data: LazyArray, letters: str, orientation: int) -> LazyArray:

@@ -15,7 +15,7 @@ from maskloop.images.formats.base import SinkSpec
 from maskloop.images.image import ArrayLike, Image
 from maskloop.images.refs import ImageRef
 from maskloop.images.regions import Region, cut_regions, whole_region
-from maskloop.images.scratch import Scratch, StagedArray
+from maskloop.images.scratch import Reopened, Scratch, StagedArray
 from maskloop.records import write_errors
 
 __all__ = ["Encode", "StagedSink", "partial_folder", "smallest_dtype"]
@@ -68,7 +68,8 @@ class StagedSink:
                 f"There is nothing to write to '{path}': the shape is {spec.shape}.",
                 "Write an image with pixels.",
             )
-        self.spec, self._path, self._encode = spec, path, encode
+        self.spec = spec
+        self._path, self._encode = path, encode
         self._folder = partial_folder(path)
         self._stage: StagedArray | Scratch | None = None
         self._lock: Any = None
@@ -79,7 +80,8 @@ class StagedSink:
 
     def highest(self, region: Region) -> int:
         """The highest label written within a region; 0 where there is none."""
-        return _range(self._opened().open()[region])[1]
+        stage = Reopened(self._opened())
+        return _range(stage, region)[1]
 
     def write(self, region: Region, pixels: Any) -> None:
         """Write a region, in the order of the axes; one that is written already stays as it is."""
@@ -116,7 +118,7 @@ class StagedSink:
         stage = self._opened()
         spec = self.spec
         dtype = spec.dtype or smallest_dtype(self.highest(whole_region(spec.shape)))
-        image = Image(stage.open(), spec.axes, spec.pixel_size_um, spec.channel_names)
+        image = Image(Reopened(stage), spec.axes, spec.pixel_size_um, spec.channel_names)
         self._encode(self._path, image, dtype, spec)
         self.discard()
         return ImageRef.of(self._path)
@@ -176,13 +178,19 @@ class StagedSink:
             self._lock = None
 
 
-def _range(data: ArrayLike) -> tuple[int, int]:
-    """Lowest and highest of all pixels and 0, read in pieces."""
+def _range(data: ArrayLike, region: Region | None = None) -> tuple[int, int]:
+    """Lowest and highest of the pixels of a region (or all) and 0, read in pieces."""
     if data.dtype.kind not in "ui":
         return 0, 1
+    region = region or whole_region(data.shape)
+    shape = [side.stop - side.start for side in region]
     low, high = 0, 0
-    for region in cut_regions(data.shape, data.dtype.itemsize, limit_bytes=PASS_BYTES):
-        piece = np.asarray(data[region])
+    for part in cut_regions(shape, data.dtype.itemsize, limit_bytes=PASS_BYTES):
+        place = tuple(
+            slice(side.start + inner.start, side.start + inner.stop)
+            for side, inner in zip(region, part, strict=True)
+        )
+        piece = np.asarray(data[place])
         low, high = min(low, int(piece.min())), max(high, int(piece.max()))
     return low, high
 

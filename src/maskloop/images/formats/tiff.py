@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TIFF", "TiffFormat"]
 
-_MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
+# Values of the tags of a page (TIFF 6.0).
+_MINISBLACK = 1
+_RGB = 2
+_PALETTE = 3
+_YCBCR = 6
 _CONTIGUOUS = 1
 _ALPHA = ((1,), (2,))
 """What a page says of its extra sample when it is alpha: associated or not."""

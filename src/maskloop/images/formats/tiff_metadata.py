@@ -159,7 +159,7 @@ def _by_series(pixels: Pixels, *, declared: bool) -> Pixels:
 
 
 def _resolution(page: Any, unit: float | None) -> dict[str, float]:
-    """Pixel size from the resolution tags: pixels per `unit` micrometres, or per inch or centimetre."""
+    """Pixel size from the resolution tags: pixels per `unit` micrometers, inch or centimeter."""
     per_unit = unit or {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
     if per_unit is None:
         return {}

@@ -68,7 +68,8 @@ class PagedArray:
         shape: tuple[int, ...],
         samples: int | None = None,
     ) -> None:
-        self._pages, self._page_shape, self._letters = tuple(pages), page_shape, page_letters
+        self._pages = tuple(pages)
+        self._page_shape, self._letters = page_shape, page_letters
         self._samples = samples
         self.shape, self.dtype = shape, dtype.newbyteorder("=")
         kept = prod(

@@ -1,4 +1,4 @@
-"""Writes TIFF: compressed, with axes and pixel size, in memory that does not grow with the image."""
+"""Writes TIFF, compressed, with axes and pixel size; memory does not grow with the image."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class _Layout:
 
 
 def _blocks(image: Image, layout: _Layout) -> Iterator[NDArray[Any]]:
-    """Strips or tiles of all pages in the order of the file, read one at a time, cut at the edge."""
+    """Strips or tiles of all pages in the order of the file, cut at the edge, one at a time."""
     rows, columns = layout.block
     for place in product(*(range(image.sizes[letter]) for letter in layout.outer)):
         at: dict[str, Any] = dict(zip(layout.outer, place, strict=True))
