@@ -101,7 +101,7 @@ def test_two_checkpoints_are_compared_and_predict_side_by_side(window: Window) -
     assert two.words.text() == "First unet_run_001, second unet_run_002"
     shown = {what: (ours, theirs) for what, ours, theirs in two.model.shown}
     assert shown["Epochs done"] == ("2", "3")
-    assert "There is no image layer" in two.button.toolTip()
+    assert "No image layer" in two.button.toolTip()
     window.viewer.add_image(field(), name="well")
     window.click(two.button)
     window.until(

@@ -61,9 +61,7 @@ def paint(window: Window, layer: Labels) -> None:
 
 def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Window) -> None:
     tab = window.tab
-    assert (
-        tab.layer.button.toolTip() == "No image layer. Drag an image file onto the window."
-    )
+    assert tab.layer.button.toolTip() == "No image layer. Drag an image file onto the window."
     image = window.viewer.add_image(field(), name="well", scale=(0.5, 0.5), translate=(3, 4))
     window.click(tab.layer.button)
     window.until(lambda: tab.progress.isVisible())
@@ -140,7 +138,7 @@ def test_unnamed_axes_and_wrong_channels_are_told_on_the_button(window: Window) 
     assert "has 3 channels, unet_run_002 was trained on 1" in window.tab.layer.button.toolTip()
     window.viewer.layers.clear()
     window.tab.predict()
-    assert "Nothing was predicted. There is no image layer" in window.told[-1]
+    assert "Nothing was predicted. No image layer" in window.told[-1]
 
 
 def test_a_prediction_is_cancelled_and_a_killed_one_is_told(window: Window) -> None:
