@@ -166,7 +166,7 @@ def test_a_child_process_trains_and_is_followed(project: Project) -> None:
 
 
 def autogroup(process_id: int) -> str:
-    """What Linux tells of the group that a process is weighed in; nothing where there are no such groups."""
+    """The scheduling group of a process on Linux; empty where there are no such groups."""
     path = Path(f"/proc/{process_id}/autogroup")
     return path.read_text() if path.exists() else ""
 
@@ -229,7 +229,8 @@ def test_a_full_disk_ends_a_training_in_words_and_it_can_be_taken_up(
     words = "--epochs 2 --base-channels 8 --depth 2 --patch 32,32 --device cpu"
     # A limit on the size of a file stands in for a full disk; SIGXFSZ is ignored, so that writes
     # fail.
-    command = f"trap '' XFSZ; ulimit -f {blocks}; exec '{sys.executable}' -m maskloop train '{project.folder}' {words}"
+    train = f"'{sys.executable}' -m maskloop train '{project.folder}' {words}"
+    command = f"trap '' XFSZ; ulimit -f {blocks}; exec {train}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     if ended.returncode:
         assert "could not be written: File too large" in ended.stderr
@@ -274,7 +275,10 @@ def test_a_project_that_may_only_be_read_predicts_into_another_folder(tmp_path: 
 
 
 def _killed_after(handle: FolderHandle, seconds: float) -> None:
-    """Execute a run and kill it so long after its first word: starting Python takes long, and nothing is written meanwhile."""
+    """Execute a run and kill it so long after its first event.
+
+    Starting Python takes long, and nothing is written meanwhile.
+    """
 
     def starts() -> int:
         return sum(isinstance(event, Started) for event in read_events(handle.folder / EVENTS)[0])
@@ -300,7 +304,7 @@ def _killed_after(handle: FolderHandle, seconds: float) -> None:
 def _predict_through_kills(
     project: Project, folder: Path, kills: int, rng: np.random.Generator
 ) -> None:
-    """Kill predictions at random; what lies there is whole at any moment, and the last one completes it."""
+    """Kill predictions at random: every file is whole at any moment, the last run completes them."""
     images = folder / "images"
     images.mkdir(parents=True)
     for number in range(5):
@@ -363,7 +367,7 @@ def test_a_prediction_killed_many_times_is_taken_up(
 def _kill_until_done(
     project: Project, rounds: int, rng: np.random.Generator, *, epochs: int = 12
 ) -> int:
-    """Kill a training again and again; at last its weights must be those of the run that nobody disturbed."""
+    """Kill a training again and again; its weights must be those of an undisturbed run."""
     recipe = Recipe(epochs=epochs, save_every_s=0, **SMALL)
     job = TrainJob(recipe=recipe, start="scratch")
     undisturbed = project.train(start="scratch", epochs=epochs, **SMALL)

@@ -16,7 +16,7 @@ __all__ = ["RunSummary", "list_runs", "run_state", "summary_of"]
 
 
 class RunSummary(Record):
-    """One run: what it was to do, and what became of it."""
+    """One run: its job, and how it ended."""
 
     run_id: str
     kind: str = Field(description="train, predict, ...; unknown where its job cannot be read.")
@@ -24,7 +24,7 @@ class RunSummary(Record):
     began: str = Field(description="UTC, ISO 8601; empty before it began.")
     epochs: int = Field(0, description="Of a training, as far as it was validated.")
     outcome: str = Field(
-        description="The checkpoint, how many images were predicted, or what went wrong."
+        description="The checkpoint, how many images were predicted, or the error."
     )
 
 
@@ -53,7 +53,7 @@ def summary_of(project: ProjectFolder, run_id: str) -> RunSummary:
 
 
 def run_state(project: ProjectFolder, run_id: str) -> RunState:
-    """What became of a run; without a last event it is running where a process holds its lock."""
+    """The state of a run; without a last event it is running if a process holds its lock."""
     return _state(project, run_id, read_facts(project.history.run_folder(run_id)))
 
 

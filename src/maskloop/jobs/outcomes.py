@@ -47,7 +47,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run, and what to do about it."""
+    """How a run ended, and what to do about it."""
 
     tone: Tone
     text: str
@@ -65,7 +65,7 @@ def state_after(last: object) -> RunState:
 
 
 def outcome_of(event: Finished | Failed, *, kind: str = "", epoch: int = 0) -> Outcome:
-    """Put the end of a run into words.
+    """Describe how a run ended.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def outcome_of(event: Finished | Failed, *, kind: str = "", epoch: int = 0) -> O
 
 
 def short_outcome(last: object) -> str:
-    """How a run ended in one cell of a table; empty while it has not ended."""
+    """How a run ended, for one cell of a table; empty while it runs."""
     if isinstance(last, Failed):
         return last.problem
     if not isinstance(last, Finished):
@@ -104,6 +104,7 @@ def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
     if kind == "train" and not epoch:
         where = " before the first epoch was validated"
     if event.error == "Cancelled":
+        # A prediction says itself how far it was.
         text = f"Cancelled{where}." if kind == "train" else event.problem
         return Outcome("stopped", text, event.way_out)
     if event.error == "Interrupted":
@@ -136,6 +137,7 @@ def _predicted(result: Mapping[str, Any]) -> Outcome:
         Failure(one["source"], one["problem"], one["way_out"]) for one in result.get("failed", ())
     )
     done, failed = len(result["written"]), len(failures)
+    # The only image failed: its reason says more than a count.
     if failed == 1 and not done:
         return Outcome("bad", failures[0].problem, failures[0].way_out, failures)
     text = f"{done} image{'s' * (done != 1)} predicted with {result.get('checkpoint_id', '')}"

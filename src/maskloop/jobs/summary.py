@@ -1,4 +1,4 @@
-"""What became of a run in a few facts, kept beside its journal so that it is not read again.
+"""How a run ended, in a few facts kept beside its journal, so that it need not be read again.
 
 A journal of an hour has some ten thousand lines; a project may have a hundred of them, and each
 refresh of the window asks for all.
@@ -27,7 +27,7 @@ SUMMARY = "summary.json"
 
 
 class RunFacts(Record):
-    """What the journal of a run says, as far as it goes."""
+    """What the journal of a run says so far."""
 
     kind: str = Field("unknown", description="Of its job; unknown where that cannot be read.")
     state: RunState = Field(
@@ -42,10 +42,10 @@ class RunFacts(Record):
 
 @dataclass(frozen=True)
 class _Read:
-    """How far a journal was read in this process, and what it says up to there."""
+    """How far this process has read a journal, and what it says up to there."""
 
     identity: tuple[int, int]
-    """Device and inode: a project that was put in the place of another has other journals."""
+    """Device and inode: a project that replaced another one has other journals."""
     stamp: int
     """When it was last written."""
     position: int
@@ -55,11 +55,11 @@ class _Read:
 
 
 _known: dict[Path, _Read] = {}
-"""By folder of the run. A journal only grows, so that only what is new is read."""
+"""By folder of the run. A journal only grows, so only its new lines are read."""
 
 
 def read_facts(folder: Path) -> RunFacts:
-    """What became of the run in this folder; reads of its journal only what was not read before."""
+    """The facts about the run in this folder; reads only what is new in its journal."""
     journal = folder / EVENTS
     try:
         found = journal.stat()
@@ -127,5 +127,5 @@ def keep_summary(folder: Path) -> None:
         return
     with contextlib.suppress(ProjectError):
         write_bytes(folder / SUMMARY, facts.model_dump_json(indent=1).encode())
-    # Tried once: where it may not be written, it may not be written at the next refresh either.
+    # One attempt only: a read-only folder is still read-only at the next refresh.
     _known[folder] = replace(known, is_kept=True)
