@@ -31,6 +31,7 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
+        # Modules of a package come with it.
         extra = _EXTRA_OF.get(name.partition(".")[0])
         wanted = f'"maskloop[{extra}]"' if extra else name
         raise MissingExtra(

@@ -31,6 +31,7 @@ def parse_axes(axes: str, shape: Sequence[int] | None = None) -> str:
         If a letter is unknown or repeated, Y or X is missing, or the number of dimensions differs.
     """
     clean = axes.strip().upper()
+    # TIFF calls the channels of a color picture samples (S).
     if "C" not in clean:
         clean = clean.replace("S", "C")
     if set(clean) - set(CANONICAL) or len(set(clean)) != len(clean) or not {"Y", "X"} <= set(clean):
@@ -68,6 +69,7 @@ def reorder(data: NDArray[Any], axes: str, target: str) -> NDArray[Any]:
                 "place for it.",
                 f"Select one entry along {letter}, or name the axes again.",
             )
+    # An axis of length one that the target lacks is dropped by taking its only entry.
     kept = data[tuple(slice(None) if letter in target else 0 for letter in axes)]
     names = [letter for letter in axes if letter in target]
     ordered = kept.transpose([names.index(letter) for letter in target if letter in names])

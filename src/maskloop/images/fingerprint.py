@@ -129,6 +129,7 @@ def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> 
     MaskError
         If the labels do not have the shape of the image.
     """
+    # A T axis is as many images: an object that moves is not one large object.
     label_axes = image.axes.replace("C", "")
     check_pair(image, labels.shape, label_axes)
     frames = list(np.moveaxis(labels, label_axes.index("T"), 0)) if "T" in label_axes else [labels]
@@ -163,6 +164,7 @@ def _intensities(channel: NDArray[Any]) -> tuple[float, ...]:
     pixels = thin_out(channel)
     if pixels.size == 0:
         return (0.0,) * (len(INTENSITY_PERCENTILES) + 2)
+    # Sums of large floats may overflow: infinity says so, a warning on top does not help.
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = pixels.mean(dtype=np.float64), pixels.std(dtype=np.float64)
     return tuple(
@@ -172,6 +174,7 @@ def _intensities(channel: NDArray[Any]) -> tuple[float, ...]:
 
 def _class_pixels(labels: NDArray[Any], instances: bool) -> dict[int, int]:
     if instances:
+        # Counting each id would keep a table as long as the largest one.
         foreground = int(np.count_nonzero(labels))
         counts = {0: labels.size - foreground, 1: foreground}
     else:
@@ -184,6 +187,7 @@ def _z_aspect(image: Image) -> float:
     size = image.pixel_size_um
     if not {"Z", "Y", "X"} <= set(size) or "Z" not in image.axes:
         return 1.0
+    # Pixels of the plane are the unit: networks look at pixels, not at micrometers.
     in_plane = (size["Y"] * size["X"]) ** 0.5
     return size["Z"] / in_plane if in_plane > 0 and size["Z"] > 0 else 1.0
 
@@ -194,9 +198,11 @@ def _objects(
     """Diameters of the objects of a frame, the longest side of any, and how many touch another."""
     objects = _numbered(labels) if instances else _components(labels)
     sizes = np.bincount(objects.reshape(-1))
+    # Background is no object, however large.
     sizes[0] = 0
     areas = sizes[sizes > 0]
     diameters = (
+        # The disc or ball of equal size: a bounding box would depend on the direction of an object.
         2 * np.sqrt(areas / np.pi) if objects.ndim == 2 else np.cbrt(6 * areas * aspect / np.pi)
     )
     touching = _touching(objects, sizes.size) if instances else 0
@@ -205,6 +211,7 @@ def _objects(
 
 def _numbered(labels: NDArray[Any]) -> NDArray[Any]:
     """Labels that a table can hold; those of a prepared mask are already."""
+    # A table of ids up to four billion would take 16 GB.
     if labels.size and int(labels.max()) > max(2**16, labels.size):
         return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
     return np.ascontiguousarray(labels)
@@ -220,6 +227,7 @@ def _components(labels: NDArray[Any]) -> NDArray[Any]:
 def _longest_side(objects: NDArray[Any], aspect: float) -> int:
     from scipy.ndimage import find_objects
 
+    # Z is stretched to pixels of the plane.
     steps = (aspect, 1.0, 1.0)[-objects.ndim :]
     boxes = (box for box in find_objects(objects) if box is not None)
     sides = (
@@ -233,6 +241,7 @@ def _longest_side(objects: NDArray[Any], aspect: float) -> int:
 def _touching(objects: NDArray[Any], count: int) -> int:
     touches = np.zeros(count, bool)
     for axis in range(objects.ndim):
+        # Neighbors along one axis: touching across a corner does not count.
         before, after = np.delete(objects, -1, axis), np.delete(objects, 0, axis)
         meet = (before != after) & (before > 0) & (after > 0)
         touches[before[meet]] = True
@@ -298,6 +307,7 @@ def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> 
         found = ", ".join(
             f"{images} with {channels}" for channels, images in sorted(counts.items())
         )
+        # The odd ones out are named: most often it is one picture among stacks.
         fewest = min(counts, key=lambda channels: counts[channels])
         those = [name for name, pair in zip(names, pairs, strict=False) if pair.channels == fewest]
         more = ", ..." if len(those) > 5 else ""
@@ -360,6 +370,7 @@ def _fit_pooled(pooled: tuple[float, ...], settings: Normalization) -> ChannelRa
         float(value)
         for value in np.interp((settings.low, settings.high), INTENSITY_PERCENTILES, knots)
     )
+    # As in `Normalization`: percentiles coincide on a dark field with few bright pixels.
     if settings.mode == "min_max" or high <= low:
         low, high = knots[0], knots[-1]
     return make_range(low, high - low)
@@ -377,6 +388,7 @@ def _brightness_spread(pairs: Sequence[PairFingerprint], channels: int) -> float
     spreads = []
     for channel in range(channels):
         table = np.array([pair.intensity_percentiles[channel] for pair in pairs])
+        # The median of the images: one that is empty must not set the scale.
         contrast = float(np.median(table[:, 3] - table[:, 1]))
         spreads.append(float(table[:, 2].std()) / contrast if contrast > 0 else 0.0)
     return float(np.mean(spreads))

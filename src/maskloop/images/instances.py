@@ -99,6 +99,7 @@ class InstanceSettings(Record):
         """Pixels (voxels) an object must have to be kept, in images of 2 or 3 dimensions."""
         if self.typical_diameter_px is None:
             return self.minimum_size_px
+        # Area of the disc or volume of the ball of diameter one.
         unit_ball = pi / 4 if dimensions == 2 else pi / 6
         typical = unit_ball * self.typical_diameter_px**dimensions
         return max(self.minimum_size_px, round(self.minimum_size_share * typical))
@@ -231,6 +232,7 @@ def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> Dec
             np.zeros(shape, np.int32), np.zeros((0, len(shape)), np.intp), np.zeros(0, bool)
         )
     unit = 255 if scores.dtype == np.uint8 else 1
+    # Pixels that touch at a corner only belong to two objects.
     faces = 4 if len(shape) == 2 else 6
     foreground = scores[0] > settings.foreground_threshold * unit
     seeds = _label(
@@ -243,6 +245,7 @@ def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> Dec
     kept = np.bincount(labels.reshape(-1), minlength=len(starts) + 1)[1:] >= max(
         1, settings.smallest_size(len(shape))
     )
+    # Numbers follow the first pixel, so that blocks number as the whole image does.
     order = np.flatnonzero(kept)[np.argsort(starts[kept], kind="stable")]
     renumber = np.zeros(len(starts) + 1, np.int32)
     renumber[order + 1] = np.arange(1, len(order) + 1)
@@ -257,6 +260,7 @@ def _seed_map(inner: NDArray[Any], settings: InstanceSettings) -> NDArray[np.flo
     """Geometric mean of nearness and distance, in the unit of the scores."""
     from scipy import ndimage
 
+    # The geometric mean is low where either map is: both must agree on a seed.
     product: NDArray[np.float32] = np.sqrt(np.multiply(inner[0], inner[1], dtype=np.float32))
     sigma = settings.seed_blur * (settings.typical_diameter_px or 0)
     if sigma < SMALLEST_BLUR_PX:

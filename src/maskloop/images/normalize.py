@@ -92,6 +92,7 @@ class Normalization(Record):
         """
         channels = shape[0]
         if self.mode == "none":
+            # Without fitting only the type says what is bright; floats are taken to lie in 0..1.
             limit = float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
             return (ChannelRange(offset=0.0, scale=limit),) * channels
         if self.scope == "image" or not self.dataset_ranges:
@@ -170,6 +171,7 @@ def percentiles(pixels: NDArray[Any], at: Sequence[float]) -> NDArray[np.float64
     """Percentiles as ``np.percentile`` gives them, through a histogram where that is faster."""
     if pixels.dtype not in (np.uint8, np.uint16):
         return np.asarray(np.percentile(pixels, at), np.float64)
+    # At most 65,536 values occur: counting them is faster than sorting pixels.
     below = np.cumsum(np.bincount(pixels.reshape(-1)))
     place = np.asarray(at, np.float64) / 100 * (pixels.size - 1)
     lower = np.searchsorted(below, np.floor(place), side="right")
@@ -191,6 +193,7 @@ def normalize(image: NDArray[Any], ranges: Sequence[ChannelRange]) -> NDArray[np
                 source, exact(fitted.offset), out=result[channel], dtype=exact, casting="unsafe"
             )
             result[channel] *= np.float32(1 / fitted.scale)
+    # Integers are finite; checking them would cost a pass over the tile.
     if image.dtype.kind == "f":
         np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(result, -LIMIT, LIMIT, out=result)

@@ -88,6 +88,7 @@ def perceptual_hash(image: Image) -> str:
     coefficients = rows @ plane @ columns.T
     # Rounding must not decide the signs of a constant image.
     bits = coefficients > 1e-6 * float(np.abs(plane).max())
+    # The mean brightness is no feature of what is seen.
     bits[0, 0] = False
     return np.packbits(bits).tobytes().hex() + _landmarks(plane)
 
@@ -134,6 +135,7 @@ def find_near_duplicates_among(hashes: Sequence[str], *, since: int = 0) -> dict
     near
         Places of the near-duplicates of each place that has any, ascending, both ways.
     """
+    # Images that were never hashed have an empty text, and match nothing.
     usable = np.array(
         [at for at, text in enumerate(hashes) if len(text) >= HASH_DIGITS], dtype=np.int64
     )
@@ -229,6 +231,7 @@ def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
 def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
     packed = np.frombuffer(bytes.fromhex("".join(text[:HASH_DIGITS] for text in hashes)), np.uint8)
     signs = np.unpackbits(packed).astype(np.float32).reshape(-1, SIDE, SIDE) * 2 - 1
+    # The constant bit takes no part in the comparison.
     signs[:, 0, 0] = 0
     return signs
 
@@ -257,6 +260,7 @@ def _landmarks(plane: NDArray[np.float32]) -> str:
         return ""
     from scipy.ndimage import uniform_filter
 
+    # A window in the center, at full resolution: resizing would move the landmarks.
     middle = plane[
         tuple(
             slice(max(0, (length - MAX_SIDE) // 2), (length + MAX_SIDE) // 2)
@@ -276,6 +280,7 @@ def _peaks(strength: NDArray[np.float32]) -> list[tuple[int, int]]:
     from scipy.ndimage import maximum_filter
 
     inner = (slice(REACH, -REACH),) * 2
+    # A landmark is the strongest pixel of its neighborhood.
     is_peak = strength == maximum_filter(strength, 2 * APART + 1)
     rows, columns = np.nonzero(is_peak[inner] & (strength[inner] > 1e-6 * float(strength.max())))
     strongest = np.argsort(-strength[inner][rows, columns], kind="stable")[:LANDMARKS]
@@ -302,6 +307,7 @@ def _describe(window: NDArray[np.float32]) -> str:
 
 
 def _plane(image: Image) -> NDArray[np.float32]:
+    # Copies of one film share its central frame, whatever is cut off at the ends.
     fixed = {"T": image.sizes["T"] // 2} if "T" in image.axes else {}
     depth = image.sizes.get("Z", 1)
     places = [fixed]

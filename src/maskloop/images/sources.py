@@ -111,6 +111,7 @@ def find_images(inputs: Sequence[str | Path | ImageRef]) -> list[ImageRef]:
     ImageError
         If an input leads to no image.
     """
+    # A file that is named twice, also through a link, comes once and where it came first.
     found: dict[tuple[Path, str, int], ImageRef] = {}
     for source in inputs:
         for ref in _find(source):
@@ -146,12 +147,14 @@ def _find(source: str | Path | ImageRef) -> list[ImageRef]:
     if path.is_file():
         return [ImageRef.of(path)]
     if path.is_dir():
+        # A folder may be an image itself, as an OME-Zarr is.
         if is_container(path):
             return [ImageRef.of(path)]
         found = _list_images(path) or _refuse(
             f"Folder '{path}' holds no image", "its subfolders are not searched"
         )
         return [ImageRef.of(each) for each in found]
+    # Only what does not exist under its full name can be a short form or a pattern.
     named = ImageRef.parse(str(path))
     if named.path.exists():
         return [named]
@@ -168,6 +171,7 @@ def _expand(ref: ImageRef) -> Sequence[ImageRef]:
     """The images in what a person named as a whole, with the axes that were named for it."""
     if ref.item:
         return (ref,)
+    # A damaged file is found like any other: opening it says what is wrong.
     try:
         items = find_format(ref).items(ref.uri)
     except ImageError:
@@ -238,6 +242,7 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
             "Give two folders, or the suffix of the masks (--mask-suffix _mask).",
         )
     mask_files, strays = _split(_list_images(mask_folder), mask_suffix)
+    # In a shared folder what has no suffix is an image.
     image_files = strays if shared else _list_images(image_folder)
     if not image_files:
         _refuse(
@@ -288,6 +293,7 @@ def _split(paths: Sequence[Path], suffix: str) -> tuple[list[Path], list[Path]]:
 
 
 def _by_stem(paths: Sequence[Path], suffix: str) -> tuple[dict[str, Path], list[PairProblem]]:
+    # Of cell.tif and cell.png nobody can say which one was meant.
     groups: defaultdict[str, list[Path]] = defaultdict(list)
     for path in paths:
         groups[stem_of(path).removesuffix(suffix)].append(path)
@@ -352,8 +358,10 @@ def read_pair_table(path: str | Path) -> PairTable:
         ) from error
     lines = text.splitlines()
     header = lines[0] if lines else ""
+    # Spreadsheets write semicolons or tabs where the comma is the decimal sign.
     rows = csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
     _check_columns(path, rows)
+    # By resolved path: the same image must not become two pairs.
     matched: dict[Path, PairFiles] = {}
     problems = []
     for row in rows:

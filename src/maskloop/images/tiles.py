@@ -83,6 +83,7 @@ class TilePlan:
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:
         """Pixels added before and after the image along axes shorter than a tile."""
+        # Half before and half after: the object in the center stays in the center.
         missing = [
             max(0, tile - length) for tile, length in zip(self.tile_shape, self.shape, strict=True)
         ]
@@ -152,6 +153,7 @@ def plan_tiles(
     UsageError
         If the numbers of axes differ, or a length is not positive.
     """
+    # A model without strides takes any length.
     multiple = multiple or (1,) * len(shape)
     if not len(shape) == len(tile) == len(multiple) == len(halo or shape):
         raise UsageError(
@@ -181,11 +183,13 @@ def _plan_axis(
     length: int, largest: int, halo: int, multiple: int, share: float
 ) -> tuple[int, tuple[int, ...]]:
     """Tile length and starts along one axis."""
+    # A tile shorter than one multiple cannot be scored.
     largest = max(multiple, largest // multiple * multiple)
     if length <= largest:
         # Never so short that nothing is left at the deepest level of a network: a few pixels more
         # cost nothing.
         return max(_round_up(length, multiple), min(largest, 2 * multiple)), (0,)
+    # Never beyond half a tile unless asked: each pixel would be scored more than four times.
     overlap = min(
         max(round(share * largest), 2 * halo),
         max(round(share * largest), largest // 2),
@@ -210,15 +214,18 @@ def _axis_weights(
     """
     if len(starts) == 1:
         return np.ones((1, tile), np.float32)
+    # Distance from the center of the tile.
     offsets = np.arange(tile) - (tile - 1) / 2
     if weighting == "gaussian":
         weights = np.tile(np.exp(-0.5 * (offsets / (tile / 8)) ** 2), (len(starts), 1))
     else:
         middles = np.asarray(starts) + (tile - 1) / 2
+        # Each pixel goes to one tile; ties go to the earlier one.
         nearest = np.abs(np.arange(length)[:, None] - middles).argmin(axis=1)
         weights = np.stack(
             [nearest[start : start + tile] == at for at, start in enumerate(starts)]
         ).astype(np.float64)
+    # Divided by the sum over all tiles, so that blending keeps probabilities.
     total = np.zeros(length)
     for start, line in zip(starts, weights, strict=True):
         total[start : start + tile] += line

@@ -18,12 +18,14 @@ RESUMABLE = ("Cancelled", "Interrupted", "ProjectError", "ProjectLocked")
 """Errors that come from outside the job (someone stopped it, a full disk): the same job started
 again resumes.
 """
-NOUNS = {"train": "training", "predict": "prediction"}
+NOUNS = {"train": "training", "predict": "prediction", "measure": "measurement"}
 RETRY = {
     "train": "Resume it: training continues from the last saved state. If it stops again, memory "
     "may be too small: choose a smaller batch size.",
     "predict": "Predict again. If it stops again, memory may be too small: predict only the "
     "visible slice.",
+    "measure": "Measure again. If it stops again, memory may be too small: measure fewer channels "
+    "or each plane by itself (--by-plane).",
 }
 STOPPED_BY = {
     "time": "; time limit reached",

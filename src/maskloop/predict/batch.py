@@ -236,6 +236,7 @@ class _File:
 
     def outcome(self, segmenter: Segmenter, **options: Any) -> FileOutcome:
         """Make the labels, and never raise for what is this image's fault."""
+        # Only what this image brings about: mistakes of the program itself stop the run.
         begin = time.monotonic()
         try:
             made = self._make(segmenter, **options)
@@ -305,6 +306,7 @@ class _File:
     def _sinks(
         self, image: Image, segmenter: Segmenter, wanted: Provenance
     ) -> tuple[LabelSink, LabelSink | None]:
+        # The hash of the labels cannot be within the labels.
         facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
         # Nobody can say whether labels of a nameless model may be continued.
         work = wanted.json_line if self.model_id else ""
@@ -327,6 +329,7 @@ class _File:
         ImageError
             If somebody else has made or changed them.
         """
+        # Hashes are compared only where there is something to compare.
         if self.overwrite or not self.target.exists():
             return False
         found = read_provenance(self.target)
@@ -340,6 +343,7 @@ class _File:
                 f"'{self.target}' exists already and {why}.",
                 "Select another folder for the labels, or allow overwriting.",
             )
+        # A nameless model may be any model.
         is_same = (
             found is not None
             and bool(self.model_id)
@@ -374,6 +378,7 @@ def _probabilities_path(labels: Path) -> Path:
 
 def _is_result(path: Path) -> bool:
     """Whether a prediction wrote this file."""
+    # Scores have no note of their own: that of their labels counts.
     labels = path.with_name(path.name.replace(SCORES_ENDING, ENDING))
     return _note(labels).exists() or (
         path.name.endswith((ENDING, SCORES_ENDING)) and _is_described(path)
@@ -397,6 +402,7 @@ def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Pa
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
         counts = Counter(name.casefold() for name in names.values())
+        # Only names that meet get longer: most results are called like their image.
         meeting = [
             source
             for source, name in names.items()
@@ -417,6 +423,7 @@ def _names(source: ImageRef) -> list[str]:
     level = f"level{source.level}" if source.level else ""
     part = "".join(f"_{each}" for each in (item, level) if each)
     whole = path.name.replace(".", "_") + part
+    # The last resort: folders of one name in different places.
     place = hashlib.sha256(f"{path.absolute()}{source.item}".encode()).hexdigest()[:8]
     return [
         stem_of(path) + part,
@@ -427,6 +434,7 @@ def _names(source: ImageRef) -> list[str]:
 
 
 def _refuse_collisions(targets: Mapping[ImageRef, Path]) -> None:
+    # Without case, as Windows and macOS compare names.
     seen: dict[str, ImageRef] = {}
     for source, target in targets.items():
         first = seen.setdefault(str(target.absolute()).casefold(), source)

@@ -36,7 +36,9 @@ def plan_blocks(
         return prod(min(total, length + 2 * margin) for total, length in sides)
 
     while size() > pixels:
+        # Cutting the longest side keeps blocks compact, and margins small.
         longest = max(range(len(shape)), key=lambda axis: lengths()[axis])
+        # Shorter blocks would be nearly all margin; they may exceed the limit.
         if lengths()[longest] < max(4 * margin, 2):
             break
         counts[longest] += 1
@@ -90,12 +92,14 @@ def decode_blocks(
     margin = output.margin_px
     for core in plan_blocks(shape, margin, pixels=pixels):
         before_block()
+        # At the edge of the image there is nothing to look at.
         outer = tuple(
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, length in zip(core, shape, strict=True)
         )
         decoded = output.find(np.asarray(scores.open()[(slice(None), *outer)]))
         owned = _owned(decoded, core, outer, shape)
+        # What another block owns is written there.
         renumber = np.zeros(len(owned) + 1, np.int32)
         renumber[1:][owned] = np.arange(first_id, first_id + int(owned.sum()))
         write(outer, renumber[decoded.labels])
@@ -114,6 +118,7 @@ def _owned(
     for axis, (inside, around, length) in enumerate(zip(core, outer, shape, strict=True)):
         place = decoded.anchors[:, axis] + around.start
         owned &= (place >= inside.start) & (place < inside.stop)
+        # Foreground that a cut divides may belong to a seed that this block cannot see.
         for end, is_cut in ((0, around.start > 0), (-1, around.stop < length)):
             if is_cut:
                 reached = np.unique(np.take(decoded.labels, end, axis=axis))

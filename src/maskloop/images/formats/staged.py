@@ -86,8 +86,10 @@ class StagedSink:
     def write(self, region: Region, pixels: Any) -> None:
         """Write a region, in the order of the axes; one that is written already stays as it is."""
         stage = self._opened()
+        # Also in a run that was resumed: what is on the disk was checked when it was written.
         if stage.is_written(region):
             return
+        # One pass over the region while it is in memory; at the end it would be on the disk.
         values = np.asarray(pixels)
         if self.spec.dtype is None:
             _check_labels(self._path, values.dtype, *_range(values), limit=STAGED_LABELS)
@@ -117,8 +119,10 @@ class StagedSink:
         """Encode the file under a temporary name, rename it, and remove what waited."""
         stage = self._opened()
         spec = self.spec
+        # The file gets the smallest type, for which all labels must be known.
         dtype = spec.dtype or smallest_dtype(self.highest(whole_region(spec.shape)))
         image = Image(Reopened(stage), spec.axes, spec.pixel_size_um, spec.channel_names)
+        # Atomic, and before the parts go: a kill in between encodes once more.
         self._encode(self._path, image, dtype, spec)
         self.discard()
         return ImageRef.of(self._path)
@@ -151,6 +155,7 @@ class StagedSink:
             if not self.spec.work:
                 folder = self._path.parent
                 return Scratch(self.spec.shape, dtype, folder=folder, limit_bytes=IN_MEMORY_BYTES)
+            # Hidden, so that no listing of images takes its files for images.
             self._folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
             stage = self._folder / "pixels.raw"
@@ -173,6 +178,7 @@ class StagedSink:
     def _release(self) -> None:
         if self._lock is not None:
             with contextlib.suppress(OSError):
+                # Removed while it is held: whoever waits for it gets a new one.
                 Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
@@ -180,6 +186,7 @@ class StagedSink:
 
 def _range(data: ArrayLike, region: Region | None = None) -> tuple[int, int]:
     """Lowest and highest of the pixels of a region (or all) and 0, read in pieces."""
+    # Booleans need no look, and other types are refused for their type.
     if data.dtype.kind not in "ui":
         return 0, 1
     region = region or whole_region(data.shape)
