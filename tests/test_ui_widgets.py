@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 pytest.importorskip("qtpy")
 
 import numpy as np
-from psygnal import SignalInstance
 from pydantic import Field
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
 from maskloop.records import Record
-from maskloop.ui.actions import Action, ActionButton
-from maskloop.ui.choice import Choice
 from maskloop.ui.curves import Curves
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
@@ -261,48 +258,6 @@ def test_the_limit_itself_is_out_of_reach_where_it_is_excluded(qtbot: Any) -> No
     for asked in (0.0, 1.0):
         form.set_values({"rate": asked})
         assert 0 < form.values()["rate"] < 1
-
-
-def test_an_action_is_a_button_that_says_why_it_cannot_be_done(qtbot: Any) -> None:
-    reason: list[str | None] = ["There is no pair yet."]
-    done: list[bool] = []
-    action = Action(
-        title=lambda: "Train" if reason[0] is None else "Train later",
-        run=lambda: done.append(True),
-        why_not=lambda: reason[0],
-        tooltip="Train a model",
-        shortcut="Ctrl+T",
-    )
-    news = SignalInstance(())
-    button = ActionButton(action, news)
-    line = button.reason_line()
-    for widget in (button, line):
-        qtbot.addWidget(widget)
-    assert (button.isEnabled(), button.text()) == (False, "Train later")
-    assert button.toolTip() == line.text() == "There is no pair yet."
-    qtbot.mouseClick(button, LEFT)
-    assert done == []
-    reason[0] = None
-    news.emit()
-    assert (button.isEnabled(), button.text(), line.text()) == (True, "Train", "")
-    assert button.toolTip() == f"Train a model ({action.keys})"
-    qtbot.mouseClick(button, LEFT)
-    assert done == [True]
-
-
-def test_a_choice_keeps_its_open_list_and_tells_what_a_person_selects(qtbot: Any) -> None:
-    choice = Choice("Time", [(None, "Automatic"), (60.0, "1 min", "A first look")])
-    qtbot.addWidget(choice)
-    chosen: list[float | None] = []
-    choice.chosen.connect(chosen.append)
-    assert choice.value is None
-    choice.show_options([(None, "Automatic (up to 5 min)"), (60.0, "1 min")], 60.0)
-    assert (choice.value, choice.itemText(0)) == (60.0, "Automatic (up to 5 min)")
-    assert chosen == []
-    qtbot.keyClick(choice, Qt.Key.Key_Up)
-    assert (choice.value, chosen) == (None, [None])
-    choice.show_options([((32, 32), "32 x 32")], (32, 32))
-    assert choice.value == (32, 32)
 
 
 def test_a_long_line_elides_and_keeps_its_words_in_the_tooltip(qtbot: Any) -> None:
