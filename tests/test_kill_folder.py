@@ -83,7 +83,7 @@ def test_a_repair_on_a_full_disk_loses_nothing(tmp_path):
 def test_a_full_disk_leaves_the_project_as_it_was(tmp_path):
     words = run("full-disk", tmp_path)
     assert "could not be written: File too large." in words
-    assert "what was saved before is unchanged" in words
+    assert "What was saved is unchanged" in words
 
 
 def test_a_folder_that_cannot_be_written_can_be_read():

@@ -78,6 +78,15 @@ def test_predictions_become_a_table_that_the_project_keeps(project: Project) -> 
     assert project.status().counts["tables"] == 1
 
 
+def test_a_table_is_measured_in_a_child_process_and_listed_with_the_runs(project: Project) -> None:
+    result = project.measure(target="process", measurements=["size"])
+    assert len(pd.read_csv(result["table"])) == result["rows"] > 0
+    code, output = run("runs", project.folder)
+    assert code == 0
+    assert "measure" in output
+    assert f"{result['rows']} objects measured in 2 images" in output
+
+
 def test_a_second_table_gets_a_number_of_its_own(project: Project) -> None:
     project.measure("prediction_001", measurements=["size"])
     second = project.measure("prediction_002", measurements=["size"])
@@ -113,6 +122,7 @@ def test_an_image_that_is_gone_fails_alone_unless_only_labels_are_measured(
     assert "field_0.tif' is missing" in result["failed"][0]["problem"]
     alone = project.measure(labels_only=True)
     assert alone["failed"] == []
+    assert alone["channels"] == []
     assert "mean_channel_1" not in pd.read_csv(alone["table"])
     (tmp_path / "moved").mkdir()
     (tmp_path / "elsewhere.tif").rename(tmp_path / "moved" / "field_0.tif")

@@ -235,8 +235,8 @@ def test_a_run_that_does_not_exist_is_named(project: Project) -> None:
 def test_a_damaged_job_fails_in_the_journal_too(project: Project) -> None:
     run = submit(project, CountJob(until=1))
     for content, words in [
-        ("{", "holds no job"),
-        ("[1]", "holds no job"),
+        ("{", "The job file of this run is damaged"),
+        ("[1]", "The job file of this run is damaged"),
         ('{"kind": "count", "until": 0}', "Until must be at least 1"),
         ('{"kind": "juggle"}', "'juggle' is not one of the jobs"),
     ]:

@@ -248,7 +248,8 @@ def test_each_bad_row_is_reported_and_the_rest_is_used(tmp_path: Path) -> None:
         "line 3: there is no such file",
         "line 4 names no mask",
         "line 5 names this image again",
-        "line 6: Axes 'YQ' are not a choice of T, C, Z, Y, X with Y and X among them, each at most once.",
+        "line 6: Axes 'YQ' must be letters of T, C, Z, Y, X, each at most once, with Y and X "
+        "among them.",
         "line 7 names the same file as image and as mask",
     ]
 

@@ -1,4 +1,4 @@
-"""Records: settings and facts that are frozen, refuse unknown keys and reach the disk whole.
+"""Records: settings and facts that are frozen, refuse unknown keys and are written atomically.
 
 A record file is JSON with one entry of a list per line, so that a person can read and compare it
 and that writing ten thousand pairs stays quick. Writing keeps the copy before it as
@@ -57,11 +57,11 @@ class Record(BaseModel):
 
     @cached_property
     def json_line(self) -> str:
-        """This record as one line of JSON; computed once, which keeps large manifests quick to write."""
+        """This record as a line of JSON; computed once, which keeps writing large manifests fast."""
         return self.model_dump_json()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some values changed, which are not checked again."""
+        """A copy with some values changed, which are not validated again."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("json_line", None)  # the line of the values before
         return copied
@@ -71,7 +71,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def last_good(path: Path) -> Path:
-    """Where the copy before the present one of a record lies."""
+    """Path of the previous version of a record."""
     return path.with_name(path.name + LAST_GOOD)
 
 
@@ -186,14 +186,15 @@ def _read_entries(
 def _way_out(path: Path) -> str:
     copy = last_good(path)
     if copy.exists():
-        return f"The last good copy is '{copy.name}' beside it: 'maskloop check --repair' puts it back (the broken file is kept)."
-    return (
-        "Restore it from a backup, or run 'maskloop check --repair' to rebuild what can be rebuilt."
-    )
+        return (
+            f"Restore the last good copy, '{copy.name}' (maskloop check --repair); the damaged "
+            "file is kept."
+        )
+    return "Restore it from a backup, or rebuild what can be rebuilt (maskloop check --repair)."
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record whole and keep the copy before it.
+    """Write a record atomically and keep the previous version.
 
     Raises
     ------
@@ -218,7 +219,7 @@ def write_content(path: Path, content: bytes) -> None:
 
 
 def replace_record(path: Path, record: Record) -> None:
-    """Write a record whole, and leave the copy before it as it is.
+    """Write a record atomically, without touching the kept previous version.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def _plain(record: Record, name: str) -> str:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole: temporary file beside it, flush, fsync, rename, fsync of the folder."""
+    """Write a file atomically: temporary file, flush, fsync, rename, fsync of the folder."""
     with write_whole(path) as file:
         file.write(content)
 
@@ -322,7 +323,7 @@ def refuse_special(path: Path) -> None:
 
 @contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that becomes `path` when the block ends without an error, and is removed otherwise.
+    """Open a temporary file that becomes `path` if the block ends without an error.
 
     Raises
     ------
@@ -347,7 +348,7 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn the system's refusals to write into words."""
+    """Turn the system's write errors into words."""
     try:
         yield
     except ProjectError:
@@ -356,7 +357,7 @@ def write_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise ProjectError(
             f"'{path}' could not be written: {reason}.",
-            "Free some space or choose a folder you may write to; what was saved before is unchanged.",
+            "Free some space, or choose a folder you may write to. What was saved is unchanged.",
         ) from error
 
 
@@ -367,7 +368,7 @@ def _umask() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut (no effect where the system does not offer it)."""
+    """Make a rename in this folder survive a power failure, where the system supports it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -378,7 +379,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """A plain JSON value of numbers, strings, lists and dicts, for records that hold free-form facts."""
+    """A JSON value of numbers, strings, lists and dicts, for records with free-form facts."""
     # NumPy's numbers and arrays give plain ones by themselves; whatever else is told in words.
     return json.loads(
         json.dumps(value, default=lambda one: one.tolist() if hasattr(one, "tolist") else str(one))

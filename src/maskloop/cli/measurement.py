@@ -111,6 +111,8 @@ def trace(
 def _show(result: dict[str, Any]) -> None:
     """The table, and what failed."""
     say(f"{shown_path(result['table'])}: {result['summary']}.")
+    if not result["channels"]:
+        say("Only shapes were measured. For intensities name the images: --images DIR")
     for failed in result["failed"]:
         say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])
     for name, problem in result["failed_measurements"].items():

@@ -99,6 +99,7 @@ def read_label_map(text: str) -> dict[int, int]:
     UsageError
         If it is not such a list, or maps a label to two classes.
     """
+    # setdefault: the same entry twice is harmless, two classes for one label are not.
     found: dict[int, int] = {}
     for entry in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", entry)

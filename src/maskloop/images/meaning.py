@@ -1,4 +1,4 @@
-"""What the labels of somebody's masks mean, told only where it is certain."""
+"""What the labels of masks mean, told only where it is certain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW_LABELS = 12
 
 @dataclass(frozen=True)
 class MaskMeaning:
-    """What masks hold, and by what one sees it."""
+    """What masks hold, and how that can be seen."""
 
     mode: OutputMode
     labels: tuple[int, ...]
@@ -40,7 +40,7 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
     masks
         Label images of any shape; whole numbers.
     mode
-        What a person says they are: then only the labels are gathered.
+        What a person says they are; then only the labels are gathered.
 
     Raises
     ------
@@ -54,6 +54,7 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
         labels = [int(label) for label in np.unique(mask) if label]
         distinct.update(labels)
         label_count += len(labels)
+        # Counting pieces is slow, and only tells something once there are two values.
         part_count += _parts(mask) if mode is None and len(distinct) > 1 else len(labels)
     found = tuple(sorted(distinct))
     if not found:
@@ -73,6 +74,7 @@ def _judge(labels: tuple[int, ...], pieces: float) -> MaskMeaning:
         f"The masks hold {len(labels)} values besides 0, each in {pieces:.1f} separate pieces per "
         "image"
     )
+    # Not exactly one piece: a few objects are cut by others or by the edge.
     if len(labels) > FEW_LABELS and pieces <= 1.2:
         return MaskMeaning("instances", (1,), f"{facts}: objects.")
     if len(labels) <= FEW_LABELS and pieces >= 2:
@@ -90,7 +92,9 @@ def _parts(mask: NDArray[Any]) -> int:
 
     if mask.ndim > 3:
         return sum(_parts(part) for part in mask)
+    # cc3d takes no floats and no negative numbers; ranks keep what is equal equal.
     values = np.unique(mask, return_inverse=True)[1].reshape(mask.shape).astype(np.uint32)
+    # cc3d leaves out 0, which here is the lowest value that occurs.
     if mask.min() > 0:
         values += 1
     connected: Callable[..., tuple[NDArray[Any], int]] = cc3d.connected_components

@@ -157,6 +157,7 @@ def answer_of(note: TableNote, table: Path) -> dict[str, Any]:
     return {
         "table": str(table),
         "rows": note.rows,
+        "channels": list(note.scene.channels),
         "images": len(note.sources),
         "failed": failed,
         "failed_measurements": dict(note.failed_measurements),

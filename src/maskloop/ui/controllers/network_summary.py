@@ -1,4 +1,4 @@
-"""What a network is made of and what a training of it takes, counted in a child process: it loads torch."""
+"""The size of a network and the memory a training takes, counted in a helper process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["NetworkSummary", "summarize_network"]
 
 NETWORK = ("spatial_dims", "depth", "z_strides", "base_channels", "input_channels")
-"""What is planned where a person left it open."""
+"""What is planned if a person left it open."""
 PATCHES = {2: ((256, 256), 4), 3: ((64, 64, 64), 2)}
-"""Patch and batch of an ordinary machine, where no images tell."""
+"""Patch and batch of an ordinary machine, while there are no images."""
 
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """Counted from the network itself, which is built without memory of its own."""
+    """Counted from the network itself, which is built without allocating weights."""
 
     parameters: int
     convolutions: int
@@ -35,13 +35,13 @@ class NetworkSummary:
     shortcuts: int
     gates: int
     weights_bytes: int
-    """Of a file of these weights."""
+    """Size of a file of these weights."""
     patch_size: tuple[int, ...]
     batch_size: int
     step_bytes: int
     """Memory at the peak of one training step: see `maskloop.models.unet.training_memory_bytes`."""
     adapted: tuple[str, ...] = ()
-    """What a training would fit to the images, with the reason."""
+    """What a training would adapt to the images, with the reason."""
     problem: str = ""
     """Why the images of the project cannot be trained with it."""
 
@@ -61,19 +61,20 @@ class NetworkSummary:
         size = " x ".join(map(str, self.patch_size))
         patches = f"{self.batch_size} patch{'es' * (self.batch_size != 1)} of {size}"
         return (
-            f"{_millions(self.parameters)} parameters, {counted}; weights {_size(self.weights_bytes)}; "
+            f"{_millions(self.parameters)} parameters, {counted}; "
+            f"weights {_size(self.weights_bytes)}; "
             f"about {_size(self.step_bytes)} for a training step of {patches}"
         )
 
 
 def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
-    """Count what a network of these values would be, fitted to the project's images as a training would fit it.
+    """Count a network, adapted to the project's images as a training would adapt it.
 
     The memory of a training step is that of `maskloop.models.unet.training_memory_bytes`. Four real
-    steps on a CPU (2D and 3D; bf16 and fp32; batch, group and instance normalisation; plain,
+    steps on a CPU (2D and 3D; bf16 and fp32; batch, group and instance normalization; plain,
     residual, with gates) took 3 to 12 % more resident memory where freed memory goes back to the
-    system at once, and up to 49 % more with the holes that glibc leaves: for "about" it is near
-    enough, for filling a machine to the brim it is not.
+    system at once, and up to 49 % more with the fragmentation of glibc: near enough for "about",
+    not for filling a machine completely.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
     Returns
     -------
     NetworkSummary
-        With `problem` where the images do not fit the network.
+        With `problem` if the images do not fit the network.
     """
     choices = UNetArchitecture.model_validate(values)
     wanted = network_of(_project(folder).task, choices)
@@ -113,8 +114,7 @@ def _planned(folder: str, choices: UNetArchitecture) -> Plan:
     from maskloop.project.layout import ArchitectureConfig
 
     project = _project(folder)
-    # What if: this process reads the choices that are not saved yet in the place of those on the
-    # disk.
+    # This process reads the choices that are not saved yet instead of those on disk.
     record = project.record(layout.ARCHITECTURE, ArchitectureConfig)
     record.stand_in(ArchitectureConfig.model_validate(choices.chosen))
     return plan_training(project, TrainJob(start="scratch"))
@@ -122,7 +122,7 @@ def _planned(folder: str, choices: UNetArchitecture) -> Plan:
 
 @lru_cache(maxsize=1)
 def _project(folder: str) -> Project:
-    # Kept, so that ten thousand pairs are not read anew with each key that is pressed.
+    # Kept, so that ten thousand pairs are not read again with each key press.
     from maskloop.compute.project import Project
 
     return Project.open(Path(folder))
@@ -171,5 +171,5 @@ def _millions(count: int) -> str:
 
 
 def _size(count: int) -> str:
-    """A size in the unit that people say."""
+    """A size in MiB or GiB."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"
