@@ -415,7 +415,7 @@ def test_an_unknown_task_is_answered_with_those_there_are(tasks):
 
 
 def test_a_folder_without_a_project_is_not_upgraded(tmp_path):
-    with pytest.raises(ProjectError, match="holds no project"):
+    with pytest.raises(ProjectError, match="is not a project folder"):
         upgrade(tmp_path)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from maskloop.cli.arguments import Folder, Json
 from maskloop.cli.options import takes
-from maskloop.cli.output import answer, finish, say, say_problem, shown_path
+from maskloop.cli.output import answer, finish, say, shown_path
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
 from maskloop.jobs.prediction import PredictJob
@@ -46,10 +46,8 @@ def predict(
 
 
 def _show(result: dict[str, Any]) -> None:
-    """What was written, and what failed."""
+    """What was written; what failed was told as it happened."""
     for path in result["written"]:
         say(shown_path(path))
     predicted = counted(len(result["written"]), "image")
     say(f"{predicted} predicted with {result['checkpoint_id']}, {len(result['failed'])} failed.")
-    for failed in result["failed"]:
-        say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])

@@ -71,6 +71,7 @@ class Background:
             found[f"background_{channel}"] = background
             for what in ("mean", "min", "max"):
                 found[f"{what}_above_{channel}"] = getattr(frame.pixels, what)(values) - background
+            # As if the background were taken off each pixel.
             total = frame.pixels.sum(values) - background * frame.pixels.sizes
             found[f"sum_above_{channel}"] = total
         return found

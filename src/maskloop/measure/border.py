@@ -51,8 +51,10 @@ class Border:
             return {}
         inner = find_inside(frame, settings.width_px)
         outer = find_outside(frame, settings.width_px)
+        # Together and not the mean of both means: the outer band has more pixels.
         both = Around(*(np.concatenate(parts) for parts in zip(inner, outer, strict=True)))
         found: dict[str, NDArray[Any]] = {}
+        # The bands are found once and serve all channels.
         for side, around in (("inner", inner), ("outer", outer), ("both", both)):
             band = PixelGroups.of_owners(around.positions, around.owners, frame.count)
             for channel, plane in frame.channels:

@@ -1,4 +1,4 @@
-"""How far pixels are from the borders of objects: outward to the nearest one, inward to the rim."""
+"""How far pixels are from the borders of objects: outward to the nearest object, and inward."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def find_outside(frame: ObjectFrame, reach_px: float) -> Around:
 
     found = []
     for block, core, offset in _strips(frame, reach_px):
+        # Exact and Euclidean; a dilation step by step would grow diamonds or squares.
         distances, nearest = ndimage.distance_transform_edt(
             block == 0, sampling=frame.spacing, return_indices=True
         )
+        # nearest: (axes, rows, columns), where the nearest object pixel of each pixel is.
         distances, nearest = distances[core], nearest[:, core]
         places = np.nonzero((distances > 0) & (distances <= reach_px))
         owners = frame.owners_of(block[tuple(axis[places] for axis in nearest)])
@@ -71,6 +73,8 @@ def _depths(
     Axis by axis: the nearest other pixel seen from p is, seen from a pixel q of the same label in
     line with p, the nearest one across the remaining axes.
     """
+    # The distance transform of SciPy knows only one kind of other pixel, the background; here
+    # each object has its own.
     squares = np.full(labels.shape, np.inf, np.float32)
     for axis, size in enumerate(spacing):
         before = squares.copy()
@@ -105,6 +109,7 @@ def _strips(frame: ObjectFrame, reach_px: float) -> Iterator[tuple[NDArray[Any],
     margin = ceil(reach_px / frame.spacing[0])
     step = max(STRIP_PIXELS // row_pixels, margin, 1)
     for first in range(0, rows, step):
+        # The margin makes each pixel's result independent of where the strips are cut.
         begin = max(first - margin, 0)
         block = frame.labels[begin : first + step + margin]
         core = slice(first - begin, min(first + step, rows) - begin)

@@ -149,6 +149,7 @@ class Measurer:
                 f"The settings of '{name}' do not fit. {fault_in_words(error)}",
                 f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
             ) from None
+        # The columns are code of the plug-in as well: it fails here alone, too.
         try:
             return _Chosen(measurement, settings, tuple(measurement.columns(settings, self.scene)))
         except Exception as error:
@@ -157,13 +158,14 @@ class Measurer:
 
     def _values(self, name: str, chosen: _Chosen, frame: ObjectFrame) -> dict[str, NDArray[Any]]:
         names = [column.name for column in chosen.columns]
+        # No measurement has to think of frames without objects.
         if not names or not frame.count:
             return dict.fromkeys(names, np.empty(0))
         try:
             found = chosen.measurement.measure(frame, chosen.settings)
             return checked_values(found, names, frame.count)
         except MemoryError:
-            raise
+            raise  # the fault of the image and not of the measurement
         except Exception as error:
             self._fail(name, error)
             return dict.fromkeys(names, np.full(frame.count, np.nan))
@@ -175,11 +177,12 @@ class Measurer:
             else f"{type(error).__name__}: {error}"
         )
         if name not in self.failures:
-            text = f"The measurement '{name}' failed: {problem}"
+            text = f"The measurement '{name}' failed, its columns are empty: {problem}"
             self._report(Message(level="warning", text=text))
         self.failures.setdefault(name, problem)
 
     def _refuse_double_columns(self) -> None:
+        # A table with two columns of one name can be read by no program.
         owner = dict.fromkeys((column.name for column in IDENTITY), "the table itself")
         for name, chosen in self._chosen.items():
             for column in chosen.columns:

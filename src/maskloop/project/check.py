@@ -34,7 +34,9 @@ HARMLESS = ("orphan", "unfinished write")
 LEFTOVERS = (".tmp", ".link")
 COPIES = (LAST_GOOD, JOURNAL, ".broken-")
 """In the names of files that are kept beside a record."""
-OUT_OF_STEP = "The next write updates it; 'maskloop check --repair' does so now."
+OUT_OF_STEP = (
+    "The next write corrects it; to correct it now, repair the project (maskloop check --repair)."
+)
 
 
 class Problem(Record):
@@ -174,7 +176,7 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
         yield Problem(
             kind="out of step",
             path=paths.LATEST,
-            problem=f"It is not checkpoint '{latest.checkpoint_id}'.",
+            problem=f"It is not the file of checkpoint '{latest.checkpoint_id}'.",
             way_out=OUT_OF_STEP,
         )
 
@@ -223,7 +225,7 @@ def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
             yield Problem(
                 kind="unfinished write",
                 path=relative,
-                problem="A write was not finished: its program was stopped, or is still writing.",
+                problem="A temporary file: its program was stopped, or is still writing.",
                 way_out="If no program is writing to the project, delete it.",
             )
             continue

@@ -23,6 +23,7 @@ from maskloop.project.tables import TableList
 from maskloop.project.weights import Weights
 from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
 from maskloop.task import OutputMode, Task
+from maskloop.wording import counted
 
 __all__ = ["ProjectFolder", "refuse_occupied"]
 
@@ -121,12 +122,12 @@ class ProjectFolder(Folder):
         if not path.is_dir():
             raise ProjectError(
                 f"There is no folder '{path}'.",
-                f"Check the spelling, or make a new project there (maskloop new '{path}').",
+                f"Check the spelling, or create a project there (maskloop new '{path}').",
             )
         if not layout.is_project(path):
             raise ProjectError(
-                f"'{path}' holds no project.",
-                f"Choose the folder with {layout.CONFIG} in it, or make a new project (maskloop new DIR).",
+                f"'{path}' is not a project folder.",
+                f"Choose the folder with {layout.CONFIG} in it, or create a project (maskloop new DIR).",
             )
         project = cls(path)
         project._stand_in()
@@ -265,17 +266,17 @@ class ProjectFolder(Folder):
         present, count = self.task, len(self.dataset.pairs)
         if not count:
             return
+        pairs = counted(count, "pair")
         if task.mode != present.mode:
             raise UsageError(
-                f"The output mode is {present.mode}, and the masks of {count} pairs were made for "
-                f"it, not for {task.mode}.",
-                "Make a new project for it and add the pairs there.",
+                f"The masks of {pairs} were made for mode {present.mode}, not for {task.mode}.",
+                "Create a new project for it and add the pairs there.",
             )
         if task.num_classes < present.num_classes:
             raise UsageError(
-                f"The task has {present.num_classes} classes, and the masks of {count} pairs were "
-                f"made for them, not for {task.num_classes}.",
-                "Make a new project for it and add the pairs there.",
+                f"The masks of {pairs} were made for {present.num_classes} classes, not for "
+                f"{task.num_classes}.",
+                "Create a new project for it and add the pairs there.",
             )
 
     @property
@@ -356,14 +357,14 @@ def refuse_occupied(path: Path) -> None:
         raise ProjectError(f"'{path}' is a file.", "Choose a folder that does not exist yet.")
     if path.is_dir() and (path / layout.CONFIG).exists():
         raise ProjectError(
-            f"'{path}' holds a project already.", "Open it, or choose another folder."
+            f"'{path}' already holds a project.", "Open it, or choose another folder."
         )
     found = list(_foreign_names(path)) if path.is_dir() else []
     if found:
         more = " and more" if len(found) > 1 else ""
         raise ProjectError(
             f"'{path}' is not empty: it holds '{found[0]}'{more}.",
-            "Choose a folder that does not exist yet, so that nothing of yours is mixed up.",
+            "Choose a new folder, so that your own files are not mixed with the project.",
         )
 
 

@@ -104,7 +104,7 @@ def upgrade(
     path = Path(folder).expanduser().absolute()
     if not layout.is_project(path):
         raise ProjectError(
-            f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it."
+            f"'{path}' is not a project folder.", f"Choose the folder with {layout.CONFIG} in it."
         )
     if out is None:
         with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
