@@ -95,7 +95,7 @@ def make_rows(
     classes: Classes,
     before: Mapping[str, PairRow],
 ) -> dict[str, PairRow]:
-    """The rows of all pairs by id, the oldest first; an unchanged row is the same object as before."""
+    """The rows of all pairs by id, the oldest first; an unchanged row stays the same object."""
     sides = {pair.pair_id: pair.split for pair in pairs}
     rows = {}
     for pair in pairs:
