@@ -20,7 +20,7 @@ from maskloop.jobs.base import JOB, Job, Result, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
 from maskloop.project.history import History
 from maskloop.project.project import ProjectFolder
-from maskloop.records import Record, read_record, write_record
+from maskloop.records import Record, read_ordinary, read_record, write_record
 
 __all__ = [
     "attach",
@@ -117,7 +117,7 @@ def find_interrupted(project: ProjectFolder, job: Job) -> FolderHandle | None:
 def _newest(project: ProjectFolder, kind: str) -> tuple[str, Job] | None:
     for run_id in reversed(project.history.runs()):
         try:
-            job = read_job((project.history.run_folder(run_id) / JOB).read_bytes())
+            job = read_job(read_ordinary(project.history.run_folder(run_id) / JOB))
         except (OSError, MaskloopError):
             continue  # killed between the counter and the job
         if job.kind == kind:

@@ -50,7 +50,8 @@ class Subject:
         extent: Extent,
         problem: str | None,
     ) -> None:
-        self.viewer, self.layers, self.axes = viewer, list(layers), axes or ""
+        self.viewer, self.layers = viewer, list(layers)
+        self.axes = axes or ""
         self.image: Image | None = None
         self.problem = problem
         self.part: Part | None = None
@@ -189,7 +190,7 @@ def images_of(labels: Labels, viewer: ViewerModel) -> list[Layer]:
 def show_opened(
     viewer: ViewerModel, opened: OpenedPrediction, say: Callable[[str], None]
 ) -> Labels:
-    """Show a kept prediction on its image: on a layer of it that is there, on its file, or alone."""
+    """Show a kept prediction on a layer of its image, on its image file, or alone."""
     # The project may come from Windows: its paths have backslashes.
     file = opened.predicted.origin.replace("\\", "/").rpartition("/")[2]
     name = f"{file} {opened.predicted.checkpoint_id}"

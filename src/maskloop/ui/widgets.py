@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import pyqtgraph
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import (
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -28,10 +26,8 @@ __all__ = [
     "Line",
     "Notice",
     "ProgressLine",
-    "ReasonButton",
     "Section",
     "ask",
-    "narrow_combo",
 ]
 
 TINTS = {"info": "#3c82dc", "warning": "#dc961e", "error": "#d23c3c"}
@@ -54,24 +50,6 @@ class Line(QElidingLabel):
         if text != self.text() or text != self.toolTip():
             super().setText(text)
             self.setToolTip(text)
-
-
-class ReasonButton(QPushButton):
-    """A button whose tooltip says why it is disabled."""
-
-    def __init__(self, text: str, parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
-        self._usual = ""
-
-    def setToolTip(self, text: str) -> None:
-        """Say what the button does, while it is enabled."""
-        self._usual = text
-        super().setToolTip(text)
-
-    def set_reason(self, reason: str | None) -> None:
-        """Disable it for a reason, or enable it with None."""
-        self.setEnabled(reason is None)
-        super().setToolTip(self._usual if reason is None else reason)
 
 
 class Notice(QFrame):
@@ -222,23 +200,6 @@ class Curves(pyqtgraph.PlotWidget):
         # Qt sends the first of these from within `__init__`.
         if is_theme and hasattr(self, "_legend"):
             self.follow_palette()
-
-
-def narrow_combo(name: str, options: Iterable[tuple[Any, str]] = ()) -> QComboBox:
-    """A combo box that is never wider than its place.
-
-    Parameters
-    ----------
-    name
-        What is selected, for screen readers.
-    options
-        Values with their text.
-    """
-    combo = QComboBox(accessibleName=name)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    for value, words in options:
-        combo.addItem(words, value)
-    return combo
 
 
 def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> bool:

@@ -103,6 +103,7 @@ class DatasetTab(Tab):
                 self._why_not,
                 "Add this image and its mask to the training set",
                 "Ctrl+Return",
+                "add mask",
             )
         )
         self.queue = QueueSection(session.queue, chosen)
