@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.label_semantics import Classes
 
-__all__ = ["PairRow", "make_rows", "short_id", "objects_in_words"]
+__all__ = ["PairRow", "make_rows", "objects_in_words", "short_id"]
 
 SOURCES = {
     "manual_label": "drawn",
