@@ -10,7 +10,7 @@ from maskloop.images.similarity import find_near_duplicates_among
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.label_semantics import Classes
 
-__all__ = ["NearDuplicates", "PairRow", "make_rows", "short_id", "objects_in_words"]
+__all__ = ["NearDuplicates", "PairRow", "make_rows", "objects_in_words", "short_id"]
 
 SOURCES = {
     "manual_label": "drawn",
