@@ -17,10 +17,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
 from maskloop.records import Record
+from maskloop.ui.curves import Curves
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import (
-    Curves,
     Line,
     Notice,
     ProgressLine,

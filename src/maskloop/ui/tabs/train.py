@@ -15,11 +15,13 @@ from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import Paragraph, column, debounced, form
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.curves import Curves
 from maskloop.ui.forms import RecordForm
+from maskloop.ui.picture import Picture
+from maskloop.ui.plan_table import PlanTable
 from maskloop.ui.session import Session
 from maskloop.ui.tabs.base import Tab
-from maskloop.ui.train_widgets import Picture, PlanTable
-from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, Section
+from maskloop.ui.widgets import Line, Notice, ProgressLine, Section
 
 __all__ = ["TrainTab"]
 
