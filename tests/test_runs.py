@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from maskloop.compute.runs import (
     start,
     submit,
 )
-from maskloop.errors import MaskloopError, NotFound, RecordError, UsageError
+from maskloop.errors import Cancelled, MaskloopError, NotFound, RecordError, UsageError
 from maskloop.events import (
     Event,
     Failed,
     Finished,
     Message,
     Metric,
+    Progress,
     Started,
     append_event,
     read_events,
@@ -38,7 +40,7 @@ from maskloop.jobs.prediction import PredictJob
 from maskloop.jobs.summary import SUMMARY, read_facts
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
-from maskloop.testing.count_job import CountJob
+from maskloop.testing.count_job import CountJob, install_count_job
 
 
 @pytest.fixture
@@ -141,6 +143,42 @@ def test_a_helper_without_a_leader_does_not_begin_a_run(
     with pytest.raises(UsageError, match="first process of this training"):
         run_job(project, trains(devices=2))
     assert project.history.runs() == []
+
+
+# Waiting for a run elsewhere.
+
+
+@pytest.fixture
+def _known_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _counting: Any) -> None:
+    """The job of these tests is known to child processes."""
+    install_count_job(tmp_path / "packages")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("_known_elsewhere")
+def test_every_event_of_a_run_elsewhere_is_reported_once(project: Project) -> None:
+    for target in ("inline", "process"):
+        told: list[Event] = []
+        result = run_job(project, CountJob(until=3), target=target, report=told.append)
+        assert result["summary"] == "Counted from 0 to 3."
+        kinds = ["started", "progress", "progress", "progress", "finished"]
+        assert [event.kind for event in told] == kinds
+
+
+@pytest.mark.usefixtures("_known_elsewhere")
+def test_ctrl_c_stops_a_run_elsewhere_in_good_order(project: Project) -> None:
+    told: list[Event] = []
+
+    def press(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Progress):
+            raise KeyboardInterrupt
+
+    job = CountJob(until=3, hold_at=1)
+    with pytest.raises(Cancelled, match="Stopped at 1"):
+        run_job(project, job, target="process", report=press)
+    assert [event.kind for event in told] == ["started", "progress", "failed"]
+    assert find_interrupted(project, job) is not None
 
 
 # What is kept of a run.

@@ -31,6 +31,7 @@ from maskloop.jobs.base import JOB, Job, Result, RunContext, read_job
 from maskloop.jobs.summary import EVENTS, keep_summary
 from maskloop.priority import lower_priority
 from maskloop.project.project import ProjectFolder
+from maskloop.records import read_ordinary
 
 __all__ = ["CANCEL", "EVENTS", "JOB", "LOG", "RUN_LOCK", "STARTED", "execute", "is_helper"]
 
@@ -88,7 +89,7 @@ def is_helper(job: Job) -> bool:
 def _peek(folder: Path) -> Job | None:
     # A damaged file is reported later, in the journal.
     try:
-        return read_job((folder / JOB).read_bytes())
+        return read_job(read_ordinary(folder / JOB))
     except (OSError, MaskloopError):
         return None
 
@@ -129,7 +130,7 @@ def _lead(
 
 def _read(folder: Path, run_id: str) -> Job:
     try:
-        content = (folder / JOB).read_bytes()
+        content = read_ordinary(folder / JOB)
     except OSError as error:
         raise UsageError(
             f"The job of run {run_id} cannot be read: {error.strerror or error}.",

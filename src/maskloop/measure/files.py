@@ -254,7 +254,7 @@ class _Table:
     def _fail(self, source: TableSource, writer: TableWriter, problem: str, way_out: str) -> None:
         writer.drop()
         self._failures.append(TableFailure(labels=source.labels, problem=problem, way_out=way_out))
-        self._warn(f"{source.labels}: {problem}")
+        self._warn(f"{source.labels}: {problem} {way_out}")
 
     def _warn(self, text: str) -> None:
         self._report(Message(level="warning", text=text))

@@ -179,7 +179,7 @@ class Measurer:
             else f"{type(error).__name__}: {error}"
         )
         if name not in self.failures:
-            text = f"The measurement '{name}' failed: {problem}"
+            text = f"The measurement '{name}' failed, its columns are empty: {problem}"
             self._report(Message(level="warning", text=text))
         self.failures.setdefault(name, problem)
 

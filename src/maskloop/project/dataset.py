@@ -13,16 +13,17 @@ from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, default_rule
 from maskloop.project import paths
-from maskloop.project.entries import Manifest, Pair
+from maskloop.project.entries import Content, Manifest, Pair
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
 from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
 from maskloop.project.inventory import PAIRS
 from maskloop.project.pairs import ever_used, facts_of, sided, version_of
+from maskloop.project.paths import require_inside
 from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
-from maskloop.records import jsonable
+from maskloop.records import jsonable, read_ordinary
 from maskloop.task import Task
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Dataset:
             with contextlib.suppress(OSError):
                 # The failure may have come after the manifest was in place: what it names must
                 # stay.
-                recorded = self._file.path.read_bytes()
+                recorded = read_ordinary(self._file.path)
                 for path in written:
                     if path.name.encode() not in recorded:
                         path.unlink(missing_ok=True)
@@ -390,8 +391,42 @@ class Dataset:
                     pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id),
                 )
             )
-            for path in PAIRS.files_of(pair):
-                self._folder.path(path).unlink(missing_ok=True)
+            self._erase(pair)
+
+    def _erase(self, pair: Pair) -> None:
+        others = {path for other in self.all_pairs for path in PAIRS.files_of(other)}
+        for path in PAIRS.files_of(pair):
+            # A record may have been edited: what is no image or mask, or belongs to another pair,
+            # is not this pair's to erase.
+            if PAIRS.owns(path) and path not in others:
+                place = self._folder.folder / path
+                require_inside(self._folder.folder, place.parent)
+                place.unlink(missing_ok=True)
+
+    def as_seen(self, pair_id: str, content: Content | None) -> Pair:
+        """The pair as it was with this image and mask, be it that it was replaced since.
+
+        Parameters
+        ----------
+        content
+            Its `content` then; None: as it is now.
+
+        Raises
+        ------
+        NotFound
+            If there is no such pair, or it never was so.
+        """
+        pair = self.get(pair_id)
+        if content is None or pair.content == tuple(content):
+            return pair
+        for version in pair.history:
+            if version.content == tuple(content):
+                files = ("image_path", "mask_path", "image_sha256", "mask_sha256", "pixels_sha256")
+                return changed(pair, **{name: getattr(version, name) for name in files})
+        raise NotFound(
+            f"Pair '{pair_id}' no longer has the image and mask that were read before.",
+            "Train again: the pairs are read as they are now.",
+        )
 
     def read_image(self, pair: Pair | str) -> Image:
         """The image of a pair, read when asked for its pixels."""
