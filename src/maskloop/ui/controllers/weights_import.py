@@ -94,6 +94,7 @@ class WeightsController(Controller):
 
         def ended(words: str) -> None:
             self.is_busy = False
+            # Another project may have been opened while the file was read.
             if self._workspace.project is project:
                 self.words = words
             self.changed.emit()
@@ -163,6 +164,7 @@ def differs(mismatches: tuple[Mismatch, ...]) -> str:
 def _fit(snapshot: Snapshot, model: ImportedModel) -> str:
     if snapshot.task is None:
         return ""
+    # The record also says which backend it is for; that is no choice.
     choices = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
     try:
         mismatches = compare_choices(
@@ -203,6 +205,7 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     model = import_weights(project, Path(file), architecture=architecture)
     found = Architecture.model_validate(model.architecture)
     # The weights fill this network completely, or `import_weights` would have refused them.
+    # Without memory: only names and sizes are counted.
     with torch.device("meta"):
         filled = UNet(found).state_dict()
     return Brought(
