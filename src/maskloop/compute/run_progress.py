@@ -86,6 +86,7 @@ class RunProgress:
                 self._end(event)
 
     def _begin(self, event: Started) -> None:
+        # The first start counts, although each resumed one reports its own.
         self.began = event.time if self.began is None else self.began
         starting = STARTING.get(self.kind, "Preparing")
         self.stage = "Resuming" if event.resumed else starting
@@ -96,7 +97,7 @@ class RunProgress:
         if event.unit == "tiles":
             self.part = event
         else:
-            # An image more is done: its tiles no longer count.
+            # One more image is done: its tiles no longer count.
             self.overall, self.part = event, None
 
     def _hear(self, text: str) -> None:
@@ -196,6 +197,7 @@ class RunProgress:
         """The rate with its unit; empty if unknown."""
         if self.current is None or self.rate is None:
             return ""
+        # A training counts epochs but measures its speed in images.
         unit = "images" if self.current.unit == "epochs" else self.current.unit
         return f"{self.rate:.3g} {unit}/s"
 
@@ -208,6 +210,7 @@ class RunProgress:
     def left_words(self) -> str:
         """The time left in words; empty if unknown or over."""
         now = self.current
+        # "0 s left" says nothing.
         if now is None or self.seconds_left is None or now.done >= now.total:
             return ""
         return f"{time_in_words(self.seconds_left)} left"
@@ -218,6 +221,7 @@ class RunProgress:
         now = self.current
         if now is None or self.has_ended:
             return self.stage
+        # People count epochs from one, and the one that is running is not done.
         if now.unit == "epochs":
             epoch = min(math.floor(now.done) + 1, round(now.total))
             parts = [f"Epoch {epoch} of {now.total:.0f}", self.rate_words]

@@ -30,6 +30,7 @@ Result: TypeAlias = dict[str, Any]
 """What a run produced, as JSON; its ``summary`` is shown to people."""
 
 
+# A dataclass, not a record: it holds what cannot be written down.
 @dataclass(frozen=True)
 class RunContext:
     """What a job may use while it runs."""
@@ -92,6 +93,7 @@ def read_job(content: str | bytes) -> Job:
             f"The job file of this run is damaged. It begins with {content[:40]!r}.",
             "Start the job again as a new run.",
         ) from None
+    # A plug-in that is not installed here is named as such, not taken for a damaged file.
     found: type[Job] = plugins.get("jobs", kind)
     try:
         return found.model_validate_json(content)

@@ -103,6 +103,7 @@ def short_outcome(last: object) -> str:
 
 def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
     where = f" after epoch {epoch}" if epoch else ""
+    # Nothing can be kept before the first validation, which explains why there is no checkpoint.
     if kind == "train" and not epoch:
         where = " before the first epoch was validated"
     if event.error == "Cancelled":
@@ -120,6 +121,7 @@ def _trained(result: Mapping[str, Any], epoch: int) -> Outcome:
     metrics = dict(result["metrics"] or {})
     name, summary = result.get("checkpoint_id", ""), result.get("summary") or ""
     epochs = int(metrics.get("epochs") or epoch)
+    # A training that stopped early has still registered its best weights.
     kept = f"the best weights so far (epoch {metrics.get('best_epoch')}) are kept as {name}"
     stopped = str(metrics.get("stopped"))
     if stopped == "cancelled":

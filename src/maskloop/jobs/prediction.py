@@ -67,6 +67,7 @@ def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
     """
     if name != "latest":
         return project.checkpoints.get(name)
+    # Not the newest file in the folder: latest is what was registered last.
     if project.checkpoints.latest is None:
         raise NotFound(
             f"Project '{project.folder.name}' has no checkpoint yet.",
@@ -89,6 +90,7 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
     project = run.project
     record = choose_checkpoint(project, job.checkpoint)
     segmenter = load_segmenter(project.checkpoints.path(record.checkpoint_id), device=job.device)
+    # Into the run's own folder first: the project keeps only what is complete.
     out = run.folder / "labels" if job.out is None else Path(job.out)
     outcome = predict_files(
         list(job.inputs),
@@ -111,6 +113,7 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         written = _keep(project, run.run_id, record, _sources(job, done))
         # Only now: a run that is killed before this resumes with what it had predicted.
         shutil.rmtree(out, ignore_errors=True)
+    # Plain values: the result is the journal's last event.
     failed = [
         {"source": file.source, "problem": file.problem, "way_out": file.way_out}
         for file in outcome.failed
