@@ -78,9 +78,8 @@ class Background:
 
     def find_ring(self, frame: ObjectFrame, settings: Settings) -> PixelGroups:
         """The pixels that count as each object's background."""
-        around = find_outside(frame, settings.radius_px)
-        is_ring = around.distances > settings.gap_px
-        return PixelGroups.of_owners(around.positions[is_ring], around.owners[is_ring], frame.count)
+        around = find_outside(frame, settings.radius_px, beyond_px=settings.gap_px)
+        return PixelGroups.of_owners(around.positions, around.owners, frame.count)
 
 
 BACKGROUND = Background()

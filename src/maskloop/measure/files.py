@@ -26,7 +26,7 @@ from maskloop.measure.plugin_files import load_measurement
 from maskloop.measure.sources import open_by_own_axes
 from maskloop.measure.table import count_frames, measure_frames, scene_of
 from maskloop.measure.writers import TableWriter, open_table
-from maskloop.records import Record, write_record
+from maskloop.records import Record, write_bytes
 from maskloop.wording import counted
 
 __all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "file_sha256", "identity_of", "measure_files"]
@@ -126,7 +126,7 @@ def measure_files(
         note = table.note(out, project)
     written = note.model_copy(update={"table_sha256": file_sha256(out)})
     # Files first, record last: a table without a note is unknown, a note never lies.
-    write_record(note_path(out), written)
+    write_bytes(note_path(out), written.model_dump_json(indent=1).encode())
     return written
 
 

@@ -141,20 +141,22 @@ class Measurer:
     def _choose(
         self, name: str, measurement: Measurement, given: Record | Mapping[str, Any]
     ) -> _Chosen:
+        # All of this is code of the plug-in: it fails alone. Only settings that somebody chose are
+        # that person's to correct.
         try:
             kind = measurement.Settings
             settings = given if isinstance(given, kind) else kind.model_validate(given)
-        except ValidationError as error:
-            raise UsageError(
-                f"The settings of '{name}' do not fit. {fault_in_words(error)}",
-                f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
-            ) from None
-        # The columns are code of the plug-in as well: it fails here alone, too.
-        try:
             return _Chosen(measurement, settings, tuple(measurement.columns(settings, self.scene)))
+        except ValidationError as error:
+            if given:
+                raise UsageError(
+                    f"The settings of '{name}' do not fit. {fault_in_words(error)}",
+                    f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
+                ) from None
+            self._fail(name, error)
         except Exception as error:
             self._fail(name, error)
-            return _Chosen(measurement, settings, ())
+        return _Chosen(measurement, Record(), ())
 
     def _values(self, name: str, chosen: _Chosen, frame: ObjectFrame) -> dict[str, NDArray[Any]]:
         names = [column.name for column in chosen.columns]

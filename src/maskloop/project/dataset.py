@@ -151,14 +151,19 @@ class Dataset:
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
-        """Write checked pairs: files first, the manifest last, all or none of them."""
+        """Write checked pairs: files first, the manifest once and last, all or none of them."""
         with self._folder.writing("accept pairs"), self._undo_files() as written:
             manifest = self._file.read()
+            pairs = manifest.pairs
+            # A manifest is validated and written once: for each of ten thousand it takes hours.
+            known = {pair.pixels_sha256: pair for pair in reversed(pairs)}
             added: list[Pair] = []
-            for offer in offers:
-                manifest, pair = self._write_pair(manifest, offer, written)
+            for number, offer in enumerate(offers, manifest.next_pair):
+                self._refuse_known(known, offer.candidate)
+                pairs, pair = self._write_pair(pairs, number, offer, written)
+                known[pair.pixels_sha256] = pair
                 added.append(pair)
-            self._save(manifest)
+            self._save(changed(manifest, next_pair=manifest.next_pair + len(added), pairs=pairs))
             return added
 
     @contextlib.contextmanager
@@ -178,12 +183,11 @@ class Dataset:
             raise
 
     def _write_pair(
-        self, manifest: Manifest, offer: Offer, written: list[Path]
-    ) -> tuple[Manifest, Pair]:
+        self, pairs: tuple[Pair, ...], number: int, offer: Offer, written: list[Path]
+    ) -> tuple[tuple[Pair, ...], Pair]:
         candidate = offer.candidate
-        self._refuse_known(manifest, candidate)
-        pair_id = f"pair_{manifest.next_pair:04d}_{candidate.pixels_sha256[:8]}"
-        group, merged = choose_group(manifest.pairs, offer, pair_id)
+        pair_id = f"pair_{number:04d}_{candidate.pixels_sha256[:8]}"
+        group, merged = choose_group(pairs, offer, pair_id)
         split = choose_side(group, merged, offer)
         files = self._write_files(candidate, pair_id, written)
         pair = Pair(
@@ -199,7 +203,7 @@ class Dataset:
             **files,
             **facts_of(candidate),
         )
-        return changed(manifest, next_pair=manifest.next_pair + 1, pairs=(*merged, pair)), pair
+        return (*merged, pair), pair
 
     def _write_files(self, candidate: Candidate, stem: str, written: list[Path]) -> dict[str, str]:
         from maskloop.images.writers import write_image, write_labels
@@ -221,10 +225,10 @@ class Dataset:
             "mask_sha256": file_sha256(mask),
         }
 
-    def _refuse_known(self, manifest: Manifest, candidate: Candidate, *, but: str = "") -> None:
-        for pair in manifest.pairs:
-            if pair.pixels_sha256 != candidate.pixels_sha256 or pair.pair_id == but:
-                continue
+    def _refuse_known(self, known: Mapping[str, Pair], candidate: Candidate) -> None:
+        """Refuse pixels that are here already; `known` are the pairs by the hash of their pixels."""
+        pair = known.get(candidate.pixels_sha256)
+        if pair is not None:
             if pair.state == "active":
                 way_out = (
                     "To correct its mask, replace the mask of that pair (--replace "
@@ -316,7 +320,8 @@ class Dataset:
         )
         with self._folder.writing("replace a pair"), self._undo_files() as written:
             old = self.get(pair_id)
-            self._refuse_known(self._file.read(), candidate, but=pair_id)
+            others = (pair for pair in self.all_pairs if pair.pair_id != pair_id)
+            self._refuse_known({pair.pixels_sha256: pair for pair in others}, candidate)
             files = self._write_files(
                 candidate, self._free_stem(pair_id, len(old.history)), written
             )
@@ -603,5 +608,5 @@ class Dataset:
             name=name,
             pixel_size_um=pixel_size_um,
         )
-        self._refuse_known(self._file.read(), candidate)
+        self._refuse_known({pair.pixels_sha256: pair for pair in self.all_pairs}, candidate)
         return candidate
