@@ -21,6 +21,7 @@ from maskloop.events import (
     Progress,
     Started,
 )
+from maskloop.jobs.base import job_class
 from maskloop.jobs.outcomes import Failure, Outcome, RunState, Tone, outcome_of, state_after
 from maskloop.wording import time_in_words
 
@@ -39,7 +40,6 @@ FIGURES = {
 LOSSES = {"loss": "training", "val_loss": "validation"}
 CURVES = ("dice", "ap50")
 """Scores that are drawn where a training has them; of another kind of model, all it has."""
-STARTING = {"predict": "Loading the model"}
 MESSAGES = 4
 """How many of the last messages are kept."""
 
@@ -88,8 +88,7 @@ class RunProgress:
     def _begin(self, event: Started) -> None:
         # The first start counts, although each resumed one reports its own.
         self.began = event.time if self.began is None else self.began
-        starting = STARTING.get(self.kind, "Preparing")
-        self.stage = "Resuming" if event.resumed else starting
+        self.stage = "Resuming" if event.resumed else job_class(self.kind).at_start
         self.overall = self.part = None
         self.last = None
 

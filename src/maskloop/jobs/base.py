@@ -11,18 +11,18 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import ValidationError
 
 from maskloop import plugins
-from maskloop.errors import RecordError
+from maskloop.errors import MaskloopError, RecordError
 from maskloop.events import Report
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record
 from maskloop.wording import fault_in_words
 
-__all__ = ["JOB", "Job", "Result", "RunContext", "read_job"]
+__all__ = ["JOB", "Job", "Result", "RunContext", "job_class", "read_job"]
 
 JOB = "job.json"
 """The file in a run's folder that holds its job."""
@@ -47,6 +47,13 @@ class RunContext:
 
 class Job(Record):
     """A description of work: frozen, complete, independent of the machine."""
+
+    noun: ClassVar[str] = "run"
+    """What people call it: training, prediction, ..."""
+    at_start: ClassVar[str] = "Preparing"
+    """What it does before it can report any progress."""
+    after_kill: ClassVar[str] = "Start it again: it resumes from its last saved state."
+    """What to do when its process was killed."""
 
     kind: str
 
@@ -73,6 +80,16 @@ class Job(Record):
     def is_same_work(self, other: Job) -> bool:
         """Whether the other job has the same goal, perhaps with other settings."""
         return self.kind == other.kind
+
+
+def job_class(kind: str) -> type[Job]:
+    """The class of the jobs of a kind; `Job` itself if no installed package knows the kind."""
+    # A run of a plug-in that was uninstalled is still listed and shown.
+    try:
+        found: type[Job] = plugins.get("jobs", kind)
+    except MaskloopError:
+        return Job
+    return found
 
 
 def read_job(content: str | bytes) -> Job:

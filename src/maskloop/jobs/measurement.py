@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -26,6 +26,12 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 class MeasureJob(TableSettings, Job):
     """Measure the objects in predictions of the project."""
+
+    noun: ClassVar[str] = "measurement"
+    after_kill: ClassVar[str] = (
+        "Measure again. If it stops again, memory may be too small: measure fewer channels or each "
+        "plane by itself (--by-plane)."
+    )
 
     kind: Literal["measure"] = "measure"
     predictions: tuple[str, ...] = Field((), description="Ids of predictions; all by default.")

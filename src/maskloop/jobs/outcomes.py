@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maskloop.events import Failed, Finished
+from maskloop.jobs.base import job_class
 from maskloop.wording import counted, time_in_words
 
 __all__ = ["Failure", "Outcome", "RunState", "Tone", "outcome_of", "short_outcome", "state_after"]
@@ -18,15 +19,6 @@ RESUMABLE = ("Cancelled", "Interrupted", "ProjectError", "ProjectLocked")
 """Errors that come from outside the job (someone stopped it, a full disk): the same job started
 again resumes.
 """
-NOUNS = {"train": "training", "predict": "prediction", "measure": "measurement"}
-RETRY = {
-    "train": "Resume it: training continues from the last saved state. If it stops again, memory "
-    "may be too small: choose a smaller batch size.",
-    "predict": "Predict again. If it stops again, memory may be too small: predict only the "
-    "visible slice.",
-    "measure": "Measure again. If it stops again, memory may be too small: measure fewer channels "
-    "or each plane by itself (--by-plane).",
-}
 STOPPED_BY = {
     "time": "; time limit reached",
     "patience": "; stopped early: the validation score no longer improved",
@@ -102,6 +94,7 @@ def short_outcome(last: object) -> str:
 
 
 def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
+    job = job_class(kind)
     where = f" after epoch {epoch}" if epoch else ""
     # Nothing can be kept before the first validation, which explains why there is no checkpoint.
     if kind == "train" and not epoch:
@@ -112,8 +105,8 @@ def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
         return Outcome("stopped", text, event.way_out)
     if event.error == "Interrupted":
         # The problem holds the end of the log, which is for programmers.
-        text = f"The {NOUNS.get(kind, 'run')} stopped unexpectedly{where}."
-        return Outcome("bad", text, RETRY.get(kind, "Start it again: it resumes."))
+        text = f"The {job.noun} stopped unexpectedly{where}."
+        return Outcome("bad", text, job.after_kill)
     return Outcome("bad", event.problem, event.way_out)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 from pydantic import Field
@@ -24,6 +24,12 @@ __all__ = ["PredictJob", "ProjectSegmenter", "choose_checkpoint", "run_predictio
 
 class PredictJob(Job):
     """Predict images with a checkpoint."""
+
+    noun: ClassVar[str] = "prediction"
+    at_start: ClassVar[str] = "Loading the model"
+    after_kill: ClassVar[str] = (
+        "Predict again. If it stops again, memory may be too small: predict only the visible slice."
+    )
 
     kind: Literal["predict"] = "predict"
     inputs: tuple[str, ...] = Field(description="Image files, folders and patterns.")
