@@ -48,8 +48,8 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
 
     A record that cannot be read is rebuilt from its last good copy, the intact entries of the
     damaged file (a record has one entry per line) and its journal; without them, it starts empty.
-    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is completed. No file
-    is deleted, and no orphan is taken in.
+    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is
+    completed. No file is deleted, and no orphan is taken in.
 
     Raises
     ------

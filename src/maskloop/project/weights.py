@@ -1,4 +1,4 @@
-"""The registry of weights that were brought in from elsewhere, and where the next training begins. Never reads tensors."""
+"""Imported weights, and where the next training starts. Never reads tensors."""
 
 from __future__ import annotations
 
