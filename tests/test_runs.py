@@ -11,8 +11,9 @@ import pytest
 
 from maskloop import Project, plugins
 from maskloop.compute import runs as runs_module
+from maskloop.compute.base import follow, last_word
 from maskloop.compute.overview import list_runs, run_state
-from maskloop.compute.run_folder import FolderHandle
+from maskloop.compute.run_folder import STDERR, FolderHandle
 from maskloop.compute.runs import (
     attach,
     find_interrupted,
@@ -21,7 +22,15 @@ from maskloop.compute.runs import (
     start,
     submit,
 )
-from maskloop.errors import Cancelled, MaskloopError, NotFound, RecordError, UsageError
+from maskloop.errors import (
+    Cancelled,
+    KnownPixels,
+    MaskloopError,
+    NotFound,
+    ProjectError,
+    RecordError,
+    UsageError,
+)
 from maskloop.events import (
     Event,
     Failed,
@@ -35,7 +44,7 @@ from maskloop.events import (
 )
 from maskloop.jobs import summary as summary_module
 from maskloop.jobs.base import read_job
-from maskloop.jobs.execute import EVENTS, LOG, execute, is_helper
+from maskloop.jobs.execute import CANCEL, EVENTS, LOG, execute, is_helper
 from maskloop.jobs.prediction import PredictJob
 from maskloop.jobs.summary import SUMMARY, read_facts
 from maskloop.jobs.training import TrainJob
@@ -262,6 +271,39 @@ def test_runs_of_every_state_are_listed(project: Project) -> None:
 
 
 # What is wrong with a run.
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("Cancelled", Cancelled), ("KnownPixels", KnownPixels), ("annotations", MaskloopError)],
+)
+def test_a_failure_elsewhere_is_the_same_error_here(
+    project: Project, name: str, kind: type[MaskloopError]
+) -> None:
+    run = submit(project, CountJob(until=1))
+    append_event(run.folder / EVENTS, Failed(error=name, problem="No.", way_out="Do."))
+    with pytest.raises(MaskloopError, match=r"^No\.") as caught:
+        last_word(run)
+    assert type(caught.value) is kind
+
+
+def test_the_end_of_its_log_says_why_a_run_stopped(project: Project) -> None:
+    run = killed(project, trains())
+    assert [event.problem for event in follow(run) if isinstance(event, Failed)] == [
+        "The run train_001 stopped unexpectedly."
+    ]
+    (run.folder / STDERR).write_text("x" * 600 + " Killed by the queue.\n", encoding="utf-8")
+    (problem,) = [event.problem for event in follow(run) if isinstance(event, Failed)]
+    assert problem.endswith("x Killed by the queue.")
+    assert len(problem) < 600
+
+
+def test_a_request_to_cancel_follows_no_link(project: Project, tmp_path: Path) -> None:
+    run = submit(project, CountJob(until=1))
+    (run.folder / CANCEL).symlink_to(tmp_path / "outside")
+    with pytest.raises(ProjectError):
+        run.cancel()
+    assert not (tmp_path / "outside").exists()
 
 
 def test_a_run_that_does_not_exist_is_named(project: Project) -> None:

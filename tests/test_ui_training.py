@@ -195,7 +195,7 @@ def test_normalization_and_augmentation_are_edited_as_forms(planned: Planned) ->
     assert row(plan, "validation_share") == (
         "20%",
         "planned",
-        "1 of 3 pairs (1 of 3 groups) are kept for validation; no group is on both sides.",
+        "Validation uses 1 of 3 pairs (1 of 3 groups); no group is on both sides.",
     )
     plan.type_choice("validation_share", "50 %")
     planned.plan_again()

@@ -152,7 +152,8 @@ def last_word(handle: RunHandle, report: Report = silent) -> Finished:
         report(event)
         if isinstance(event, Failed):
             # The same class as in the process that failed, so that callers can tell them apart.
-            kind = getattr(errors, event.error, MaskloopError)
+            known = event.error in errors.__all__
+            kind = getattr(errors, event.error) if known else MaskloopError
             raise kind(event.problem, event.way_out)
         if isinstance(event, Finished):
             return event

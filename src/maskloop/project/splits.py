@@ -1,9 +1,9 @@
-"""Splits by group, never by patch: what belongs together is on one side of the split.
+"""Splits by group, never by patch: a group is on one side only, training or validation.
 
-A pair's group is what the person says; else that of a near-duplicate; else that of the stack or
-film its name tells of; else its own. Once in validation a group stays there, and a group that was
-trained on never goes there, however the dataset grows: scores of checkpoints that descend from each
-other stay honest.
+A pair's group is the one a person gave; else that of a near-duplicate; else that of the stack or
+movie in its name; else its own. Once in validation a group stays there, and a group that was
+trained on is never used for validation, however the dataset grows: scores of checkpoints that
+descend from each other stay independent.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Group:
 
     @cached_property
     def held(self) -> dict[str, float]:
-        """Sums over its pairs: their number, their objects, and the fraction of each class."""
+        """Sums over its pairs: their number, their objects, and the share of each class."""
         prints = [pair.fingerprint for pair in self.pairs if pair.fingerprint]
         held: dict[str, float] = {
             "pairs": len(prints),
@@ -99,9 +99,7 @@ class _Group:
     def split(self) -> str | None:
         splits = {pair.split for pair in self.pairs}
         # A pair that was trained on outweighs: nothing that shares its pixels may measure.
-        if "training" in splits:
-            return "training"
-        return "validation" if "validation" in splits else None
+        return next((side for side in ("training", "validation") if side in splits), None)
 
     @cached_property
     def classes(self) -> set[int]:
@@ -134,7 +132,7 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
     Returns
     -------
     Split
-        With an empty validation and the reason where no independent validation set exists.
+        With an empty validation and the reason where no honest validation set exists.
     """
     groups = _grouped(pairs)
     chosen = [group for group in groups if group.split == "validation"]
@@ -173,7 +171,7 @@ def _draw(name: str, seed: int) -> bytes:
 class _Draw:
     """Takes groups for validation one by one.
 
-    Sums are updated and not computed anew, since a project may have 10,000 groups.
+    Their contents are summed as they are taken: a project may have 10,000 groups.
     """
 
     def __init__(
@@ -254,22 +252,22 @@ def _reason(groups: list[_Group], chosen: list[_Group], pairs: Sequence[Pair], s
     if chosen:
         count = sum(len(group.pairs) for group in chosen)
         return (
-            f"{count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} groups) are kept for "
-            "validation; no group is on both sides."
+            f"Validation uses {count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} "
+            "groups); no group is on both sides."
         )
     if share <= 0:
-        return "No validation set was asked for, so there is no validation score."
+        return "No validation set was requested, so there is no validation score."
     if len(groups) <= 1:
         return (
-            "All pairs belong to one group (one stack, film or image), so there is no independent "
+            "All pairs belong to one group (one stack, movie or image), so there is no independent "
             "validation set and no validation score. Accept a pair from another image to get one."
         )
     if all(group.split == "training" for group in groups):
         return (
-            "Every group has been trained on already, so no score would be independent: there is "
-            "no validation set. Accept a new image to get one."
+            "All groups have been trained on, so none is independent and there is no validation "
+            "score. Accept a new image to get one."
         )
     return (
-        "Each group that is left holds the only examples of a class, so all are used to train "
-        "and there is no validation score. Accept more pairs with these classes."
+        "Each remaining group has the only examples of a class, so all are used for training and "
+        "there is no validation score. Accept more pairs with these classes."
     )
