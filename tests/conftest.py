@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 # Imported by pytest alone, inside functions below: before, it could not explain its assertions.
-pytest_plugins = ("leaks", "pytester")
+pytest_plugins = ("leaks", "screen", "pytester")
 
 # Small networks are quickest on one thread, and threads that wait for each other on a busy machine
 # are slow beyond measure.
@@ -30,6 +30,14 @@ os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS.name) / "napari.yaml")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="seed of all random tests, as a failure names it")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker for each core when all tests run; none when single files are asked for."""
+    if any(Path(argument.split("::")[0]).is_file() for argument in config.args):
+        return 0
+    # More would each import napari and torch, for little.
+    return min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1, 4)
 
 
 @pytest.fixture
@@ -57,15 +65,16 @@ def shared_data() -> Path:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of the window where there can be none."""
     from leaks import is_of_window
+    from screen import has_screen, make_screen
 
     if not is_of_window(item):
         return
     needed = ("napari", "qtpy", "PySide6")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         pytest.skip(f"the window needs {', '.join(missing)}: pip install 'maskloop[napari]'")
-    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if sys.platform == "linux" and not screen:
-        pytest.skip("there is no screen; start one: Xvfb :99 & export DISPLAY=:99")
+    make_screen()
+    if not has_screen():
+        pytest.skip("there is no screen and no Xvfb, which would stand in for one")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from maskloop.samples import simulate_nuclei
 
 VERBS = (
     "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints", "import-weights", "predict",
-    "evaluate", "execute", "upgrade",
+    "evaluate", "execute", "upgrade", "plugins",
 )  # fmt: skip
 SMALL = (
     "--epochs",

@@ -142,7 +142,7 @@ def test_pairs_are_accepted_from_files(project, tmp_path):
         (noise(0, (3, 8, 8)), np.ones((8, 8), bool), "ZYX", AxesError, "The mask has 2 dimensions"),
         (noise(), np.zeros((32, 32), bool), None, MaskError, "empty"),
         (noise(), np.full((32, 32), np.nan), None, MaskError, "NaN"),
-        (noise(), np.full((32, 32), 0.5), None, MaskError, "fractions"),
+        (noise(), np.full((32, 32), 0.5), None, MaskError, "fractional values"),
         (noise(), np.full((32, 32), -1), None, MaskError, "negative"),
     ],
 )

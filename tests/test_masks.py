@@ -133,7 +133,7 @@ def test_instances_without_background_start_at_one() -> None:
 
 def test_instances_in_several_parts_are_noted_by_the_ids_that_were_drawn() -> None:
     notes = prepare_mask(plane(7, 7, 0, 7, 3, 3), INSTANCES).preparation.notes
-    assert notes == ("label 7 is in several parts that do not touch; each was kept as one object.",)
+    assert notes == ("label 7 is made of separate parts; each label was kept as one object.",)
     assert prepare_mask(plane(7, 7, 0, 3), INSTANCES).preparation.notes == ()
 
 
@@ -160,63 +160,73 @@ def test_rows_in_another_memory_order_give_the_same_labels() -> None:
         (
             plane(0, np.nan, 1),
             MaskRule(),
-            "1 pixel without a number (NaN or infinite)",
-            "Fill them with 0",
+            "is NaN or infinite in 1 pixel",
+            "Set them to 0 if they are background",
         ),
         (
             plane(0, 0.5, 1),
             MaskRule(),
-            "1 pixel with fractions, such as 0.5",
+            "1 pixel with fractional values, such as 0.5",
             "threshold them first",
         ),
         (
             plane(0, -1, dtype=np.int16),
             MaskRule(),
-            "negative labels, the smallest is -1",
-            "to 0 (background)",
+            "negative labels; the smallest is -1",
+            "crop image and mask to the annotated region",
         ),
-        (plane(0, -2.0), INSTANCES, "negative labels, the smallest is -2", "to 0 (background)"),
-        (plane(0, 0, dtype=np.uint8), MaskRule(), "is empty: all 2 pixels are 0", "allow_empty"),
-        (plane(0, 0), INSTANCES, "is empty", "allow_empty"),
+        (
+            plane(0, -2.0),
+            INSTANCES,
+            "negative labels; the smallest is -2",
+            "only if they show background",
+        ),
+        (
+            plane(0, 0, dtype=np.uint8),
+            MaskRule(),
+            "is empty: all 2 pixels are 0",
+            "allow empty masks",
+        ),
+        (plane(0, 0), INSTANCES, "is empty", "allow empty masks"),
         (
             plane(0, 3, dtype=np.uint8),
             CLASSES,
             "holds label 3, but the project has 3 classes: 0 to 2",
-            "manual_label_map",
+            "Map the labels to classes",
         ),
         (
             plane(*range(20)),
             CLASSES,
             "holds labels 3, 4, 5, 6, 7, 8, 9, 10 and 9 more",
-            "manual_label_map",
+            "Map the labels to classes",
         ),
         (
             plane(0, 2**33, dtype=np.int64),
             INSTANCES,
-            "holds the label 8589934592; the largest possible is 4294967295",
+            "holds label 8589934592; the largest possible label is 4294967295",
             "Relabel",
         ),
-        (plane(0, 2**25), INSTANCES, "float32 keeps labels apart only up to 16777216", "Relabel"),
+        (plane(0, 2**25), INSTANCES, "float32 is exact only up to 16777216", "Relabel"),
         (plane(0, 1, dtype=np.complex64), MaskRule(), "values of type complex64", "whole numbers"),
         (np.zeros((0, 4), np.uint8), MaskRule(), "its shape is (0, 4)", "rows and columns"),
         (np.zeros(4, np.uint8), MaskRule(), "its shape is (4,)", "rows and columns"),
         (
             plane(0, 5, 6),
             MaskRule(mask_mode="manual_label_map", label_map={5: 1}),
-            "holds label 6, which the label map does not name",
+            "holds label 6, which the label map lacks",
             "Add",
         ),
         (
             plane(0, 5),
             MaskRule(mask_mode="manual_label_map", label_map={5: 7}),
-            "sends 5 to 7, but the project has 3 classes",
+            "contains 5=7, but the project has 3 classes",
             "0 to 2",
         ),
         (
             plane(0, 5),
             MaskRule(mask_mode="manual_label_map", label_map={5: 0}),
-            "empty after the label map",
-            "allow_empty",
+            "empty after mapping",
+            "allow empty masks",
         ),
     ],
 )
@@ -268,16 +278,16 @@ def test_a_mask_that_fits_is_let_through(
             (1024, 1024),
             "YX",
             (512, 512),
-            "Choose the image this mask was drawn on, or resample the mask first.",
+            "Select the image this mask was drawn on. If the mask was resized, resize it back",
         ),
-        ("YX", (40, 50), "YX", (50, 40), "Rows and columns look exchanged"),
-        ("YXC", (40, 50, 3), "YXC", (40, 50, 3), "choose one channel, so that it is YX (40, 50)"),
+        ("YX", (40, 50), "YX", (50, 40), "Save both in the same orientation"),
+        ("YXC", (40, 50, 3), "YXC", (40, 50, 3), "one number per pixel: YX (40, 50)"),
         (
             "ZYX",
             (5, 40, 50),
             "TYX",
             (5, 40, 50),
-            "Bring the mask to the axes of the image without channels: ZYX (5, 40, 50).",
+            "If both show the same planes, set the axes to ZYX: they apply to both.",
         ),
         ("ZYX", (5, 40, 50), "YX", (40, 50), "ZYX (5, 40, 50)"),
     ],

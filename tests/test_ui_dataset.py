@@ -334,7 +334,7 @@ def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(
     assert desk.part.label_rows == [(1, 1), (2, 2), (9, -1)]
     desk.part.describe(mask)
     desk.settle()
-    assert "label 9, which the label map does not name" in desk.part.description.words
+    assert "label 9, which the label map lacks" in desk.part.description.words
     desk.part.map_label(9, 1)
     desk.part.describe(mask)
     desk.settle()

@@ -215,7 +215,7 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     assert pair.metadata["index"] == {"Z": 3}
     tab.extent.setCurrentIndex(2)
     tab.extent.activated.emit(2)
-    window.until(lambda: "There is no rectangle" in tab.description.text())
+    window.until(lambda: "No rectangle" in tab.description.text())
     window.click(tab.draw_button)
     window.viewer.layers["Area to accept"].add_rectangles(
         np.array([[24, 24], [24, 47], [47, 47], [47, 24]])
@@ -453,7 +453,7 @@ def test_further_channels_are_chosen_and_dropped_with_their_layer(viewer: Any, q
     )
     assert elsewhere.channels.text() == "+1 channels"
     viewer.layers["green"].translate = (3, 3)
-    assert "'green' lies up to 3 pixels away" in str(picker.problem())
+    assert "'green' is shifted by up to 3 pixels" in str(picker.problem())
     viewer.layers.remove("green")
     assert [layer.name for layer in picker.layers()] == ["red"]
     assert picker.problem() is None

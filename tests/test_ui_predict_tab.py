@@ -125,7 +125,7 @@ def test_a_slice_is_predicted_into_its_place_with_scores(window: Window) -> None
     window.click(tab.layer.button)
     window.until(lambda: len(window.viewer.layers) == 6)
     assert {one.name for one in window.viewer.layers if "unet_run_002 " in one.name} == {
-        f"stack unet_run_002 {name}" for name in ("foreground", "centre", "boundary")
+        f"stack unet_run_002 {name}" for name in ("foreground", "center", "boundary")
     }
     assert window.viewer.layers.selection.active.name == "stack unet_run_002"
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from maskloop.cli import demo, evaluation, pairs, prediction, project, runs, training
+from maskloop.cli import demo, evaluation, pairs, plugins, prediction, project, runs, training
 from maskloop.cli.output import say, say_problem
 from maskloop.errors import MaskloopError
 
@@ -32,6 +32,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     evaluation.evaluate,
     runs.execute,
     project.upgrade,
+    plugins.plugins,
 )
 """All verbs in the order of the help; a new one is a module and a line here."""
 

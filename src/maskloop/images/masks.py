@@ -1,4 +1,7 @@
-"""Masks made ready for training by a rule that is recorded, so that every saved label can be traced to what was drawn."""
+"""Prepares masks for training by a rule that is recorded.
+
+Every saved label can be traced to what was drawn.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from maskloop.errors import EmptyMask, MaskError
 from maskloop.images.image import Image
 from maskloop.records import Record
 from maskloop.task import OutputMode, require_mode
+from maskloop.wording import counted
 
 __all__ = [
     "LabelSummary",
@@ -40,75 +44,74 @@ TRANSFORMS: dict[MaskMode, LabelTransform] = {
     "keep_instances": "keep_instances",
 }
 MAX_LISTED_LABELS = 64
-"""More labels than this are summarised in the record: a plate of instance masks must not bloat
+"""More labels than this are summarized in the record: a plate of instance masks must not bloat
 the manifest.
 """
 MAX_LABEL = 2**32 - 1
 MAX_TABLE = 2**24
-"""Labels up to here are counted and mapped through a table; larger ones are sorted, which is
+"""Labels up to this are counted and mapped with a lookup table; larger ones are sorted, which is
 slower.
 """
 CHUNK_PIXELS = 2**20
 
 
 class MaskRule(Record):
-    """How the labels a person drew become the labels that are trained."""
+    """How drawn labels become the labels that are trained on."""
 
     mask_mode: MaskMode = Field(
         "merge_nonzero_to_foreground",
-        description="merge_nonzero_to_foreground (everything drawn is one class), keep_labels_as_multiclass (labels are class ids), "
-        "manual_label_map (labels are mapped to class ids) or keep_instances (each label is one object).",
+        description="Meaning of the labels: merge_nonzero_to_foreground (everything drawn is one "
+        "class), keep_labels_as_multiclass (class ids), manual_label_map (mapped to class ids) or "
+        "keep_instances (each label is one object).",
     )
     target_class_name: str = Field(
-        "foreground", description="What the foreground shows, such as nucleus."
+        "foreground", description="Name of the foreground class, such as nucleus."
     )
     label_map: dict[int, int] = Field(
         default_factory=dict,
-        description="Drawn label to class id, for manual_label_map; 0 stays 0 unless it is named.",
+        description="Class id of each drawn label; 0 stays background unless it is mapped.",
     )
     allow_empty: bool = Field(
-        False, description="The image holds nothing to segment, and that is meant."
+        False, description="Allow empty masks: images that show nothing to segment."
     )
 
 
 class LabelSummary(Record):
-    """Which labels occur when they are too many to list."""
+    """The labels of a mask that has too many to list."""
 
-    count: int = Field(description="How many different labels occur, background 0 included.")
+    count: int = Field(description="Number of different labels, background 0 included.")
     minimum: int
     maximum: int
 
 
 class MaskPreparation(Record):
-    """What was done to a mask, kept with the pair so that it can be audited."""
+    """What was done to a mask; kept with the pair, so that it can be audited."""
 
     mask_mode: MaskMode
     target_class_name: str = "foreground"
     label_transform: LabelTransform
     source_labels: tuple[int, ...] = Field(
-        (), description="Labels that were drawn, background 0 included; empty where summarised."
+        (), description="Drawn labels, background 0 included; empty where summarized."
     )
     saved_labels: tuple[int, ...] = Field(
-        (), description="Labels that were saved, background 0 included; empty where summarised."
+        (), description="Saved labels, background 0 included; empty where summarized."
     )
     source_summary: LabelSummary | None = Field(
-        None, description="Stands for source_labels when there are more than 64."
+        None, description="Replaces source_labels if there are more than 64."
     )
     saved_summary: LabelSummary | None = Field(
-        None, description="Stands for saved_labels when there are more than 64."
+        None, description="Replaces saved_labels if there are more than 64."
     )
     label_map: dict[int, int] = Field(default_factory=dict)
-    is_empty: bool = Field(
-        False, description="Nothing is labelled, and the rule said that this is meant."
-    )
+    is_empty: bool = Field(False, description="Nothing is labeled, and the rule allowed it.")
     notes: tuple[str, ...] = Field(
-        (), description="What a person may want to look at, such as instances in several parts."
+        (), description="What a person may want to check, such as instances in several parts."
     )
 
 
 @dataclass(frozen=True)
 class PreparedMask:
-    """Labels ready to be saved, and the record of how they came to be."""
+    """Labels ready to be saved, and the record of how they were made."""
 
     labels: NDArray[Any]
     preparation: MaskPreparation
@@ -133,16 +136,16 @@ def default_rule(mode: OutputMode) -> MaskRule:
 def check_pair(
     image: Image, mask_shape: Sequence[int], mask_axes: str, *, mask_name: str = "mask"
 ) -> None:
-    """Refuse a mask that does not lie pixel on pixel on its image.
+    """Refuse a mask that does not match its image pixel by pixel.
 
     Parameters
     ----------
     image
-        The image; its channels play no part.
+        The image; its channels do not matter.
     mask_shape, mask_axes
         Lengths and letters of the mask's dimensions, such as ``(512, 512)`` and ``"YX"``.
     mask_name
-        What to call the mask in the message.
+        Name of the mask in the message.
 
     Raises
     ------
@@ -156,15 +159,32 @@ def check_pair(
     problem = (
         f"Mask '{mask_name}' is {axes} {shape}, image '{image.name}' is {image.axes} {image.shape}."
     )
+    raise MaskError(problem, _how_to_match(axes, shape, image, f"{expected} {wanted}"))
+
+
+def _how_to_match(axes: str, shape: tuple[int, ...], image: Image, wanted: str) -> str:
+    """What a person can do about a mask of another shape or other axes than its image."""
+    expected = image.axes.replace("C", "")
+    lengths = tuple(image.sizes[letter] for letter in expected)
     if "C" in axes:
-        way_out = f"A mask holds one label per pixel and has no channels: choose one channel, so that it is {expected} {wanted}."
-    elif axes != expected:
-        way_out = f"Bring the mask to the axes of the image without channels: {expected} {wanted}."
-    elif shape[-2:] == wanted[-2:][::-1]:
-        way_out = "Rows and columns look exchanged: transpose the mask, or choose the image this mask was drawn on."
-    else:
-        way_out = "Choose the image this mask was drawn on, or resample the mask first."
-    raise MaskError(problem, way_out)
+        return f"Save the labels as one channel, with one number per pixel: {wanted}."
+    if shape == lengths:
+        # Only the letters differ, as where one program saved Z planes and another one T frames.
+        return f"If both show the same planes, set the axes to {image.axes}: they apply to both."
+    if len(shape) < len(lengths):
+        return f"A mask of a stack must cover all its planes: {wanted}."
+    if len(shape) > len(lengths):
+        return f"The mask covers more planes than the image: it must be {wanted}."
+    if shape[-2:] == lengths[-2:][::-1]:
+        # Not "transpose it": of two mirrored and two rotated ones only one lies right.
+        return (
+            "Image and mask are rotated relative to each other. Save both in the same orientation, "
+            "or select the image this mask was drawn on."
+        )
+    return (
+        "Select the image this mask was drawn on. If the mask was resized, resize it back without "
+        "interpolation (nearest neighbor)."
+    )
 
 
 def prepare_mask(
@@ -175,7 +195,7 @@ def prepare_mask(
     name: str = "mask",
     axes: str | None = None,
 ) -> PreparedMask:
-    """Turn a mask as drawn into labels as trained, with the record of what was done.
+    """Turn a drawn mask into labels to train on, with the record of what was done.
 
     Parameters
     ----------
@@ -185,13 +205,13 @@ def prepare_mask(
     rule
         What the labels mean.
     num_classes
-        Number of classes with background; class ids go from 0 to ``num_classes - 1``. Instances
+        Number of classes with background: class ids go from 0 to ``num_classes - 1``. Instances
         have no such limit.
     name
-        What to call the mask in messages.
+        Name of the mask in messages.
     axes
-        Letters of the dimensions; needed only where T is among them, so that parts of an instance
-        are sought in each frame.
+        Letters of the dimensions; needed only if T is among them, so that the parts of an
+        instance are counted in each frame.
 
     Returns
     -------
@@ -201,7 +221,7 @@ def prepare_mask(
     Raises
     ------
     MaskError
-        If the mask has no pixels, holds values that are no labels, is empty without the rule
+        If the mask has no pixels, holds values that are not labels, is empty without the rule
         allowing it, or holds labels that the rule has no class for.
     """
     source = _as_labels(mask, name)
@@ -224,7 +244,7 @@ def prepare_mask(
 def foresee_mask(
     mask: NDArray[Any], rule: MaskRule, *, num_classes: int = 2, name: str = "mask"
 ) -> dict[int, int]:
-    """What `prepare_mask` would save for each label, without making the new mask.
+    """What `prepare_mask` would save for each label, computed without making the new mask.
 
     Parameters
     ----------
@@ -250,17 +270,18 @@ def foresee_mask(
 def _as_labels(mask: NDArray[Any], name: str) -> NDArray[Any]:
     if mask.ndim < 2 or mask.size == 0:
         raise MaskError(
-            f"Mask '{name}' has no image plane: its shape is {mask.shape}.",
-            "Choose a mask with at least rows and columns.",
+            f"Mask '{name}' is not an image: its shape is {mask.shape}.",
+            "Choose a mask with rows and columns.",
         )
     if mask.dtype.kind == "b":
+        # The same bytes: True is 1.
         return mask.view(np.uint8)
     if mask.dtype.kind in "ui":
         return mask
     if mask.dtype.kind != "f":
         raise MaskError(
-            f"Mask '{name}' holds values of type {mask.dtype}, which are no labels.",
-            "Save the mask with whole numbers: 0 for background, 1, 2, 3 ...",
+            f"Mask '{name}' holds values of type {mask.dtype}, which are not labels.",
+            "Save the mask with whole numbers: 0 for background, then 1, 2, 3 ...",
         )
     return _whole_numbers(mask, name)
 
@@ -269,39 +290,40 @@ def _whole_numbers(mask: NDArray[Any], name: str) -> NDArray[Any]:
     strange = int(mask.size - np.count_nonzero(np.isfinite(mask)))
     if strange:
         raise MaskError(
-            f"Mask '{name}' has {_pixels(strange)} without a number (NaN or infinite).",
-            "Fill them with 0 (background) or with the label they belong to.",
+            f"Mask '{name}' is NaN or infinite in {counted(strange, 'pixel')}.",
+            "Set them to 0 if they are background, else to the label they belong to.",
         )
     _refuse_negative(mask.min(), name)
     fractional = mask != np.rint(mask)
     if fractional.any():
         example = mask[fractional][0]
         raise MaskError(
-            f"Mask '{name}' has {_pixels(int(np.count_nonzero(fractional)))} with fractions, such as {example:g}.",
-            "A mask holds whole numbers. If these are probabilities, threshold them first; if the mask was resized, resize it again "
-            "without interpolation (nearest neighbour).",
+            f"Mask '{name}' has {counted(int(fractional.sum()), 'pixel')} with fractional values, "
+            f"such as {example:g}.",
+            "A mask holds whole numbers. If these are probabilities, threshold them first; if the "
+            "mask was resized, resize it again without interpolation (nearest neighbor).",
         )
-    # Beyond this a float cannot tell neighbouring whole numbers apart, so two objects may already
-    # be one.
+    # Beyond this a float cannot tell neighboring whole numbers apart: two objects may already be
+    # one.
     exact = 2 ** (np.finfo(mask.dtype).nmant + 1)
     if mask.max() > min(exact, MAX_LABEL):
-        raise _too_big(
-            int(mask.max()), name, f"{mask.dtype} keeps labels apart only up to {exact}; "
-        )
+        raise _too_big(int(mask.max()), name, f"{mask.dtype} is exact only up to {exact}, and ")
     return mask.astype(np.min_scalar_type(int(mask.max())))
 
 
 def _refuse_negative(smallest: Any, name: str) -> None:
     if smallest < 0:
         raise MaskError(
-            f"Mask '{name}' holds negative labels, the smallest is {smallest:g}.",
-            "Set pixels that stand for 'unknown' or 'border' to 0 (background) or to a class of their own.",
+            f"Mask '{name}' holds negative labels; the smallest is {smallest:g}.",
+            # Not "set them to 0": what was left unannotated would be trained on as background.
+            "maskloop has no label for unannotated pixels: crop image and mask to the annotated "
+            "region. Set negative pixels to 0 only if they show background.",
         )
 
 
 def _too_big(largest: int, name: str, why: str = "") -> MaskError:
     return MaskError(
-        f"Mask '{name}' holds the label {largest}; {why}the largest possible is {MAX_LABEL}.",
+        f"Mask '{name}' holds label {largest}; {why}the largest possible label is {MAX_LABEL}.",
         "Relabel the mask with 1, 2, 3 ... (in Fiji: MorphoLibJ > Label Images > Remap Labels).",
     )
 
@@ -312,13 +334,13 @@ def _labels_in(source: NDArray[Any], name: str) -> NDArray[np.int64]:
     largest = int(source.max())
     if largest > MAX_LABEL:
         raise _too_big(largest, name)
+    # A table of 2**32 entries would take 4 GB: sparse ids are sorted instead.
     if largest > MAX_TABLE:
         return np.unique(source).astype(np.int64)
     present = np.zeros(largest + 1, bool)
     flat = source.reshape(-1)
-    for start in range(
-        0, flat.size, CHUNK_PIXELS
-    ):  # the index is 64 bits a pixel: all at once would cost eight masks
+    # The index takes 64 bits per pixel: all at once would cost the memory of eight masks.
+    for start in range(0, flat.size, CHUNK_PIXELS):
         present[flat[start : start + CHUNK_PIXELS]] = True
     return np.flatnonzero(present).astype(np.int64)
 
@@ -333,20 +355,23 @@ def _saved_labels(
     if rule.mask_mode == "keep_labels_as_multiclass":
         _refuse_unknown_classes(found, num_classes, name)
         return found, {}
+    # A person who maps 0 means it: there are masks whose background has a number of its own.
     label_map = {0: 0, **rule.label_map}
     missing = [int(label) for label in found if int(label) not in label_map]
     if missing:
         raise MaskError(
-            f"Mask '{name}' holds {_listed(missing)}, which the label map does not name; it names {_listed(sorted(rule.label_map))}.",
-            "Add the missing labels to the map; map what is not wanted to 0 (background).",
+            f"Mask '{name}' holds {_listed(missing)}, which the label map lacks; it has "
+            f"{_listed(sorted(rule.label_map))}.",
+            "Add the missing labels to the map; map those that show background to 0.",
         )
     wrong = {
         source: target for source, target in rule.label_map.items() if not 0 <= target < num_classes
     }
     if wrong:
         raise MaskError(
-            f"The label map sends {_arrows(wrong)}, but the project has {num_classes} classes: 0 to {num_classes - 1}.",
-            f"Map to class ids from 0 to {num_classes - 1}, or choose more classes.",
+            f"The label map contains {_arrows(wrong)}, but the project has {num_classes} classes: "
+            f"0 to {num_classes - 1}.",
+            f"Map to class ids from 0 to {num_classes - 1}, or add classes to the project.",
         )
     return np.array([label_map[int(label)] for label in found], np.int64), dict(rule.label_map)
 
@@ -355,26 +380,28 @@ def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: st
     beyond = [int(label) for label in found if label >= num_classes]
     if beyond:
         raise MaskError(
-            f"Mask '{name}' holds {_listed(beyond)}, but the project has {num_classes} classes: 0 to {num_classes - 1}.",
-            "Say which class each label is (manual_label_map), add the missing classes, or use a project whose labels are objects.",
+            f"Mask '{name}' holds {_listed(beyond)}, but the project has {num_classes} classes: "
+            f"0 to {num_classes - 1}.",
+            "Map the labels to classes, add the missing classes to the project, or use a project "
+            "for instances if each label is an object.",
         )
 
 
 def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
+    problem = f"Mask '{name}' is empty: all {counted(size, 'pixel')} are 0 (background)."
     if found.any():
-        problem = f"Mask '{name}' is empty after the label map: it sends all of its {_listed(found.tolist())} to background."
-    else:
-        problem = f"Mask '{name}' is empty: all {_pixels(size)} are 0 (background)."
-    return EmptyMask(
-        problem,
-        "Draw what should be found; or, if there is truly nothing here, say so (allow_empty).",
-    )
+        problem = (
+            f"Mask '{name}' is empty after mapping: the label map turns all of its "
+            f"{_listed(found.tolist())} into background."
+        )
+    return EmptyMask(problem, "Draw the objects. If the image truly shows none, allow empty masks.")
 
 
 def _translate(
     source: NDArray[Any], found: NDArray[np.int64], saved: NDArray[np.int64]
 ) -> NDArray[Any]:
     dtype = np.min_scalar_type(int(saved.max()))
+    # Most masks of classes need no translation at all, only a smaller type.
     if np.array_equal(found, saved):
         return source.astype(dtype, order="C")
     targets = saved.astype(dtype)
@@ -399,12 +426,11 @@ def _divided_instances(
     originals = found[found > 0]
     names = [int(originals[label - 1]) for label in sorted(divided)]
     verb = "is" if len(names) == 1 else "are"
-    return (
-        f"{_listed(names)} {verb} in several parts that do not touch; each was kept as one object.",
-    )
+    return (f"{_listed(names)} {verb} made of separate parts; each label was kept as one object.",)
 
 
 def _frames(labels: NDArray[Any], axes: str | None) -> Sequence[NDArray[Any]]:
+    # An object that moves is in another place in each frame: that does not divide it.
     if axes is None or "T" not in axes:
         return [labels]
     return list(np.moveaxis(labels, axes.index("T"), 0))
@@ -413,11 +439,13 @@ def _frames(labels: NDArray[Any], axes: str | None) -> Sequence[NDArray[Any]]:
 def _divided(labels: NDArray[Any]) -> list[int]:
     import cc3d
 
+    # cc3d takes 2D and 3D arrays.
     if labels.ndim > 3:
         return [label for part in labels for label in _divided(part)]
     connected: Callable[..., tuple[NDArray[Any], int]] = cc3d.connected_components
     whole = np.ascontiguousarray(labels)
     parts, count = connected(whole, connectivity=8 if labels.ndim == 2 else 26, return_N=True)
+    # As many parts as labels: nothing is divided, which is almost always so.
     if count == np.count_nonzero(np.bincount(whole.reshape(-1))[1:]):
         return []
     label_of_part = np.zeros(count + 1, np.int64)
@@ -462,12 +490,8 @@ def _listed(labels: Sequence[int], most: int = 8) -> str:
         return "no labels"
     text = ", ".join(str(label) for label in labels[:most])
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
-    return f"label{'s' if len(labels) > 1 else ''} {text}{more}"
+    return f"{'label' if len(labels) == 1 else 'labels'} {text}{more}"
 
 
 def _arrows(mapping: Mapping[int, int]) -> str:
-    return ", ".join(f"{source} to {target}" for source, target in sorted(mapping.items()))
-
-
-def _pixels(count: int) -> str:
-    return "1 pixel" if count == 1 else f"{count} pixels"
+    return ", ".join(f"{source}={target}" for source, target in sorted(mapping.items()))

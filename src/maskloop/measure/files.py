@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
+from maskloop import plugins
 from maskloop.errors import Cancelled, ImageError, MaskloopError, UsageError
 from maskloop.events import Message, Progress, Report, silent
 from maskloop.images.formats import find_format, refer
@@ -18,6 +20,7 @@ from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
 from maskloop.measure.base import Column
 from maskloop.measure.note import TableFailure, TableNote, TableSource, note_path
+from maskloop.measure.plugin_files import load_measurement
 from maskloop.measure.sources import open_by_own_axes
 from maskloop.measure.table import Measurer, scene_of
 from maskloop.measure.writers import TableWriter, open_table
@@ -49,6 +52,9 @@ class TableSettings(Record):
         None, description="Axes of the files whose metadata does not name them."
     )
     by_plane: bool = Field(False, description="Measure each plane of a stack by itself.")
+    plugins: tuple[str, ...] = Field(
+        (), description="Python files with measurements of your own; see 'maskloop plugins new'."
+    )
     pixel_size_um: dict[str, float] | None = Field(
         None, description="Micrometers along Z, Y, X; by default those of the files."
     )
@@ -95,8 +101,9 @@ def measure_files(
     Cancelled
         If `is_cancelled` said so; no table is written.
     """
-    table = _Table(how or TableSettings(), report, is_cancelled)
-    with open_table(out) as writer:
+    how = how or TableSettings()
+    table = _Table(how, report, is_cancelled)
+    with _registered(how.plugins), open_table(out) as writer:
         for number, source in enumerate(sources, 1):
             table.add(source, writer)
             report(Progress(stage="images", done=number, total=len(sources), unit="images"))
@@ -150,7 +157,6 @@ class _Table:
                 "Name files of labels, and the images that belong to them.",
             )
         return TableNote(
-            table=out.name,
             rows=sum(source.rows for source in self._sources),
             scene=self._measurer.scene,
             columns=(*ORIGIN, *self._measurer.columns),
@@ -161,6 +167,7 @@ class _Table:
             failed_measurements=self._measurer.failures,
             sources=tuple(self._sources),
             failed_files=tuple(self._failures),
+            plugins={path: file_sha256(Path(path)) for path in self._how.plugins},
             project=project,
             versions=_versions(),
             created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -228,6 +235,16 @@ class _Table:
 
     def _warn(self, text: str) -> None:
         self._report(Message(level="warning", text=text))
+
+
+@contextlib.contextmanager
+def _registered(files: Sequence[str]) -> Iterator[None]:
+    """Measurements of files, known by their names as long as the block lasts."""
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            measurement = load_measurement(Path(file))
+            stack.enter_context(plugins.register("measurements", measurement.name, measurement))
+        yield
 
 
 def _open(open_file: Callable[..., Image], path: str, axes: str | None) -> Image:

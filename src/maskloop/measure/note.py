@@ -42,7 +42,6 @@ class TableNote(Record):
     """Everything about a table that its cells do not tell; lies beside it as ``<name>.json``."""
 
     version: int = 1
-    table: str = Field(description="Name of the table's file.")
     table_sha256: str = ""
     rows: int = 0
     scene: Scene
@@ -55,6 +54,9 @@ class TableNote(Record):
     )
     sources: tuple[TableSource, ...] = ()
     failed_files: tuple[TableFailure, ...] = ()
+    plugins: dict[str, str] = Field(
+        default_factory=dict, description="Files of measurements, each with its SHA-256."
+    )
     project: str = Field("", description="Folder of the project whose predictions were measured.")
     versions: dict[str, str] = Field(default_factory=dict, description="Library to version.")
     created_at: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,42 +175,80 @@ def take_image(image: Pixels, *, axes: str | None, name: str) -> Image:
 
 
 def take_labels(mask: Pixels, image: Image, *, named: bool = False) -> Image:
-    """Labels out of whatever was offered; those that do not tell their axes have the image's, without C.
+    """Labels from an array, an image or a file, with the axes of the image they were drawn on.
+
+    Labels that do not name their axes have those of the image, without C. Axes of length one are
+    added or dropped: a plane is a stack of one plane.
 
     Parameters
     ----------
     mask
-        What was offered.
+        The labels.
     image
-        The image it was drawn on.
+        The image they were drawn on.
     named
-        Whether the person named the axes, which then hold for a mask file too, whatever it says
+        Whether a person named the axes, which then hold for a mask file too, whatever it says
         itself.
 
     Raises
     ------
     AxesError
-        If an array does not have as many dimensions as the image has without channels.
+        If the labels do not have as many dimensions as the image has without channels.
     """
     expected = image.axes.replace("C", "")
     if isinstance(mask, Image):
-        return mask
+        return _with_singletons(mask, image)
     if isinstance(mask, str | Path):
-        from maskloop.images.readers import open_labels
-
-        try:
-            return open_labels(Path(mask), axes=expected if named else None)
-        except AxesError:
-            # A plain stack does not tell its axes; it was drawn on this image, and `check_pair`
-            # compares the lengths.
-            return open_labels(Path(mask), axes=expected)
+        return _with_singletons(_open_mask(Path(mask), expected, named=named), image)
     pixels = np.asarray(mask)
+    # Only the lengths are known: where they agree but for ones, the mask is the image's.
+    if pixels.ndim != len(expected) and _long(pixels.shape) == _long(_lengths(image)):
+        pixels = pixels.reshape(_lengths(image))
     if pixels.ndim != len(expected):
         raise AxesError(
-            f"The mask has {pixels.ndim} dimensions {pixels.shape}, but image '{image.name}' is {image.axes} {image.shape}.",
-            f"Give a mask with axes {parse_axes(expected)}: one label per pixel, no channels.",
+            f"The mask has {pixels.ndim} dimensions {pixels.shape}, but image '{image.name}' is "
+            f"{image.axes} {image.shape}.",
+            f"A mask has the axes {parse_axes(expected)}: one label per pixel, no channels.",
         )
     return Image(pixels, expected, name="mask")
+
+
+def _open_mask(path: Path, expected: str, *, named: bool) -> Image:
+    """A mask file with the axes that a person named, those it names itself, or the image's."""
+    from maskloop.images.readers import open_labels
+
+    # A plain stack does not name its axes, and one with fewer dimensions than the image cannot
+    # have those that were named. Which of them fits is for `check_pair` to say.
+    attempts: tuple[str | None, ...] = (expected, None) if named else (None, expected)
+    fault: AxesError | None = None
+    for axes in attempts:
+        try:
+            return open_labels(path, axes=axes)
+        except AxesError as error:
+            fault = fault or error
+    assert fault is not None
+    raise fault
+
+
+def _with_singletons(labels: Image, image: Image) -> Image:
+    """Labels with the image's axes, if they differ from them only by axes of length one."""
+    expected = image.axes.replace("C", "")
+    long_axes = [letter for letter in labels.axes if labels.sizes[letter] > 1]
+    same_axes = long_axes == [letter for letter in expected if image.sizes[letter] > 1]
+    if labels.axes == expected or not same_axes or "C" in labels.axes:
+        return labels
+    if _long(labels.shape) != _long(_lengths(image)):
+        return labels
+    pixels = labels.read().reshape(_lengths(image))
+    return Image(pixels, expected, name=labels.name)
+
+
+def _lengths(image: Image) -> tuple[int, ...]:
+    return tuple(image.sizes[letter] for letter in image.axes if letter != "C")
+
+
+def _long(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length > 1)
 
 
 def hash_pixels(image: Image) -> str:

@@ -1,4 +1,4 @@
-"""What the dimensions of a layer mean: as far as the layer or the viewer tells; the rest is asked."""
+"""What the dimensions of a layer are, if the layer or the viewer knows; else a person is asked."""
 
 from __future__ import annotations
 
@@ -36,26 +36,23 @@ _USUAL = (
     "TZCYX",
     "CTZYX",
 )
-"""What microscopes write, the most frequent first."""
+"""What microscopes write, most frequent first."""
 
 
 @dataclass(frozen=True)
 class AxesKnown:
-    """What is known of the axes of a layer.
+    """What is known about the axes of a layer.
 
     Parameters
     ----------
     axes
-        One letter of TCZYX per dimension of the pixels (colours are C); None when a person must
-        choose among `choices`.
-    told_by
-        Who says so, in words; empty when nobody does.
+        One letter of TCZYX per dimension of the pixels (colors are C); None if a person must
+        select one of `choices`.
     choices
-        The axes that fit the number of dimensions, the likeliest first.
+        The axes that fit the number of dimensions, most likely first.
     """
 
     axes: str | None
-    told_by: str
     choices: tuple[str, ...]
 
 
@@ -65,15 +62,14 @@ def possible_axes(ndim: int, rgb: bool = False) -> tuple[str, ...]:
     Parameters
     ----------
     ndim
-        Dimensions as napari counts them, ``layer.ndim``: without the colours of an RGB image.
+        Dimensions as napari counts them, ``layer.ndim``: without the colors of an RGB image.
     rgb
-        Whether a last dimension with colours follows.
+        Whether a dimension of colors comes last.
 
     Returns
     -------
     axes
-        Such as ``("ZYX", "TYX", "CYX")`` for three, the most frequent first; empty where nothing
-        fits.
+        Such as ``("ZYX", "TYX", "CYX")`` for three, most frequent first; empty if none fit.
     """
     if ndim < 2:
         return ()
@@ -84,30 +80,30 @@ def possible_axes(ndim: int, rgb: bool = False) -> tuple[str, ...]:
 
 
 def guess_axes(layer: Layer, viewer: ViewerModel) -> AxesKnown:
-    """What the layer or the viewer tells of the axes; nothing is ever derived from a length.
+    """The axes of a layer, if the layer or the viewer names them; lengths never decide.
 
     In this order: ``layer.metadata["axes"]``, the names of the layer's dimensions, two dimensions
-    are YX, and the names a person gave to the sliders. Names that the viewer merely took over from
-    another layer only make a choice the first one.
+    are YX, and the names that a person gave to the sliders.
     """
     rgb = bool(getattr(layer, "rgb", False))
     choices = possible_axes(layer.ndim, rgb)
     metadata = layer.metadata.get("axes")
     if isinstance(metadata, str) and (axes := _complete(metadata, layer)):
-        return AxesKnown(axes, "the metadata of the layer", choices)
+        return AxesKnown(axes, choices)
     if axes := _from_names(layer.axis_labels, layer):
-        return AxesKnown(axes, "the names of the layer's dimensions", choices)
+        return AxesKnown(axes, choices)
     if layer.ndim == 2:
-        return AxesKnown(choices[0], "the layer has rows and columns only", choices)
+        return AxesKnown(choices[0], choices)
     names = tuple(viewer.dims.axis_labels[-layer.ndim :])
     axes = _from_names(names, layer)
     if axes and names != tuple(viewer.layers.axis_labels[-layer.ndim :]):
-        return AxesKnown(axes, "the names of the sliders", choices)
-    return AxesKnown(None, "", tuple(sorted(choices, key=lambda choice: choice != axes)))
+        return AxesKnown(axes, choices)
+    # Names that the viewer took from another layer may be wrong for this one: only a first choice.
+    return AxesKnown(None, tuple(sorted(choices, key=lambda choice: choice != axes)))
 
 
 def layer_axes(layer: Layer, axes: str) -> str:
-    """Check the axes of a layer; colours get their C.
+    """Check the axes of a layer; colors get their C.
 
     Raises
     ------
@@ -119,12 +115,14 @@ def layer_axes(layer: Layer, axes: str) -> str:
     if rgb and len(axes) == layer.ndim and "C" not in axes:
         axes += "C"
     if len(axes) != layer.ndim + rgb or (rgb and not axes.endswith("C")):
-        colours = " and colours" if rgb else ""
+        colors = " and colors" if rgb else ""
+        way_out = f"Select one of {', '.join(possible_axes(layer.ndim, rgb))}."
+        if layer.ndim > 5:
+            way_out = "Reduce the layer to five dimensions."
         raise AxesError(
-            f"Axes {axes} do not fit layer '{layer.name}', which has {layer.ndim} dimensions{colours}.",
-            f"Choose one of {', '.join(possible_axes(layer.ndim, rgb))}."
-            if layer.ndim < 6
-            else "Cut the layer down to five dimensions.",
+            f"Axes {axes} do not fit layer '{layer.name}', which has {layer.ndim} dimensions"
+            f"{colors}.",
+            way_out,
         )
     return axes
 
@@ -132,15 +130,15 @@ def layer_axes(layer: Layer, axes: str) -> str:
 def _complete(axes: str, layer: Layer) -> str | None:
     try:
         return layer_axes(layer, axes)
-    except (
-        AxesError
-    ):  # the metadata of a stranger, or of the layer before its dimensions were changed
+    except AxesError:
+        # Metadata of another program, or from before the dimensions of the layer were changed.
         return None
 
 
 def _from_names(names: Any, layer: Layer) -> str | None:
-    """Letters for names; the last two may be nameless, because napari shows rows and columns last."""
+    """Axes from the names of dimensions, if all are known."""
     letters = [_LETTERS.get(str(name).strip().lower(), "") for name in names]
+    # napari shows rows and columns last, so these two need no names; made-up names are numbers.
     for place, letter in ((-2, "Y"), (-1, "X")):
         if len(letters) > 2 and not letters[place] and str(names[place]).lstrip("-").isdigit():
             letters[place] = letter

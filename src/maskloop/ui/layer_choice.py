@@ -1,4 +1,4 @@
-"""Which layer is chosen: it stays chosen while layers come, go, move and are renamed."""
+"""The selected layer, which stays selected while layers are added, removed, moved and renamed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,29 @@ LayerKind = Literal["image", "labels", "shapes"]
 _TYPES: dict[LayerKind, type[Any]] = {"image": Image, "labels": Labels, "shapes": Shapes}
 _WAYS_OUT: dict[LayerKind, str] = {
     "image": "Open an image first: drag a file onto the window.",
-    "labels": 'Open a mask, or make one with "New mask".',
+    "labels": 'Open a mask, or create one with "New mask".',
     "shapes": "Add a Shapes layer and draw a rectangle on the image.",
 }
 _LIST_EVENTS = ("inserted", "removed", "changed", "renamed", "reordered")
 
 
 class LayerChoice:
-    """The chosen layer of one viewer. Has no widget and changes nothing in the viewer.
+    """The selected layer of one viewer; has no widget and changes nothing in the viewer.
 
     Parameters
     ----------
     viewer
         Whose layers are followed.
     kind
-        Which layers may be chosen.
+        Which layers can be selected.
     allow
-        Says of a layer of this kind whether it may be chosen; all may by default.
+        Whether a layer of this kind can be selected; all can by default.
     """
 
     changed = Signal(object)
-    """Another layer is chosen; None when there is none to choose."""
+    """Another layer is selected; None if there is none."""
     choices_changed = Signal(list)
-    """Layers came, went, moved or have another name: the layers to choose from, the topmost
-    first.
-    """
+    """Layers were added, removed, moved or renamed: those to select from, topmost first."""
 
     def __init__(
         self,
@@ -62,33 +60,36 @@ class LayerChoice:
 
     @property
     def layer(self) -> Layer | None:
-        """The chosen layer."""
+        """The selected layer."""
         return self._layer
 
     @property
     def choices(self) -> list[Layer]:
-        """The layers to choose from, in the order of the layer list as it is seen: the topmost first."""
+        """The layers to select from, in the order of the layer list: topmost first."""
         return list(self._choices)
 
     def choose(self, layer: Layer | None) -> None:
-        """Choose a layer; one that is not among the choices is left alone."""
+        """Select a layer; one that is not among the choices is ignored."""
+        # Not `in`: layers compare by their data.
         if layer is None or any(layer is other for other in self._choices):
             self._awaited = None
             self._take(layer)
 
     def choose_active(self) -> None:
-        """Choose the layer that is selected in the viewer, where it is among the choices."""
+        """Select the active layer of the viewer, if it is among the choices."""
         active = self.viewer.layers.selection.active
         if active is not None:
             self.choose(active)
 
     def choose_by_name(self, name: str) -> bool:
-        """Choose the layer of this name; one that is missing is chosen as soon as it comes, unless another is chosen meanwhile.
+        """Select the layer of this name, now or when it is added.
+
+        Selecting another layer meanwhile cancels the wait.
 
         Returns
         -------
         found
-            Whether the layer is there.
+            Whether there is such a layer already.
         """
         for layer in self._choices:
             if layer.name == name:
@@ -98,7 +99,7 @@ class LayerChoice:
         return False
 
     def close(self) -> None:
-        """Follow the viewer no longer and say nothing any more."""
+        """Stop following the viewer, and emit no more signals."""
         for name in _LIST_EVENTS:
             getattr(self.viewer.layers.events, name).disconnect(self._follow)
         self.changed.disconnect()
@@ -120,17 +121,16 @@ class LayerChoice:
         elif not any(chosen is layer for layer in self._choices):
             chosen = self._fall_back(before)
         previous, self._layer = self._layer, chosen
-        # Listeners may look at the choice while they hear of the choices, so it is settled before
-        # either is told.
-        if names != self._names or [id(layer) for layer in before] != [
-            id(layer) for layer in self._choices
-        ]:
+        # Listeners to either signal look at both: both are final before the first is emitted.
+        places = [id(layer) for layer in self._choices]
+        if names != self._names or [id(layer) for layer in before] != places:
             self.choices_changed.emit(self.choices)
+        # A listener may have selected another layer by now, and said so.
         if previous is not chosen and self._layer is chosen:
             self.changed.emit(chosen)
 
     def _fall_back(self, before: list[Layer]) -> Layer | None:
-        """The active layer where it fits, else what came after the lost one in the list, else what came before it."""
+        """The active layer if it fits, else the neighbor of the lost one in the list."""
         active = self.viewer.layers.selection.active
         if any(active is layer for layer in self._choices):
             return active
@@ -144,7 +144,7 @@ class LayerChoice:
 
 
 class LayerCombo(QComboBox):
-    """Shows the choices of a `LayerChoice` and chooses among them. Close the choice before the combo goes.
+    """Selects among the layers of a `LayerChoice`, which must be closed first.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class LayerCombo(QComboBox):
     def __init__(self, choice: LayerChoice, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._choice = choice
-        # A file's name may be longer than the dock is wide.
+        # The name of a file may be wider than the dock.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(10)
         self.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -189,7 +189,7 @@ class LayerCombo(QComboBox):
         self._choice.choose(self._choice.choices[place])
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw the name with its middle left out where it is too long (Qt would cut off its end)."""
+        """Elide the middle of a long name: Qt would cut off its end, which tells files apart."""
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
         field = self.style().subControlRect(
@@ -203,5 +203,6 @@ class LayerCombo(QComboBox):
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Leave the wheel to the dock that is being scrolled: a layer is not to be exchanged by accident."""
+        """Leave the wheel to the dock."""
+        # Who scrolls past must not select another layer by accident.
         event.ignore()

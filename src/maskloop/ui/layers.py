@@ -1,4 +1,7 @@
-"""What the rest of the window knows of napari's layers: which is chosen, what it shows as our `Image`, and where a mask is put."""
+"""What the window knows about napari's layers.
+
+Which one is selected, what it shows as our `Image`, and where a mask belongs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from maskloop.ui.layer_axes import AxesKnown, guess_axes, layer_axes, possible_a
 from maskloop.ui.layer_choice import LayerChoice, LayerCombo
 from maskloop.ui.layer_images import finest, fit_labels, listed, to_image, to_labels
 from maskloop.ui.lazy_views import crop
-from maskloop.ui.placement import carry, index_in_view, place_like
+from maskloop.ui.transforms import carry, index_in_view, place_like
 
 __all__ = [
     "AxesKnown",
@@ -37,12 +40,12 @@ __all__ = [
 
 Extent = Literal["whole", "slice", "rectangle"]
 SMALLEST_PX = 8
-"""A rectangle with a shorter side is a slip of the mouse: nothing can be learnt from it."""
+"""A rectangle with a shorter side is a slip of the mouse: there is nothing in it to learn."""
 
 
 @dataclass(frozen=True)
 class _Crop:
-    """Where a part of a layer lies, by axis: the index of the plane, and the first pixel and one past the last."""
+    """A part of a layer by axis: index of the plane, first pixel and one past the last."""
 
     index: Mapping[str, int] = field(default_factory=dict)
     bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -57,24 +60,24 @@ def take(
     viewer: ViewerModel,
     shapes_layer: Shapes | None = None,
 ) -> tuple[Image, Image]:
-    """The image and the mask to accept; no pixel is read, so do that in the background.
+    """The image and the mask of a training pair; reads no pixels, so read them in the background.
 
     Parameters
     ----------
     image_layers
         An Image layer, or several that are channels of one image.
     labels_layer
-        The mask drawn on it. Labels in memory are not copied: what is drawn until they are read is
-        read too.
+        The mask drawn on it. Labels in memory are not copied: drawing before they are read changes
+        the mask.
     axes
         One letter of TCZYX per dimension of the image layer.
     extent
-        The whole layer, the slice in view (what the sliders of T and Z show, all channels), or the
-        rectangle on it.
+        The whole layer, the slice in view (at the T and Z sliders, all channels), or a rectangle
+        of it.
     viewer
-        Whose sliders are meant.
+        Its sliders say which slice.
     shapes_layer
-        Holds the rectangle: the selected shape, or the only one.
+        Has the rectangle: the selected shape, or the only one.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def take(
     AxesError, ImageError
         As for `to_image`.
     MaskError
-        If the labels do not lie pixel on pixel on the image.
+        If the labels do not fit the image pixel by pixel.
     UsageError
         If there is no such slice or rectangle.
     """
@@ -100,8 +103,9 @@ def take(
     letters = fit_labels(labels_layer, first, axes=axes)
     if not set(image.axes) <= set(letters + "C"):
         raise MaskError(
-            f"Mask '{labels_layer.name}' has one plane ({letters}), the viewer shows a volume of '{first.name}' ({image.axes}).",
-            "Switch the viewer to two dimensions and accept the visible slice.",
+            f"Mask '{labels_layer.name}' is one plane ({letters}), the viewer shows a volume of"
+            f" '{first.name}' ({image.axes}).",
+            "Switch the viewer to 2D and add the slice in view.",
         )
     data = finest(labels_layer)
     if "C" in letters:
@@ -122,7 +126,7 @@ def take_image(
     viewer: ViewerModel,
     shapes_layer: Shapes | None = None,
 ) -> Image:
-    """The image alone, as `take` gives it.
+    """The image without a mask, as `take` gives it.
 
     Raises
     ------
@@ -154,7 +158,7 @@ def crop_metadata(
     viewer: ViewerModel,
     shapes_layer: Shapes | None = None,
 ) -> dict[str, Any]:
-    """Where what `take` gives comes from, to be kept with the pair.
+    """Where the result of `take` comes from, to be saved with the pair.
 
     Parameters
     ----------
@@ -164,9 +168,9 @@ def crop_metadata(
     Returns
     -------
     metadata
-        ``image_layers``, ``labels_layer``, ``source_path`` (None when the layer came from no file),
+        ``image_layers``, ``labels_layer``, ``source_path`` (None if the layer has no file),
         ``axes``, ``extent``, ``index`` (such as ``{"T": 2, "Z": 5}``) and ``rectangle`` (first and
-        one-past-last pixel along Y and X); ready for JSON.
+        one past the last pixel along Y and X); ready for JSON.
     """
     chosen = listed(image_layers)
     where = _find_crop(chosen[0], axes, extent, viewer, shapes_layer)
@@ -182,7 +186,7 @@ def crop_metadata(
 
 
 def new_mask(viewer: ViewerModel, image_layer: Layer, *, axes: str | None = None) -> Labels:
-    """Put an empty mask exactly on an image, chosen and ready to be painted on.
+    """Add an empty mask exactly on an image, selected and ready to paint on.
 
     Parameters
     ----------
@@ -191,14 +195,14 @@ def new_mask(viewer: ViewerModel, image_layer: Layer, *, axes: str | None = None
     image_layer
         The image to draw on.
     axes
-        Its axes; by default what `guess_axes` knows.
+        Its axes; those of `guess_axes` by default.
 
     Returns
     -------
     layer
-        uint16 zeros with the shape of the image without C. A C between other axes stays with length
-        one, spread over all channels: napari matches dimensions by their place, so without it the
-        mask's Z would be moved by the slider of the channels.
+        uint16 zeros with the shape of the image without C. A C between other axes keeps a length
+        of one, spread over all channels: napari matches dimensions by position, so without it the
+        channel slider would move the Z of the mask.
 
     Raises
     ------
@@ -219,9 +223,9 @@ def new_mask(viewer: ViewerModel, image_layer: Layer, *, axes: str | None = None
         metadata={},
         axes=axes,
     )
-    layer.brush_size = max(
-        3, round(min(_length(image_layer, axes, letter) for letter in "YX") / 60)
-    )
+    shorter = min(_length(image_layer, axes, letter) for letter in "YX")
+    # napari's ten pixels are a whole cell in a small image, and a speck in a large one.
+    layer.brush_size = max(3, round(shorter / 60))
     layer.mode = "paint"
     return layer
 
@@ -235,7 +239,7 @@ def add_labels(
     metadata: Mapping[str, Any],
     axes: str | None = None,
 ) -> Labels:
-    """Put labels exactly on an image and choose them; a layer of this name is kept, and napari numbers the new one.
+    """Add labels exactly on an image and select them; napari numbers names that are taken.
 
     Parameters
     ----------
@@ -246,29 +250,30 @@ def add_labels(
     image_layer
         The image they belong to.
     name
-        What to call the layer.
+        Of the layer.
     metadata
-        Kept in ``layer.metadata``, together with ``axes``.
+        Saved in ``layer.metadata``, together with ``axes``.
     axes
-        The axes of the image; by default what `guess_axes` knows.
+        The axes of the image; those of `guess_axes` by default.
 
     Raises
     ------
     AxesError
         If the axes of the image are not known.
     MaskError
-        If the labels have another shape than the image.
+        If the shapes of labels and image differ.
     """
     axes = _known_axes(viewer, image_layer, axes)
     plain = axes.replace("C", "")
     expected = tuple(_length(image_layer, axes, letter) for letter in plain)
     if labels.shape != expected:
         raise MaskError(
-            f"Labels '{name}' have shape {labels.shape}, image '{image_layer.name}' has {plain} {expected}.",
-            "Choose the image these labels belong to.",
+            f"Labels '{name}' have shape {labels.shape}, image '{image_layer.name}' has {plain}"
+            f" {expected}.",
+            "Select the image these labels belong to.",
         )
     own = axes[: image_layer.ndim]
-    # A leading C can go, because napari matches dimensions from the last.
+    # A leading C can be dropped, because napari matches dimensions from the last.
     dims = [dim for dim, letter in enumerate(own) if letter != "C" or dim > 0]
     spread = {dim: _length(image_layer, axes, "C") for dim in dims if own[dim] == "C"}
     data = np.expand_dims(labels, [place for place, dim in enumerate(dims) if dim in spread])
@@ -292,7 +297,7 @@ def _find_crop(
 
 
 def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str, tuple[int, int]]:
-    """The pixels of the image that the shape's bounding rectangle covers, from the first to one past the last."""
+    """The pixels in the bounding rectangle of the shape: first, and one past the last."""
     corners = _shape(shapes_layer)
     assert shapes_layer is not None
     rows = [own.index(letter) - layer.ndim for letter in "YX"]
@@ -301,11 +306,13 @@ def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str,
             f"The rectangle has {corners.shape[1]} dimensions.",
             f"Draw it on '{layer.name}' with Y and X in view.",
         )
-    dims, layer_dims = [row + corners.shape[1] for row in rows], [row + layer.ndim for row in rows]
+    dims = [row + corners.shape[1] for row in rows]
+    layer_dims = [row + layer.ndim for row in rows]
     there = carry(corners[:, dims], shapes_layer, dims, layer, layer_dims)
-    # Pixel centres are at whole numbers in napari; adding a half rounds ties upwards, so that
-    # neighbours neither overlap nor leave a gap.
-    low, high = np.floor(there.min(axis=0) + 0.5), np.floor(there.max(axis=0) + 0.5)
+    # Pixel centers are at whole numbers in napari; adding a half rounds ties upwards, so that
+    # neighboring rectangles neither overlap nor leave a gap.
+    low = np.floor(there.min(axis=0) + 0.5)
+    high = np.floor(there.max(axis=0) + 0.5)
     bounds = {}
     for letter, start, stop in zip("YX", low, high, strict=True):
         length = int(finest(layer).shape[own.index(letter)])
@@ -320,34 +327,33 @@ def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str,
 
 
 def _shape(shapes_layer: Shapes | None) -> NDArray[Any]:
-    """Corners of the shape that is meant, one row each."""
+    """Corners of the selected shape, or of the only one, (corners, dimensions)."""
     if shapes_layer is None or len(shapes_layer.data) == 0:
+        raise UsageError("No rectangle.", "Press Draw, then drag a rectangle on the image.")
+    count, selected = len(shapes_layer.data), sorted(shapes_layer.selected_data)
+    candidates = selected or list(range(count))
+    if len(candidates) != 1:
         raise UsageError(
-            "There is no rectangle.", "Add a Shapes layer and draw a rectangle on the image."
+            f"'{shapes_layer.name}' has {count} shapes, {len(selected) or 'none'} selected.",
+            "Select one rectangle.",
         )
-    selected = sorted(shapes_layer.selected_data)
-    meant = selected if selected else list(range(len(shapes_layer.data)))
-    if len(meant) != 1:
-        raise UsageError(
-            f"'{shapes_layer.name}' has {len(shapes_layer.data)} shapes, {len(selected) or 'none'} of them selected.",
-            "Select the one rectangle that is meant.",
-        )
-    return np.asarray(shapes_layer.data[meant[0]], dtype=np.float64)
+    return np.asarray(shapes_layer.data[candidates[0]], dtype=np.float64)
 
 
 def _at(letter: str, where: _Crop) -> int | slice:
-    return (
-        where.index[letter] if letter in where.index else slice(*where.bounds.get(letter, (None,)))
-    )
+    if letter in where.index:
+        return where.index[letter]
+    # Without bounds all of it: slice(None).
+    return slice(*where.bounds.get(letter, (None,)))
 
 
 def _suffix(where: _Crop, layer: Layer, axes: str) -> str:
     """Such as " t002 z05": as many digits as the stack needs, at least two, so that names sort."""
-    places = [(letter, where.index[letter]) for letter in "TZ" if letter in where.index]
-    words = [
-        f" {letter.lower()}{at:0{max(2, len(str(_length(layer, axes, letter) - 1)))}d}"
-        for letter, at in places
-    ]
+    words = []
+    for letter in "TZ":
+        if letter in where.index:
+            digits = max(2, len(str(_length(layer, axes, letter) - 1)))
+            words.append(f" {letter.lower()}{where.index[letter]:0{digits}d}")
     words += [f" {letter.lower()}{start}-{stop}" for letter, (start, stop) in where.bounds.items()]
     return "".join(words)
 
@@ -360,6 +366,6 @@ def _known_axes(viewer: ViewerModel, layer: Layer, axes: str | None) -> str:
     known = axes or guess_axes(layer, viewer).axes
     if known is None:
         raise AxesError(
-            f"The axes of '{layer.name}' are not known.", "Choose what its dimensions are."
+            f"The axes of '{layer.name}' are not known.", "Select the axes of its dimensions."
         )
     return layer_axes(layer, known)

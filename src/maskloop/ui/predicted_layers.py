@@ -15,7 +15,7 @@ from maskloop.errors import MaskError, MaskloopError
 from maskloop.images.image import Image
 from maskloop.ui.controllers.predicted import OpenedPrediction, Part, PredictedImage
 from maskloop.ui.layers import Extent, add_labels, crop_metadata, take_image, to_image
-from maskloop.ui.placement import place_like
+from maskloop.ui.transforms import place_like
 
 if TYPE_CHECKING:
     from maskloop.ui.session import Session

@@ -1,0 +1,148 @@
+"""Each way out that `maskloop add` prints is followed here as it is printed, and works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from maskloop import Project
+from maskloop.cli import app
+from maskloop.samples import simulate_nuclei
+
+
+def add(folder: Path, *options: object, code: int = 0) -> str:
+    """Add the pair in `folder` to its project, and return what is said of it."""
+    arguments = ["add", folder / "p", "--images", folder / "images", "--masks", folder / "masks"]
+    result = CliRunner().invoke(app, [str(one) for one in (*arguments, *options)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    Project.create(tmp_path / "p", mode="instances")
+    return tmp_path
+
+
+def nuclei(*shape: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    return simulate_nuclei(shape=shape, count=4, seed=1)
+
+
+def imagej(path: Path, pixels: NDArray[Any], axes: str) -> None:
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": axes})
+
+
+@pytest.mark.parametrize(("image_axes", "mask_axes"), [("ZYX", "TYX"), ("TYX", "ZYX")])
+def test_planes_that_two_programs_call_differently_are_named_by_axes(
+    folder: Path, image_axes: str, mask_axes: str
+) -> None:
+    image, mask = nuclei(5, 32, 48)
+    imagej(folder / "images" / "a.tif", image, image_axes)
+    imagej(folder / "masks" / "a.tif", mask, mask_axes)
+    advice = re.search(r"set the axes to (\w+)", add(folder, code=1))
+    assert advice is not None
+    add(folder, "--axes", advice[1])
+    pair = Project.open(folder / "p").dataset.pairs[0]
+    assert (pair.axes, pair.mask_axes) == (advice[1], advice[1])
+
+
+def test_an_empty_mask_is_accepted_once_it_is_allowed(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    tifffile.imwrite(folder / "images" / "a.tif", image)
+    tifffile.imwrite(folder / "masks" / "a.tif", np.zeros_like(mask))
+    said = add(folder, code=1)
+    assert "allow empty masks" in said
+    assert "allow_empty" not in said
+    add(folder, "--allow-empty")
+
+
+def test_a_mask_that_is_rotated_is_accepted_in_the_orientation_of_the_image(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    tifffile.imwrite(folder / "images" / "a.tif", np.rot90(image).copy())
+    tifffile.imwrite(folder / "masks" / "a.tif", mask)
+    said = add(folder, code=1)
+    assert "Save both in the same orientation" in said
+    assert "transpose" not in said  # that would be mirrored, not rotated back
+    tifffile.imwrite(folder / "masks" / "a.tif", np.rot90(mask).copy())
+    add(folder)
+
+
+def test_unannotated_pixels_are_cropped_away_not_trained_on_as_background(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    labels = mask.astype(np.int32)
+    labels[:, 24:] = -1
+    tifffile.imwrite(folder / "images" / "a.tif", image)
+    tifffile.imwrite(folder / "masks" / "a.tif", labels)
+    assert "crop image and mask to the annotated region" in add(folder, code=1).replace("\n", " ")
+    tifffile.imwrite(folder / "images" / "a.tif", image[:, :24].copy())
+    tifffile.imwrite(folder / "masks" / "a.tif", labels[:, :24].copy())
+    add(folder)
+
+
+def test_a_mask_of_one_plane_of_a_stack_is_refused_until_it_covers_the_stack(folder: Path) -> None:
+    image, mask = nuclei(5, 32, 48)
+    imagej(folder / "images" / "a.tif", image, "ZYX")
+    tifffile.imwrite(folder / "masks" / "a.tif", mask[0])
+    assert "must cover all its planes: ZYX (5, 32, 48)" in add(folder, code=1)
+    tifffile.imwrite(folder / "masks" / "a.tif", mask)
+    add(folder)
+
+
+def test_labels_without_a_class_are_mapped_to_one(tmp_path: Path) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    Project.create(tmp_path / "p", mode="multiclass", classes=["a", "b"])
+    image, mask = nuclei(32, 48)
+    tifffile.imwrite(tmp_path / "images" / "a.tif", image)
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", np.where(mask > 0, 7, 0).astype(np.uint8))
+    assert "Map the labels to classes" in add(tmp_path, code=1)
+    add(tmp_path, "--map", "7=1")
+
+
+@pytest.mark.parametrize(
+    ("image_axes", "mask_axes"),
+    [
+        ("TCZYX", "YX"),
+        ("YX", "TZYX"),
+        ("ZYX", "YX"),
+        ("YX", "ZYX"),
+    ],
+)
+def test_axes_of_length_one_part_no_mask_from_its_image(
+    folder: Path, image_axes: str, mask_axes: str
+) -> None:
+    image, mask = nuclei(32, 48)
+    for part, pixels, axes in (("images", image, image_axes), ("masks", mask, mask_axes)):
+        shape = (*(1 for letter in axes if letter not in "YX"), *pixels.shape)
+        tifffile.imwrite(
+            folder / part / "a.ome.tif", pixels.reshape(shape), metadata={"axes": axes}
+        )
+    add(folder)
+    pair = Project.open(folder / "p").dataset.pairs[0]
+    assert pair.mask_axes == pair.axes.replace("C", "")
+    assert np.array_equal(
+        Project.open(folder / "p").dataset.read_mask(pair).read().squeeze() > 0, mask > 0
+    )
+
+
+def test_an_array_of_one_plane_fits_a_stack_of_one_plane(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    pair = Project.open(folder / "p").dataset.accept(image[None], mask, axes="ZYX")
+    assert pair.mask_axes == "ZYX"
+
+
+def test_axes_that_are_named_for_a_stack_of_one_plane_fit_a_flat_mask(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    np.save(folder / "images" / "a.npy", image[None])
+    tifffile.imwrite(folder / "masks" / "a.tif", mask)
+    assert "--axes ZYX" in add(folder, code=1)
+    add(folder, "--axes", "ZYX")
