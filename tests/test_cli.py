@@ -105,9 +105,9 @@ def test_every_verb_says_what_it_does_and_what_each_option_means(verb: str) -> N
 
 
 def test_option_help_is_the_description_of_the_record() -> None:
-    from maskloop.models.base import Recipe
+    from maskloop.models.unet.records import UNetRecipe
 
-    assert str(Recipe.model_fields["validation_share"].description) in plain(
+    assert str(UNetRecipe.model_fields["validation_share"].description) in plain(
         run("train", "--help").stdout
     )
 
@@ -442,9 +442,9 @@ def test_predict_without_a_checkpoint_says_to_train(project: Path, files: Path) 
 def test_execute_runs_what_was_submitted(project: Path) -> None:
     from maskloop.compute.runs import submit
     from maskloop.jobs.training import TrainJob
-    from maskloop.models.base import Recipe
+    from maskloop.models.unet.records import UNetRecipe
 
-    recipe = Recipe(
+    recipe = UNetRecipe(
         epochs=1, patch_size=(32, 32), batch_size=4, depth=2, base_channels=4, device="cpu"
     )
     handle = submit(Project.open(project), TrainJob(recipe=recipe))

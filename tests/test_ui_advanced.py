@@ -15,8 +15,8 @@ from ui_session import Pump, open_session
 
 from maskloop import Project
 from maskloop.images.image import Image
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.unet import build_unet
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.task import Task
@@ -47,8 +47,9 @@ def add_checkpoint(folder: Path, **architecture: object) -> str:
     project = Project.open(folder)
     file = folder.parent / "weights.pt"
     file.write_bytes(b"weights")
-    described = Architecture.model_validate({**SMALL, **architecture}).model_dump(mode="json")
-    return project.checkpoints.register(file, run_id="", architecture=described).checkpoint_id
+    described = UNetNetwork.model_validate({**SMALL, **architecture}).model_dump(mode="json")
+    record = project.checkpoints.register(file, run_id="", task=Task(), network=described)
+    return record.checkpoint_id
 
 
 # The network
@@ -127,7 +128,9 @@ def test_many_checkpoints_of_another_network_are_counted(tmp_path: Path) -> None
     folder = make_project(tmp_path / "cells")
     for _ in range(5):
         add_checkpoint(folder)
-    words = _misfits(Task(), UNetArchitecture(depth=5), Project.open(folder).checkpoints.list())
+    words = _misfits(
+        "basic_unet", Task(), UNetArchitecture(depth=5), Project.open(folder).checkpoints.list()
+    )
     assert "unet_run_005" in words
     assert "unet_run_001" not in words
     assert "and 2 others have another network" in words
@@ -146,7 +149,7 @@ def test_the_summary_is_counted_apart_and_only_while_somebody_looks(tmp_path: Pa
         first = network.summary
         assert first is not None
         assert first.parameters == sum(
-            p.numel() for p in build_unet(Architecture(depth=2, base_channels=5)).parameters()
+            p.numel() for p in build_unet(UNetNetwork(depth=2, base_channels=5)).parameters()
         )
         network.edit({"base_channels": 6})
         pump.until(lambda: network.summary not in (None, first))
@@ -218,9 +221,7 @@ def test_few_parameters_are_counted_in_full() -> None:
 
 
 def save_weights(file: Path, **architecture: object) -> Path:
-    torch.save(
-        build_unet(Architecture.model_validate({**SMALL, **architecture})).state_dict(), file
-    )
+    torch.save(build_unet(UNetNetwork.model_validate({**SMALL, **architecture})).state_dict(), file)
     return file
 
 
@@ -257,7 +258,7 @@ def test_weights_are_brought_in_apart_and_chosen_for_the_next_training(tmp_path:
 def test_weights_that_are_refused_say_why(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     whole = tmp_path / "whole.pt"
-    torch.save(build_unet(Architecture(depth=1, base_channels=2)), whole)
+    torch.save(build_unet(UNetNetwork(depth=1, base_channels=2)), whole)
     with open_session(tmp_path) as (session, pump, failures):
         imported = opened(session, pump, folder).advanced.imported
         imported.bring_in(whole)

@@ -16,8 +16,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QSpinBox
 
 from maskloop import Project
-from maskloop.models.base import Architecture
-from maskloop.models.unet import build_unet
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.records import UNetNetwork
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.ui.chosen import Chosen
@@ -106,7 +106,7 @@ def test_weights_are_brought_in_and_chosen(
 ) -> None:
     click(qtbot, tab.sections["Pretrained weights"].button)
     file = tmp_path / "deeper.pt"
-    torch.save(build_unet(Architecture(depth=3, base_channels=4)).state_dict(), file)
+    torch.save(build_unet(UNetNetwork(depth=3, base_channels=4)).state_dict(), file)
     weights = tab.weights
     assert "Select weights" in weights.start.toolTip()
     weights.bring_in(file)

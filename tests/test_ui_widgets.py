@@ -15,7 +15,8 @@ import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
-from maskloop.models.base import Architecture, Augmentation
+from maskloop.models.base import Augmentation
+from maskloop.models.unet.records import UNetNetwork
 from maskloop.ui.forms import RecordForm, title_of
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import (
@@ -131,7 +132,7 @@ def test_sorting_and_filtering_are_those_of_python(
 
 
 def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
-    form = RecordForm(Architecture, fields=("preset", "depth", "threshold"))
+    form = RecordForm(UNetNetwork, fields=("preset", "depth", "upsampling"))
     qtbot.addWidget(form)
     form.show()
     told: list[dict[str, Any]] = []

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, Typ
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 
 from maskloop import plugins
-from maskloop.errors import UsageError
+from maskloop.errors import MaskloopError, UsageError
 from maskloop.events import Report, silent
 from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
@@ -35,6 +35,7 @@ __all__ = [
     "DeviceName",
     "Example",
     "Mismatch",
+    "Outline",
     "Plan",
     "Precision",
     "Recipe",
@@ -45,6 +46,8 @@ __all__ = [
     "TrainingContext",
     "backend",
     "checked_choices",
+    "kinds",
+    "outline_of",
 ]
 
 DEFAULT_BACKEND = "basic_unet"
@@ -125,6 +128,11 @@ class Recipe(Record):
         allow_inf_nan=False,
         description="Seconds between two saved states: what a kill costs at most.",
     )
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return 1
 
 
 class Decision(Record):
@@ -245,6 +253,17 @@ class Summary(Record):
     )
 
 
+class Outline(NamedTuple):
+    """What the record of a trained model tells at a glance."""
+
+    title: str = ""
+    """In a few words, such as ``U-Net 2D, depth 4, 32 base channels``."""
+    channels: int | None = None
+    """Of the images that it takes; None: any."""
+    dimensions: int | None = None
+    """Spatial dimensions that it takes at a time; None: any."""
+
+
 class Mismatch(NamedTuple):
     """One property in which weights differ from what is needed."""
 
@@ -288,6 +307,10 @@ class Backend(Protocol):
     @property
     def Recipe(self) -> type[_Recipe]:
         """Its choices about a training."""
+
+    @property
+    def Network(self) -> type[Record]:
+        """Its concrete models, without the task."""
 
     @property
     def Plan(self) -> type[_Plan]:
@@ -358,8 +381,8 @@ class Backend(Protocol):
     def describe(self, task: Task, choices: Any, plan: Any | None = None) -> Summary:
         """A model in words and numbers: the planned one, or as far as the choices tell."""
 
-    def title_of(self, network: Mapping[str, Any]) -> str:
-        """A trained model in a few words, quickly; empty where it does not say."""
+    def outline(self, network: Mapping[str, Any]) -> Outline:
+        """What a trained model is, quickly; empty where its record does not say."""
 
     def compare(self, task: Task, choices: Any, start: Start) -> list[Mismatch]:
         """What keeps weights from serving this task with these choices; empty when nothing does."""
@@ -393,6 +416,23 @@ def backend(name: str) -> Backend:
     """
     found: Backend = plugins.get("backends", name)
     return found
+
+
+def outline_of(name: str, network: Mapping[str, Any]) -> Outline:
+    """What a trained model is; only its backend's name where that is not installed here."""
+    try:
+        return backend(name).outline(network)
+    except MaskloopError:
+        return Outline(name)
+
+
+def kinds(name: str) -> tuple[type[Architecture], type[Recipe]]:
+    """The choices that a backend takes; the common ones where it is not installed here."""
+    try:
+        found = backend(name)
+    except MaskloopError:
+        return Architecture, Recipe
+    return found.Architecture, found.Recipe
 
 
 def checked_choices(kind: type[AnyRecord], values: Mapping[str, Any]) -> AnyRecord:

@@ -166,7 +166,14 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
             problem=f"The settings name '{named}', not '{latest.checkpoint_id}'.",
             way_out=OUT_OF_STEP,
         )
-    weights, pointer = project.path(latest.checkpoint_path), project.path(paths.LATEST)
+    pointer = project.path(paths.LATEST)
+    alike = [
+        one for one in project.checkpoints.list() if one.checkpoint_path.endswith(pointer.suffix)
+    ]
+    if not alike:
+        return
+    latest = alike[-1]
+    weights = project.path(latest.checkpoint_path)
     if not latest.sha256 or not weights.is_file():
         return
     if not pointer.is_file() or file_sha256(pointer) != latest.sha256:

@@ -15,6 +15,7 @@ from maskloop.models.base import (
     DeviceName,
     Example,
     Mismatch,
+    Outline,
     Start,
     Summary,
     SummaryRow,
@@ -52,6 +53,7 @@ class UNetBackend:
     checkpoint_prefix = "unet_run"
     Architecture = UNetArchitecture
     Recipe = UNetRecipe
+    Network = UNetNetwork
     Plan = UNetPlan
 
     def plan(
@@ -148,12 +150,15 @@ class UNetBackend:
             facts=facts,
         )
 
-    def title_of(self, network: Mapping[str, Any]) -> str:
-        """A network in a few words; empty where its record does not say."""
+    def outline(self, network: Mapping[str, Any]) -> Outline:
+        """What a trained network is; empty where its record does not say."""
+        if not network:
+            return Outline()
         try:
-            return UNetNetwork.model_validate(dict(network)).title if network else ""
+            found = UNetNetwork.model_validate(dict(network))
         except ValidationError:
-            return ""
+            return Outline()
+        return Outline(found.title, found.input_channels, found.dimensions)
 
     def compare(self, task: Task, choices: UNetArchitecture, start: Start) -> list[Mismatch]:
         """What keeps weights from serving this task with these choices."""

@@ -62,15 +62,16 @@ def read_network(start: Start) -> UNetNetwork:
     IncompatibleWeights
         If their record does not say, or not in a way that is understood.
     """
+    unknown = IncompatibleWeights(
+        f"{start.name} does not say which network it was made for.",
+        "Choose other weights, or start from scratch.",
+    )
+    if not start.network:
+        raise unknown
     try:
-        if not start.network:
-            raise ValueError
         return UNetNetwork.model_validate(dict(start.network))
     except ValueError:
-        raise IncompatibleWeights(
-            f"{start.name} does not say which network it was made for.",
-            "Choose other weights, or start from scratch.",
-        ) from None
+        raise unknown from None
 
 
 def _as_chosen(task: Task, choices: UNetArchitecture, found: UNetNetwork) -> UNetNetwork:

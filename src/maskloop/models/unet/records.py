@@ -228,6 +228,11 @@ class UNetRecipe(Recipe):
     devices: int = Field(1, ge=1, description="GPUs (or processes) to train on.")
     nodes: int = Field(1, ge=1, description="Machines to train on.")
 
+    @property
+    def processes(self) -> int:
+        """One for each device on each node."""
+        return self.devices * self.nodes
+
 
 class UNetPlan(Plan):
     """Everything that the training of a U-Net does, and why."""

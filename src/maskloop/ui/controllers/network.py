@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal, SignalGroup
 from pydantic import ValidationError
 
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.compatibility import compare_choices
+from maskloop.errors import MaskloopError
+from maskloop.models.base import DEFAULT_BACKEND, Architecture, Start, backend, kinds
 from maskloop.project.layout import CheckpointRecord
 from maskloop.task import Task
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
 
-__all__ = ["EDITED", "NetworkController"]
+__all__ = ["NetworkController"]
 
-EDITED = tuple(UNetArchitecture.model_fields)
-"""What a person chooses here. Output mode and classes belong to the project and its masks."""
 NAMED = 3
 """So many checkpoints are named; the others are counted."""
 
@@ -50,7 +49,8 @@ class NetworkController:
     def __init__(self, session: Session) -> None:
         self.events = NetworkEvents()
         self.values: dict[str, Any] = {}
-        """As edited: fields of `UNetArchitecture`; None where it is planned from the data."""
+        """As edited: fields of `kind`; None where it is planned from the data."""
+        self.backend = DEFAULT_BACKEND
         self.problem = ""
         """Why the values cannot be a network; empty when they can."""
         self.summary: NetworkSummary | None = None
@@ -65,6 +65,14 @@ class NetworkController:
         self._is_watched = self._is_counted = False
         session.events.project_changed.connect(self._change_project)
         session.events.snapshot_changed.connect(self._take)
+
+    @property
+    def kind(self) -> type[Architecture]:
+        """The choices that the project's backend takes.
+
+        Output mode and classes are not among them: they belong to the project and its masks.
+        """
+        return kinds(self.backend)[0]
 
     @property
     def is_dirty(self) -> bool:
@@ -114,7 +122,7 @@ class NetworkController:
 
     def edit(self, values: Mapping[str, Any]) -> None:
         """Take what the form says; fields that are not edited here stay as they are."""
-        edited = {name: value for name, value in values.items() if name in EDITED}
+        edited = {name: value for name, value in values.items() if name in self.kind.model_fields}
         if all(self.values.get(name) == value for name, value in edited.items()):
             return
         self.values = self.values | edited
@@ -134,7 +142,7 @@ class NetworkController:
     def save(self) -> None:
         """Keep the values as the project's network; refused in words where they do not fit the accepted masks."""
         values = dict(self.values)
-        chosen = self.edited
+        chosen = {"backend": self.backend, **self.edited}
 
         def kept(_: None) -> None:
             self._kept = values
@@ -183,7 +191,8 @@ class NetworkController:
 
     def _take(self, snapshot: Snapshot) -> None:
         """Show what another window or a training kept, unless something is being edited here."""
-        kept, was_dirty = _complete(snapshot), self.is_dirty
+        self.backend = snapshot.backend
+        kept, was_dirty = _complete(snapshot, self.kind), self.is_dirty
         pair_count = 0 if snapshot.status is None else snapshot.status.pair_count
         before = self._kept, self._task, self._checkpoints, self._pair_count
         self._kept, self._task = kept, snapshot.task
@@ -202,7 +211,7 @@ class NetworkController:
             self.events.changed.emit()
             return
         try:
-            wanted = UNetArchitecture.model_validate(self.values)
+            wanted = self.kind.model_validate(self.values)
         except ValidationError as error:
             self.problem, self.summary, self.misfits = _in_words(error), None, ""
             self.events.changed.emit()
@@ -213,7 +222,7 @@ class NetworkController:
         checkpoints, task = self._checkpoints, self._task
         if task is not None:
             self._session.background.run(
-                lambda: _misfits(task, wanted, checkpoints),
+                lambda: _misfits(self.backend, task, wanted, checkpoints),
                 self._show_misfits,
                 key="network misfits",
             )
@@ -231,15 +240,14 @@ class NetworkController:
         """End; what was not saved is dropped, as the form said it would be."""
 
 
-def _complete(snapshot: Snapshot) -> dict[str, Any]:
+def _complete(snapshot: Snapshot, kind: type[Architecture]) -> dict[str, Any]:
     """All fields, those that nobody chose too; values that are no choice stay as they are."""
     if not snapshot.architecture:
         return {}
-    values = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
     try:
-        return UNetArchitecture.model_validate(values).model_dump(mode="json")
+        return kind.model_validate(snapshot.choices).model_dump(mode="json")
     except ValidationError:
-        return values
+        return snapshot.choices
 
 
 def _in_words(error: ValidationError) -> str:
@@ -249,15 +257,22 @@ def _in_words(error: ValidationError) -> str:
     return f"{name.capitalize()} {message}." if name else f"{message[0].upper()}{message[1:]}."
 
 
-def _misfits(task: Task, wanted: UNetArchitecture, checkpoints: Sequence[CheckpointRecord]) -> str:
+def _misfits(
+    name: str, task: Task, wanted: Architecture, checkpoints: Sequence[CheckpointRecord]
+) -> str:
     """Which checkpoints were trained with another network, in words; empty when none was."""
     found: list[tuple[str, str]] = []
     for record in checkpoints:
+        start = Start(
+            record.checkpoint_id,
+            Path(record.checkpoint_path),
+            record.backend,
+            record.network,
+            record.task,
+        )
         try:
-            mismatches = compare_choices(
-                task, wanted, Architecture.model_validate(record.architecture)
-            )
-        except ValidationError:
+            mismatches = backend(name).compare(task, wanted, start)
+        except MaskloopError:
             found.append((record.checkpoint_id, "it does not say which"))
             continue
         if mismatches:

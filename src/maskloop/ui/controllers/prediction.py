@@ -15,6 +15,7 @@ from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished
 from maskloop.images.image import Image
 from maskloop.jobs.prediction import PredictJob
+from maskloop.models.base import outline_of
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.accepting import freeze, is_quick_to_copy
 from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
@@ -195,11 +196,12 @@ class PredictionController:
     def _misfit(self, image: Image, checkpoint: str | None) -> str | None:
         record = self.record(checkpoint)
         assert record is not None
-        channels = int(record.architecture.get("input_channels", image.channels))
+        model = outline_of(record.backend, record.network)
+        channels = image.channels if model.channels is None else model.channels
         if channels != image.channels:
             has = f"'{image.name}' has {image.channels} channel{'s' * (image.channels != 1)}"
             return f"{has}, {record.checkpoint_id} was trained on {channels}: choose the channels that it knows, or another checkpoint."
-        if record.architecture.get("spatial_dims") == "3d" and "Z" not in image.axes:
+        if model.dimensions == 3 and "Z" not in image.axes:
             has = f"'{image.name}' has no Z ({image.axes})"
             return f"{record.checkpoint_id} was trained on volumes, {has}: choose the whole stack, or another checkpoint."
         return None
@@ -384,9 +386,7 @@ class PredictionController:
 
     def _is_instances(self, checkpoint_id: str) -> bool:
         record = self.record(checkpoint_id)
-        if record is not None:
-            return record.architecture.get("output_mode") == "instances"
-        task = self._session.snapshot.task
+        task = self._session.snapshot.task if record is None else record.task
         return task is not None and task.mode == "instances"
 
     def accept(

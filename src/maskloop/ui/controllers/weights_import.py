@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal, SignalGroup
+from pydantic import ValidationError
 
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.compatibility import Mismatch, compare_choices
+from maskloop.errors import MaskloopError
+from maskloop.models.base import Mismatch, Start, backend
 from maskloop.project.layout import ImportedModel
 
 if TYPE_CHECKING:
@@ -28,16 +29,15 @@ class Brought:
     """Weights that were registered, and what of them matched."""
 
     model_id: str
-    weights: int
-    """Tensors, all of which filled their place in the network."""
-    values: int
+    title: str
+    """The model that they fill."""
     mismatches: tuple[Mismatch, ...]
     """In what their network differs from the project's."""
 
     @property
     def words(self) -> str:
         """What matched, in a sentence or two."""
-        matched = f"All {self.weights} weights matched ({self.values:,} values): none missing, none left over."
+        matched = f"All weights matched ({self.title}): none missing, none left over."
         if not self.mismatches:
             return f"{matched} Their network is the project's."
         return f"{matched} {differs(self.mismatches)}"
@@ -139,7 +139,7 @@ class WeightsController:
     def network_of(self, model_id: str) -> dict[str, Any]:
         """The description of the network that imported weights need; empty where there are none of this id."""
         return next(
-            (dict(row.model.architecture) for row in self.rows if row.model.model_id == model_id),
+            (dict(row.model.network) for row in self.rows if row.model.model_id == model_id),
             {},
         )
 
@@ -176,20 +176,18 @@ def differs(mismatches: tuple[Mismatch, ...]) -> str:
 def _fit(snapshot: Snapshot, model: ImportedModel) -> str:
     if snapshot.task is None:
         return ""
-    choices = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
+    start = Start(model.model_id, Path(model.model_path), model.backend, model.network, model.task)
     try:
-        mismatches = compare_choices(
-            snapshot.task,
-            UNetArchitecture.model_validate(choices),
-            Architecture.model_validate(model.architecture),
-        )
-    except ValueError:
+        family = backend(snapshot.backend)
+        choices = family.Architecture.model_validate(snapshot.choices)
+        mismatches = family.compare(snapshot.task, choices, start)
+    except (MaskloopError, ValidationError):
         return "It does not say for which network it was made."
     return differs(tuple(mismatches)) if mismatches else "Fits the project's network."
 
 
 def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought:
-    """Register weights and count what matched. Loads torch: for a child process.
+    """Register weights and compare them with the project; for a child process, as it reads them.
 
     Parameters
     ----------
@@ -198,29 +196,20 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     file
         Of the weights.
     architecture
-        Fields of `Architecture` that the person named.
+        What the person says of their model.
 
     Raises
     ------
     NotFound, UnsafeFile, IncompatibleWeights, UsageError
         If the weights cannot be used, with the way out.
     """
-    import torch
-
     from maskloop.compute.project import Project
-    from maskloop.jobs.choices import choices_of
+    from maskloop.jobs.choices import backend_of, choices_of, start_from
     from maskloop.jobs.imports import import_weights
-    from maskloop.models.unet import UNet
 
     project = Project.open(folder)
+    # The weights fill this model to the last one, or `import_weights` refuses them.
     model = import_weights(project, Path(file), architecture=architecture)
-    found = Architecture.model_validate(model.architecture)
-    # The weights filled this network to the last one, or `import_weights` had refused them.
-    with torch.device("meta"):
-        filled = UNet(found).state_dict()
-    return Brought(
-        model.model_id,
-        len(filled),
-        sum(tensor.numel() for tensor in filled.values()),
-        tuple(compare_choices(project.task, choices_of(project), found)),
-    )
+    family = backend_of(project)
+    mismatches = family.compare(project.task, choices_of(project), start_from(project, model))
+    return Brought(model.model_id, family.outline(model.network).title, tuple(mismatches))

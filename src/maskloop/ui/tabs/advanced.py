@@ -19,11 +19,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from maskloop.models.base import UNetArchitecture
 from maskloop.project.check import Problem
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.advanced import AdvancedController
-from maskloop.ui.controllers.network import EDITED
 from maskloop.ui.controllers.weights_import import SUFFIXES, ModelRow
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.session import Session
@@ -115,7 +113,8 @@ class NetworkSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._part = session.advanced.network
-        self.form = RecordForm(UNetArchitecture, fields=EDITED)
+        self.form = RecordForm(self._part.kind)
+        self._kind = self._part.kind
         self.decided, self.summary, self.adapted, self.misfits = (
             _Words(),
             _Words(),
@@ -150,9 +149,23 @@ class NetworkSection(QWidget):
         self._typed.start()
 
     def _load(self) -> None:
+        if self._part.kind is not self._kind:
+            self._draw()
+        known = self._kind.model_fields
         self.form.set_values(
-            {name: value for name, value in self._part.values.items() if name in EDITED}
+            {name: value for name, value in self._part.values.items() if name in known}
         )
+
+    def _draw(self) -> None:
+        """Draw the choices that another backend takes."""
+        self._kind = self._part.kind
+        form = RecordForm(self._kind)
+        form.changed.connect(self._part.edit)
+        layout = self.layout()
+        assert layout is not None
+        layout.replaceWidget(self.form, form)
+        self.form.deleteLater()
+        self.form = form
 
     def _show(self) -> None:
         part = self._part

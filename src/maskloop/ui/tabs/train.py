@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from maskloop.images.normalize import Normalization
-from maskloop.models.base import Augmentation, Recipe
+from maskloop.models.base import DEFAULT_BACKEND, Augmentation, kinds
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.train_widgets import Picture, PlanTable
@@ -101,7 +101,10 @@ class TrainTab(QWidget):
         self.score = Curves("Score")
         self.loss.setToolTip(LOSS_TIP)
         self.score.setToolTip(SCORE_TIP)
-        self.machine = RecordForm(Recipe, fields=MACHINE)
+        _, kind = kinds(DEFAULT_BACKEND)
+        self.machine = RecordForm(
+            kind, fields=[name for name in MACHINE if name in kind.model_fields]
+        )
         self.normalization = RecordForm(Normalization, fields=("mode", "scope", "low", "high"))
         self.augmentation = RecordForm(Augmentation)
         self.picture = Picture()
@@ -252,7 +255,13 @@ class TrainTab(QWidget):
         self.compatibility.setText(part.compatibility)
         self.foreseen.setText(part.foreseen)
         self.plan_words.setText(part.plan_words)
-        self.machine.set_values({name: getattr(part.recipe, name) for name in MACHINE})
+        self.machine.set_values(
+            {
+                name: getattr(part.recipe, name)
+                for name in self.machine.editors
+                if hasattr(part.recipe, name)
+            }
+        )
         for name, form in (
             ("normalization", self.normalization),
             ("augmentation", self.augmentation),
