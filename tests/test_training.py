@@ -112,7 +112,7 @@ class Listener:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def trained(plan: Plan, samples: list[Sample], folder: Path, **options: Any) -> Trained:
+def trained(plan: UNetPlan, samples: list[Sample], folder: Path, **options: Any) -> Trained:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning_fabric")
         result = train(plan, samples[1:], validation=samples[:1], folder=folder, **options)

@@ -22,10 +22,10 @@ from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, Projec
 from maskloop.jobs.imports import import_weights
 from maskloop.models.base import Start
 from maskloop.models.unet.compatibility import COMPARED, compare, require_compatible
+from maskloop.models.unet.foreign import network_of_weights
 from maskloop.models.unet.network import build_unet
 from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
 from maskloop.models.weights_file import (
-    architecture_of,
     fit_weights,
     load_checkpoint,
     read_weights,
@@ -313,7 +313,7 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
     )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(IncompatibleWeights) as caught:
-        fit_weights(network, other.state_dict(), source="'other.pt'")
+        fit_weights(network, other.state_dict(), source="'other.pt'", look=network_of_weights)
     message = str(caught.value)
     assert message.startswith(
         "'other.pt' does not fit the network: 26 weights are not part of the network (encoder.2.convs.0.conv.weight, "
@@ -376,7 +376,7 @@ def test_the_architecture_can_be_read_off_our_own_weights(
     preset: str, changes: dict[str, Any]
 ) -> None:
     architecture = small(preset=preset, **changes)
-    read = architecture_of(build_unet(architecture).state_dict())
+    read = network_of_weights(build_unet(architecture).state_dict())
     assert read == {name: getattr(architecture, name) for name in read}
     assert len(read) == 7 + ("z_strides" in read)
     assert ("z_strides" in read) == (
