@@ -67,7 +67,7 @@ def claims(result: Result) -> str:
         )
         for found in result.get("claims", [])
     ]
-    return table(("figure", "measured", "wanted", "holds"), rows) if rows else ""
+    return table(("figure", "measured", "target", "met"), rows) if rows else ""
 
 
 def settings_line(result: Result) -> str:

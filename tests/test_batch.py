@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,16 @@ import tifffile
 
 from maskloop.errors import Cancelled, UsageError
 from maskloop.events import Message, Progress
+from maskloop.images import scratch
+from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
 from maskloop.images.readers import open_image
+from maskloop.images.refs import ImageRef
 from maskloop.images.tiles import Tiling
+from maskloop.predict import bands
+from maskloop.predict import segment as segment_module
 from maskloop.predict.batch import name_outputs, predict_files, read_provenance
-from maskloop.predict.outputs import Foreground
+from maskloop.predict.outputs import DistanceMaps, Foreground
 
 
 class Bright:
@@ -170,11 +178,7 @@ def test_probabilities_are_written_on_request(images: Path, tmp_path: Path) -> N
 
 def test_two_images_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
     sources = [
-        Path("a/x.tif"),
-        Path("a/x.png"),
-        Path("b/x.tif"),
-        Path("b/y.tif"),
-        Path("b/X.ome.tif"),
+        ImageRef(uri=name) for name in ("a/x.tif", "a/x.png", "b/x.tif", "b/y.tif", "b/X.ome.tif")
     ]
     names = [path.name for path in name_outputs(sources, tmp_path).values()]
     assert names == [
@@ -187,7 +191,7 @@ def test_two_images_of_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> N
 
 
 def test_folders_of_one_name_still_give_files_of_their_own(tmp_path: Path) -> None:
-    sources = [Path("one/a/x.tif"), Path("two/a/x.tif")]
+    sources = [ImageRef(uri="one/a/x.tif"), ImageRef(uri="two/a/x.tif")]
     assert len(set(name_outputs(sources, tmp_path).values())) == 2
 
 
@@ -197,7 +201,7 @@ def test_one_output_for_two_images_is_refused(images: Path, tmp_path: Path) -> N
 
 
 def test_the_caller_may_name_the_files(images: Path, tmp_path: Path) -> None:
-    predict_files([images], Bright(), out=lambda source: tmp_path / f"{source.stem}.seg.tif")
+    predict_files([images], Bright(), out=lambda source: tmp_path / f"{source.path.stem}.seg.tif")
     assert (tmp_path / "cell_2.seg.tif").exists()
 
 
@@ -221,7 +225,7 @@ def test_a_cancelled_batch_keeps_what_was_finished(images: Path, tmp_path: Path)
 
 def test_nothing_to_predict_is_refused(images: Path) -> None:
     predict_files([images], Bright(), out=images)
-    with pytest.raises(UsageError, match="no image to predict in"):
+    with pytest.raises(UsageError, match="No image to predict in"):
         predict_files([images / "cell_1_labels.tif"], Bright(), out=images)
 
 
@@ -231,3 +235,146 @@ def test_axes_of_a_person_are_used_and_refused_when_they_do_not_fit(
     done = predict_files([images], Bright(), out=tmp_path / "out", axes="ZYX")
     assert all("ZYX" in file.problem for file in done.failed)
     assert len(done.failed) == 2
+
+
+# Large images
+
+
+class Blobs:
+    """Objects where the image is bright; counts the tiles that it scored."""
+
+    spatial_dims = 2
+    input_channels = 1
+    tile_shape = (32, 32)
+    multiple = (8, 8)
+    halo = (4, 4)
+    batch_size = 3
+    normalization = Normalization()
+    output = DistanceMaps(instances=InstanceSettings(largest_extent_px=12, typical_diameter_px=8))
+
+    def __init__(self, before_batch: Callable[[int], None] = lambda _: None) -> None:
+        self.tiles = 0
+        self._before_batch = before_batch
+
+    def scores(self, tiles: np.ndarray) -> np.ndarray:
+        self._before_batch(self.tiles)
+        self.tiles += len(tiles)
+        return np.repeat(np.clip(tiles, 0, 1), 3, axis=1)
+
+
+class Spots(Blobs):
+    """The same, each pixel for itself."""
+
+    output = Foreground()  # type: ignore[assignment]
+
+    def scores(self, tiles: np.ndarray) -> np.ndarray:
+        return super().scores(tiles)[:, :1]
+
+
+def discs(shape: tuple[int, ...]) -> np.ndarray:
+    line = (np.arange(max(shape[-2:])) % 12 - 6.0) ** 2
+    plane = np.clip(255 - 40 * np.sqrt(line[: shape[-2], None] + line[None, : shape[-1]]), 0, 255)
+    noise = np.random.default_rng(0).integers(0, 20, shape)
+    return np.broadcast_to(plane, shape).astype(np.uint8) // 2 + noise.astype(np.uint8)
+
+
+def large(folder: Path, shape: tuple[int, ...] = (2, 150, 170)) -> Path:
+    path = folder / "large.tif"
+    axes = "TYX"[-len(shape) :]
+    options = {"compression": "zlib", "rowsperstrip": 16, "photometric": "minisblack"}
+    tifffile.imwrite(path, discs(shape), metadata={"axes": axes}, **options)
+    return path
+
+
+def kill_at(tiles: int) -> Callable[[int], None]:
+    def check(done: int) -> None:
+        if done >= tiles:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return check
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
+@pytest.mark.parametrize("kind", [Blobs, Spots])
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_a_prediction_killed_within_an_image_resumes_within_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Blobs], probabilities: bool
+) -> None:
+    monkeypatch.setattr(scratch, "COMMIT_EVERY_S", 0.0)
+    source = large(tmp_path)
+    usual = kind()
+    options: dict[str, Any] = {"model_id": "m", "probabilities": probabilities}
+    predict_files([source], usual, out=tmp_path / "usual", **options)
+    total = usual.tiles
+    for stops in ([40], [1], [total - 3], [20, 20, 20]):
+        out = tmp_path / f"out{stops}"
+        for stop in stops:
+            child = os.fork()
+            if child == 0:
+                try:
+                    predict_files([source], kind(kill_at(stop)), out=out, **options)
+                finally:
+                    os._exit(1)
+            assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            assert list(out.glob("*.tif")) == []
+        again = kind()
+        done = predict_files([source], again, out=out, **options)
+        assert [file.status for file in done.files] == ["done"]
+        assert again.tiles < total or stops == [1]
+        for name in sorted(path.name for path in (tmp_path / "usual").glob("*.tif")):
+            np.testing.assert_array_equal(
+                open_image(out / name).read(), open_image(tmp_path / "usual" / name).read()
+            )
+        kept = sorted(path.name for path in out.iterdir())
+        assert kept == sorted(path.name for path in (tmp_path / "usual").iterdir())
+
+
+def test_a_cancelled_image_resumes_and_a_failed_one_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = large(tmp_path), tmp_path / "out"
+    usual = Blobs()
+    predict_files([source], usual, out=tmp_path / "usual", model_id="m")
+    stopped = Blobs()
+    with pytest.raises(Cancelled):
+        predict_files(
+            [source], stopped, out=out, model_id="m", is_cancelled=lambda: stopped.tiles > 60
+        )
+    assert [path.name for path in out.iterdir()] == [".large_labels.tif.partial"]
+    again = Blobs()
+    predict_files([source], again, out=out, model_id="m")
+    assert again.tiles < usual.tiles
+
+    def fail(_tiles: int) -> None:
+        raise MemoryError
+
+    done = predict_files([source], Blobs(fail), out=tmp_path / "failed", model_id="m")
+    assert "Not enough memory to predict" in done.failed[0].problem
+    assert list((tmp_path / "failed").iterdir()) == []
+
+
+def test_an_image_read_in_parts_has_the_labels_of_one_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = large(tmp_path)
+    whole = segment_module.segment(open_image(source), Blobs(), probabilities=True)
+    for limit in (20_000, 100):  # rows of tiles; single tiles
+        monkeypatch.setattr(bands, "FRAME_BYTES", limit)
+        parts = segment_module.segment(open_image(source), Blobs(), probabilities=True)
+        np.testing.assert_array_equal(parts.labels.read(), whole.labels.read())
+        assert parts.probabilities is not None
+        assert whole.probabilities is not None
+        np.testing.assert_array_equal(parts.probabilities.read(), whole.probabilities.read())
+
+
+def test_each_image_in_a_file_gets_labels_of_its_own(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+        writer.write(pixels(1))
+        writer.write(pixels(2, (7, 8)))
+    out = tmp_path / "out"
+    done = predict_files([tmp_path / "two.tif"], Bright(), out=out, model_id="a")
+    assert [file.source for file in done.files] == [f"{tmp_path / 'two.tif'}::{n}" for n in "01"]
+    assert (open_image(out / "two_0_labels.tif").read() == (pixels(1) > 127)).all()
+    assert (open_image(out / "two_1_labels.tif").read() == (pixels(2, (7, 8)) > 127)).all()
+    one = predict_files([f"{tmp_path / 'two.tif'}::1"], Bright(), out=out, model_id="a")
+    assert [file.status for file in one.files] == ["already there"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from maskloop.errors import ImageError
+from maskloop.images import normalize as normalize_module
 from maskloop.images.normalize import LIMIT, ChannelRange, Normalization, normalize, percentiles
+from maskloop.images.regions import cut_regions
 
 MODES = ("percentile", "min_max", "z_score", "none")
 DTYPES = (
@@ -112,3 +116,20 @@ def test_the_range_of_the_dataset_is_used_when_that_is_the_scope() -> None:
     assert settings.fit(np.zeros((1, 4, 4), np.uint8)) == settings.dataset_ranges
     with pytest.raises(ImageError, match=r"The image has 3 channels, .* fitted to 1"):
         settings.fit(np.zeros((3, 4, 4), np.uint8))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, bool])
+def test_an_image_in_pieces_gets_the_very_ranges_of_the_whole(
+    mode: Any, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(normalize_module, "MAX_FIT_PIXELS", 500)
+    pixels = np.random.default_rng(0).normal(100, 30, (2, 40, 60)).clip(0, 255).astype(kind)
+    if kind is np.float32:
+        pixels[0, 3, 4:9] = np.nan
+    settings = Normalization(mode=mode)
+    whole = settings.fit(pixels)
+    for limit in (7, 130, 1000):
+        regions = cut_regions((40, 60), 1, limit_bytes=limit)
+        pieces = (pixels[(slice(None), *region)] for region in regions)
+        assert settings.fit_pieces(pixels.shape, pixels.dtype, pieces) == whole

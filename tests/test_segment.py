@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from maskloop.errors import AxesError, Cancelled, ImageError
 from maskloop.events import Progress
+from maskloop.images import memory_sink
 from maskloop.images.image import Image
 from maskloop.images.instances import InstanceSettings, decode_instances, encode_instances
 from maskloop.images.normalize import Normalization
@@ -328,7 +329,7 @@ def test_results_in_scratch_files_are_those_in_memory(
     image = Image(encode_instances(discs((90, 130))), "CYX")
     usual = segment(image, Maps(), probabilities=True)
     monkeypatch.setattr(segment_module, "SPOOL_BYTES", 0)
-    monkeypatch.setattr(segment_module, "RESULT_BYTES", 0)
+    monkeypatch.setattr(memory_sink, "MEMORY_BYTES", 0)
     large = segment(image, Maps(), probabilities=True, scratch=tmp_path)
     assert isinstance(large.labels.data, np.memmap)
     assert (large.labels.read() == usual.labels.read()).all()
@@ -408,6 +409,7 @@ def test_block_by_block_finds_the_objects_of_real_masks(shared_data: Path) -> No
 MEMORY_SCRIPT = """
 import resource
 import numpy as np
+from maskloop.images import memory_sink
 from maskloop.images.image import Image
 from test_segment import Maps, segment
 

@@ -19,6 +19,9 @@ from maskloop.project.project import ProjectFolder
 
 __all__ = ["RunHandle", "Target", "catch_up", "follow", "last_word"]
 
+GRACE_S = 20.0
+"""A process that has told its last event may still take so long to end."""
+
 
 class RunHandle(Protocol):
     """One run, wherever it is: read what it tells, ask whether it is alive, cancel it."""
@@ -50,11 +53,13 @@ class Target(Protocol):
     def start(self, project: ProjectFolder, run_id: str, *, report: Report = silent) -> RunHandle:
         """Have `maskloop.jobs.execute.execute` called for a run whose job is written.
 
+        In another process that is `execute_command` with `execute_environment` of
+        `maskloop.compute.process`.
+
         Parameters
         ----------
         project, run_id
-            Which run. Its folder may lie outside the project: see
-            `maskloop.compute.process.execute_command`.
+            Which run.
         report
             Told of each event by a place that executes the run before it returns; others leave it
             alone.
@@ -89,14 +94,23 @@ def follow(
         is_alive = not is_stopped() and handle.is_alive()
         events, position = handle.events(position)
         for event in events:
-            yield event
             if isinstance(event, Finished | Failed):
+                _let_end(handle, is_stopped, poll_s)
+                yield event
                 return
+            yield event
         if not is_alive:
             break
         time.sleep(poll_s)
     if not is_stopped():
         yield _interrupted(handle)
+
+
+def _let_end(handle: RunHandle, is_stopped: Callable[[], bool], poll_s: float) -> None:
+    """Wait until its process has gone: else whoever starts the run again would find it alive."""
+    end = time.monotonic() + GRACE_S
+    while handle.is_alive() and not is_stopped() and time.monotonic() < end:
+        time.sleep(poll_s / 10)
 
 
 def _interrupted(handle: RunHandle) -> Failed:

@@ -8,13 +8,13 @@ import sys
 from dataclasses import dataclass
 
 from maskloop.compute.run_folder import STDERR, FolderHandle
-from maskloop.events import Event, Failed, Finished, Report, silent
+from maskloop.events import Report, silent
 from maskloop.jobs.execute import STARTED
 from maskloop.priority import CREATION_FLAGS
 from maskloop.project.project import ProjectFolder
 from maskloop.records import write_errors
 
-__all__ = ["Process", "execute_command"]
+__all__ = ["Process", "ProcessHandle", "execute_command", "execute_environment"]
 
 _children: list[subprocess.Popen[bytes]] = []
 """Runs outlive the handle that started them; they are kept so that their exit is still collected."""
@@ -29,6 +29,14 @@ def execute_command(project: ProjectFolder, run_id: str) -> list[str]:
     return [*python, "execute", str(project.folder), run_id, *elsewhere]
 
 
+def execute_environment(run_id: str) -> dict[str, str]:
+    """Environment variables for that command.
+
+    With them the run has a low priority, and heeds a request to stop that came before it began.
+    """
+    return {STARTED: run_id}
+
+
 class Process:
     """Runs a job in a child process at a lower priority than the window."""
 
@@ -40,7 +48,7 @@ class Process:
         with write_errors(log), log.open("ab") as errors:
             child = subprocess.Popen(
                 execute_command(project, run_id),
-                env={**os.environ, STARTED: run_id},
+                env={**os.environ, **execute_environment(run_id)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -66,11 +74,3 @@ class ProcessHandle(FolderHandle):
     def is_alive(self) -> bool:
         """Whether the child lives; it does some time before it holds the run's lock."""
         return self.child.poll() is None
-
-    def events(self, position: int = 0, *, end: int | None = None) -> tuple[list[Event], int]:
-        """Events of the journal; after the last one the child is waited for."""
-        events, position = super().events(position, end=end)
-        # Else whoever starts the run again right after its end would find it running.
-        if end is None and events and isinstance(events[-1], Finished | Failed):
-            self.child.wait()
-        return events, position

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from maskloop.errors import AxesError
 from maskloop.images.axes import parse_axes, reorder, spatial_axes
 
-__all__ = ["ArrayLike", "Image"]
+__all__ = ["ArrayLike", "Frame", "Image"]
 
 
 class ArrayLike(Protocol):
@@ -41,7 +42,7 @@ class Image:
     axes
         One letter of TCZYX per dimension.
     pixel_size_um
-        Micrometres per pixel along Z, Y, X, where known.
+        Micrometers per pixel along Z, Y, X, where known.
     channel_names
         One name per channel, where known.
     name
@@ -100,15 +101,72 @@ class Image:
         AxesError
             If three dimensions are asked of an image without Z.
         """
+        for frame in self.lazy_frames(spatial_dims):
+            yield dict(frame.index), frame.read()
+
+    def lazy_frames(self, spatial_dims: int) -> Iterator[Frame]:
+        """As `frames`, but each piece can be read in parts.
+
+        Raises
+        ------
+        AxesError
+            If three dimensions are asked of an image without Z.
+        """
         if spatial_dims == 3 and "Z" not in self.axes:
             raise AxesError(
                 f"'{self.name}' has axes {self.axes} and no Z, but the model is three-dimensional.",
-                "Choose a two-dimensional model, or name the axes (for instance --axes ZYX).",
+                "Select a two-dimensional model, or name the axes (for instance --axes ZYX).",
             )
-        inner = "CZYX" if spatial_dims == 3 else "CYX"
-        outer = [letter for letter in self.axes if letter not in inner]
+        spatial = "ZYX"[-spatial_dims:]
+        outer = [letter for letter in self.axes if letter not in f"C{spatial}"]
         for place in product(*(range(self.sizes[letter]) for letter in outer)):
-            index = dict(zip(outer, place, strict=True))
-            piece = self.data[tuple(index.get(letter, slice(None)) for letter in self.axes)]
-            left = "".join(letter for letter in self.axes if letter not in index)
-            yield index, reorder(np.asarray(piece), left, inner)
+            yield Frame(self, dict(zip(outer, place, strict=True)), spatial)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One plane or volume of an image, as a model sees it: read in parts, the channel first.
+
+    Parameters
+    ----------
+    image
+        Whose frame it is.
+    index
+        Where it lies along the other axes, such as ``{"T": 3, "Z": 0}``.
+    spatial
+        Its axes: YX or ZYX.
+    """
+
+    image: Image
+    index: Mapping[str, int]
+    spatial: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, then the lengths of its axes."""
+        return (self.image.channels, *(self.image.sizes[letter] for letter in self.spatial))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self.image.data.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all its pixels in memory."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def read(self, region: Sequence[slice] | None = None) -> NDArray[Any]:
+        """Pixels (C, *spatial) of a region, or of the whole frame.
+
+        Parameters
+        ----------
+        region
+            One slice per spatial axis.
+        """
+        key: dict[str, Any] = dict(self.index)
+        key |= dict(zip(self.spatial, region or (), strict=False))
+        axes = self.image.axes
+        piece = self.image.data[tuple(key.get(letter, slice(None)) for letter in axes)]
+        left = "".join(letter for letter in axes if letter not in self.index)
+        return reorder(np.asarray(piece), left, f"C{self.spatial}")

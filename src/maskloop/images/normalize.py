@@ -1,8 +1,12 @@
-"""Intensities to numbers a network likes: fitted once per image (or dataset) before tiling, so that tiled equals untiled."""
+"""Intensity normalization, fitted once per image (or dataset) before tiling.
+
+So a tile never sees another scale than its neighbor, and tiled equals untiled.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +19,6 @@ from maskloop.records import Record
 __all__ = [
     "ChannelRange",
     "Normalization",
-    "fit_channels",
     "make_range",
     "normalize",
     "percentiles",
@@ -27,7 +30,7 @@ MAX_FIT_PIXELS = 4_000_000
 change, the time does.
 """
 LIMIT = 10.0
-"""Normalised values stay within this of zero, so that one hot pixel cannot blow up the network."""
+"""Normalized values stay within this of zero, so that one hot pixel cannot blow up the network."""
 
 
 class ChannelRange(Record):
@@ -42,11 +45,13 @@ class Normalization(Record):
 
     mode: Literal["percentile", "min_max", "z_score", "none"] = Field(
         "percentile",
-        description="percentile (robust), min_max, z_score or none (divide by the range of the pixel type).",
+        description="percentile (robust), min_max, z_score or none (divide by the range of the "
+        "pixel type).",
     )
     scope: Literal["image", "dataset"] = Field(
         "image",
-        description="Fit to each image, or once to all images of the dataset (when absolute brightness matters).",
+        description="Fit to each image, or once to all images of the dataset (when absolute "
+        "brightness matters).",
     )
     low: float = Field(1.0, ge=0, le=50, description="Lower percentile, becomes 0.")
     high: float = Field(99.8, ge=50, le=100, description="Upper percentile, becomes 1.")
@@ -55,40 +60,73 @@ class Normalization(Record):
     )
 
     def fit(self, image: NDArray[Any]) -> tuple[ChannelRange, ...]:
-        """The maps to use for one image (C, ...), one per channel; those of the dataset when that is the scope.
+        """The maps to use for one image (C, ...), one per channel; the dataset's if that is the scope.
+
+        Pixels that are not finite are left out.
 
         Raises
         ------
         ImageError
             If the dataset's maps are for another number of channels.
         """
-        if self.scope == "image" or self.mode == "none" or not self.dataset_ranges:
-            return fit_channels(image, self)
-        if len(self.dataset_ranges) != len(image):
+        return self.fit_pieces(image.shape, image.dtype, [image])
+
+    def fit_pieces(
+        self, shape: Sequence[int], dtype: np.dtype[Any], pieces: Iterable[NDArray[Any]]
+    ) -> tuple[ChannelRange, ...]:
+        """As `fit`, exactly, for an image too large for memory.
+
+        Parameters
+        ----------
+        shape, dtype
+            Of the image (C, ...).
+        pieces
+            Arrays (C, ...) that are the image, cut in the order of its pixels; read once, or not at
+            all where the maps do not depend on them. Memory holds up to eight million pixels of
+            each channel.
+
+        Raises
+        ------
+        ImageError
+            If the dataset's maps are for another number of channels.
+        """
+        channels = shape[0]
+        if self.mode == "none":
+            limit = float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+            return (ChannelRange(offset=0.0, scale=limit),) * channels
+        if self.scope == "image" or not self.dataset_ranges:
+            samples = _sample(channels, prod(shape[1:]), pieces)
+            return tuple(_fit(pixels, self) for pixels in samples)
+        if len(self.dataset_ranges) != channels:
             raise ImageError(
-                f"The image has {len(image)} channels, the intensity range of the dataset was fitted to {len(self.dataset_ranges)}.",
-                "Choose the channels that the model was trained on.",
+                f"The image has {channels} channels, the intensity range of the dataset was "
+                f"fitted to {len(self.dataset_ranges)}.",
+                "Select the channels that the model was trained on.",
             )
         return self.dataset_ranges
 
 
-def fit_channels(image: NDArray[Any], settings: Normalization) -> tuple[ChannelRange, ...]:
-    """Fit one linear map per channel of an image (C, ...), leaving out pixels that are not finite."""
-    return tuple(_fit(channel, settings) for channel in image)
+def _sample(channels: int, size: int, pieces: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """What `thin_out` takes of each channel, from pieces of all of them."""
+    taken: list[list[NDArray[Any]]] = [[] for _ in range(channels)]
+    begin = 0
+    for piece in pieces:
+        for channel, found in zip(piece, taken, strict=True):
+            found.append(thin_out(channel, begin=begin, total=size))
+        begin += piece[0].size
+    for found in taken:
+        # A single piece is a view of the image itself and stays one.
+        yield found[0] if len(found) == 1 else np.concatenate(found)
+        found.clear()
 
 
-def _fit(channel: NDArray[Any], settings: Normalization) -> ChannelRange:
-    if settings.mode == "none":
-        limit = np.iinfo(channel.dtype).max if channel.dtype.kind in "ui" else 1.0
-        return ChannelRange(offset=0.0, scale=float(limit))
-    pixels = thin_out(channel)
+def _fit(pixels: NDArray[Any], settings: Normalization) -> ChannelRange:
     if pixels.size == 0:
         return ChannelRange(offset=0.0, scale=1.0)
     if settings.mode == "z_score":
         with np.errstate(over="ignore", invalid="ignore"):
-            return make_range(
-                float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))
-            )
+            mean, deviation = pixels.mean(dtype=np.float64), pixels.std(dtype=np.float64)
+        return make_range(float(mean), float(deviation))
     lowest, highest = float(pixels.min()), float(pixels.max())
     if settings.mode == "percentile":
         low, high = (float(value) for value in percentiles(pixels, (settings.low, settings.high)))
@@ -100,24 +138,34 @@ def _fit(channel: NDArray[Any], settings: Normalization) -> ChannelRange:
 
 
 def make_range(offset: float, scale: float) -> ChannelRange:
-    """A usable linear map: a constant channel, and one that differs by rounding only, keeps the scale 1."""
+    """A usable linear map: a channel that is constant, up to rounding, keeps the scale 1."""
     return ChannelRange(
         offset=offset, scale=scale if scale > max(1e-30, 1e-12 * abs(offset)) else 1.0
     )
 
 
-def thin_out(channel: NDArray[Any]) -> NDArray[Any]:
-    """The finite pixels of a channel, flat; of a large channel an evenly spread part of at least two million."""
+def thin_out(channel: NDArray[Any], *, begin: int = 0, total: int | None = None) -> NDArray[Any]:
+    """The finite pixels of a channel, flat; of a large one an evenly spread part.
+
+    Parameters
+    ----------
+    channel
+        A whole channel, or a piece of one.
+    begin
+        How many pixels of the channel come before the piece.
+    total
+        Pixels of the whole channel; those of `channel` by default. At least two million are kept.
+    """
     # An odd step does not fall in with rows of even length, nor with patterns of two columns.
-    step = max(1, channel.size // MAX_FIT_PIXELS) | 1
-    pixels = channel.reshape(-1)[::step]
+    step = max(1, (channel.size if total is None else total) // MAX_FIT_PIXELS) | 1
+    pixels = channel.reshape(-1)[-begin % step :: step]
     if pixels.dtype.kind == "b":
         return pixels.view(np.uint8)
     return pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
 
 
 def percentiles(pixels: NDArray[Any], at: Sequence[float]) -> NDArray[np.float64]:
-    """Percentiles with linear interpolation, as ``np.percentile`` gives them; through a histogram where that is quicker."""
+    """Percentiles as ``np.percentile`` gives them, through a histogram where that is faster."""
     if pixels.dtype not in (np.uint8, np.uint16):
         return np.asarray(np.percentile(pixels, at), np.float64)
     below = np.cumsum(np.bincount(pixels.reshape(-1)))

@@ -45,6 +45,9 @@ class WorkArray(Protocol):
     def write(self, region: Region, values: Any) -> None:
         """Fill a region."""
 
+    def close(self) -> None:
+        """Let go of its files; what survives a kill stays for the next one."""
+
     def remove(self) -> None:
         """Free its memory and its files."""
 
@@ -110,6 +113,9 @@ class Scratch:
         self.open()[region] = values
         self._written.add(region)
 
+    def close(self) -> None:
+        """Nothing to do: memory and file go with the last view."""
+
     def remove(self) -> None:
         """Nothing to do: memory and file go with the last view."""
 
@@ -167,12 +173,9 @@ class StagedArray:
         self._journal_path.unlink(missing_ok=True)
         with self._path.open("wb") as file:
             _reserve(file.fileno(), size)
-            os.fsync(file.fileno())
-        # The journal comes second: without it the file of pixels means nothing.
-        with self._journal_path.open("wb") as journal:
-            journal.write(f"{self._head}\n".encode())
-            journal.flush()
-            os.fsync(journal.fileno())
+        # The journal comes second: without it the file of pixels means nothing. Both reach the
+        # disk with the first commit; thousands of small images need not wait for it.
+        self._journal_path.write_bytes(f"{self._head}\n".encode())
 
     def open(self) -> NDArray[Any]:
         """The array to read and write, mapped anew each time, as for `Scratch`."""

@@ -87,13 +87,14 @@ class TilePlan:
         return tuple((count // 2, count - count // 2) for count in missing)
 
     def cut(self, image: NDArray[Any], place: Sequence[int]) -> NDArray[Any]:
-        """One tile (C, *tile_shape) of an image (C, *shape), mirrored at the edge where the image is shorter than a tile."""
-        tile = image[(slice(None), *self.window(place))]
-        return (
-            np.pad(tile, ((0, 0), *self.padding), mode="reflect")
-            if any(map(any, self.padding))
-            else tile
-        )
+        """One tile (C, *tile_shape) of an image (C, *shape), padded where the image is shorter."""
+        return self.pad(image[(slice(None), *self.window(place))])
+
+    def pad(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Pixels (C, *window) of a tile, mirrored at the edge along axes shorter than a tile."""
+        if not any(map(any, self.padding)):
+            return pixels
+        return np.pad(pixels, ((0, 0), *self.padding), mode="reflect")
 
     def weigh(self, tile: NDArray[np.float32], place: Sequence[int]) -> NDArray[np.float32]:
         """A tile (C, *tile_shape) without its padding, times its weights: sum these over the tiles."""

@@ -1,4 +1,4 @@
-"""What the machine offers: device, arithmetic, memory."""
+"""What this machine offers: device, precision, memory, cores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from maskloop.errors import UsageError
+from maskloop.models.memory import available_memory
 
 __all__ = ["Machine", "find_machine"]
 
@@ -18,14 +19,14 @@ class Machine:
     device: Literal["cpu", "cuda"]
     name: str
     memory_bytes: int
-    """Free memory of the device."""
+    """Available memory of the device."""
     has_bf16: bool
-    """Whether bf16 arithmetic is quicker than fp32 here, not merely emulated."""
+    """Whether the hardware computes in bf16, so that it is faster than fp32."""
     cores: int
 
 
 def find_machine(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
-    """Look at the device that is asked for; `auto` takes a GPU where there is one.
+    """The device that is asked for, as it is now; `auto` takes a GPU where there is one.
 
     Raises
     ------
@@ -36,12 +37,10 @@ def find_machine(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "A GPU was asked for (cuda), but PyTorch sees none here.",
-            "Use --device cpu, or install a CUDA build of PyTorch.",
+            "A GPU was selected (cuda), but PyTorch finds none on this machine.",
+            "Select the CPU, or install a CUDA build of PyTorch.",
         )
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = _cores()
     if device != "cpu" and torch.cuda.is_available():
         free, _total = torch.cuda.mem_get_info()
         return Machine(
@@ -53,15 +52,11 @@ def find_machine(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
         )
     found = torch.cpu.get_capabilities()
     has_bf16 = any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return Machine("cpu", str(found.get("cpu_name", "CPU")), _free_memory(), has_bf16, cores)
+    return Machine("cpu", str(found.get("cpu_name", "CPU")), available_memory(), has_bf16, cores)
 
 
-def _free_memory() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux
-    return 8 * 2**30
+def _cores() -> int:
+    # A job of a cluster may use some of the cores only; macOS and Windows do not tell.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,8 +1,9 @@
-"""Many files, one after the other: what fails is told at the end, what is done stays done."""
+"""Many images, one after the other: failures are reported at the end, what is done stays done."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,14 @@ from pydantic import Field
 
 from maskloop.errors import Cancelled, ImageError, MaskloopError, RecordError, UsageError
 from maskloop.events import Message, Progress, Report, silent
+from maskloop.images.formats import create_file, find_format
+from maskloop.images.formats.base import LabelSink
+from maskloop.images.formats.files import hash_file
+from maskloop.images.image import Image
+from maskloop.images.refs import ImageRef
 from maskloop.images.tiles import Tiling
 from maskloop.predict.base import Segmenter
-from maskloop.predict.segment import segment
+from maskloop.predict.segment import label_spec, score_spec, segment_into
 from maskloop.records import Record, read_record, write_record
 
 __all__ = [
@@ -46,11 +52,11 @@ class PredictionSettings(Record):
 
 
 class Provenance(Record):
-    """What a file of labels was made of; lies beside it as ``<name>.json`` and in the TIFF's description."""
+    """What a file of labels was made from; kept beside it as ``<name>.json`` and in the TIFF."""
 
     version: int = 1
-    source: str = Field(description="Name of the image's file.")
-    source_sha256: str
+    source: str = Field(description="Name of the image's file, and of the image in it.")
+    source_sha256: str = Field(description="What the pixels are: the format's identity of them.")
     model_id: str = Field(description="Which weights; empty when the caller did not say.")
     settings: PredictionSettings
     labels_sha256: str = Field(
@@ -60,7 +66,7 @@ class Provenance(Record):
 
 
 class FileOutcome(Record):
-    """What became of one file."""
+    """What became of one image."""
 
     source: str
     output: str | None = Field(None, description="The file of labels, where there is one.")
@@ -71,7 +77,7 @@ class FileOutcome(Record):
 
 
 class BatchReport(Record):
-    """What became of all files."""
+    """What became of all images."""
 
     files: tuple[FileOutcome, ...]
 
@@ -83,17 +89,18 @@ class BatchReport(Record):
     def __str__(self) -> str:
         counts = Counter(file.status for file in self.files)
         lines = [
-            f"{counts['done']} predicted, {counts['already there']} already there, {counts['failed']} failed."
+            f"{counts['done']} predicted, {counts['already there']} already there, "
+            f"{counts['failed']} failed."
         ]
         lines += [f"{file.source}: {file.problem}\n  -> {file.way_out}" for file in self.failed]
         return "\n".join(lines)
 
 
 def predict_files(
-    paths: Sequence[str | Path],
+    images: Sequence[str | Path | ImageRef],
     segmenter: Segmenter,
     *,
-    out: Path | str | Callable[[Path], Path],
+    out: Path | str | Callable[[ImageRef], Path],
     model_id: str = "",
     axes: str | None = None,
     tiling: Tiling | None = None,
@@ -104,24 +111,25 @@ def predict_files(
     is_cancelled: Callable[[], bool] = lambda: False,
     scratch: Path | None = None,
 ) -> BatchReport:
-    """Segment files one at a time and write ``<stem>_labels.tif`` for each, whole or not at all.
+    """Segment images one at a time and write ``<stem>_labels.tif`` for each, whole or not at all.
 
-    A second call takes up where the first was stopped: labels made from the same pixels by the same
-    model with the same settings are not made again. Labels of another model or other settings are
-    replaced, unless somebody has changed them since.
+    A second call resumes where the first was stopped, also within a large image: labels made from
+    the same pixels by the same model with the same settings are not made again. Labels of another
+    model or other settings are replaced, unless somebody has changed them since.
 
     Parameters
     ----------
-    paths
-        Files, folders and patterns. Labels that this function wrote are not taken as input.
+    images
+        Files, single images in them (``scan.tif::2``), folders and patterns. Labels that this
+        function wrote are not taken as input.
     segmenter
         The model.
     out
-        Folder for the labels, or what names the labels' file of each input.
+        Folder for the labels, or what names the file of labels for each image.
     model_id
         Names the weights, so that labels can be traced and need not be made twice.
     axes
-        Axes of the files, where they do not say themselves.
+        Axes of the images, where their files do not say.
     tiling, mirror, scratch
         As in `segment`.
     probabilities
@@ -129,7 +137,7 @@ def predict_files(
     overwrite
         Also replace files that this function did not write, or that somebody has changed since.
     report
-        Hears `Progress` in tiles for each file and in images for all, and a warning for each
+        Hears `Progress` in tiles for each image and in images for all, and a warning for each
         failure.
     is_cancelled
         Asked before each batch of tiles.
@@ -137,27 +145,24 @@ def predict_files(
     Returns
     -------
     report
-        One outcome per file. A file that cannot be read, does not fit the model or cannot be
-        written counts as failed; the rest is done.
+        One outcome per image. An image that cannot be read, does not fit the model or whose
+        labels cannot be written counts as failed; the rest is done.
 
     Raises
     ------
     UsageError
-        If there is no image among the paths, or two would be written to one file.
+        If no image is selected, or two would be written to one file.
     Cancelled
         If `is_cancelled` said so; what was finished stays.
     """
-    sources, outcomes = _find(paths)
+    sources, outcomes = _find(images)
     if not sources and not outcomes:
+        where = ", ".join(map(str, images))
         raise UsageError(
-            f"There is no image to predict in {', '.join(map(str, paths)) or 'nothing'}.",
+            f"No image to predict in {where}." if where else "No images selected.",
             "Name image files or folders of them.",
         )
-    targets = (
-        {source: out(source) for source in sources}
-        if callable(out)
-        else name_outputs(sources, Path(out))
-    )
+    targets = _targets(sources, out)
     _refuse_collisions(targets)
     _warn(outcomes, report)
     settings = PredictionSettings(
@@ -176,22 +181,32 @@ def predict_files(
     return BatchReport(files=tuple(outcomes))
 
 
-def _find(paths: Sequence[str | Path]) -> tuple[list[Path], list[FileOutcome]]:
-    """The images meant, and a failure for each path that leads to none."""
-    from maskloop.images.sources import find_files
+def _find(
+    images: Sequence[str | Path | ImageRef],
+) -> tuple[list[ImageRef], list[FileOutcome]]:
+    """The images that were selected, and a failure for each input that leads to none."""
+    from maskloop.images.sources import find_images
 
-    found: dict[Path, None] = {}
+    found: dict[ImageRef, None] = {}
     failed = []
-    for path in paths:
+    for each in images:
         try:
-            found |= dict.fromkeys(each for each in find_files([path]) if not _is_result(each))
+            found |= dict.fromkeys(ref for ref in find_images([each]) if not _is_result(ref.path))
         except ImageError as error:
-            failed.append(
-                FileOutcome(
-                    source=str(path), status="failed", problem=error.problem, way_out=error.way_out
-                )
-            )
+            failed.append(_failure(str(each), error.problem, error.way_out))
     return list(found), failed
+
+
+def _targets(
+    sources: Sequence[ImageRef], out: Path | str | Callable[[ImageRef], Path]
+) -> dict[ImageRef, Path]:
+    if callable(out):
+        return {source: out(source) for source in sources}
+    return name_outputs(sources, Path(out))
+
+
+def _failure(source: str, problem: str, way_out: str) -> FileOutcome:
+    return FileOutcome(source=source, status="failed", problem=problem, way_out=way_out)
 
 
 def _warn(outcomes: Sequence[FileOutcome], report: Report) -> None:
@@ -205,99 +220,120 @@ class _File:
 
     def __init__(
         self,
-        source: Path,
+        source: ImageRef,
         target: Path,
         settings: PredictionSettings,
         model_id: str,
         overwrite: bool,
         probabilities: bool,
     ) -> None:
-        self.source, self.target, self.settings = source, target, settings
-        self.model_id, self.overwrite, self.probabilities = model_id, overwrite, probabilities
+        axes = source.axes or settings.axes
+        self.source = ImageRef.of(source, axes=axes)
+        self.name = str(source.model_copy(update={"axes": None}))
+        self.settings = settings.model_copy(update={"axes": axes})
+        self.target, self.model_id = target, model_id
+        self.overwrite, self.probabilities = overwrite, probabilities
 
     def outcome(self, segmenter: Segmenter, **options: Any) -> FileOutcome:
-        """Make the labels, and never raise for what is this file's fault."""
+        """Make the labels, and never raise for what is this image's fault."""
         begin = time.monotonic()
-        names = {"source": str(self.source), "output": str(self.target)}
         try:
             made = self._make(segmenter, **options)
         except Cancelled:
             raise
         except MaskloopError as error:
-            return FileOutcome(
-                source=str(self.source),
-                status="failed",
-                problem=error.problem,
-                way_out=error.way_out,
+            return _failure(self.name, error.problem, error.way_out)
+        except MemoryError:
+            return _failure(
+                self.name,
+                f"Not enough memory to predict '{self.name}'.",
+                "Close other programs, or predict on a machine with more memory.",
             )
-        except (OSError, MemoryError) as error:
-            reason = f"{getattr(error, 'strerror', None) or error or 'not enough memory'}"
-            return FileOutcome(
-                source=str(self.source),
-                status="failed",
-                problem=reason,
-                way_out="Check the file, the disk and the memory.",
+        except OSError as error:
+            return _failure(
+                self.name, f"{error.strerror or error}", "Check the file and the free disk space."
             )
         return FileOutcome(
-            **names, status="done" if made else "already there", seconds=time.monotonic() - begin
+            source=self.name,
+            output=str(self.target),
+            status="done" if made else "already there",
+            seconds=time.monotonic() - begin,
         )
 
     def _make(self, segmenter: Segmenter, **options: Any) -> bool:
-        from maskloop.images.readers import open_image
-        from maskloop.images.writers import write_image, write_labels
-
-        digest = _sha256(self.source)
+        form = find_format(self.source)
         wanted = Provenance(
             source=self.source.name,
-            source_sha256=digest,
+            source_sha256=form.identity(self.source),
             model_id=self.model_id,
             settings=self.settings,
         )
         if self._is_there(wanted):
             return False
-        image = open_image(self.source, axes=self.settings.axes)
-        result = segment(
-            image,
-            segmenter,
-            tiling=self.settings.tiling,
-            mirror=self.settings.mirror,
-            probabilities=self.probabilities,
-            **options,
-        )
-        note = _note(self.target)
+        image = form.open(self.source)
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        # Without a note the labels are nobody's; so a kill between the next two writes leaves none
-        # that tells a lie.
-        note.unlink(missing_ok=True)
-        facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
-        if result.probabilities is not None:
-            write_image(_probabilities_path(self.target), result.probabilities, description=facts)
-        labels = result.labels
-        write_labels(
-            self.target,
-            labels.data,
-            axes=labels.axes,
-            pixel_size_um=labels.pixel_size_um,
-            description=facts,
-        )
-        write_record(note, wanted.model_copy(update={"labels_sha256": _sha256(self.target)}))
+        labels, scores = self._sinks(image, segmenter, wanted)
+        sinks = [sink for sink in (scores, labels) if sink is not None]
+        try:
+            segment_into(
+                image,
+                segmenter,
+                labels,
+                scores=scores,
+                tiling=self.settings.tiling,
+                mirror=self.settings.mirror,
+                **options,
+            )
+            # Without a note the labels are nobody's: a kill before the new one is written leaves
+            # none that tells a lie.
+            note = _note(self.target)
+            note.unlink(missing_ok=True)
+            for sink in sinks:
+                sink.finish()
+        except (MaskloopError, OSError, MemoryError) as error:
+            # What was cancelled can be resumed; what failed would fail again, and fills the disk.
+            for sink in sinks:
+                if not isinstance(error, Cancelled):
+                    sink.discard()
+            raise
+        finally:
+            for sink in sinks:
+                sink.close()
+        write_record(note, wanted.model_copy(update={"labels_sha256": hash_file(self.target)}))
         return True
 
+    def _sinks(
+        self, image: Image, segmenter: Segmenter, wanted: Provenance
+    ) -> tuple[LabelSink, LabelSink | None]:
+        facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
+        # Nobody can say whether labels of a nameless model may be continued.
+        work = wanted.json_line if self.model_id else ""
+        labels = create_file(self.target, label_spec(image, description=facts, work=work))
+        if not self.probabilities:
+            return labels, None
+        spec = score_spec(image, segmenter.output, description=facts, work=work)
+        return labels, create_file(_probabilities_path(self.target), spec)
+
     def _is_there(self, wanted: Provenance) -> bool:
-        """Whether these very labels are there; refuses to replace what somebody else has made or changed."""
+        """Whether these very labels are there; what somebody else made or changed is not replaced.
+
+        Raises
+        ------
+        ImageError
+            If somebody else has made or changed them.
+        """
         if self.overwrite or not self.target.exists():
             return False
         found = read_provenance(self.target)
-        is_ours = (
-            found.labels_sha256 == _sha256(self.target) if found else _is_described(self.target)
-        )
+        if found is None:
+            is_ours, why = _is_described(self.target), "was not written by a prediction"
+        else:
+            is_ours = found.labels_sha256 == hash_file(self.target)
+            why = "was changed after it was predicted"
         if not is_ours:
-            why = (
-                "was changed after it was predicted" if found else "was not written by a prediction"
-            )
             raise ImageError(
-                f"'{self.target}' is there already and {why}.",
-                "Choose another folder for the labels, or allow overwriting.",
+                f"'{self.target}' exists already and {why}.",
+                "Select another folder for the labels, or allow overwriting.",
             )
         is_same = (
             found is not None
@@ -332,7 +368,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _is_described(labels: Path) -> bool:
-    """Whether a TIFF tells in itself what it was predicted from; its note is missing when a kill came before it."""
+    """Whether a TIFF says itself what it was predicted from: a kill may come before its note."""
     import tifffile
 
     try:
@@ -342,8 +378,8 @@ def _is_described(labels: Path) -> bool:
         return False
 
 
-def name_outputs(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """A file of labels in `folder` for each source: by its stem, and where stems meet by more of its name."""
+def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Path]:
+    """A file of labels in `folder` for each image: by its stem, or more of its name if stems meet."""
     levels = dict.fromkeys(sources, 0)
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
@@ -359,26 +395,30 @@ def name_outputs(sources: Sequence[Path], folder: Path) -> dict[Path, Path]:
             levels[source] += 1
 
 
-def _names(source: Path) -> list[str]:
+def _names(source: ImageRef) -> list[str]:
     from maskloop.images.sources import stem_of
 
-    stem = stem_of(source)
-    whole = source.name.replace(".", "_")
-    place = hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
-    return [stem, whole, f"{source.absolute().parent.name}_{whole}", f"{whole}_{place}"]
+    path = source.path
+    # Items of plates and containers may be paths in them: 'B/03/0' becomes B_03_0.
+    item = re.sub(r"\W+", "_", source.item)
+    level = f"level{source.level}" if source.level else ""
+    part = "".join(f"_{each}" for each in (item, level) if each)
+    whole = path.name.replace(".", "_") + part
+    place = hashlib.sha256(f"{path.absolute()}{source.item}".encode()).hexdigest()[:8]
+    return [
+        stem_of(path) + part,
+        whole,
+        f"{path.absolute().parent.name}_{whole}",
+        f"{whole}_{place}",
+    ]
 
 
-def _refuse_collisions(targets: Mapping[Path, Path]) -> None:
-    seen: dict[str, Path] = {}
+def _refuse_collisions(targets: Mapping[ImageRef, Path]) -> None:
+    seen: dict[str, ImageRef] = {}
     for source, target in targets.items():
         first = seen.setdefault(str(target.absolute()).casefold(), source)
         if first != source:
             raise UsageError(
                 f"'{first}' and '{source}' would both be written to '{target}'.",
-                "Give each input an output of its own.",
+                "Give each image an output of its own.",
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,11 +1,12 @@
-"""Any segmenter over any image: frames, tiles, scores, labels; memory does not grow with the scores."""
+"""Any segmenter over any image: frames, tiles, scores, labels, region by region.
+
+Memory does not grow with the image: pixels are read, scored, decoded and written in parts.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop.errors import Cancelled, ImageError
-from maskloop.events import Progress, Report, silent
-from maskloop.images.axes import reorder
-from maskloop.images.image import Image
-from maskloop.images.normalize import normalize
-from maskloop.images.scratch import Scratch
+from maskloop.errors import ImageError
+from maskloop.events import Report, silent
+from maskloop.images.axes import CANONICAL, reorder
+from maskloop.images.formats.base import LabelSink, SinkSpec
+from maskloop.images.image import Frame, Image
+from maskloop.images.memory_sink import MemorySink
+from maskloop.images.regions import Region, cut_regions, whole_region
+from maskloop.images.scratch import Scratch, StagedArray, WorkArray
 from maskloop.images.tiles import TilePlan, Tiling, plan_tiles
+from maskloop.predict.bands import score_bands
 from maskloop.predict.base import BlockOutput, Output, Segmenter
 from maskloop.predict.blocks import decode_blocks
+from maskloop.predict.watch import Watch
 
-__all__ = ["Segmentation", "kept", "segment"]
+__all__ = [
+    "Segmentation",
+    "kept",
+    "label_spec",
+    "score_spec",
+    "segment",
+    "segment_into",
+]
 
 SPOOL_BYTES = 64_000_000
-"""Scores of instances above this size wait in a scratch file for the whole plane to be scored."""
-RESULT_BYTES = 256_000_000
-"""Results above this size live in a scratch file."""
-REPORT_EVERY_S = 0.1
+"""Scores and labels of a frame above this size wait in scratch files."""
+FEW_TILES = 16
+"""Frames of so few tiles are scored again after a kill: that is faster than to wait for the disk."""
+WRITE_BYTES = 16_000_000
+"""Labels of a frame that was decoded in blocks are written in regions of this size."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,8 @@ def segment(
 
     A 2D model sees each plane (of each T and Z) as one image, a 3D model each volume (of each T).
     Intensities are fitted per such frame, before it is cut into tiles, so bleaching does not matter
-    and a tile never sees another scale than its neighbour. Memory holds one frame, one band of
-    scores and small results; large results are arrays in scratch files, which vanish with their
-    last view.
+    and a tile never sees another scale than its neighbor. Large results are arrays in scratch
+    files, which vanish with their last view.
 
     Parameters
     ----------
@@ -98,18 +110,150 @@ def segment(
         If `is_cancelled` said so.
     """
     _check(image, segmenter)
+    output = segmenter.output
+    labels = MemorySink(label_spec(image, dtype=output.label_dtype), folder=scratch)
+    scores = MemorySink(score_spec(image, output), folder=scratch) if probabilities else None
+    segment_into(
+        image,
+        segmenter,
+        labels,
+        scores=scores,
+        tiling=tiling,
+        mirror=mirror,
+        report=report,
+        is_cancelled=is_cancelled,
+        scratch=scratch,
+    )
+    return Segmentation(
+        labels.image(image.name), scores.image(image.name) if scores is not None else None
+    )
+
+
+def segment_into(
+    image: Image,
+    segmenter: Segmenter,
+    into: LabelSink,
+    *,
+    scores: LabelSink | None = None,
+    tiling: Tiling | None = None,
+    mirror: bool = False,
+    report: Report = silent,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    scratch: Path | None = None,
+) -> None:
+    """As `segment`, into a file (or wherever a sink leads), skipping what is written already.
+
+    Regions are written as soon as they are known. Where labels depend on their surroundings, the
+    scores of a frame wait beside the sink's file until the frame is scored. So a run that was
+    killed resumes within the image, and gives the same labels as one that was not.
+
+    Parameters
+    ----------
+    image, segmenter, tiling, mirror, report, is_cancelled, scratch
+        As for `segment`.
+    into
+        Takes the labels; `label_spec` describes what it must take. The caller finishes it.
+    scores
+        Takes the scores too, as `score_spec` describes them.
+
+    Raises
+    ------
+    ImageError
+        If the image has no pixels, or another number of channels than the model.
+    AxesError
+        If a 3D model is given an image without Z.
+    Cancelled
+        If `is_cancelled` said so; what was written can be resumed.
+    """
+    _check(image, segmenter)
+    dims = segmenter.spatial_dims
     # One size for all frames, known before the first is read.
-    shape = tuple(image.sizes.get(axis, 1) for axis in "ZYX"[-segmenter.spatial_dims :])
+    shape = tuple(image.sizes.get(axis, 1) for axis in "ZYX"[-dims:])
     plan = _plan(shape, segmenter, tiling or Tiling())
-    result = _Result(image, segmenter, probabilities, scratch)
-    watch = _Watch(image, len(plan) * result.frame_count, report, is_cancelled)
-    for index, frame in image.frames(segmenter.spatial_dims):
-        sink = _sink(result, index, shape, scratch)
-        for region, scores in _score(frame, segmenter, plan, mirror, watch):
-            sink.take(region, scores)
-            result.keep(index, region, scores)
-        sink.finish(watch.check)
-    return result.segmentation()
+    frames = prod(image.sizes[axis] for axis in image.axes if axis not in f"C{'ZYX'[-dims:]}")
+    watch = Watch(image.name, len(plan) * frames, report, is_cancelled)
+    output = segmenter.output
+    next_id = 1
+    for frame in image.lazy_frames(dims):
+        labels = _FrameSink(into, frame)
+        taken = _FrameSink(scores, frame) if scores is not None else None
+        whole = whole_region(shape)
+        if not (labels.is_written(whole) and (taken is None or taken.is_written(whole))):
+            bands = _Bands(frame, segmenter, plan, mirror, watch, taken)
+            if output.margin_px == 0:
+                bands.decode_each(labels)
+            else:
+                bands.decode_whole(labels, next_id, scratch)
+        else:
+            watch.skip(len(plan))
+        if output.margin_px:
+            # Counted in what is written, so that a run that was resumed gives the same numbers.
+            next_id = max(next_id, labels.highest(whole) + 1)
+
+
+def label_spec(
+    image: Image,
+    *,
+    dtype: np.dtype[Any] | None = None,
+    description: Mapping[str, Any] | None = None,
+    work: str = "",
+) -> SinkSpec:
+    """What a sink for the labels of an image must take.
+
+    Parameters
+    ----------
+    image
+        The image.
+    dtype
+        Type of the labels; by default the smallest that holds them.
+    description
+        Facts to keep in the file.
+    work
+        What the labels are made from; see `SinkSpec`.
+    """
+    axes = image.axes.replace("C", "")
+    return SinkSpec(
+        tuple(image.sizes[axis] for axis in axes),
+        axes,
+        dtype,
+        image.pixel_size_um,
+        description=description or {},
+        work=work,
+    )
+
+
+def score_spec(
+    image: Image,
+    output: Output,
+    *,
+    description: Mapping[str, Any] | None = None,
+    work: str = "",
+) -> SinkSpec:
+    """What a sink for the scores of an image must take: float32, with C unless there is only one.
+
+    Parameters
+    ----------
+    image, description, work
+        As for `label_spec`.
+    output
+        Says what the scores are.
+    """
+    sizes = {**image.sizes, "C": output.channels}
+    has_channels = output.channels > 1
+    axes = "".join(
+        axis
+        for axis in CANONICAL
+        if (axis == "C" and has_channels) or (axis != "C" and axis in image.axes)
+    )
+    return SinkSpec(
+        tuple(sizes[axis] for axis in axes),
+        axes,
+        np.dtype(np.float32),
+        image.pixel_size_um,
+        output.score_names if has_channels else (),
+        description or {},
+        work,
+    )
 
 
 def _check(image: Image, segmenter: Segmenter) -> None:
@@ -122,7 +266,8 @@ def _check(image: Image, segmenter: Segmenter) -> None:
         has = f"{image.channels} channel{'s' * (image.channels != 1)} ({image.axes} {image.shape})"
         raise ImageError(
             f"'{image.name}' has {has}, the model was made for {segmenter.input_channels}.",
-            "Choose the channels that the model was trained on, name the axes (for instance --axes CYX), or train a model on such images.",
+            "Select the channels that the model was trained on, name the axes (for instance "
+            "--axes CYX), or train a model on such images.",
         )
 
 
@@ -137,216 +282,123 @@ def _plan(shape: tuple[int, ...], segmenter: Segmenter, tiling: Tiling) -> TileP
     )
 
 
-def _score(
-    frame: NDArray[Any], segmenter: Segmenter, plan: TilePlan, mirror: bool, watch: _Watch
-) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float32]]]:
-    """Scores of a frame (C, *spatial) band by band: each region once, as soon as no tile will add to it."""
-    # Bands lie across the axis with the most tiles, which keeps them small.
-    sweep = max(range(len(plan.shape)), key=lambda axis: len(plan.starts[axis]))
-    depth = min(plan.tile_shape[sweep], plan.shape[sweep])
-    others = [length for axis, length in enumerate(plan.shape) if axis != sweep]
-    rows = np.zeros((segmenter.output.channels, depth, *others), np.float32)
-    band = np.moveaxis(rows, 1, 1 + sweep)
-    ranges = segmenter.normalization.fit(frame)
-    places = plan.places(sweep)
-    first = 0
+class _FrameSink:
+    """One frame of a sink: regions are named by the frame's own axes."""
 
-    def region(stop: int) -> tuple[slice, ...]:
+    def __init__(self, sink: LabelSink, frame: Frame) -> None:
+        self._sink, self._index, self._spatial = sink, frame.index, frame.spatial
+        self.sink = sink
+
+    def is_written(self, region: Region) -> bool:
+        """Whether a region (*spatial) was written."""
+        return self._sink.is_written(self._place(region))
+
+    def highest(self, region: Region) -> int:
+        """The highest label in a region (*spatial)."""
+        return self._sink.highest(self._place(region))
+
+    def write(self, region: Region, values: NDArray[Any]) -> None:
+        """Write a region (*spatial) of values (*spatial) or (channels, *spatial)."""
+        letters = self._spatial if values.ndim == len(self._spatial) else f"C{self._spatial}"
+        self._sink.write(self._place(region), reorder(values, letters, self._sink.spec.axes))
+
+    def _place(self, region: Region) -> Region:
+        spec = self._sink.spec
+        sides = dict(zip(self._spatial, region, strict=True))
+        sides |= {axis: slice(at, at + 1) for axis, at in self._index.items()}
         return tuple(
-            slice(first, stop) if axis == sweep else slice(0, length)
-            for axis, length in enumerate(plan.shape)
-        )
-
-    while batch := list(islice(places, segmenter.batch_size)):
-        watch.check()
-        tiles = np.stack([normalize(plan.cut(frame, place), ranges) for place in batch])
-        for place, scores in zip(batch, _scores(segmenter, tiles, mirror), strict=True):
-            window = plan.window(place)
-            done = window[sweep].start - first
-            if done:
-                yield region(first + done), np.moveaxis(rows[:, :done], 1, 1 + sweep)
-                rows[:, :-done] = rows[:, done:].copy()
-                rows[:, -done:] = 0
-                first += done
-            inner = tuple(
-                slice(None) if axis == sweep else side for axis, side in enumerate(window)
-            )
-            band[(slice(None), *inner)] += plan.weigh(scores, place)
-        watch.advance(len(batch))
-    yield region(plan.shape[sweep]), band
-
-
-def _scores(segmenter: Segmenter, tiles: NDArray[np.float32], mirror: bool) -> NDArray[np.float32]:
-    if not mirror:
-        return segmenter.scores(tiles)
-    total = segmenter.scores(tiles).astype(np.float32)
-    for flip in ((-1,), (-2,), (-2, -1)):
-        total += np.flip(segmenter.scores(np.ascontiguousarray(np.flip(tiles, flip))), flip)
-    total /= 4
-    return total
-
-
-class _Watch:
-    """Counts tiles, tells how long it will take, and stops when asked."""
-
-    def __init__(
-        self, image: Image, total: int, report: Report, is_cancelled: Callable[[], bool]
-    ) -> None:
-        self._name, self._total, self._report, self._is_cancelled = (
-            image.name,
-            total,
-            report,
-            is_cancelled,
-        )
-        self._done, self._begin, self._said = 0, time.monotonic(), float("-inf")
-
-    def check(self) -> None:
-        if self._is_cancelled():
-            raise Cancelled(
-                f"The prediction of '{self._name}' was cancelled after {self._done} of {self._total} tiles.",
-                "Start it again when you like; images that were finished before are kept.",
-            )
-
-    def advance(self, tiles: int) -> None:
-        self._done += tiles
-        now = time.monotonic()
-        if self._done < self._total and now - self._said < REPORT_EVERY_S:
-            return
-        self._said = now
-        rate = self._done / max(now - self._begin, 1e-9)
-        left = (self._total - self._done) / rate
-        self._report(
-            Progress(
-                stage=self._name,
-                done=self._done,
-                total=self._total,
-                unit="tiles",
-                rate=rate,
-                seconds_left=left,
-            )
+            sides.get(axis, slice(0, length))
+            for axis, length in zip(spec.axes, spec.shape, strict=True)
         )
 
 
-class _Result:
-    """The arrays to fill, with the axes of the image, and views of one frame of them."""
+@dataclass(frozen=True)
+class _Bands:
+    """Scores one frame and turns the scores into labels.
 
-    def __init__(
-        self, image: Image, segmenter: Segmenter, probabilities: bool, folder: Path | None
-    ) -> None:
-        self._image, self._output, self._dimensions = (
-            image,
-            segmenter.output,
-            segmenter.spatial_dims,
-        )
-        self._axes = image.axes.replace("C", "")
-        sizes = {**image.sizes, "C": segmenter.output.channels}
-        shape = [sizes[axis] for axis in self._axes]
-        self._labels = Scratch(
-            shape, segmenter.output.label_dtype, folder=folder, limit_bytes=RESULT_BYTES
-        )
-        self._score_axes = "".join(
-            axis
-            for axis in "TCZYX"
-            if axis in self._axes or (axis == "C" and segmenter.output.channels > 1)
-        )
-        score_shape = [sizes[axis] for axis in self._score_axes]
-        self._scores = (
-            Scratch(score_shape, np.float32, folder=folder, limit_bytes=RESULT_BYTES)
-            if probabilities
-            else None
-        )
-        self.frame_count = prod(
-            sizes[axis] for axis in self._axes if axis not in "ZYX"[-segmenter.spatial_dims :]
-        )
-        self.next_id = 1
-
-    @property
-    def output(self) -> Output:
-        """What the scores mean."""
-        return self._output
-
-    def frame(self, index: dict[str, int]) -> NDArray[Any]:
-        """Labels of one frame (*spatial), to write."""
-        whole: NDArray[Any] = reorder(self._labels.open(), self._axes, "TZYX")[index.get("T", 0)]
-        return whole[index.get("Z", 0)] if self._dimensions == 2 else whole
-
-    def keep(
-        self, index: dict[str, int], region: tuple[slice, ...], scores: NDArray[np.float32]
-    ) -> None:
-        """Scores of a region, when they are wanted."""
-        if self._scores is not None:
-            whole = reorder(self._scores.open(), self._score_axes, "TCZYX")[index.get("T", 0)]
-            frame = whole[:, index.get("Z", 0)] if self._dimensions == 2 else whole
-            frame[(slice(None), *region)] = scores
-
-    def segmentation(self) -> Segmentation:
-        """The filled arrays as images."""
-        size, name = self._image.pixel_size_um, self._image.name
-        labels = Image(self._labels.open(), self._axes, size, (), name)
-        if self._scores is None:
-            return Segmentation(labels, None)
-        names = self._output.score_names if "C" in self._score_axes else ()
-        return Segmentation(labels, Image(self._scores.open(), self._score_axes, size, names, name))
-
-
-def _sink(
-    result: _Result, index: dict[str, int], shape: tuple[int, ...], folder: Path | None
-) -> _PixelSink | _BlockSink:
-    output = result.output
-    if output.margin_px == 0:
-        return _PixelSink(result, index)
-    assert isinstance(output, BlockOutput)
-    return _BlockSink(result, output, index, shape, folder)
-
-
-class _PixelSink:
-    """Scores to labels at once, for outputs that decode each pixel by itself."""
-
-    def __init__(self, result: _Result, index: dict[str, int]) -> None:
-        self._result, self._index = result, index
-
-    def take(self, region: tuple[slice, ...], scores: NDArray[np.float32]) -> None:
-        self._result.frame(self._index)[region] = self._result.output.decode(scores)
-
-    def finish(self, _check: Callable[[], None]) -> None:
-        """Nothing is left to do."""
-
-
-class _BlockSink:
-    """Scores to labels once the frame is whole, for outputs that look around each pixel.
-
-    Scores wait in the output's own type whether the frame is small or large, so that both give the
-    same objects.
+    Parameters
+    ----------
+    frame, segmenter, plan, mirror, watch
+        As for `score_bands`.
+    scores
+        Where scores go too.
     """
 
-    def __init__(
+    frame: Frame
+    segmenter: Segmenter
+    plan: TilePlan
+    mirror: bool
+    watch: Watch
+    scores: _FrameSink | None
+
+    def decode_each(self, labels: _FrameSink) -> None:
+        """Labels of each band at once, for outputs that decode each pixel by itself."""
+        for region, scores in self._score(labels.is_written):
+            labels.write(region, self.segmenter.output.decode(scores))
+
+    def decode_whole(self, labels: _FrameSink, first_id: int, scratch: Path | None) -> None:
+        """Labels once the frame is scored, for outputs that look around each pixel.
+
+        Scores wait in the output's own type whether the frame is small or large, so that both give
+        the same objects.
+        """
+        output = self.segmenter.output
+        assert isinstance(output, BlockOutput)
+        spool = self._spool(output, labels.sink, scratch)
+        try:
+            self._decode_spool(output, spool, labels, first_id, scratch)
+        finally:
+            spool.close()
+
+    def _decode_spool(
         self,
-        result: _Result,
         output: BlockOutput,
-        index: dict[str, int],
-        shape: tuple[int, ...],
-        folder: Path | None,
+        spool: WorkArray,
+        labels: _FrameSink,
+        first_id: int,
+        scratch: Path | None,
     ) -> None:
-        self._result, self._output, self._index = result, output, index
-        self._spool = Scratch(
-            (output.channels, *shape), output.dtype, folder=folder, limit_bytes=SPOOL_BYTES
+        every = slice(0, output.channels)
+        for region, scores in self._score(lambda region: spool.is_written((every, *region))):
+            spool.write((every, *region), kept(scores, output))
+        found = Scratch(self.plan.shape, np.int32, folder=scratch, limit_bytes=SPOOL_BYTES)
+
+        def take(region: Region, objects: NDArray[np.int32]) -> None:
+            target = found.open()[region]
+            np.copyto(target, objects, where=(target == 0) & (objects > 0))
+
+        decode_blocks(spool, output, take, first_id=first_id, before_block=self.watch.check)
+        for region in cut_regions(self.plan.shape, 4, limit_bytes=WRITE_BYTES):
+            labels.write(region, found.open()[region])
+        if isinstance(spool, StagedArray):
+            labels.sink.commit()  # only then can the scores go
+        spool.remove()
+
+    def _score(self, is_done: Callable[[Region], bool]) -> Any:
+        """Bands that are not done, or whose scores are wanted; scores are written on the way."""
+        taken = self.scores
+        bands = score_bands(
+            self.frame,
+            self.segmenter,
+            self.plan,
+            mirror=self.mirror,
+            watch=self.watch,
+            is_done=lambda region: is_done(region) and (taken is None or taken.is_written(region)),
         )
+        for region, scores in bands:
+            if taken is not None:
+                taken.write(region, scores)
+            yield region, scores
 
-    def take(self, region: tuple[slice, ...], scores: NDArray[np.float32]) -> None:
-        self._spool.open()[(slice(None), *region)] = kept(scores, self._output)
-
-    def finish(self, check: Callable[[], None]) -> None:
-        self._result.next_id = decode_blocks(
-            self._spool,
-            self._output,
-            self._write,
-            first_id=self._result.next_id,
-            before_block=check,
-        )
-
-    def _write(self, region: tuple[slice, ...], labels: NDArray[np.int32]) -> None:
-        target = self._result.frame(self._index)[region]
-        np.copyto(target, labels, where=(target == 0) & (labels > 0))
+    def _spool(self, output: Output, sink: LabelSink, scratch: Path | None) -> WorkArray:
+        """Where scores wait: beside the sink's file if that survives a kill, else anywhere."""
+        shape = (output.channels, *self.plan.shape)
+        folder = sink.workspace() if len(self.plan) > FEW_TILES else None
+        if folder is None:
+            return Scratch(shape, output.dtype, folder=scratch, limit_bytes=SPOOL_BYTES)
+        place = "".join(f"{axis}{at}" for axis, at in self.frame.index.items())
+        name = folder / f"scores{place}.raw"
+        return StagedArray(name, shape, output.dtype, work=sink.spec.work)
 
 
 def kept(scores: NDArray[np.float32], output: Output) -> NDArray[Any]:

@@ -10,5 +10,6 @@ A plug-in's test module subclasses a contract and says how to build the thing::
 from maskloop.testing.formats import FormatContract
 from maskloop.testing.measurement import MeasurementContract
 from maskloop.testing.segmenter import SegmenterContract
+from maskloop.testing.target import TargetContract
 
-__all__ = ["FormatContract", "MeasurementContract", "SegmenterContract"]
+__all__ = ["FormatContract", "MeasurementContract", "SegmenterContract", "TargetContract"]

@@ -83,6 +83,9 @@ class LabelSink(Protocol):
         None where nothing would survive.
         """
 
+    def commit(self) -> None:
+        """Make all that was written survive a kill; otherwise the last second may be lost."""
+
     def finish(self) -> ImageRef:
         """Make the file whole and give it its name.
 

@@ -106,6 +106,11 @@ class StagedSink:
         self._opened()
         return self._folder if self.spec.work else None
 
+    def commit(self) -> None:
+        """Bring all that was written to the disk."""
+        if isinstance(self._stage, StagedArray):
+            self._stage.commit()
+
     def finish(self) -> ImageRef:
         """Encode the file under a temporary name, rename it, and remove what waited."""
         stage = self._opened()

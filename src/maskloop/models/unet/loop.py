@@ -23,6 +23,7 @@ from maskloop.events import Message, Metric, Preview, Progress, Report, silent
 from maskloop.models.base import Decision, Trained
 from maskloop.models.calibrate import tune_output
 from maskloop.models.device import find_machine
+from maskloop.models.memory import is_out_of_memory
 from maskloop.models.resume import TrainingState, load_state, save_state
 from maskloop.models.samples import Sample
 from maskloop.models.unet.data import Batch, PatchSampler
@@ -240,7 +241,7 @@ class _Training:
             try:
                 loss = self._learn(self.sampler.batch(self.state.step, self.state.batch_size))
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or self.state.batch_size == 1:
+                if not is_out_of_memory(error) or self.state.batch_size == 1:
                     raise
                 self.optimizer.zero_grad()
                 self.state.batch_size //= 2
@@ -353,7 +354,7 @@ class _Training:
         try:
             output = tune_output(segmenter, [*self.validation.samples, *self.sampler.samples])
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # A training of hours must not be lost to this.
             words = (
@@ -483,12 +484,3 @@ def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tenso
         return
     for old, new in zip(averaged, current, strict=True):
         old.copy_(new)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    words = str(error).lower()
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "out of memory" in words
-        or "can't allocate memory" in words
-    )
