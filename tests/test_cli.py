@@ -455,7 +455,7 @@ def test_execute_runs_what_was_submitted(project: Path) -> None:
 def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, project: Path) -> None:
     file = next((trained / "checkpoints").glob("unet_run_001*"))
     model = read("import-weights", project, file, "--name", "from elsewhere")
-    assert (model["architecture"]["depth"], model["architecture"]["base_channels"]) == (2, 4)
+    assert (model["network"]["depth"], model["network"]["base_channels"]) == (2, 4)
     assert model["model_name"] == "from elsewhere"
     assert "--from imported_model_002" in run("import-weights", project, file).stdout
     wrong = run("import-weights", project, file, "--depth", "3", code=1).stderr
@@ -472,9 +472,7 @@ def test_bare_weights_tell_their_network_by_their_shapes(
     torch.save(
         read_weights(next((trained / "checkpoints").glob("unet_run_001*"))), tmp_path / "bare.pt"
     )
-    assert (
-        read("import-weights", project, tmp_path / "bare.pt")["architecture"]["base_channels"] == 4
-    )
+    assert read("import-weights", project, tmp_path / "bare.pt")["network"]["base_channels"] == 4
 
 
 def test_weights_of_another_task_are_refused(trained: Path, tmp_path: Path) -> None:

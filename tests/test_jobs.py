@@ -144,7 +144,7 @@ def test_the_projects_settings_are_followed_where_a_training_leaves_them_open(
     ) == (False, 0, True)
     assert project.plan(epochs=1, depth=2, batch_size=5).batch_size == 5
     project.update_config(normalization_mode="by eye")
-    with pytest.raises(UsageError, match=r"setting for normalization\.mode does not fit"):
+    with pytest.raises(UsageError, match="Normalization mode must be 'percentile'"):
         project.plan(epochs=1)
 
 

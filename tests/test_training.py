@@ -285,7 +285,10 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
     listener = Listener()
     found = trained(plan, samples, tmp_path / "found", report=listener)
     header = load_checkpoint(found.weights).header
-    assert header["plan"]["seed_threshold"] == found.plan.seed_threshold == 0.2
+    assert header["plan"]["output"]["instances"]["seed_threshold"] == 0.2
+    assert found.plan.output == plan.output.model_copy(
+        update={"instances": starting_at_02.instances}
+    )
     told = listener.of(Metric)[-1].values
     assert all(
         header["metrics"][name] == found.metrics[name] == told[name]

@@ -111,7 +111,7 @@ def test_weights_are_brought_in_and_chosen(
     assert "Select weights" in weights.start.toolTip()
     weights.bring_in(file)
     until(qtbot, lambda: weights.model.rowCount() == 1)
-    assert "All 92 weights matched" in weights.words.text()
+    assert "All weights matched (U-Net 2D, depth 3" in weights.words.text()
     weights.table.select(weights.model.shown[0].model.model_id)
     click(qtbot, weights.adopt)
     assert tab.network.form.editors["depth"].value() == 3

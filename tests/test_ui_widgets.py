@@ -16,7 +16,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
 from maskloop.models.base import Augmentation
-from maskloop.models.unet.records import UNetNetwork
+from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
 from maskloop.ui.forms import RecordForm, title_of
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import (
@@ -137,9 +137,9 @@ def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
     form.show()
     told: list[dict[str, Any]] = []
     form.changed.connect(told.append)
-    form.set_values({"preset": "resunet", "depth": 3, "threshold": 0.25})
+    form.set_values({"preset": "resunet", "depth": 3, "upsampling": "bilinear"})
     assert told == []
-    assert form.values() == {"preset": "resunet", "depth": 3, "threshold": 0.25}
+    assert form.values() == {"preset": "resunet", "depth": 3, "upsampling": "bilinear"}
     depth: Any = form.editors["depth"]
     assert (depth.minimum(), depth.maximum()) == (1, 7)
     assert "halved" in depth.toolTip()
@@ -148,6 +148,19 @@ def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
     qtbot.keyClick(depth, Qt.Key.Key_Return)
     assert told[-1]["depth"] == 5
     assert title_of("base_channels") == "Base channels"
+
+
+def test_a_field_that_may_be_open_shows_planned_and_gives_none(qtbot: Any) -> None:
+    form = RecordForm(UNetArchitecture)
+    qtbot.addWidget(form)
+    assert form.values() == dict.fromkeys(UNetArchitecture.model_fields)
+    chosen = {"preset": "resunet", "depth": 3, "threshold": 0.25, "z_strides": (1.0, 2.0)}
+    form.set_values(chosen)
+    assert {name: value for name, value in form.values().items() if value is not None} == chosen
+    form.set_values(dict.fromkeys(chosen))
+    depth: Any = form.editors["depth"]
+    assert depth.text() == "Planned"
+    assert form.values() == dict.fromkeys(UNetArchitecture.model_fields)
 
 
 def test_numbers_in_a_row_are_typed_with_commas_and_nonsense_is_taken_back(qtbot: Any) -> None:

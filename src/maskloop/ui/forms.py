@@ -144,6 +144,7 @@ class RecordForm(QWidget):
             )
         if may_be_open:
             box.setSpecialValueText(OPEN)
+            box.setValue(box.minimum())
         box.setSuffix(
             next((unit for ending, unit in SUFFIXES.items() if name.endswith(ending)), "")
         )

@@ -68,18 +68,19 @@ def summarize_network(folder: str, values: Mapping[str, Any]) -> NetworkSummary:
         problem = f"{error.problem} {error.way_out}" if project.dataset.pairs else ""
         return NetworkSummary(family.describe(project.task, choices), problem=problem)
     network = plan.network.model_dump(mode="json")
-    # Normalization, say, is a layer of the network and, in the recipe, a property of the images.
-    shared = {
-        name
-        for name in family.Recipe.model_fields
-        if name in network and name not in family.Architecture.model_fields
-    }
     adapted = tuple(
-        f"{_title(family.Architecture, one.name)} {one.value}: {one.reason}"
+        f"{_title(family.Architecture, one.name)} {_shown(one.value)}: {one.reason}"
         for one in plan.decisions
-        if one.name in network and one.source == "planned" and one.name not in shared
+        if one.name in network
+        and one.source == "planned"
+        # Normalization is a layer of a network and, in a recipe, settings of its images.
+        and not isinstance(one.value, Mapping)
     )
     return NetworkSummary(family.describe(project.task, choices, plan), adapted)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _title(kind: type[Any], name: str) -> str:
