@@ -212,7 +212,7 @@ def test_few_parameters_are_counted_in_full(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells", pairs=0, depth=1, base_channels=2)
     words = summarize_network(str(folder), {"depth": 1, "base_channels": 2}).words
     assert words.startswith(
-        "459 parameters, 6 convolutions + 1 upsampling + 1 projection; weights 2."
+        "447 parameters, 6 convolutions + 1 upsampling + 1 projection; weights 2."
     )
 
 
