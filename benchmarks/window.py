@@ -281,11 +281,14 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
     from qtpy.QtCore import Qt
 
     from maskloop.ui.tables import Table
+    from maskloop.ui.tabs.advanced import AdvancedTab
+    from maskloop.ui.tabs.dataset import DatasetTab
+    from maskloop.ui.tabs.train import TrainTab
 
     session = dock.session
-    table = max(dock.dataset.findChildren(Table), key=lambda found: found.model.rowCount())
+    table = max(dock.tab(DatasetTab).findChildren(Table), key=lambda found: found.model.rowCount())
     with clock.phase("watch the training for 5 s"):
-        dock.tabs.setCurrentWidget(dock.train)
+        dock.tabs.setCurrentWidget(dock.tab(TrainTab))
         pause(5)
     with clock.phase("switch tabs"):
         for number in range(3 * dock.tabs.count()):
@@ -294,7 +297,7 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
                 at=dock.tabs.tabBar().tabRect(number % dock.tabs.count()).center(),
             )
             pause(0.3)
-    dock.tabs.setCurrentWidget(dock.dataset)
+    dock.tabs.setCurrentWidget(dock.tab(DatasetTab))
     pause(1)
     with clock.phase("sort the table"):
         for column in range(table.model.columnCount()):
@@ -311,40 +314,44 @@ def work_in_dock(dock: MaskloopDock, clock: Clock) -> None:
         for number in range(STEPS):
             bar.setValue(number * bar.maximum() // STEPS)
             pause(0.03)
-    extent = dock.dataset.extent
+    extent = dock.tab(DatasetTab).extent
     extent.setCurrentIndex(extent.findData("slice"))
     extent.activated.emit(extent.currentIndex())
     with clock.phase("accept the visible slice"):
-        count = len(session.snapshot.active_pairs)
-        dock.dataset.accept()
-        wait_until(lambda: len(session.snapshot.active_pairs) > count)
+        count = len(session.workspace.snapshot.active_pairs)
+        dock.tab(DatasetTab).accept()
+        wait_until(lambda: len(session.workspace.snapshot.active_pairs) > count)
     with clock.phase("mark a pair as validation"):
-        pair_id = next(pair.pair_id for pair in session.snapshot.active_pairs if pair.split is None)
-        session.dataset.mark_validation([pair_id])
+        pair_id = next(
+            pair.pair_id for pair in session.workspace.snapshot.active_pairs if pair.split is None
+        )
+        session.pairs.mark_validation([pair_id])
         wait_until(
             lambda: any(
                 pair.pair_id == pair_id and pair.split == "validation"
-                for pair in session.snapshot.pairs
+                for pair in session.workspace.snapshot.pairs
             )
         )
     with clock.phase("another window removes a pair"):
-        remove_elsewhere(session.project.folder, session.snapshot.active_pairs[7].pair_id)
-        count = len(session.snapshot.active_pairs)
-        wait_until(lambda: len(session.snapshot.active_pairs) < count)
+        remove_elsewhere(
+            session.workspace.project.folder, session.workspace.snapshot.active_pairs[7].pair_id
+        )
+        count = len(session.workspace.snapshot.active_pairs)
+        wait_until(lambda: len(session.workspace.snapshot.active_pairs) < count)
     with clock.phase(OPEN_A_PAIR):
         layers = len(dock.viewer.layers)
         table.activated.emit(table.model.shown[3])
         wait_until(lambda: len(dock.viewer.layers) > layers)
     with clock.phase("change the recipe"):
-        dock.tabs.setCurrentWidget(dock.train)
+        dock.tabs.setCurrentWidget(dock.tab(TrainTab))
         for epochs in (20, 30, 40):
-            dock.train.table.typed.emit("epochs", str(epochs))
+            dock.tab(TrainTab).table.typed.emit("epochs", str(epochs))
             pause(1)
-        wait_until(lambda: not session.background.is_busy)
+        wait_until(lambda: not session.workspace.background.is_busy)
     with clock.phase("check the folder"):
-        dock.tabs.setCurrentWidget(dock.advanced)
-        session.advanced.checkup.check()
-        wait_until(lambda: not session.advanced.checkup.is_busy)
+        dock.tabs.setCurrentWidget(dock.tab(AdvancedTab))
+        session.checkup.check()
+        wait_until(lambda: not session.checkup.is_busy)
 
 
 def click(widget: QWidget, *, at: QPoint) -> None:
@@ -392,7 +399,10 @@ def measure(side: str, folder: Path, *, explain: bool) -> dict[str, Any]:
         with clock.phase("open the project"):
             dock.open_project(folder / "project")
             wait_until(
-                lambda: dock.session.snapshot.active_pairs and not dock.session.background.is_busy
+                lambda: (
+                    dock.session.workspace.snapshot.active_pairs
+                    and not dock.session.workspace.background.is_busy
+                )
             )
     work_on_stack(viewer, clock, folder / "stack.npy")
     if side == "maskloop":

@@ -24,6 +24,11 @@ from qtpy.QtWidgets import QApplication
 
 from maskloop.images.readers import open_image, open_labels
 from maskloop.ui.dock import MaskloopDock
+from maskloop.ui.tabs.advanced import AdvancedTab
+from maskloop.ui.tabs.checkpoints import CheckpointsTab
+from maskloop.ui.tabs.dataset import DatasetTab
+from maskloop.ui.tabs.predict import PredictTab
+from maskloop.ui.tabs.train import TrainTab
 
 PICTURES = Path(__file__).parent / "pictures"
 DATA = (
@@ -106,63 +111,63 @@ def walk(place: Path, pictures: Path) -> None:
     step.add(stems[0], with_mask=False)
     step.picture("window_1_start")
 
-    session.create(place / "nuclei", mode="instances", classes=["nucleus"])
-    step.until(lambda: session.snapshot.condition == "valid")
+    session.workspace.create(place / "nuclei", mode="instances", classes=["nucleus"])
+    step.until(lambda: session.workspace.snapshot.condition == "valid")
     for stem in stems[:PAIRS]:
         step.clear()
         step.add(stem, with_mask=True)
-        step.until(lambda: dock.dataset.accept_button.isEnabled())
-        before = len(session.snapshot.active_pairs)
-        dock.dataset.accept()
-        step.until(lambda before=before: len(session.snapshot.active_pairs) > before)
+        step.until(lambda: dock.tab(DatasetTab).accept_button.isEnabled())
+        before = len(session.workspace.snapshot.active_pairs)
+        dock.tab(DatasetTab).accept()
+        step.until(lambda before=before: len(session.workspace.snapshot.active_pairs) > before)
     step.clear()
     step.add(stems[PAIRS], with_mask=True)
     step.picture("window_2_dataset")
 
-    dock.tabs.setCurrentWidget(dock.train)
-    session.training.set_choice("time_s", TRAIN_S)
+    dock.tabs.setCurrentWidget(dock.tab(TrainTab))
+    session.plan.set_choice("time_s", TRAIN_S)
     step.until(
         lambda: (
-            dock.train.train_button.isEnabled()
-            and session.training.proposal is not None
-            and not session.training.is_planning
+            dock.tab(TrainTab).train_button.isEnabled()
+            and session.plan.proposal is not None
+            and not session.plan.is_planning
         )
     )
     step.picture("window_3_plan")
-    dock.train.train()
+    dock.tab(TrainTab).train()
     step.until(
-        lambda: session.training.preview is not None and len(session.training.story.history) > 2
+        lambda: session.training.preview is not None and len(session.training.progress.history) > 2
     )
-    dock.train.area.ensureWidgetVisible(dock.train.caption)
+    dock.tab(TrainTab).area.ensureWidgetVisible(dock.tab(TrainTab).caption)
     step.picture("window_4_train")
-    step.until(lambda: session.snapshot.checkpoints)
+    step.until(lambda: session.workspace.snapshot.checkpoints)
 
     step.clear()
     step.add(stems[PAIRS + 1], with_mask=False)
-    dock.tabs.setCurrentWidget(dock.predict)
-    step.until(lambda: dock.predict.layer.button.isEnabled())
-    dock.predict.predict()
+    dock.tabs.setCurrentWidget(dock.tab(PredictTab))
+    step.until(lambda: dock.tab(PredictTab).layer.button.isEnabled())
+    dock.tab(PredictTab).predict()
     step.until(lambda: len(step.viewer.layers) == 2)
     step.picture("window_5_predict")
     labels: Any = step.viewer.layers[-1]
     labels.selected_label, labels.brush_size, labels.mode = int(labels.data.max()) + 1, 14, "paint"
-    before = len(session.snapshot.active_pairs)
-    dock.predict.accept()
-    step.until(lambda: len(session.snapshot.active_pairs) > before)
+    before = len(session.workspace.snapshot.active_pairs)
+    dock.tab(PredictTab).accept()
+    step.until(lambda: len(session.workspace.snapshot.active_pairs) > before)
 
-    dock.tabs.setCurrentWidget(dock.train)
-    step.until(lambda: dock.train.train_button.isEnabled())
-    dock.train.train()
-    step.until(lambda: len(session.snapshot.checkpoints) == 2)
-    dock.tabs.setCurrentWidget(dock.checkpoints)
+    dock.tabs.setCurrentWidget(dock.tab(TrainTab))
+    step.until(lambda: dock.tab(TrainTab).train_button.isEnabled())
+    dock.tab(TrainTab).train()
+    step.until(lambda: len(session.workspace.snapshot.checkpoints) == 2)
+    dock.tabs.setCurrentWidget(dock.tab(CheckpointsTab))
     step.rest()
-    dock.checkpoints.table.view.selectAll()
+    dock.tab(CheckpointsTab).table.view.selectAll()
     step.picture("window_6_checkpoints")
-    dock.tabs.setCurrentWidget(dock.advanced)
+    dock.tabs.setCurrentWidget(dock.tab(AdvancedTab))
     step.rest(6)
     step.picture("window_7_advanced")
     step.viewer.theme = "light"
-    dock.tabs.setCurrentWidget(dock.dataset)
+    dock.tabs.setCurrentWidget(dock.tab(DatasetTab))
     step.picture("window_8_light")
     step.viewer.close()
 

@@ -13,6 +13,7 @@ from maskloop.project import layout
 from maskloop.project.check import CheckReport, check
 from maskloop.project.project import ProjectFolder
 from maskloop.project.repair import repair
+from maskloop.project.store import changed
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def test_any_broken_record_is_put_right_and_the_broken_file_kept(project, path, 
         assert ("broken record", path) in kinds(check(again))
     done = repair(again)
     assert done.left.is_sound, done.left.problems
-    assert [pair.name for pair in again.dataset.all_pairs][:2] == ["image 0", "image 1"]
+    # The copy before the last write lacks the newest pair; the journal has it.
+    assert [pair.name for pair in again.dataset.all_pairs] == ["image 0", "image 1", "image 2"]
     if not harmless_here and content is not None:
         aside = next(place.parent.glob(f"{place.name}.broken-*"))
         assert aside.read_bytes() == content
@@ -150,6 +152,7 @@ def test_whole_lines_of_a_torn_manifest_are_saved(project):
     content = place.read_bytes()
     shutil.copy(place, project.folder / "intact.json")
     Path(f"{place}.last-good").unlink()
+    Path(f"{place}.journal").unlink()
     place.write_bytes(content[: content.rindex(b'{"pair_id"') + 20])
     again = ProjectFolder.open(project.folder)
     with pytest.raises(RecordError, match="Restore it from a backup"):
@@ -196,3 +199,61 @@ def test_a_pair_recorded_twice_is_found(project):
     place.write_text("\n".join([*lines[: at + 1], *lines[at:]]))
     report = check(ProjectFolder.open(project.folder))
     assert "is recorded 2 times" in report.problems[0].problem
+
+
+@pytest.mark.parametrize("damage", ["emptied", "deleted", "cut"])
+def test_a_lost_manifest_is_rebuilt_to_the_last_change(project, damage):
+    first, second, third = project.dataset.pairs
+    project.dataset.purge(project.dataset.remove(first.pair_id).pair_id)
+    project.dataset.mark_validation(second.pair_id)
+    newest = accept(project, 9)
+    project.dataset.remove(third.pair_id)
+    whole = project.dataset.all_pairs
+    place = project.folder / layout.MANIFEST
+    content = place.read_bytes()
+    place.write_bytes({"emptied": b"", "deleted": b"", "cut": content[:300]}[damage])
+    if damage == "deleted":
+        place.unlink()
+    again = ProjectFolder.open(project.folder)
+    assert repair(again).left.is_sound
+    assert again.dataset.all_pairs == whole
+    assert [pair.pair_id for pair in again.dataset.pairs] == [second.pair_id, newest.pair_id]
+    assert accept(again, 10).pair_id.startswith("pair_0005_")
+
+
+def test_the_journal_alone_brings_every_pair_back(project):
+    place = project.folder / layout.MANIFEST
+    whole = project.dataset.all_pairs
+    place.unlink()
+    Path(f"{place}.last-good").unlink()
+    again = ProjectFolder.open(project.folder)
+    assert "from its journal" in repair(again).repaired[0]
+    assert again.dataset.all_pairs == whole
+
+
+def test_a_journal_starts_anew_where_another_program_wrote_the_record(project):
+    place = project.folder / layout.MANIFEST
+    before = place.read_bytes()
+    gone = accept(project, 7)
+    place.write_bytes(before)  # restored from a backup
+    kept = accept(ProjectFolder.open(project.folder), 8)
+    place.unlink()
+    again = ProjectFolder.open(project.folder)
+    repair(again)
+    ids = [pair.pair_id for pair in again.dataset.pairs]
+    assert kept.pair_id in ids
+    assert gone.pair_id not in ids
+
+
+def test_a_journal_does_not_grow_beyond_measure(project, monkeypatch):
+    from maskloop.project import journal
+
+    monkeypatch.setattr(journal, "_SPARE", 0)
+    file = project.folder / f"{layout.MANIFEST}.journal"
+    for number in range(40):
+        project.dataset.change("mark", lambda pair, n=number: changed(pair, name=f"name {n}"))
+    assert file.stat().st_size < 5 * (project.folder / layout.MANIFEST).stat().st_size
+    (project.folder / layout.MANIFEST).unlink()
+    again = ProjectFolder.open(project.folder)
+    repair(again)
+    assert {pair.name for pair in again.dataset.pairs} == {"name 39"}

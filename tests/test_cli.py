@@ -22,7 +22,7 @@ from maskloop.samples import simulate_nuclei
 
 VERBS = (
     "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints", "import-weights", "predict",
-    "evaluate", "execute", "upgrade", "plugins",
+    "evaluate", "measure", "trace", "execute", "upgrade", "plugins",
 )  # fmt: skip
 SMALL = (
     "--epochs",
@@ -183,7 +183,7 @@ def test_new_makes_a_project_with_its_classes_and_network(tmp_path: Path) -> Non
     made = Project.open(tmp_path / "p")
     assert made.architecture == {"backend": "basic_unet", "preset": "resunet", "depth": 3}
     assert made.task.num_classes == 3
-    assert "holds a project already" in run("new", tmp_path / "p", code=1).stderr
+    assert "already holds a project" in run("new", tmp_path / "p", code=1).stderr
 
 
 def test_new_says_what_comes_next(tmp_path: Path) -> None:

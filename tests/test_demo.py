@@ -82,7 +82,7 @@ def test_the_mode_is_asked_for_where_the_masks_do_not_tell(tmp_path: Path) -> No
         tmp_path / "own",
         [(simulate_nuclei(shape=(32, 32), seed=seed)[0], mask) for seed in range(2)],
     )
-    with pytest.raises(UsageError, match="could be classes or the numbers of objects"):
+    with pytest.raises(UsageError, match="could be classes or objects"):
         run_demo(tmp_path / "demo", images=images, masks=masks)
     assert not (tmp_path / "demo").exists()
 

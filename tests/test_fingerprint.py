@@ -126,7 +126,7 @@ def test_the_pooled_range_of_equal_images_is_theirs() -> None:
 
 
 def test_a_dataset_without_pairs_or_of_mixed_channels_is_refused() -> None:
-    with pytest.raises(UsageError, match="no accepted pair"):
+    with pytest.raises(UsageError, match="No pairs have been accepted"):
         combine_fingerprints([])
     grey = measure(squares())
     colour = fingerprint_pair(

@@ -153,14 +153,14 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     from maskloop.project import store
 
     seen: list[Any] = []
-    original = store.write_record
+    original = store.write_content
 
-    def count(path: Path, record: Record, **options: Any) -> None:
+    def count(path: Path, content: bytes) -> None:
         if path.name == "predictions.json":
-            seen.append(record)
-        original(path, record, **options)
+            seen.append(content)
+        original(path, content)
 
-    monkeypatch.setattr(store, "write_record", count)
+    monkeypatch.setattr(store, "write_content", count)
     return seen
 
 

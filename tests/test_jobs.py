@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -165,7 +166,7 @@ def test_a_child_process_trains_and_is_followed(project: Project) -> None:
 
 
 def autogroup(process_id: int) -> str:
-    """What Linux tells of the group that a process is weighed in; nothing where there are no such groups."""
+    """The scheduling group of a process on Linux; empty where there are no such groups."""
     path = Path(f"/proc/{process_id}/autogroup")
     return path.read_text() if path.exists() else ""
 
@@ -197,12 +198,27 @@ def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
     )
 
 
-def test_two_processes_train_one_network(project: Project) -> None:
-    record = project.train(epochs=2, devices=2, target="process", **SMALL)
-    assert [found.checkpoint_id for found in project.checkpoints.list()] == [record.checkpoint_id]
+def test_two_processes_train_one_network_and_a_killed_one_is_resumed(project: Project) -> None:
+    words = "--epochs 40 --base-channels 4 --depth 2 --patch 32,32 --batch 4 --device cpu"
+    command = [sys.executable, "-m", "maskloop", "train", str(project.folder), *words.split()]
+    command += ["--devices", "2", "--precision", "fp32", "--json"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    saved = project.history.run_folder("train_001") / "resume.pt"
+    wait_until(lambda: saved.exists() or first.poll() is not None)
+    first.kill()
+    first.wait()
+    # The second process began no run of its own, which would be taken for the newest.
+    assert project.history.runs() == ["train_001"]
+    assert run_state(project, "train_001") == "interrupted"
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    record = project.checkpoints.latest
+    assert record is not None
+    # Said once, by the process that leads.
+    assert json.loads(ended.stdout)["checkpoint_id"] == record.checkpoint_id
+    assert project.history.runs() == ["train_001"]
     assert (
         record.number_of_patches
-        == 2 * record.plan["steps_per_epoch"] * 2 * record.plan["batch_size"]
+        == 2 * record.plan["steps_per_epoch"] * 40 * record.plan["batch_size"]
     )
 
 
@@ -213,7 +229,8 @@ def test_a_full_disk_ends_a_training_in_words_and_it_can_be_taken_up(
     words = "--epochs 2 --base-channels 8 --depth 2 --patch 32,32 --device cpu"
     # A limit on the size of a file stands in for a full disk; SIGXFSZ is ignored, so that writes
     # fail.
-    command = f"trap '' XFSZ; ulimit -f {blocks}; exec '{sys.executable}' -m maskloop train '{project.folder}' {words}"
+    train = f"'{sys.executable}' -m maskloop train '{project.folder}' {words}"
+    command = f"trap '' XFSZ; ulimit -f {blocks}; exec {train}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     if ended.returncode:
         assert "could not be written: File too large" in ended.stderr
@@ -258,7 +275,10 @@ def test_a_project_that_may_only_be_read_predicts_into_another_folder(tmp_path: 
 
 
 def _killed_after(handle: FolderHandle, seconds: float) -> None:
-    """Execute a run and kill it so long after its first word: starting Python takes long, and nothing is written meanwhile."""
+    """Execute a run and kill it so long after its first event.
+
+    Starting Python takes long, and nothing is written meanwhile.
+    """
 
     def starts() -> int:
         return sum(isinstance(event, Started) for event in read_events(handle.folder / EVENTS)[0])
@@ -284,7 +304,7 @@ def _killed_after(handle: FolderHandle, seconds: float) -> None:
 def _predict_through_kills(
     project: Project, folder: Path, kills: int, rng: np.random.Generator
 ) -> None:
-    """Kill predictions at random; what lies there is whole at any moment, and the last one completes it."""
+    """Kill predictions at random: every file is whole at any moment, the last run completes them."""
     images = folder / "images"
     images.mkdir(parents=True)
     for number in range(5):
@@ -347,7 +367,7 @@ def test_a_prediction_killed_many_times_is_taken_up(
 def _kill_until_done(
     project: Project, rounds: int, rng: np.random.Generator, *, epochs: int = 12
 ) -> int:
-    """Kill a training again and again; at last its weights must be those of the run that nobody disturbed."""
+    """Kill a training again and again; its weights must be those of an undisturbed run."""
     recipe = UNetRecipe(epochs=epochs, save_every_s=0, **SMALL)
     job = TrainJob(recipe=recipe, start="scratch")
     undisturbed = project.train(start="scratch", epochs=epochs, **SMALL)

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -32,6 +34,8 @@ from maskloop.project import layout
 from maskloop.project.check import check
 from maskloop.project.intake import hash_pixels
 from maskloop.project.project import ProjectFolder
+from maskloop.project.repair import repair
+from maskloop.project.upgrade import upgrade
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="needs fork, to kill writers by the hundred"
@@ -61,10 +65,25 @@ def test_hundreds_of_kills_lose_nothing(tmp_path, job, rng):
     assert "250 kills" in run(job, tmp_path, 250, rng.integers(2**32))
 
 
+@pytest.mark.parametrize("job", ["killed-repair", "killed-create", "killed-upgrade"])
+def test_a_killed_repair_creation_or_upgrade_can_be_started_again(tmp_path, job):
+    assert "20 kills" in run(job, tmp_path, 20, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["killed-repair", "killed-create", "killed-upgrade"])
+def test_hundreds_of_killed_repairs_creations_and_upgrades_lose_nothing(tmp_path, job):
+    assert "400 kills" in run(job, tmp_path, 400, 5)
+
+
+def test_a_repair_on_a_full_disk_loses_nothing(tmp_path):
+    assert "could not be written" in run("repair-on-a-full-disk", tmp_path)
+
+
 def test_a_full_disk_leaves_the_project_as_it_was(tmp_path):
     words = run("full-disk", tmp_path)
     assert "could not be written: File too large." in words
-    assert "what was saved before is unchanged" in words
+    assert "What was saved is unchanged" in words
 
 
 def test_a_folder_that_cannot_be_written_can_be_read():
@@ -321,6 +340,188 @@ def read_only(scratch: Path) -> None:
         path.chmod(0o755)
 
 
+CREATE_LINES = 2200
+REPAIR_LINES = 7500
+UPGRADE_LINES = 4600
+"""About so many lines of ours run in each, so that kills fall everywhere."""
+
+
+def repair_at(folder: Path) -> None:
+    repair(ProjectFolder.open(folder))
+
+
+def killed_after(act: Callable[[], None], lines: int) -> bool:
+    """Do something in a fork that is killed after so many lines of ours; whether it was."""
+    process = os.fork()
+    if process == 0:
+        try:
+            kill_after_lines(lines)
+            act()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+    _, status = os.waitpid(process, 0)
+    assert status in (0, signal.SIGKILL), f"it ended by itself with {status}"
+    return status != 0
+
+
+def damage(folder: Path, dice: random.Random) -> None:
+    """Empty, delete or cut some records, as a bad disk or a careless hand would."""
+    for path in dice.sample([layout.MANIFEST, layout.CHECKPOINTS, layout.CONFIG], 2):
+        place = folder / path
+        content = place.read_bytes()
+        action = dice.choice(["empty", "delete", "cut"])
+        if action == "delete":
+            place.unlink()
+        else:
+            place.write_bytes(b"" if action == "empty" else content[: dice.randrange(len(content))])
+
+
+def pristine(folder: Path) -> ProjectFolder:
+    project = ProjectFolder.create(folder, mode="instances")
+    for seed in range(4):
+        accept(project, seed)
+    register(project, 1)
+    accept(project, 5)
+    project.dataset.remove(project.dataset.pairs[0].pair_id)
+    return project
+
+
+def kept(folder: Path) -> tuple[Any, ...]:
+    project = ProjectFolder.open(folder)
+    return project.dataset.all_pairs, project.checkpoints.list(), project.task
+
+
+def killed_repair(scratch: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    pristine(scratch / "pristine")
+    whole = kept(scratch / "pristine")
+    for kill in range(kills):
+        folder = scratch / f"p{kill}"
+        shutil.copytree(scratch / "pristine", folder)
+        damage(folder, dice)
+        # Several in a row: what one kill leaves is what the next repair begins with.
+        for _ in range(3):
+            killed_after(partial(repair_at, folder), dice.randrange(REPAIR_LINES))
+        done = repair(ProjectFolder.open(folder))
+        assert done.left.is_sound, (kill, done.left.problems)
+        assert kept(folder) == whole, kill
+        shutil.rmtree(folder)
+    print(f"{kills} kills")
+
+
+def repair_on_a_full_disk(scratch: Path) -> None:
+    pristine(scratch / "pristine")
+    whole = kept(scratch / "pristine")
+    for limit in (0, 100, 1500, 4000):
+        folder = scratch / f"p{limit}"
+        shutil.copytree(scratch / "pristine", folder)
+        (folder / layout.MANIFEST).write_bytes(b"")
+        (folder / layout.CHECKPOINTS).unlink()
+
+        def repair_beyond(folder: Path = folder, limit: int = limit) -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            try:
+                repair(ProjectFolder.open(folder))
+            except ProjectError as error:
+                print(error)
+
+        in_child(repair_beyond)
+        assert repair(ProjectFolder.open(folder)).left.is_sound
+        assert kept(folder) == whole, limit
+
+
+def killed_create(scratch: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+
+    def create(folder: Path) -> ProjectFolder:
+        return ProjectFolder.create(folder, mode="multiclass", classes=["axon", "myelin"])
+
+    for kill in range(kills):
+        folder = scratch / f"p{kill}"
+        killed_after(partial(create, folder), dice.randrange(CREATE_LINES))
+        if dice.random() < 0.5 and layout.is_project(folder):
+            repair(ProjectFolder.open(folder))
+        elif not (folder / layout.CONFIG).exists():
+            create(folder)
+        project = ProjectFolder.open(folder)
+        assert project.warnings == (), (kill, project.warnings)
+        assert project.status().mode == "multiclass", kill
+        assert tuple(project.status().classes)[-2:] == ("axon", "myelin"), kill
+        labels = np.arange(576, dtype=np.uint8).reshape(24, 24) % 3
+        project.dataset.accept(labels * 50, labels)
+        assert check(project).is_sound
+    print(f"{kills} kills")
+
+
+def killed_upgrade(scratch: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    older = make_older(scratch / "older")
+    upgrade(shutil.copytree(older, scratch / "whole"))
+    whole = kept_of_upgrade(scratch / "whole")
+    for kill in range(kills):
+        folder = scratch / f"p{kill}"
+        shutil.copytree(older, folder)
+        for _ in range(3):
+            killed_after(partial(upgrade, folder), dice.randrange(UPGRADE_LINES))
+        upgrade(folder)
+        assert kept_of_upgrade(folder) == whole, kill
+        assert check(ProjectFolder.open(folder)).is_sound, kill
+        shutil.rmtree(folder)
+    print(f"{kills} kills")
+
+
+def kept_of_upgrade(folder: Path) -> tuple[Any, ...]:
+    project = ProjectFolder.open(folder)
+    pairs = [(pair.pair_id, pair.pixels_sha256, pair.state) for pair in project.dataset.all_pairs]
+    checkpoints = [(one.checkpoint_id, one.sha256) for one in project.checkpoints.list()]
+    return pairs, checkpoints, project.status().mode, project.notes
+
+
+def make_older(folder: Path) -> Path:
+    """A small folder of napari-training-assistant."""
+    import tifffile
+
+    for path in ("dataset/images", "dataset/masks", "checkpoints", "architecture", "history"):
+        (folder / path).mkdir(parents=True)
+    pairs = []
+    for number in range(3):
+        image = np.random.default_rng(number).integers(0, 255, (24, 24), np.uint8)
+        name = f"pair_{number}"
+        tifffile.imwrite(folder / f"dataset/images/{name}.tif", image)
+        tifffile.imwrite(folder / f"dataset/masks/{name}.tif", (image > 128).astype(np.uint8))
+        pairs.append(
+            {
+                "pair_id": name,
+                "image_path": f"dataset/images/{name}.tif",
+                "mask_path": f"dataset/masks/{name}.tif",
+                "shape": [24, 24],
+                "mask_shape": [24, 24],
+                "created_at": "2026-01-01",
+            }
+        )
+    (folder / "checkpoints/unet_run_001.pt").write_bytes(b"weights")
+    records = {
+        layout.CONFIG: {"project_name": "old", "notes": "keep me", "version": 1},
+        layout.ARCHITECTURE: {"output_mode": "binary", "depth": 3, "version": 1},
+        layout.MANIFEST: {"pairs": pairs, "version": 1},
+        layout.CHECKPOINTS: {
+            "checkpoints": [
+                {
+                    "checkpoint_id": "unet_run_001",
+                    "checkpoint_path": "checkpoints/unet_run_001.pt",
+                    "timestamp": "2026-01-01",
+                }
+            ]
+        },
+    }
+    for path, record in records.items():
+        (folder / path).write_text(json.dumps(record))
+    return folder
+
+
 def two_writers(scratch: Path) -> None:
     ProjectFolder.create(scratch / "p")
     processes = []
@@ -355,6 +556,10 @@ def main(job: str, scratch: str, *arguments: str) -> None:
         "full-disk": full_disk,
         "read-only": read_only,
         "two-writers": two_writers,
+        "killed-repair": killed_repair,
+        "killed-create": killed_create,
+        "killed-upgrade": killed_upgrade,
+        "repair-on-a-full-disk": repair_on_a_full_disk,
     }
     jobs[job](Path(scratch), *numbers)
 

@@ -287,7 +287,7 @@ def test_a_mask_that_fits_is_let_through(
             (5, 40, 50),
             "TYX",
             (5, 40, 50),
-            "If both show the same planes, set the axes to ZYX: they apply to both.",
+            "set the axes to ZYX (--axes ZYX): they apply to both.",
         ),
         ("ZYX", (5, 40, 50), "YX", (40, 50), "ZYX (5, 40, 50)"),
     ],

@@ -42,14 +42,14 @@ def test_two_values_in_one_piece_each_could_be_either_and_are_asked_for() -> Non
         match=r"2 values besides 0, each in 1\.0 separate pieces per image: they could be",
     ) as caught:
         tell_meaning([mask])
-    assert "--mode instances" in caught.value.way_out
+    assert "(--mode): instances" in caught.value.way_out
     assert tell_meaning([mask], mode="multiclass").labels == (1, 2)
     assert tell_meaning([mask], mode="instances").labels == (1,)
 
 
 def test_smoothed_masks_are_not_taken_for_objects() -> None:
     ramp = np.tile(np.abs(np.arange(-40, 40)).astype(np.uint8), (30, 1))
-    with pytest.raises(UsageError, match="could be classes or the numbers of objects"):
+    with pytest.raises(UsageError, match="could be classes or objects"):
         tell_meaning([np.where(ramp > 20, ramp, 0)])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -13,16 +15,18 @@ import pytest
 from numpy.typing import NDArray
 
 from maskloop import plugins
-from maskloop.errors import Cancelled, ImageError, UsageError
+from maskloop.errors import Cancelled, ImageError, ProjectError, UsageError
 from maskloop.events import Message, Progress
 from maskloop.images.image import Image
 from maskloop.images.writers import write_image, write_labels
+from maskloop.measure import writers
 from maskloop.measure.base import Column, Scene
 from maskloop.measure.files import ORIGIN, TableSettings, file_sha256, measure_files
 from maskloop.measure.frame import ObjectFrame
+from maskloop.measure.measurer import IDENTITY
 from maskloop.measure.note import TableSource, note_path, read_note
 from maskloop.measure.sources import find_sources
-from maskloop.measure.table import IDENTITY
+from maskloop.measure.writers import _Csv
 from maskloop.records import Record
 from maskloop.samples import simulate_nuclei
 
@@ -137,6 +141,39 @@ def test_a_film_that_breaks_off_leaves_none_of_its_frames(fields: Path) -> None:
     assert not table["labels"].str.contains("field_1").any()
 
 
+def test_a_movie_is_followed_frame_by_frame(tmp_path: Path) -> None:
+    labels = np.ones((3, 8, 8), np.uint8)
+    write_labels(tmp_path / "movie.tif", labels, axes="TYX")
+    events: list[Any] = []
+    sources = find_sources([tmp_path], mode="binary")
+    measure_files(sources, tmp_path / "t.csv", how=QUICK, report=events.append)
+    told = [(event.stage, event.done, event.total, event.unit) for event in events]
+    assert told == [
+        ("movie.tif", 1, 3, "frames"),
+        ("movie.tif", 2, 3, "frames"),
+        ("movie.tif", 3, 3, "frames"),
+        ("images", 1, 1, "images"),
+    ]
+    assert pd.read_csv(tmp_path / "t.csv")["timepoint"].tolist() == [0, 1, 2]
+
+
+def test_a_full_disk_ends_the_measurement_in_words(
+    fields: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(_Csv):
+        def __init__(self, file: IO[bytes], path: Path) -> None:
+            super().__init__(_FullDisk(), path)
+
+    class _FullDisk(io.BytesIO):
+        def write(self, _content: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writers, "_Csv", Full)
+    with pytest.raises(ProjectError, match="could not be written: No space left on device"):
+        measure_files(sources_of(fields), fields / "t.csv", how=QUICK)
+    assert not list(fields.glob("*t.csv*"))
+
+
 def test_planes_and_volumes_do_not_get_into_one_table(fields: Path) -> None:
     write_labels(fields / "labels" / "field_1.tif", np.ones((2, 4, 4), int), axes="ZYX")
     write_image(fields / "images" / "field_1.tif", Image(np.ones((2, 4, 4), np.uint8), "ZYX"))
@@ -157,8 +194,8 @@ def test_nothing_is_written_when_nothing_can_be_measured(fields: Path) -> None:
 
 def test_a_cancelled_measurement_leaves_the_table_of_before(fields: Path) -> None:
     (fields / "t.csv").write_text("the one before\n")
-    asked = iter([False, False, True])
-    with pytest.raises(Cancelled, match="cancelled after 1 images"):
+    asked = iter([False, True])
+    with pytest.raises(Cancelled, match=r"cancelled after 1 image\."):
         measure_files(
             sources_of(fields), fields / "t.csv", how=QUICK, is_cancelled=lambda: next(asked)
         )
@@ -241,7 +278,7 @@ def test_labels_that_could_be_both_are_asked_about(tmp_path: Path) -> None:
     labels[1:3, 1:3] = 1
     labels[5:7, 5:7] = 2
     write_labels(tmp_path / "a.tif", labels, axes="YX")
-    with pytest.raises(UsageError, match="--mode instances"):
+    with pytest.raises(UsageError, match="could be classes or objects"):
         find_sources([tmp_path])
     (source,) = find_sources([tmp_path], mode="multiclass")
     assert source.objects == "classes"

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from maskloop import measure_objects, plugins
 from maskloop.cli import app
 from maskloop.errors import BrokenPlugin, UsageError
 from maskloop.images.image import Image
@@ -127,3 +128,27 @@ def test_an_unknown_measurement_is_answered_with_the_known_ones() -> None:
     code, output = run("check", "texture")
     assert code == 1
     assert "'texture' is not one of the measurements: position, size" in output
+
+
+def test_an_installed_measurement_is_made_without_a_line_in_maskloop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One new file, and one line of the package that brings it."""
+    source, _ = write_template(tmp_path, "sharpness")
+    offers = tmp_path / "sharp-1.0.dist-info"
+    offers.mkdir()
+    (offers / "METADATA").write_text("Metadata-Version: 2.1\nName: sharp\nVersion: 1.0\n")
+    (offers / "entry_points.txt").write_text(
+        f"[maskloop.measurements]\nsharpness = {source.stem}:MEASUREMENT\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sharpness", raising=False)
+    plugins.forget_installed()
+    try:
+        labels = Image(np.array([[0, 1, 1, 0]]), "YX")
+        image = Image(np.array([[9, 5, 7, 9]]), "YX", channel_names=("DAPI",))
+        assert "sharpness_DAPI" in measure_objects(labels, image)
+        assert "sharpness" in run("list")[1]
+    finally:
+        plugins.forget_installed()
+        sys.modules.pop("sharpness", None)

@@ -16,7 +16,8 @@ from maskloop.images.image import Image
 from maskloop.measure import check
 from maskloop.measure.base import Column, Scene
 from maskloop.measure.frame import ObjectFrame
-from maskloop.measure.table import Measurer, measure_objects, scene_of
+from maskloop.measure.measurer import Measurer
+from maskloop.measure.table import measure_frames, measure_objects, scene_of
 from maskloop.records import Record
 from maskloop.samples import simulate_nuclei
 from maskloop.testing import MeasurementContract
@@ -258,7 +259,8 @@ def test_frames_are_read_one_at_a_time() -> None:
             return labels.data[key]
 
     watched = Image(Watched(), "TYX", name="film")
-    frames = Measurer(scene_of(watched, image), measurements=["size"]).frames(watched, image)
+    measurer = Measurer(scene_of(watched, image), measurements=["size"])
+    frames = measure_frames(measurer, watched, image)
     next(frames)
     assert read == [0]
     next(frames)
@@ -276,7 +278,7 @@ def test_labels_and_image_of_other_pixels_are_refused(axes: str, shape: tuple[in
 
 def test_axes_of_length_one_need_not_be_in_both() -> None:
     labels = Image(np.ones((1, 1, 5, 5), int), "TZYX")
-    table = measure_objects(labels, Image(np.full((5, 5), 3), "YX"), by_plane=True)
+    table = measure_objects(labels, Image(np.full((5, 5), 3), "YX"))
     assert table["mean_channel_1"].tolist() == [3]
 
 
@@ -284,17 +286,23 @@ def test_images_of_another_kind_do_not_get_into_the_same_table() -> None:
     measurer = Measurer(Scene(channels=("DAPI",)), measurements=["size"])
     labels, image = film(1, 2)
     with pytest.raises(ImageError, match="has the channels DAPI, GFP_488; this table has DAPI"):
-        next(measurer.frames(labels, image))
+        next(measure_frames(measurer, labels, image))
     with pytest.raises(ImageError, match="has the channels none; this table has DAPI"):
-        next(measurer.frames(labels))
+        next(measure_frames(measurer, labels))
     volume = Measurer(Scene(spatial_axes="ZYX"), measurements=["size"])
     with pytest.raises(ImageError, match="has axes TYX; the objects of this table are measured"):
-        next(volume.frames(labels))
+        next(measure_frames(volume, labels))
 
 
-def test_probabilities_are_not_taken_for_labels() -> None:
+@pytest.mark.parametrize("objects", ["instances", "classes"])
+def test_probabilities_are_not_taken_for_labels(objects: Any) -> None:
     with pytest.raises(MaskError, match="not whole numbers"):
-        measure_objects(Image(np.full((4, 4), 0.3), "YX"))
+        measure_objects(Image(np.full((4, 4), 0.3), "YX"), objects=objects)
+
+
+def test_a_stack_of_one_plane_is_a_plane() -> None:
+    table = measure_objects(Image(np.ones((1, 4, 4), int), "ZYX"), measurements=["shape"])
+    assert "perimeter_px" in table
 
 
 def test_channels_without_unique_names_are_numbered() -> None:

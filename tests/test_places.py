@@ -1,4 +1,4 @@
-"""Places where jobs run keep their contract: this thread, a child process, and a newcomer's queue."""
+"""Places where jobs run keep their contract: a thread, a process, and a newcomer's queue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TestSpool(TargetContract):
     def queue(
         self, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[None]:
-        """An empty queue with a worker, which knows the jobs that the project's fixture installs."""
+        """An empty queue with a worker, which knows the jobs that `project` installs."""
         folder = tmp_path / "queue"
         folder.mkdir()
         monkeypatch.setenv(spool.QUEUE, str(folder))

@@ -168,7 +168,7 @@ def test_a_stack_without_names_is_refused_with_its_shape_and_the_way_out(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("shape", "example"), [((5,), "X"), ((2, 3, 4, 5), "TZYX"), ((2, 3, 4, 5, 6), "TCZYX")]
+    ("shape", "example"), [((3, 4, 5), "ZYX"), ((2, 3, 4, 5), "TZYX"), ((2, 3, 4, 5, 6), "TCZYX")]
 )
 def test_the_way_out_names_as_many_axes_as_there_are(
     tmp_path: Path, shape: tuple[int, ...], example: str
@@ -176,7 +176,15 @@ def test_the_way_out_names_as_many_axes_as_there_are(
     np.save(tmp_path / "stack.npy", ramp(*shape))
     with pytest.raises(AxesError) as caught:
         open_image(tmp_path / "stack.npy")
-    assert f"--axes {example} " in caught.value.way_out
+    assert f"--axes {example})" in caught.value.way_out
+    assert open_image(tmp_path / "stack.npy", axes=example).axes == example
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2,) * 6])
+def test_what_no_axes_could_name_is_no_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "row.npy", np.ones(shape, np.uint8))
+    with pytest.raises(ImageError, match="is not an image: its shape is"):
+        open_image(tmp_path / "row.npy")
 
 
 def test_a_film_in_colour_without_names_keeps_what_is_known(tmp_path: Path) -> None:

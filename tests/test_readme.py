@@ -74,6 +74,8 @@ def test_the_commands_of_the_readme_work(tmp_path: Path, monkeypatch: pytest.Mon
         result = CliRunner().invoke(app, _quick(words))
         assert result.exit_code == 0, f"{line}\n{result.output}"
     assert (tmp_path / "scores.csv").is_file()
+    assert "perimeter_px" in (tmp_path / "truth.csv").read_text().splitlines()[0]
+    assert "solidity" not in (tmp_path / "shapes.csv").read_text()
     assert len(list((tmp_path / "nuclei" / "checkpoints").glob("unet_run_*.pt"))) == 3
 
 
@@ -90,6 +92,20 @@ def test_the_python_of_the_readme_works(
     exec(code.replace("time_s=600", "epochs=1, base_channels=4, depth=2, device='cpu'"), names)
     assert names["labels"].shape == (40, 50)
     assert "unet_run_001" in capsys.readouterr().out
+
+
+def test_the_measuring_of_the_readme_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields(tmp_path, range(4, 5))
+    for name in ("images", "masks"):
+        (tmp_path / name).rename(tmp_path / f"new_{name}")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("measuring")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert (names["table"]["perimeter_px"] > 0).all()
+    assert "mean_channel_1" in capsys.readouterr().out
 
 
 def test_every_verb_is_in_the_readme() -> None:

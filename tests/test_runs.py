@@ -37,7 +37,7 @@ from maskloop.jobs.execute import EVENTS, LOG, execute, is_helper
 from maskloop.jobs.prediction import PredictJob
 from maskloop.jobs.summary import SUMMARY, read_facts
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Recipe
+from maskloop.models.unet.records import UNetRecipe
 from maskloop.testing.count_job import CountJob
 
 
@@ -64,7 +64,7 @@ def killed(project: Project, job: TrainJob | PredictJob, *, epochs: int = 0) -> 
 
 def trains(**choices: Any) -> TrainJob:
     """A training with these choices."""
-    return TrainJob(recipe=Recipe(**choices))
+    return TrainJob(recipe=UNetRecipe(**choices))
 
 
 # Resumed or not.
@@ -235,8 +235,8 @@ def test_a_run_that_does_not_exist_is_named(project: Project) -> None:
 def test_a_damaged_job_fails_in_the_journal_too(project: Project) -> None:
     run = submit(project, CountJob(until=1))
     for content, words in [
-        ("{", "holds no job"),
-        ("[1]", "holds no job"),
+        ("{", "The job file of this run is damaged"),
+        ("[1]", "The job file of this run is damaged"),
         ('{"kind": "count", "until": 0}', "Until must be at least 1"),
         ('{"kind": "juggle"}', "'juggle' is not one of the jobs"),
     ]:

@@ -248,7 +248,8 @@ def test_each_bad_row_is_reported_and_the_rest_is_used(tmp_path: Path) -> None:
         "line 3: there is no such file",
         "line 4 names no mask",
         "line 5 names this image again",
-        "line 6: Axes 'YQ' are not a choice of T, C, Z, Y, X with Y and X among them, each at most once.",
+        "line 6: Axes 'YQ' must be letters of T, C, Z, Y, X, each at most once, with Y and X "
+        "among them.",
         "line 7 names the same file as image and as mask",
     ]
 
@@ -279,3 +280,9 @@ def test_all_real_pairs_of_dsb2018_are_found(shared_data: Path) -> None:
     table = match_pairs(shared_data / "dsb2018" / "images", shared_data / "dsb2018" / "masks")
     assert len(table.matched) == 70
     assert table.problems == ()
+
+
+def test_records_that_cellpose_keeps_beside_images_are_no_images(tmp_path: Path) -> None:
+    for name in ("a.tif", "a_seg.npy", "A_SEG.NPY"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files([tmp_path])] == ["a.tif"]

@@ -197,7 +197,7 @@ def test_a_split_is_recorded_and_new_pairs_of_a_group_join_its_side(project):
 def test_a_pair_is_not_put_on_the_other_side_of_its_group(project):
     project.dataset.accept(noise(0), noise(0) > 200, group="mouse", split="validation")
     with pytest.raises(
-        UsageError, match="group 'mouse', which is kept for validation, not training"
+        UsageError, match="group 'mouse', which is used for validation, not training"
     ):
         project.dataset.accept(noise(1), noise(1) > 200, group="mouse", split="training")
 

@@ -140,5 +140,5 @@ def test_a_plane_tile_for_a_volume_is_refused_with_both_shapes() -> None:
 
 
 def test_a_tile_of_no_length_is_refused() -> None:
-    with pytest.raises(UsageError, match="Lengths must be 1 or more"):
+    with pytest.raises(UsageError, match="All lengths must be greater than zero"):
         plan_tiles((9, 9), (0, 64))

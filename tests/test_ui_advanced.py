@@ -37,8 +37,8 @@ def make_project(folder: Path, *, pairs: int = 1, **architecture: object) -> Pat
 
 
 def opened(session: Session, pump: Pump, folder: Path) -> Session:
-    session.open(folder)
-    pump.until(lambda: session.snapshot.condition != "none")
+    session.workspace.open(folder)
+    pump.until(lambda: session.workspace.snapshot.condition != "none")
     pump.settle(session)
     return session
 
@@ -58,7 +58,7 @@ def add_checkpoint(folder: Path, **architecture: object) -> str:
 def test_the_network_is_edited_saved_and_reverted(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, failures):
-        network = opened(session, pump, folder).advanced.network
+        network = opened(session, pump, folder).network
         assert (network.values["depth"], network.is_dirty) == (2, False)
         assert network.why_not_save == "Nothing was changed."
         network.edit({"depth": 3})
@@ -77,7 +77,7 @@ def test_the_network_is_edited_saved_and_reverted(tmp_path: Path) -> None:
 def test_a_network_that_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        network = opened(session, pump, folder).advanced.network
+        network = opened(session, pump, folder).network
         network.edit({"depth": 9})
         assert network.problem == "Depth must be less than or equal to 7."
         assert network.why_not_save == network.problem
@@ -87,10 +87,10 @@ def test_a_network_that_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
 def test_mode_and_classes_are_decided_elsewhere(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        network = opened(session, pump, folder).advanced.network
+        network = opened(session, pump, folder).network
         network.edit({"output_mode": "instances", "num_classes": 7})
         assert not network.is_dirty
-        assert network.decided.startswith("Output: binary (foreground).")
+        assert network.decided.startswith("Task: binary (foreground).")
 
 
 def test_what_another_window_saves_is_shown_unless_something_is_being_edited(
@@ -98,13 +98,13 @@ def test_what_another_window_saves_is_shown_unless_something_is_being_edited(
 ) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        network = opened(session, pump, folder).advanced.network
+        network = opened(session, pump, folder).network
         other = Project.open(folder)
         other.set_architecture({**other.architecture, "depth": 1})
         pump.until(lambda: network.values["depth"] == 1)
         network.edit({"depth": 4})
         other.set_architecture({**other.architecture, "base_channels": 2})
-        pump.until(lambda: session.snapshot.architecture["base_channels"] == 2)
+        pump.until(lambda: session.workspace.snapshot.architecture["base_channels"] == 2)
         assert (network.values["depth"], network.is_dirty) == (4, True)
         network.revert()
         assert (network.values["depth"], network.values["base_channels"]) == (1, 2)
@@ -114,14 +114,14 @@ def test_checkpoints_of_another_network_are_named(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     fits, other = add_checkpoint(folder), add_checkpoint(folder, depth=3)
     with open_session(tmp_path) as (session, pump, _):
-        network = opened(session, pump, folder).advanced.network
+        network = opened(session, pump, folder).network
         assert network.misfits.startswith(
-            f"{other} (depth 3) has another network: it goes on predicting"
+            f"Other network: {other} (depth 3). You can still predict with it"
         )
         network.edit({"depth": 3})
-        pump.until(lambda: network.misfits.startswith(f"{fits} (depth 2)"))
+        pump.until(lambda: network.misfits.startswith(f"Other network: {fits} (depth 2)"))
         network.edit({"depth": 2, "upsampling": "bilinear"})
-        pump.until(lambda: "they go on predicting" in network.misfits)
+        pump.until(lambda: "You can still predict with them" in network.misfits)
 
 
 def test_many_checkpoints_of_another_network_are_counted(tmp_path: Path) -> None:
@@ -133,17 +133,17 @@ def test_many_checkpoints_of_another_network_are_counted(tmp_path: Path) -> None
     )
     assert "unet_run_005" in words
     assert "unet_run_001" not in words
-    assert "and 2 others have another network" in words
+    assert "and 2 others." in words
 
 
 def test_the_summary_is_counted_apart_and_only_while_somebody_looks(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, failures):
-        network = opened(session, pump, folder).advanced.network
+        network = opened(session, pump, folder).network
         network.edit({"base_channels": 5})
         pump.settle(session)
         assert network.summary is None
-        network.events.stale.connect(network.count)
+        network.stale.connect(network.count)
         network.watch(True)
         pump.until(lambda: network.summary is not None)
         first = network.summary
@@ -227,24 +227,24 @@ def save_weights(file: Path, **architecture: object) -> Path:
 def test_imported_weights_say_what_matched(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     brought = bring_in(str(folder), str(save_weights(tmp_path / "same.pt")), {})
-    assert brought.words.startswith("All weights matched (U-Net 2D, depth 2, 4 base channels)")
-    assert brought.words.endswith("Their network is the project's.")
+    assert brought.words.startswith("All tensors match (U-Net 2D, depth 2")
+    assert brought.words.endswith("The network is the project's.")
     brought = bring_in(str(folder), str(save_weights(tmp_path / "deeper.pt", depth=3)), {})
-    assert brought.words.endswith("Their network differs from the project's: depth 3, here 2.")
+    assert brought.words.endswith("The network differs from the project's: depth 3, here 2.")
 
 
 def test_weights_are_brought_in_apart_and_chosen_for_the_next_training(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     file = save_weights(tmp_path / "deeper.pt", depth=3)
     with open_session(tmp_path) as (session, pump, failures):
-        imported = opened(session, pump, folder).advanced.imported
+        imported = opened(session, pump, folder).weights
         imported.bring_in(file)
         assert imported.is_busy
         pump.until(lambda: imported.rows)
-        assert "All weights matched (U-Net 2D, depth 3" in imported.words
+        assert "All tensors match (U-Net 2D, depth 3" in imported.words
         row = imported.rows[0]
         assert (row.fit, row.is_start) == (
-            "Their network differs from the project's: depth 3, here 2.",
+            "The network differs from the project's: depth 3, here 2.",
             False,
         )
         assert imported.network_of(row.model.model_id)["depth"] == 3
@@ -259,7 +259,7 @@ def test_weights_that_are_refused_say_why(tmp_path: Path) -> None:
     whole = tmp_path / "whole.pt"
     torch.save(build_unet(UNetNetwork(depth=1, base_channels=2)), whole)
     with open_session(tmp_path) as (session, pump, failures):
-        imported = opened(session, pump, folder).advanced.imported
+        imported = opened(session, pump, folder).weights
         imported.bring_in(whole)
         pump.until(lambda: failures)
         assert "would run code that came with it" in failures[0][0]
@@ -279,7 +279,7 @@ def test_weights_that_are_refused_say_why(tmp_path: Path) -> None:
 def test_notes_are_kept_and_a_closing_window_loses_none(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        notes = opened(session, pump, folder).advanced.notes
+        notes = opened(session, pump, folder).notes
         notes.edit("first")
         notes.save()
         pump.settle(session)
@@ -291,7 +291,7 @@ def test_notes_are_kept_and_a_closing_window_loses_none(tmp_path: Path) -> None:
 def test_notes_written_while_they_are_saved_are_saved_too(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        notes = opened(session, pump, folder).advanced.notes
+        notes = opened(session, pump, folder).notes
         for text in ("a", "ab", "abc"):
             notes.edit(text)
             notes.save()
@@ -303,10 +303,14 @@ def test_notes_written_while_they_are_saved_are_saved_too(tmp_path: Path) -> Non
 def test_notes_of_another_project_are_not_mixed_up(tmp_path: Path) -> None:
     one, two = make_project(tmp_path / "one"), make_project(tmp_path / "two")
     with open_session(tmp_path) as (session, pump, _):
-        notes = opened(session, pump, one).advanced.notes
+        notes = opened(session, pump, one).notes
         notes.edit("of one")
-        session.open(two)
-        pump.until(lambda: session.project is not None and session.project.folder == two)
+        session.workspace.open(two)
+        pump.until(
+            lambda: (
+                session.workspace.project is not None and session.workspace.project.folder == two
+            )
+        )
         pump.settle(session)
         assert notes.text == ""
         assert Project.open(one).notes == "of one"
@@ -316,7 +320,7 @@ def test_notes_of_another_project_are_not_mixed_up(tmp_path: Path) -> None:
 def test_notes_of_another_window_are_shown_when_nothing_is_lost_by_it(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        notes = opened(session, pump, folder).advanced.notes
+        notes = opened(session, pump, folder).notes
         Project.open(folder).set_notes("theirs")
         pump.until(lambda: notes.text == "theirs")
         assert notes.theirs is None
@@ -329,7 +333,7 @@ def test_notes_of_another_window_are_shown_when_nothing_is_lost_by_it(tmp_path: 
 def test_notes_of_two_windows_are_both_offered(tmp_path: Path, choice: str, kept: str) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        notes = opened(session, pump, folder).advanced.notes
+        notes = opened(session, pump, folder).notes
         notes.edit("mine")
         Project.open(folder).set_notes("theirs")
         notes.save()
@@ -345,7 +349,7 @@ def test_notes_of_two_windows_are_both_offered(tmp_path: Path, choice: str, kept
 def test_a_window_that_closes_over_two_notes_keeps_both(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        opened(session, pump, folder).advanced.notes.edit("mine")
+        opened(session, pump, folder).notes.edit("mine")
         Project.open(folder).set_notes("theirs")
     assert Project.open(folder).notes == f"mine{BOTH}theirs"
 
@@ -356,16 +360,16 @@ def test_a_window_that_closes_over_two_notes_keeps_both(tmp_path: Path) -> None:
 def test_a_sound_folder_is_well(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, failures):
-        checkup = opened(session, pump, folder).advanced.checkup
+        checkup = opened(session, pump, folder).checkup
         told: list[tuple[float, float]] = []
-        checkup.events.progressed.connect(lambda done, total: told.append((done, total)))
+        checkup.progressed.connect(lambda done, total: told.append((done, total)))
         assert checkup.why_not_repair == "Check the folder first."
         checkup.check()
         assert checkup.why_not_repair == "Wait until it is done."
         pump.until(lambda: not checkup.is_checking)
-        assert checkup.words.startswith("All is well: 2 files")
+        assert checkup.words.startswith("No problems: 2 files")
         assert checkup.problems == ()
-        assert checkup.why_not_repair == "There is nothing that a repair can put right."
+        assert checkup.why_not_repair == "There is nothing that a repair could fix."
         assert told
         assert not failures
 
@@ -375,20 +379,20 @@ def test_a_broken_record_is_found_and_repaired(tmp_path: Path) -> None:
     (folder / layout.CHECKPOINTS).write_text("{")
     (folder / "dataset/images/stray.tif").write_bytes(b"?")
     with open_session(tmp_path) as (session, pump, failures):
-        checkup = opened(session, pump, folder).advanced.checkup
+        checkup = opened(session, pump, folder).checkup
         checkup.check()
         pump.until(lambda: not checkup.is_checking)
         assert [(problem.kind, problem.is_harmless) for problem in checkup.problems] == [
             ("broken record", False),
             ("orphan", True),
         ]
-        assert checkup.words.endswith("1 to look at, 1 harmless.")
+        assert checkup.words.endswith("plus 1 harmless.")
         assert checkup.will_do[0].startswith(f"'{layout.CHECKPOINTS}' is rebuilt")
         checkup.repair()
         pump.until(lambda: not checkup.is_repairing)
         assert checkup.words.startswith(f"Repaired. '{layout.CHECKPOINTS}' was rebuilt")
         assert [problem.kind for problem in checkup.problems] == ["orphan"]
-        pump.until(lambda: session.snapshot.condition == "valid")
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
         assert not failures
 
 
@@ -396,14 +400,14 @@ def test_a_check_can_be_stopped_and_ends_with_its_project(tmp_path: Path) -> Non
     folder = make_project(tmp_path / "cells", pairs=3)
     with open_session(tmp_path) as (session, pump, _):
         said: list[str] = []
-        session.events.said.connect(said.append)
-        checkup = opened(session, pump, folder).advanced.checkup
+        session.workspace.events.said.connect(said.append)
+        checkup = opened(session, pump, folder).checkup
         checkup.check()
         checkup.cancel()
         pump.until(lambda: not checkup.is_checking)
         assert checkup.report is not None or said[-1].startswith("The check was stopped after")
         checkup.check()
-        session.leave()
+        session.workspace.leave()
         assert not checkup.is_checking
         pump.settle(session)
         assert checkup.report is None
@@ -415,18 +419,18 @@ def test_a_check_can_be_stopped_and_ends_with_its_project(tmp_path: Path) -> Non
 def test_the_folder_and_the_versions_are_told(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        advanced = opened(session, pump, folder).advanced
+        advanced = opened(session, pump, folder).about
         pump.until(lambda: advanced.facts)
         facts = dict(advanced.facts)
         assert facts["Folder"] == str(folder)
-        assert facts["This program"].startswith("Python 3")
+        assert facts["Software versions"].startswith("Python 3")
         assert advanced.words == ""
-        session.leave()
+        session.workspace.leave()
         assert advanced.facts == ()
 
 
 def test_an_ended_session_leaves_no_threads(tmp_path: Path) -> None:
     before = threading.active_count()
     with open_session(tmp_path) as (session, pump, _):
-        opened(session, pump, make_project(tmp_path / "cells")).advanced.checkup.check()
+        opened(session, pump, make_project(tmp_path / "cells")).checkup.check()
     assert threading.active_count() <= before

@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def session(qtbot: Any, tmp_path: Path, folder: Path) -> Iterator[Session]:
     session = Session(MainThread(), recent=RecentProjects(tmp_path / "recent.json"))
-    session.open(folder)
-    qtbot.waitUntil(lambda: session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    session.workspace.open(folder)
+    qtbot.waitUntil(lambda: session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS)
     yield session
     session.close()
 
@@ -78,7 +78,7 @@ def test_the_network_is_typed_counted_and_saved(qtbot: Any, tab: AdvancedTab, fo
     field = network.form.editors["base_channels"]
     assert isinstance(field, QSpinBox)
     assert (field.minimum(), field.maximum()) == (0, 256)
-    assert field.specialValueText() == "Planned"
+    assert field.specialValueText() == "Automatic"
     assert "Feature channels" in field.toolTip()
     field.selectAll()
     qtbot.keyClicks(field, "6")
@@ -111,7 +111,7 @@ def test_weights_are_brought_in_and_chosen(
     assert "Select weights" in weights.start.toolTip()
     weights.bring_in(file)
     until(qtbot, lambda: weights.model.rowCount() == 1)
-    assert "All weights matched (U-Net 2D, depth 3" in weights.words.text()
+    assert "All tensors match (U-Net 2D, depth 3" in weights.words.text()
     weights.table.select(weights.model.shown[0].model.model_id)
     click(qtbot, weights.adopt)
     assert tab.network.form.editors["depth"].value() == 3
@@ -167,7 +167,7 @@ def test_a_broken_record_is_found_and_repaired_after_asking(
     assert "Check the folder first" in checkup.repair.toolTip()
     click(qtbot, checkup.check)
     until(qtbot, lambda: checkup.model.rowCount() == 1)
-    assert checkup.words.text().endswith("1 to look at.")
+    assert checkup.words.text().startswith("1 problem in ")
     checkup.table.select(checkup.model.key(checkup.model.shown[0]))
     assert "checkpoints.json" in checkup.detail.text()
     asked: list[str] = []
@@ -185,11 +185,11 @@ def test_a_folder_that_vanished_disables_what_writes_and_says_why(
     qtbot: Any, tab: AdvancedTab, session: Session, folder: Path
 ) -> None:
     folder.rename(folder.with_name("elsewhere"))
-    until(qtbot, lambda: session.snapshot.condition == "missing")
+    until(qtbot, lambda: session.workspace.snapshot.condition == "missing")
     assert tab.notes.editor.isReadOnly()
     for button in (tab.weights.bring, tab.network.save, tab.checkup.check, tab.checkup.repair):
         assert not button.isEnabled()
-        assert "put it back" in button.toolTip()
+        assert "Move it back" in button.toolTip()
 
 
 def test_the_project_is_described(qtbot: Any, tab: AdvancedTab, folder: Path) -> None:
@@ -203,5 +203,5 @@ def test_the_project_is_described(qtbot: Any, tab: AdvancedTab, folder: Path) ->
 def test_nothing_is_wider_than_the_dock(tab: AdvancedTab) -> None:
     for title in ("Pretrained weights", "Notes", "Check and repair", "About this project"):
         tab.sections[title].button.setChecked(True)
-    assert tab.widget().width() <= 350
-    assert tab.widget().minimumSizeHint().width() <= 350
+    assert tab.area.widget().width() <= 350
+    assert tab.area.widget().minimumSizeHint().width() <= 350

@@ -17,7 +17,7 @@ from maskloop.images.image import Image
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 from maskloop.ui.controllers.ancestry import rows_of
 from maskloop.ui.controllers.comparison import compare
-from maskloop.ui.controllers.predicted import PredictedImage
+from maskloop.ui.controllers.prediction_files import PredictedImage
 from maskloop.ui.session import Session
 
 Desk = tuple[Session, Pump, list[tuple[str, str]], Path]
@@ -27,7 +27,7 @@ Desk = tuple[Session, Pump, list[tuple[str, str]], Path]
 def desk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = copy_trained(tmp_path_factory, tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, failures):
-        session.open(folder)
+        session.workspace.open(folder)
         pump.until(lambda: session.checkpoints.rows)
         yield session, pump, failures, folder
 
@@ -96,7 +96,7 @@ def test_missing_and_foreign_weights_are_marked() -> None:
     rows = rows_of([make(1), make(2, format="state_dict")], [], {"unet_run_001"})
     assert "missing" in rows[0].warning
     assert "another program" in rows[1].warning
-    assert "not predicted with" in rows[1].tooltip
+    assert "continue training from them to predict" in rows[1].tooltip
 
 
 def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
@@ -128,9 +128,9 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
     assert found == {
         "Dice": ("0.800", "0.900"),
         "IoU": ("\N{EN DASH}", "\N{EN DASH}"),
-        "Epochs done": ("10", "10"),
+        "Epochs": ("10", "10"),
         "Images": ("2", "3"),
-        "Only trained on here": ("1 pair: a", "2 pairs: c, d"),
+        "Trained only on": ("1 pair: a", "2 pairs: c, d"),
         "Network: Depth": ("4", "3"),
         "Patch size": ("32 x 32", "64 x 64"),
         "Normalization: High": ("99.8", "99"),
@@ -147,7 +147,7 @@ def test_real_checkpoints_are_listed_and_compared(desk: Desk) -> None:
         what: (ours, theirs)
         for what, ours, theirs in session.checkpoints.compare("unet_run_001", "unet_run_002")
     }
-    assert found["Epochs done"] == ("2", "3")
+    assert found["Epochs"] == ("2", "3")
     assert found["Learning rate"] == ("0.002", "0.001")
     assert "Patch size" not in found
 
@@ -164,7 +164,7 @@ def test_a_note_is_kept(desk: Desk) -> None:
 def test_a_checkpoint_is_chosen_for_training_on_and_for_predicting(desk: Desk) -> None:
     session, pump, _, folder = desk
     session.checkpoints.use_for_continuing("unet_run_001")
-    pump.until(lambda: session.training.start == "unet_run_001")
+    pump.until(lambda: session.plan.start == "unet_run_001")
     assert Project.open(folder).weights.start.checkpoint_id == "unet_run_001"
     session.checkpoints.use_for_predicting("unet_run_001")
     assert session.prediction.checkpoint == "unet_run_001"
@@ -182,12 +182,12 @@ def test_a_checkpoint_is_exported_whole_and_nothing_is_replaced_unasked(
     (tmp_path / "mine.pt").write_bytes(b"precious")
     session.checkpoints.export("unet_run_001", tmp_path / "mine.pt")
     pump.until(lambda: failures)
-    assert "is there already" in failures.pop()[0]
+    assert "exists already" in failures.pop()[0]
     assert (tmp_path / "mine.pt").read_bytes() == b"precious"
     (folder / "checkpoints/unet_run_001.pt").write_bytes(b"rot")
     session.checkpoints.export("unet_run_001", tmp_path / "mine.pt", overwrite=True)
     pump.until(lambda: failures)
-    assert "are not those that were registered" in failures[0][0]
+    assert "was changed since unet_run_001 was registered" in failures[0][0]
     assert (tmp_path / "mine.pt").read_bytes() == b"precious"
 
 
@@ -195,7 +195,7 @@ def test_missing_weights_disable_what_needs_them(desk: Desk) -> None:
     session, pump, _, folder = desk
     (folder / "checkpoints/unet_run_001.pt").unlink()
     Project.open(folder).checkpoints.note("unet_run_002", "something changed")
-    pump.until(lambda: session.checkpoints.is_missing("unet_run_001"))
+    pump.until(lambda: "unet_run_001" in session.weight_files.missing)
     assert "missing" in session.checkpoints.rows[0].warning
     for why_not in (
         session.checkpoints.why_not_continue,
@@ -215,7 +215,7 @@ def test_two_checkpoints_predict_one_image_one_after_the_other(desk: Desk) -> No
     )
     assert (
         session.checkpoints.why_not_side_by_side("unet_run_001", "unet_run_002", image)
-        == "A prediction is going on."
+        == "A prediction is running."
     )
     pump.until(lambda: len(found) == 2)
     assert [one.checkpoint_id for one in found] == ["unet_run_001", "unet_run_002"]

@@ -49,7 +49,7 @@ def window(
 
 def test_a_checkpoint_is_noted_and_chosen_with_the_mouse(window: Window) -> None:
     one = window.tab.one
-    assert one.export.toolTip() == "Choose one checkpoint in the table."
+    assert one.export.toolTip() == "Select one checkpoint in the table."
     assert not one.note.isEnabled()
     window.choose(1)
     assert (
@@ -100,8 +100,8 @@ def test_two_checkpoints_are_compared_and_predict_side_by_side(window: Window) -
     window.choose(0, Qt.KeyboardModifier.ControlModifier)
     assert two.words.text() == "First unet_run_001, second unet_run_002"
     shown = {what: (ours, theirs) for what, ours, theirs in two.model.shown}
-    assert shown["Epochs done"] == ("2", "3")
-    assert "There is no image layer" in two.button.toolTip()
+    assert shown["Epochs"] == ("2", "3")
+    assert "No image layer" in two.button.toolTip()
     window.viewer.add_image(field(), name="well")
     window.click(two.button)
     window.until(

@@ -130,8 +130,10 @@ def test_a_project_that_is_dropped_on_napari_opens_in_the_dock(
     folder = make_project(tmp_path / "cells")
     assert drop(viewer, folder, reader="maskloop") == ["maskloop", "napari builtins"]
     (dock,) = find_docks(viewer)
-    qtbot.waitUntil(lambda: len(dock.session.snapshot.active_pairs) == 1, timeout=DEADLINE_MS)
-    assert dock.session.project.folder == folder
+    qtbot.waitUntil(
+        lambda: len(dock.session.workspace.snapshot.active_pairs) == 1, timeout=DEADLINE_MS
+    )
+    assert dock.session.workspace.project.folder == folder
     assert len(viewer.layers) == 0
 
 
@@ -141,7 +143,7 @@ def test_the_settings_of_a_project_are_dropped_without_a_question(
     folder = make_project(tmp_path / "cells")
     assert drop(viewer, folder / "project_config.json") == []
     (dock,) = find_docks(viewer)
-    qtbot.waitUntil(lambda: dock.session.project is not None, timeout=DEADLINE_MS)
+    qtbot.waitUntil(lambda: dock.session.workspace.project is not None, timeout=DEADLINE_MS)
 
 
 def test_the_next_project_opens_in_the_same_dock(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
@@ -151,7 +153,8 @@ def test_the_next_project_opens_in_the_same_dock(viewer: Any, qtbot: Any, tmp_pa
         (dock,) = find_docks(viewer)
         qtbot.waitUntil(
             lambda dock=dock, folder=folder: (
-                dock.session.project is not None and dock.session.project.folder == folder
+                dock.session.workspace.project is not None
+                and dock.session.workspace.project.folder == folder
             ),
             timeout=DEADLINE_MS,
         )
@@ -232,7 +235,7 @@ def test_a_mask_without_an_image_is_refused_with_the_way_out(viewer: Any) -> Non
     assert len(viewer.layers) == 1
     assert (
         notification_manager.records[-1].message
-        == "No image layer is selected.\nSelect the image to draw on in the layer list."
+        == "No image layer selected.\nSelect the image to draw on in the layer list."
     )
 
 

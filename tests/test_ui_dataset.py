@@ -20,8 +20,7 @@ from maskloop import Image, MaskRule, Project
 from maskloop.images.masks import MaskMode, prepare_mask
 from maskloop.images.writers import write_image, write_labels
 from maskloop.samples import simulate_pairs
-from maskloop.ui.controllers.accepting import QUICK_BYTES, is_quick_to_copy
-from maskloop.ui.controllers.dataset import DatasetController
+from maskloop.ui.controllers.acceptance import QUICK_BYTES, is_quick_to_copy
 from maskloop.ui.controllers.label_semantics import Classes, describe, rule_options
 from maskloop.ui.controllers.thumbnails import SIZE_PX
 from maskloop.ui.session import Session
@@ -32,19 +31,21 @@ class Desk:
 
     def __init__(self, session: Session, pump: Pump, failures: list[tuple[str, str]]) -> None:
         self.session, self.pump, self.failures = session, pump, failures
-        self.part: DatasetController = session.dataset
         self.said: list[str] = []
-        session.events.said.connect(self.said.append)
+        session.workspace.events.said.connect(self.said.append)
 
     def open(self, folder: Path) -> Project:
-        self.session.open(folder)
+        self.session.workspace.open(folder)
         self.pump.until(
-            lambda: self.session.project is not None and self.session.project.folder == folder
+            lambda: (
+                self.session.workspace.project is not None
+                and self.session.workspace.project.folder == folder
+            )
         )
-        self.pump.until(lambda: self.session.snapshot.condition != "none")
+        self.pump.until(lambda: self.session.workspace.snapshot.condition != "none")
         self.pump.settle(self.session)
-        assert self.session.project is not None
-        return self.session.project
+        assert self.session.workspace.project is not None
+        return self.session.workspace.project
 
     def settle(self) -> None:
         self.pump.settle(self.session)
@@ -76,43 +77,49 @@ CLASSES = Classes("multiclass", ("background", "nucleus", "cytoplasm"))
 @pytest.mark.parametrize(
     ("drawn", "rule", "classes", "words", "is_fine"),
     [
-        ([1, 2, 3], MaskRule(), Classes(), "Labels 1..3 become foreground.", True),
-        ([7], MaskRule(), Classes(), "Label 7 becomes foreground.", True),
-        ([], MaskRule(), Classes(), "Nothing is drawn yet.", False),
+        ([1, 2, 3], MaskRule(), Classes(), "Labels 1..3 will be saved as foreground.", True),
+        ([7], MaskRule(), Classes(), "Label 7 will be saved as foreground.", True),
+        ([], MaskRule(), Classes(), "The mask is empty.", False),
         (
             [4, 9],
             MaskRule(mask_mode="keep_instances"),
             Classes("instances"),
-            "Labels 4 and 9 become 2 objects.",
+            "2 objects will be saved.",
             True,
         ),
         (
             [5],
             MaskRule(mask_mode="keep_instances"),
             Classes("instances"),
-            "Label 5 becomes 1 object.",
+            "1 object will be saved.",
             True,
         ),
-        ([2, 4, 6, 8, 10, 99], MaskRule(), Classes(), "6 labels (2..99) become foreground.", True),
+        (
+            [2, 4, 6, 8, 10, 99],
+            MaskRule(),
+            Classes(),
+            "6 labels (2..99) will be saved as foreground.",
+            True,
+        ),
         (
             [1, 2],
             MaskRule(mask_mode="keep_labels_as_multiclass"),
             CLASSES,
-            "Labels 1..2 are saved as nucleus (1) and cytoplasm (2).",
+            "Nucleus (1) and cytoplasm (2) will be saved.",
             True,
         ),
         (
             [1, 5, 6],
             MaskRule(mask_mode="manual_label_map", label_map={1: 1, 5: 2, 6: 2}),
             CLASSES,
-            "Label 1 becomes nucleus; labels 5..6 become cytoplasm.",
+            "Will be saved: label 1 as nucleus; labels 5..6 as cytoplasm.",
             True,
         ),
         (
             [3],
             MaskRule(mask_mode="manual_label_map", label_map={3: 0}),
             CLASSES,
-            "Label 3 becomes background.",
+            "Will be saved: label 3 as background.",
             False,
         ),
     ],
@@ -177,17 +184,17 @@ def test_accepting_saves_what_was_seen_at_the_click(desk: Desk, tmp_path: Path) 
     image, labels = field()
     drawn = labels.copy()
     pairs: list[Any] = []
-    desk.part.accept(image, Image(labels, "YX", name="drawn"), then=pairs.append)
-    assert desk.part.is_accepting
-    assert desk.part.title(None) == "Saving..."
+    desk.session.accepting.accept(image, Image(labels, "YX", name="drawn"), then=pairs.append)
+    assert desk.session.accepting.is_accepting
+    assert desk.session.accepting.title(None) == "Saving..."
     labels[:] = 1  # the person goes on painting
     desk.settle()
-    assert not desk.part.is_accepting
+    assert not desk.session.accepting.is_accepting
     count = len(np.unique(drawn)) - 1
     assert desk.said == [f"Accepted pair_0001: {count} objects"]
     saved = project.dataset.read_mask(pairs[0]).read()
     assert ((saved > 0) == (drawn > 0)).all()
-    assert desk.part.rows[0].objects == count
+    assert desk.session.pairs.rows[0].objects == count
 
 
 def test_large_labels_are_copied_in_a_thread_and_refused_when_they_are_painted_on_meanwhile(
@@ -196,20 +203,20 @@ def test_large_labels_are_copied_in_a_thread_and_refused_when_they_are_painted_o
     desk.open(new_project(tmp_path / "cells"))
     image, labels = field()
     slow = Slow(labels)
-    desk.part.accept(image, Image(slow, "YX"))
-    assert desk.part.is_copying
-    desk.part.disturb()
+    desk.session.accepting.accept(image, Image(slow, "YX"))
+    assert desk.session.accepting.is_copying
+    desk.session.accepting.disturb()
     slow.go.set()
     desk.settle()
     assert desk.failures == [
         (
-            "The mask was changed while it was being copied, so nothing was accepted.",
-            "Accept it once more.",
+            "The mask changed while it was being copied, so nothing was accepted.",
+            "Accept it again.",
         )
     ]
-    desk.part.accept(image, Image(slow, "YX"))
+    desk.session.accepting.accept(image, Image(slow, "YX"))
     desk.settle()
-    assert len(desk.part.rows) == 1
+    assert len(desk.session.pairs.rows) == 1
 
 
 class Slow:
@@ -239,16 +246,16 @@ def test_an_empty_mask_is_asked_about_and_accepted_when_it_is_meant(
 ) -> None:
     desk.open(new_project(tmp_path / "cells"))
     asked: list[Any] = []
-    desk.part.events.empty_asked.connect(asked.append)
+    desk.session.accepting.empty_asked.connect(asked.append)
     image, labels = field()
-    desk.part.accept(image, Image(np.zeros_like(labels), "YX"))
+    desk.session.accepting.accept(image, Image(np.zeros_like(labels), "YX"))
     desk.settle()
     assert len(asked) == 1
     assert not desk.failures
-    assert not desk.part.rows
+    assert not desk.session.pairs.rows
     asked[0]()
     desk.settle()
-    assert desk.said == ["Accepted pair_0001: nothing on it"]
+    assert desk.said == ["Accepted pair_0001: empty mask"]
 
 
 def test_pixels_that_are_here_already_lead_to_the_question_whether_to_replace(
@@ -256,11 +263,13 @@ def test_pixels_that_are_here_already_lead_to_the_question_whether_to_replace(
 ) -> None:
     project = desk.open(new_project(tmp_path / "cells"))
     asked: list[tuple[str, Any]] = []
-    desk.part.events.known_asked.connect(lambda pair_id, retry: asked.append((pair_id, retry)))
+    desk.session.accepting.known_asked.connect(
+        lambda pair_id, retry: asked.append((pair_id, retry))
+    )
     image, labels = field()
-    desk.part.accept(image, Image(labels, "YX"))
+    desk.session.accepting.accept(image, Image(labels, "YX"))
     desk.settle()
-    desk.part.accept(
+    desk.session.accepting.accept(
         image,
         Image(labels == 1, "YX"),
         source="corrected_prediction",
@@ -282,15 +291,15 @@ def test_a_refusal_is_told_with_the_way_out_and_the_button_is_free_again(
 ) -> None:
     desk.open(new_project(tmp_path / "cells"))
     image, labels = field()
-    desk.part.accept(image, Image(labels[:8], "YX", name="half"))
+    desk.session.accepting.accept(image, Image(labels[:8], "YX", name="half"))
     desk.settle()
     assert "Mask 'half' is YX (8, 64)" in desk.failures[0][0]
-    assert not desk.part.is_accepting
+    assert not desk.session.accepting.is_accepting
 
 
 def test_without_a_project_nothing_is_accepted_and_the_way_out_is_told(desk: Desk) -> None:
     image, labels = field()
-    desk.part.accept(image, Image(labels, "YX"))
+    desk.session.accepting.accept(image, Image(labels, "YX"))
     assert desk.failures == [
         ("Nothing was accepted.", "No project is open: choose or create one at the top.")
     ]
@@ -301,81 +310,85 @@ def test_what_was_chosen_is_remembered_with_the_accept_and_restored_on_opening(
 ) -> None:
     folder = new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"])
     desk.open(folder)
-    desk.part.choose_rule("manual_label_map")
-    desk.part.map_label(9, 2)
+    desk.session.label_rule.choose_rule("manual_label_map")
+    desk.session.label_rule.map_label(9, 2)
     image, _ = field()
     mask = np.zeros((64, 64), np.uint8)
     mask[4:9, 4:9] = 9
-    desk.part.accept(
+    desk.session.accepting.accept(
         image,
         Image(mask, "YX"),
-        rule=desk.part.rule,
+        rule=desk.session.label_rule.rule,
         metadata={"image_layers": ["dapi"], "labels_layer": "drawn"},
     )
     desk.settle()
     assert not desk.failures
     restored: list[tuple[Any, Any]] = []
-    desk.part.events.restored.connect(lambda *names: restored.append(names))
-    desk.session.leave()
+    desk.session.accepting.restored.connect(lambda *names: restored.append(names))
+    desk.session.workspace.leave()
     desk.open(folder)
     assert restored == [("dapi", "drawn")]
-    assert desk.part.rule.mask_mode == "manual_label_map"
-    assert desk.part.rule.label_map == {9: 2}
+    assert desk.session.label_rule.rule.mask_mode == "manual_label_map"
+    assert desk.session.label_rule.rule.label_map == {9: 2}
 
 
 def test_labels_to_be_mapped_are_listed_and_unknown_ones_must_be_said(
     desk: Desk, tmp_path: Path
 ) -> None:
     desk.open(new_project(tmp_path / "cells", "multiclass", ["nucleus", "cytoplasm"]))
-    desk.part.choose_rule("manual_label_map")
+    desk.session.label_rule.choose_rule("manual_label_map")
     mask = Image(np.array([[0, 1], [2, 9]], np.uint8), "YX", name="m")
-    desk.part.describe(mask)
+    desk.session.label_rule.describe(mask)
     desk.settle()
-    assert desk.part.label_rows == [(1, 1), (2, 2), (9, -1)]
-    desk.part.describe(mask)
+    assert desk.session.label_rule.label_rows == [(1, 1), (2, 2), (9, -1)]
+    desk.session.label_rule.describe(mask)
     desk.settle()
-    assert "label 9, which the label map lacks" in desk.part.description.words
-    desk.part.map_label(9, 1)
-    desk.part.describe(mask)
+    assert "label 9, which the label map" in desk.session.label_rule.description.words
+    desk.session.label_rule.map_label(9, 1)
+    desk.session.label_rule.describe(mask)
     desk.settle()
     assert (
-        desk.part.description.words == "Labels 1 and 9 become nucleus; label 2 becomes cytoplasm."
+        desk.session.label_rule.description.words
+        == "Will be saved: labels 1 and 9 as nucleus; label 2 as cytoplasm."
     )
 
 
 def test_of_many_wishes_to_describe_only_the_newest_is_told(desk: Desk, tmp_path: Path) -> None:
     desk.open(new_project(tmp_path / "cells"))
     told: list[str] = []
-    desk.part.events.described.connect(lambda: told.append(desk.part.description.words))
+    desk.session.label_rule.described.connect(
+        lambda: told.append(desk.session.label_rule.description.words)
+    )
     for count in range(1, 30):
-        desk.part.describe(Image(np.arange(count + 1).reshape(1, -1), "YX"))
+        desk.session.label_rule.describe(Image(np.arange(count + 1).reshape(1, -1), "YX"))
     desk.settle()
-    assert told == ["Labels 1..29 become 29 objects."]
+    assert told == ["29 objects will be saved."]
 
 
 def test_pairs_are_removed_brought_back_and_kept_for_validation(desk: Desk, tmp_path: Path) -> None:
     desk.open(new_project(tmp_path / "cells", count=3))
-    first, second = desk.part.rows[0], desk.part.rows[1]
-    assert desk.part.why_not_remove([]) == "Mark pairs in the table first."
-    assert desk.part.why_not_restore([first]) == "None of these was removed."
-    desk.part.remove([first.pair_id])
+    first, second = desk.session.pairs.rows[0], desk.session.pairs.rows[1]
+    assert desk.session.pairs.why_not_remove([]) == "Select pairs in the table first."
+    assert desk.session.pairs.why_not_restore([first]) == "None of these was removed."
+    desk.session.pairs.remove([first.pair_id])
     desk.settle()
-    assert desk.part.rows[0].state == "removed"
-    assert desk.part.rows[1] is second
-    assert desk.part.words == "2 pairs, 1 removed or missing"
-    desk.part.restore([first.pair_id])
+    assert desk.session.pairs.rows[0].state == "removed"
+    assert desk.session.pairs.rows[1] is second
+    assert desk.session.pairs.words == "2 pairs (plus 1 removed or missing)"
+    desk.session.pairs.restore([first.pair_id])
     desk.settle()
-    desk.part.mark_validation([second.pair_id])
+    desk.session.pairs.mark_validation([second.pair_id])
     desk.settle()
-    assert [row.split for row in desk.part.rows] == ["", "validation", ""]
-    assert desk.part.words == "3 pairs, 1 for validation"
+    assert [row.split for row in desk.session.pairs.rows] == ["", "validation", ""]
+    assert desk.session.pairs.words == "3 pairs, 1 for validation"
     assert (
-        desk.part.why_not_validate([desk.part.rows[1]]) == "They are kept for validation already."
+        desk.session.pairs.why_not_validate([desk.session.pairs.rows[1]])
+        == "These are reserved for validation already."
     )
     assert desk.said == [
         "Removed pair_0001",
-        "Brought back pair_0001",
-        "Kept for validation: pair_0002",
+        "Restored pair_0001",
+        "Reserved for validation: pair_0002",
     ]
     assert not desk.failures
 
@@ -384,15 +397,15 @@ def test_a_training_learns_from_the_marked_pairs_that_may_be_learnt_from(
     desk: Desk, tmp_path: Path
 ) -> None:
     desk.open(new_project(tmp_path / "cells", count=3))
-    desk.part.mark_validation([desk.part.rows[1].pair_id])
+    desk.session.pairs.mark_validation([desk.session.pairs.rows[1].pair_id])
     desk.settle()
-    first, measuring, third = desk.part.rows
-    assert "never learned from" in str(desk.part.why_not_train_on([measuring]))
-    assert desk.part.why_not_train_on([first, measuring]) is None
-    desk.part.train_on([row.pair_id for row in (first, measuring, third)])
-    assert desk.session.training.job.pairs == (first.pair_id, third.pair_id)
-    assert ("selected", "Selected in the table (2)") in desk.session.training.pairs_options
-    assert desk.said[-1] == "The next training learns from 2 pairs: see Train."
+    first, measuring, third = desk.session.pairs.rows
+    assert "never trained on" in str(desk.session.pairs.why_not_train_on([measuring]))
+    assert desk.session.pairs.why_not_train_on([first, measuring]) is None
+    desk.session.pairs.train_on([row.pair_id for row in (first, measuring, third)])
+    assert desk.session.plan.job.pairs == (first.pair_id, third.pair_id)
+    assert ("selected", "Selected in the table (2)") in desk.session.plan.pairs_options
+    assert desk.said[-1] == "The next training uses 2 pairs only: see Train."
 
 
 def test_near_duplicates_are_flagged_both_ways(desk: Desk, tmp_path: Path) -> None:
@@ -404,11 +417,11 @@ def test_near_duplicates_are_flagged_both_ways(desk: Desk, tmp_path: Path) -> No
     image, labels = field(3)
     project.dataset.accept(image.read()[::-1], labels[::-1])
     desk.open(folder)
-    assert [row.like for row in desk.part.rows] == ["like pair_0003", "", "like pair_0001"]
-    assert "Shows the same as pair_0003" in desk.part.rows[0].like_tooltip
-    desk.part.remove([desk.part.rows[2].pair_id])
+    assert [row.near for row in desk.session.pairs.rows] == ["pair_0003", "", "pair_0001"]
+    assert "Near-duplicate of pair_0003" in desk.session.pairs.rows[0].near_tooltip
+    desk.session.pairs.remove([desk.session.pairs.rows[2].pair_id])
     desk.settle()
-    assert [row.like for row in desk.part.rows] == ["", "", ""]
+    assert [row.near for row in desk.session.pairs.rows] == ["", "", ""]
 
 
 def test_a_photograph_keeps_its_colours_in_the_thumbnail(desk: Desk, tmp_path: Path) -> None:
@@ -418,7 +431,7 @@ def test_a_photograph_keeps_its_colours_in_the_thumbnail(desk: Desk, tmp_path: P
     Project.open(folder).dataset.accept(pink, np.eye(40, dtype=np.uint8), axes="YXC")
     desk.open(folder)
     got: list[Any] = []
-    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.session.pairs.thumbnail(desk.session.pairs.rows[0], got.append)
     desk.settle()
     assert got[0][30, 5].tolist() == [230, 170, 180]
 
@@ -430,7 +443,7 @@ def test_a_thumbnail_of_a_large_image_is_small(desk: Desk, tmp_path: Path) -> No
     )
     desk.open(folder)
     got: list[Any] = []
-    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.session.pairs.thumbnail(desk.session.pairs.rows[0], got.append)
     desk.settle()
     assert got[0].shape == (100, 67, 3)
     assert max(got[0].shape) <= SIZE_PX
@@ -441,16 +454,16 @@ def test_a_thumbnail_is_kept_in_the_cache_and_made_anew_when_the_cache_is_gone(
 ) -> None:
     project = desk.open(new_project(tmp_path / "cells", count=1))
     got: list[Any] = []
-    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.session.pairs.thumbnail(desk.session.pairs.rows[0], got.append)
     desk.settle()
     cached = list((project.folder / "cache/thumbnails").iterdir())
     assert len(cached) == 1
     assert got[0].shape == (64, 64, 3), "a small image is not blown up"
-    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.session.pairs.thumbnail(desk.session.pairs.rows[0], got.append)
     desk.settle()
     assert (got[0] == got[1]).all()
     cached[0].write_bytes(b"torn")
-    desk.part.thumbnail(desk.part.rows[0], got.append)
+    desk.session.pairs.thumbnail(desk.session.pairs.rows[0], got.append)
     desk.settle()
     assert (got[0] == got[2]).all()
 
@@ -458,15 +471,18 @@ def test_a_thumbnail_is_kept_in_the_cache_and_made_anew_when_the_cache_is_gone(
 def test_a_pair_is_read_to_be_shown_and_its_labels_are_a_copy(desk: Desk, tmp_path: Path) -> None:
     project = desk.open(new_project(tmp_path / "cells", count=1))
     opened: list[Any] = []
-    desk.part.read(desk.part.rows[0].pair_id, opened.append)
+    desk.session.pairs.read(desk.session.pairs.rows[0].pair_id, opened.append)
     desk.settle()
     opened[0].labels[:] = 0
     assert project.dataset.read_mask(opened[0].pair).read().any()
     assert opened[0].limits is not None
     shown = {"maskloop_pair": opened[0].pair.pair_id, "maskloop_project": str(project.folder)}
-    assert desk.part.shown_pair(shown, shown) == opened[0].pair.pair_id
-    assert desk.part.shown_pair(shown, {}) is None
-    assert desk.part.shown_pair({**shown, "maskloop_project": "/elsewhere"}, shown) is None
+    assert desk.session.accepting.shown_pair(shown, shown) == opened[0].pair.pair_id
+    assert desk.session.accepting.shown_pair(shown, {}) is None
+    assert (
+        desk.session.accepting.shown_pair({**shown, "maskloop_project": "/elsewhere"}, shown)
+        is None
+    )
 
 
 def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(
@@ -476,18 +492,18 @@ def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(
     image, _ = field()
     Project.open(folder).dataset.accept(image, np.eye(64, dtype=np.uint8))
     project = desk.open(folder)
-    classes = desk.part.classes
+    classes = desk.session.classes
     classes.rename(1, "nuclei")
     desk.settle()
     classes.add("membrane")
     desk.settle()
-    classes.set_colour(3, "#123456")
+    classes.set_color(3, "#123456")
     desk.settle()
     assert classes.rows[0].name == "nuclei"
-    assert (classes.rows[2].name, classes.rows[2].colour) == ("membrane", "#123456")
+    assert (classes.rows[2].name, classes.rows[2].color) == ("membrane", "#123456")
     assert project.task.num_classes == 4
     assert project.config.metadata["class_colors"] == {"3": "#123456"}
-    assert desk.part.rows[0].classes == "nuclei"
+    assert desk.session.pairs.rows[0].classes == "nuclei"
     classes.add("Nuclei")
     desk.settle()
     assert desk.failures[0][0] == "There is a class 'Nuclei' already."
@@ -495,8 +511,8 @@ def test_a_class_is_renamed_coloured_and_added_though_there_are_pairs(
 
 def test_a_binary_project_says_why_it_has_no_more_classes(desk: Desk, tmp_path: Path) -> None:
     desk.open(new_project(tmp_path / "cells", "binary"))
-    assert "Make a project for several classes" in str(desk.part.classes.why_not_add)
-    desk.part.classes.add("more")
+    assert "Create a project for several classes" in str(desk.session.classes.why_not_add)
+    desk.session.classes.add("more")
     assert desk.failures[0][0] == "No class was added."
 
 
@@ -517,22 +533,22 @@ def test_folders_are_looked_through_before_they_are_imported(
     desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
 ) -> None:
     project = desk.open(new_project(tmp_path / "cells"))
-    part = desk.part.importing
-    assert part.why_not_look == "Choose the folder of the images first."
+    part = desk.session.pair_import
+    assert part.why_not_look == "Select the folder of the images first."
     part.choose(images=folders[0], masks=folders[1])
-    assert part.why_not_import == "Look through the files first."
+    assert part.why_not_import == "Check the files first."
     part.look()
     assert part.is_busy
     desk.settle()
-    assert part.words == "3 pairs fit, 1 refused."
+    assert part.words == "3 pairs OK, 1 rejected."
     assert part.title == "Import 3 pairs"
-    assert [row.state for row in part.rows] == ["refused", "fits", "fits", "fits"]
+    assert [row.state for row in part.rows] == ["rejected", "OK", "OK", "OK"]
     assert "torn.tif" in part.rows[0].image
     assert not project.dataset.pairs
     part.run()
     desk.settle()
-    assert part.words == "3 pairs imported, 1 refused."
-    assert len(desk.part.rows) == 3
+    assert part.words == "3 pairs imported, 1 rejected."
+    assert len(desk.session.pairs.rows) == 3
     assert not desk.failures
 
 
@@ -540,30 +556,30 @@ def test_an_import_that_is_cancelled_keeps_what_was_accepted(
     desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
 ) -> None:
     desk.open(new_project(tmp_path / "cells"))
-    part = desk.part.importing
+    part = desk.session.pair_import
     part.choose(images=folders[0], masks=folders[1])
     part.look()
     part.cancel()
     desk.settle()
     assert part.report is not None
     assert part.report.cancelled
-    assert "Stopped before the end." in part.words
+    assert "Cancelled before the end." in part.words
 
 
 def test_images_are_gone_through_and_those_accepted_are_marked(
     desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
 ) -> None:
     desk.open(new_project(tmp_path / "cells"))
-    queue = desk.part.queue
+    queue = desk.session.queue
     shown: list[Any] = []
-    queue.events.opened.connect(shown.append)
-    assert queue.why_not_next == "Choose a folder or files to go through first."
+    queue.opened.connect(shown.append)
+    assert queue.why_not_next == "Select a folder or files first."
     queue.choose([folders[0]])
     desk.settle()
     assert queue.words == "1 of 4: cell_0.tif"
     assert queue.why_not_previous == "This is the first image."
     labels = np.eye(64, dtype=np.uint8)
-    desk.part.accept(
+    desk.session.accepting.accept(
         shown[0].image, Image(labels, "YX"), metadata={"source_path": str(shown[0].path)}
     )
     desk.settle()
@@ -584,27 +600,29 @@ def test_the_list_of_images_is_remembered_and_goes_on_at_the_first_that_is_not_a
     desk: Desk, tmp_path: Path, folders: tuple[Path, Path]
 ) -> None:
     desk.open(new_project(tmp_path / "cells"))
-    queue = desk.part.queue
+    queue = desk.session.queue
     shown: list[Any] = []
-    queue.events.opened.connect(shown.append)
+    queue.opened.connect(shown.append)
     queue.choose([folders[0]])
     desk.settle()
     labels = Image(np.eye(64, dtype=np.uint8), "YX")
-    desk.part.accept(shown[0].image, labels, metadata={"source_path": str(shown[0].path)})
+    desk.session.accepting.accept(
+        shown[0].image, labels, metadata={"source_path": str(shown[0].path)}
+    )
     desk.settle()
     desk.open(new_project(tmp_path / "others"))
-    assert queue.words == "No images are listed."
+    assert queue.words == "No images selected."
     desk.open(tmp_path / "cells")
     assert queue.words == "4 images, 1 accepted"
     assert len(shown) == 1, "nothing is put into the viewer that nobody asked for"
-    assert queue.why_not_previous == "No image of the list is shown yet."
+    assert queue.why_not_previous == "No image of the queue is shown yet."
     queue.next()
     desk.settle()
     assert shown[-1].path.name == "cell_1.tif"
     folders[0].rename(tmp_path / "moved")
     desk.open(tmp_path / "others")
     desk.open(tmp_path / "cells")
-    assert queue.words == "No images are listed."
+    assert queue.words == "No images selected."
     assert not desk.failures
 
 
@@ -615,11 +633,11 @@ def test_an_image_is_known_by_its_pixels_wherever_it_lies(
     pair = Project.open(folder).dataset.accept(folders[0] / "cell_0.tif", folders[1] / "cell_0.tif")
     desk.open(folder)
     shown: list[Any] = []
-    desk.part.queue.events.opened.connect(shown.append)
-    desk.part.queue.choose([folders[0] / "cell_0.tif"])
+    desk.session.queue.opened.connect(shown.append)
+    desk.session.queue.choose([folders[0] / "cell_0.tif"])
     desk.settle()
     assert shown[0].pair_id == pair.pair_id
-    assert "(accepted)" in desk.part.queue.words
+    assert "(accepted)" in desk.session.queue.words
 
 
 def test_axes_that_no_file_tells_are_asked_once(desk: Desk, tmp_path: Path) -> None:
@@ -627,8 +645,8 @@ def test_axes_that_no_file_tells_are_asked_once(desk: Desk, tmp_path: Path) -> N
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", np.zeros((5, 16, 16), np.uint8))
     shown: list[Any] = []
-    queue = desk.part.queue
-    queue.events.opened.connect(shown.append)
+    queue = desk.session.queue
+    queue.opened.connect(shown.append)
     queue.choose([tmp_path / "a.npy", tmp_path / "b.npy"])
     desk.settle()
     assert shown[0].axes is None
@@ -642,20 +660,22 @@ def test_axes_that_no_file_tells_are_asked_once(desk: Desk, tmp_path: Path) -> N
 
 def test_another_project_forgets_what_belonged_to_the_old_one(desk: Desk, tmp_path: Path) -> None:
     desk.open(new_project(tmp_path / "cells", count=2))
-    assert len(desk.part.rows) == 2
-    desk.session.leave()
-    assert desk.part.rows == ()
+    assert len(desk.session.pairs.rows) == 2
+    desk.session.workspace.leave()
+    assert desk.session.pairs.rows == ()
     desk.open(new_project(tmp_path / "others", "binary"))
     desk.settle()
-    assert desk.part.rows == ()
-    assert desk.part.rule.mask_mode == "merge_nonzero_to_foreground"
+    assert desk.session.pairs.rows == ()
+    assert desk.session.label_rule.rule.mask_mode == "merge_nonzero_to_foreground"
 
 
 def test_a_read_only_project_is_looked_at_and_not_changed(desk: Desk, tmp_path: Path) -> None:
     folder = new_project(tmp_path / "cells", count=1)
     desk.open(folder)
-    desk.session.snapshot = desk.session.snapshot.__class__(
+    desk.session.workspace.snapshot = desk.session.workspace.snapshot.__class__(
         condition="read-only", words="Read only", way_out="Copy the project."
     )
-    assert desk.part.why_not_accept == "Read only. Copy the project."
-    assert desk.part.why_not_remove(desk.part.rows) == "Read only. Copy the project."
+    assert desk.session.accepting.why_not == "Read only. Copy the project."
+    assert (
+        desk.session.pairs.why_not_remove(desk.session.pairs.rows) == "Read only. Copy the project."
+    )

@@ -88,15 +88,15 @@ def test_a_mask_is_drawn_described_accepted_and_corrected(window: Window, tmp_pa
     window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
     assert tab.accept_button.toolTip() == 'There is no mask layer. Press "New mask" and paint.'
     window.click(tab.new_mask_button)
-    window.until(lambda: tab.description.text() == "Nothing is drawn yet.")
+    window.until(lambda: tab.description.text() == "The mask is empty.")
     window.paint(1)
-    window.until(lambda: tab.description.text() == "Label 1 becomes 1 object.")
+    window.until(lambda: tab.description.text() == "1 object will be saved.")
     window.paint(2, at=30)
-    window.until(lambda: tab.description.text() == "Labels 1..2 become 2 objects.")
+    window.until(lambda: tab.description.text() == "2 objects will be saved.")
     window.chosen.labels.layer.undo()
-    window.until(lambda: tab.description.text() == "Label 1 becomes 1 object.")
+    window.until(lambda: tab.description.text() == "1 object will be saved.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.session.dataset.rows) == 1)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
     assert window.told == ["Accepted pair_0001: 1 object"]
     window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
     window.paint(2, at=30)
@@ -111,10 +111,10 @@ def test_an_empty_mask_is_asked_about(window: Window, tmp_path: Path) -> None:
     window.open(new_project(tmp_path / "cells"))
     window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
     window.tab.make_mask()
-    asked = window.answer("Yes, nothing")
+    asked = window.answer("Add")
     window.tab.accept()
-    window.until(lambda: window.session.dataset.rows)
-    assert asked == ["Is there truly nothing here?"]
+    window.until(lambda: window.session.pairs.rows)
+    assert asked == ["This mask is empty. Add it as a negative example?"]
 
 
 def test_a_new_mask_is_for_the_image_that_is_selected(window: Window, tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_a_new_mask_is_for_the_image_that_is_selected(window: Window, tmp_path: 
     assert window.chosen.image.layer.name == "second"
     window.paint(1)
     window.tab.accept()
-    window.until(lambda: window.session.dataset.rows)
-    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
+    window.until(lambda: window.session.pairs.rows)
+    assert window.session.workspace.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
 
 
 def test_a_mask_that_was_made_for_another_image_is_asked_about(
@@ -148,9 +148,9 @@ def test_a_mask_that_was_made_for_another_image_is_asked_about(
         window.until(window.tab.accept_button.isEnabled)
         window.tab.accept()
         questions += asked
-    assert questions == ["Is this the mask of 'second'?"] * 2
-    window.until(lambda: window.session.dataset.rows)
-    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
+    assert questions == ["This mask was drawn on 'first'. Use this mask for 'second' anyway?"] * 2
+    window.until(lambda: window.session.pairs.rows)
+    assert window.session.workspace.snapshot.active_pairs[0].metadata["image_layers"] == ["second"]
 
 
 def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_a_mask_of_an_image_that_is_hidden_is_asked_about(window: Window, tmp_pa
     asked = window.answer("No")
     window.until(window.tab.accept_button.isEnabled)
     window.tab.accept()
-    assert asked == ["Is this the mask of 'below'?"]
+    assert asked == ["The selected image is hidden by 'above'. Use this mask for 'below' anyway?"]
     above.blending = "additive"
     window.tab.accept()
-    window.until(lambda: window.session.dataset.rows)
-    assert window.session.snapshot.active_pairs[0].metadata["image_layers"] == ["below"]
+    window.until(lambda: window.session.pairs.rows)
+    assert window.session.workspace.snapshot.active_pairs[0].metadata["image_layers"] == ["below"]
 
 
 def test_an_image_that_is_here_already_is_offered_to_be_replaced(
@@ -190,9 +190,9 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     tab = window.tab
     stack = np.random.default_rng(0).integers(0, 999, (5, 64, 64)).astype(np.uint16)
     window.viewer.add_image(stack, name="stack")
-    assert "what its 3 dimensions are" in tab.accept_button.toolTip()
+    assert "Select the axes of 'stack' (3 dimensions)" in tab.accept_button.toolTip()
     assert not tab.new_mask_button.isEnabled()
-    assert "what its 3 dimensions are" in tab.new_mask_button.toolTip()
+    assert "Select the axes of 'stack' (3 dimensions)" in tab.new_mask_button.toolTip()
     assert tab.picker.axes_combo.isVisible()
     tab.picker.axes_combo.setCurrentIndex(1)
     tab.picker.axes_combo.activated.emit(1)
@@ -205,11 +205,11 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     window.viewer.dims.set_current_step(0, 2)
     tab.extent.setCurrentIndex(1)
     tab.extent.activated.emit(1)
-    window.until(lambda: tab.description.text() == "Label 4 becomes 1 object.")
+    window.until(lambda: tab.description.text() == "1 object will be saved.")
     window.viewer.dims.set_current_step(0, 3)
-    window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
+    window.until(lambda: tab.description.text() == "1 object will be saved.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.session.dataset.rows) == 1)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
     pair = project.dataset.pairs[0]
     assert (pair.axes, pair.shape) == ("YX", (64, 64))
     assert pair.metadata["index"] == {"Z": 3}
@@ -217,12 +217,12 @@ def test_a_slice_and_a_rectangle_of_a_stack_are_accepted_once_its_axes_are_named
     tab.extent.activated.emit(2)
     window.until(lambda: "No rectangle" in tab.description.text())
     window.click(tab.draw_button)
-    window.viewer.layers["Area to accept"].add_rectangles(
+    window.viewer.layers["Region to add"].add_rectangles(
         np.array([[24, 24], [24, 47], [47, 47], [47, 24]])
     )
-    window.until(lambda: tab.description.text() == "Label 5 becomes 1 object.")
+    window.until(lambda: tab.description.text() == "1 object will be saved.")
     window.click(tab.accept_button)
-    window.until(lambda: len(window.session.dataset.rows) == 2)
+    window.until(lambda: len(window.session.pairs.rows) == 2)
     assert project.dataset.pairs[1].shape == (23, 23)
     assert not [words for words in window.told if "Accepted" not in words]
 
@@ -257,7 +257,7 @@ def test_a_click_shows_a_pair_and_the_next_click_takes_its_place(
     window.click_row(2)
     window.until(lambda: len(window.viewer.layers) == 4)
     assert window.told == [
-        "Kept 'cells 1 (pair_0002) mask' and its image: what was painted is not accepted yet."
+        "Kept 'cells 1 (pair_0002) mask' and its image: the painting is not accepted yet."
     ]
     # nothing was painted here: what was undone must not be that of another pair
     window.chosen.labels.layer.undo()
@@ -271,7 +271,7 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.open(new_project(tmp_path / "cells", count=2))
     tab = window.tab.pairs
     window.until(lambda: len(tab.model.shown) == 2)
-    assert tab.remove_button.toolTip() == "Mark pairs in the table first."
+    assert tab.remove_button.toolTip() == "Select pairs in the table first."
     window.click_row(1)
     window.click(tab.remove_button)
     window.until(lambda: len(tab.model.shown) == 1)
@@ -279,8 +279,8 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.until(lambda: len(tab.model.shown) == 2)
     window.click_row(1)
     window.click(tab.restore_button)
-    window.until(lambda: window.told[-1] == "Brought back pair_0002")
-    window.until(lambda: window.session.dataset.words == "2 pairs")
+    window.until(lambda: window.told[-1] == "Restored pair_0002")
+    window.until(lambda: window.session.pairs.words == "2 pairs")
 
 
 def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
@@ -322,35 +322,29 @@ def test_images_are_gone_through_without_losing_what_was_painted(
 ) -> None:
     window.open(new_project(tmp_path / "cells"))
     images, tab = write_images(tmp_path / "images"), window.tab
-    assert tab.queue.next_button.toolTip() == "Choose a folder or files to go through first."
-    window.session.dataset.queue.choose([images])
+    assert tab.queue.next_button.toolTip() == "Select a folder or files first."
+    window.session.queue.choose([images])
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_0.tif"])
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.accept_button)
-    window.until(lambda: window.session.dataset.rows)
+    window.until(lambda: window.session.pairs.rows)
     window.until(lambda: tab.queue.words.text() == "1 of 3: cell_0.tif (accepted), 1 accepted")
     window.click(tab.queue.next_button)
     window.until(lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif"])
     assert window.chosen.image.layer.name == "cell_1.tif"
-    assert window.tab.accept_button.text() == "Accept"
+    assert window.tab.accept_button.text() == "Add to training set"
     window.tab.make_mask()
     window.paint(1)
     window.click(tab.queue.next_button)
-    window.until(
-        lambda: (
-            window.session.dataset.queue.index == 2 and not window.session.dataset.queue.is_opening
-        )
-    )
+    window.until(lambda: window.session.queue.index == 2 and not window.session.queue.is_opening)
     window.until(
         lambda: (
             [layer.name for layer in window.viewer.layers]
             == ["cell_1.tif", "cell_1.tif mask", "cell_2.tif"]
         )
     )
-    assert (
-        "Kept 'cell_1.tif mask' and its image: what was painted is not accepted yet." in window.told
-    )
+    assert "Kept 'cell_1.tif mask' and its image: the painting is not accepted yet." in window.told
     window.click(tab.queue.previous_button)
     window.until(
         lambda: (
@@ -383,7 +377,7 @@ def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_pa
     window.qtbot.keyClick(tab.new_name, Qt.Key.Key_Return)
     window.until(lambda: len(tab.rows) == 3)
     assert project.task.num_classes == 4
-    assert not [words for words in window.told if "Added" not in words and "called" not in words]
+    assert not [words for words in window.told if "Added" not in words and "Renamed" not in words]
 
 
 def test_pairs_are_imported_from_folders(window: Window, tmp_path: Path) -> None:
@@ -393,14 +387,14 @@ def test_pairs_are_imported_from_folders(window: Window, tmp_path: Path) -> None
     for number in range(2):
         write_labels(masks / f"cell_{number}.tif", np.eye(64, dtype=np.uint8), axes="YX")
     tab.images.line.setText(str(images))
-    assert "Choose the folder of the masks" in tab.look_button.toolTip()
+    assert "Select the folder of the masks" in tab.look_button.toolTip()
     tab.masks.line.setText(str(masks))
     tab.look_button.click()
     window.until(lambda: tab.import_button.text() == "Import 2 pairs")
-    assert [row.state for row in tab.model.shown] == ["refused", "fits", "fits"]
+    assert [row.state for row in tab.model.shown] == ["rejected", "OK", "OK"]
     tab.import_button.click()
-    window.until(lambda: len(window.session.dataset.rows) == 2)
-    window.until(lambda: window.told == ["2 pairs imported, 1 refused."])
+    window.until(lambda: len(window.session.pairs.rows) == 2)
+    window.until(lambda: window.told == ["2 pairs imported, 1 rejected."])
 
 
 def test_labels_are_mapped_to_classes_in_a_small_table(window: Window, tmp_path: Path) -> None:
@@ -417,7 +411,7 @@ def test_labels_are_mapped_to_classes_in_a_small_table(window: Window, tmp_path:
     assert combo.currentText() == "choose..."
     combo.setCurrentIndex(2)
     combo.activated.emit(2)
-    window.until(lambda: tab.description.text() == "Label 7 becomes nucleus.")
+    window.until(lambda: tab.description.text() == "Will be saved: label 7 as nucleus.")
 
 
 def test_the_layers_accepted_from_last_are_chosen_again(window: Window, tmp_path: Path) -> None:
@@ -451,7 +445,7 @@ def test_further_channels_are_chosen_and_dropped_with_their_layer(viewer: Any, q
     assert [layer.name for layer in elsewhere.layers()] == ["red", "green"], (
         "an image is chosen once, for all tabs"
     )
-    assert elsewhere.channels.text() == "+1 channels"
+    assert elsewhere.channels.text() == "+ 1 channel"
     viewer.layers["green"].translate = (3, 3)
     assert "'green' is shifted by up to 3 pixels" in str(picker.problem())
     viewer.layers.remove("green")

@@ -16,8 +16,9 @@ from qtpy.QtGui import QAction, QKeySequence
 
 from maskloop import Project
 from maskloop.samples import simulate_pairs
-from maskloop.ui.dock import SHORTCUTS, MaskloopDock
+from maskloop.ui.dock import MaskloopDock
 from maskloop.ui.new_project import NewProjectDialog
+from maskloop.ui.tabs.dataset import DatasetTab
 
 DEADLINE_MS = 60_000
 
@@ -53,20 +54,22 @@ def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(
 ) -> None:
     dock = add_dock(viewer)
     dock.open_project(make_project(tmp_path / "cells"))
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     assert dock.viewer is viewer
     first = viewer.add_image(np.zeros((32, 32)), name="first")
     old = viewer.add_labels(np.zeros((32, 32), np.uint8), name="old")
     assert (dock.chosen.image.layer, dock.chosen.labels.layer) == (first, old)
-    qtbot.waitUntil(dock.dataset.new_mask_button.isEnabled, timeout=DEADLINE_MS)
-    qtbot.mouseClick(dock.dataset.new_mask_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(dock.tab(DatasetTab).new_mask_button.isEnabled, timeout=DEADLINE_MS)
+    qtbot.mouseClick(dock.tab(DatasetTab).new_mask_button, Qt.MouseButton.LeftButton)
     assert dock.chosen.labels.layer is viewer.layers[-1]
     assert dock.chosen.labels.layer is not old
-    dock.dataset.show_pair(dock.session.snapshot.active_pairs[1].pair_id)
+    dock.tab(DatasetTab).show_pair(dock.session.workspace.snapshot.active_pairs[1].pair_id)
     qtbot.waitUntil(lambda: "pair_0002" in viewer.layers[-1].name, timeout=DEADLINE_MS)
     assert dock.chosen.labels.layer is viewer.layers[-1]
     assert "pair_0002" in dock.chosen.image.layer.name
-    assert dock.dataset.accept_button.text() == "Replace the mask of pair_0002"
+    assert dock.tab(DatasetTab).accept_button.text() == "Replace the mask of pair_0002"
 
 
 def test_a_project_is_created_with_the_mouse(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
@@ -89,7 +92,9 @@ def test_a_project_is_created_with_the_mouse(viewer: Any, qtbot: Any, tmp_path: 
     qtbot.keyClicks(dialog.classes, "axon, myelin")
     assert not (tmp_path / "axons").exists()
     qtbot.mouseClick(dialog.create, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     assert Project.open(tmp_path / "axons").status().classes == ("background", "axon", "myelin")
     assert all(dock.tabs.isTabEnabled(index) for index in range(5))
     assert "0 pairs" in dock.bar.facts.text()
@@ -111,7 +116,10 @@ def test_a_project_of_before_is_chosen_in_the_bar(viewer: Any, qtbot: Any, tmp_p
     index = dock.bar.selector.findText("cells")
     dock.bar.selector.activated.emit(index)
     qtbot.waitUntil(
-        lambda: dock.session.project is not None and dock.session.project.folder == folder,
+        lambda: (
+            dock.session.workspace.project is not None
+            and dock.session.workspace.project.folder == folder
+        ),
         timeout=DEADLINE_MS,
     )
 
@@ -120,11 +128,15 @@ def test_a_folder_that_vanished_is_told_in_the_bar(viewer: Any, qtbot: Any, tmp_
     folder = make_project(tmp_path / "cells")
     dock = add_dock(viewer)
     dock.open_project(folder)
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     folder.rename(tmp_path / "elsewhere")
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "missing", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "missing", timeout=DEADLINE_MS
+    )
     assert not dock.tabs.isTabEnabled(0)
-    assert "put it back" in dock.bar.notice.text()
+    assert "Move it back" in dock.bar.notice.text()
 
 
 def test_the_shortcuts_are_listed_and_belong_to_nobody_else(viewer: Any) -> None:
@@ -136,11 +148,10 @@ def test_the_shortcuts_are_listed_and_belong_to_nobody_else(viewer: Any) -> None
         QKeySequence(str(key).replace("Control", "Ctrl").replace("-", "+")).toString()
         for key in type(viewer).class_keymap
     }
-    for keys in SHORTCUTS:
-        assert QKeySequence(keys).toString() not in taken
-        assert (
-            QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText) in dock.help.text()
-        )
+    assert len(dock.shortcuts) == 5
+    for action in dock.shortcuts:
+        assert QKeySequence(action.shortcut).toString() not in taken
+        assert action.keys in dock.help.text()
 
 
 def test_labels_are_hidden_and_shown_by_their_shortcut(viewer: Any, qtbot: Any) -> None:
@@ -160,7 +171,9 @@ def test_a_closed_dock_leaves_no_threads_behind(viewer: Any, qtbot: Any, tmp_pat
     before = set(threading.enumerate())
     dock = add_dock(viewer)
     dock.open_project(make_project(tmp_path / "cells"))
-    qtbot.waitUntil(lambda: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS)
+    qtbot.waitUntil(
+        lambda: dock.session.workspace.snapshot.condition == "valid", timeout=DEADLINE_MS
+    )
     ended = dock._end
     viewer.window.remove_dock_widget(dock)
     assert ended._application is None
@@ -176,11 +189,13 @@ def test_two_viewers_have_a_session_each(make_viewer: Any, qtbot: Any, tmp_path:
         dock.open_project(folder)
     for dock in docks:
         qtbot.waitUntil(
-            lambda dock=dock: dock.session.snapshot.condition == "valid", timeout=DEADLINE_MS
+            lambda dock=dock: dock.session.workspace.snapshot.condition == "valid",
+            timeout=DEADLINE_MS,
         )
     image, labels = simulate_pairs(1, shape=(64, 64), seed=9)[0]
-    docks[0].session.do(lambda project: project.dataset.accept(image, labels))
+    docks[0].session.workspace.do(lambda project: project.dataset.accept(image, labels))
     for dock in docks:
         qtbot.waitUntil(
-            lambda dock=dock: len(dock.session.snapshot.active_pairs) == 3, timeout=DEADLINE_MS
+            lambda dock=dock: len(dock.session.workspace.snapshot.active_pairs) == 3,
+            timeout=DEADLINE_MS,
         )

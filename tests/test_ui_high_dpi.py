@@ -25,6 +25,7 @@ import json, sys
 import napari
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
+from maskloop.ui.tabs.dataset import DatasetTab
 from waiting import wait_until
 
 if __name__ == "__main__":
@@ -33,7 +34,7 @@ if __name__ == "__main__":
     holder, dock = viewer.window.add_plugin_dock_widget("maskloop")
     viewer.window._qt_window.resizeDocks([holder], [350], Qt.Orientation.Horizontal)
     dock.open_project(sys.argv[1])
-    table = dock.dataset.pairs
+    table = dock.tab(DatasetTab).pairs
 
     def picture():
         return table.model.shown and table.thumbnails.get(table.model.shown[0].picture_key)

@@ -17,6 +17,10 @@ from maskloop import Project
 from maskloop.samples import simulate_pairs
 from maskloop.ui.dock import MaskloopDock
 from maskloop.ui.new_project import NewProjectDialog
+from maskloop.ui.tabs.checkpoints import CheckpointsTab
+from maskloop.ui.tabs.dataset import DatasetTab
+from maskloop.ui.tabs.predict import PredictTab
+from maskloop.ui.tabs.train import TrainTab
 
 LEFT = Qt.MouseButton.LeftButton
 SMALL = {
@@ -66,7 +70,7 @@ class Person:
     @property
     def pairs(self) -> int:
         """How many pairs the window knows of."""
-        return len(self.session.snapshot.active_pairs)
+        return len(self.session.workspace.snapshot.active_pairs)
 
 
 def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
@@ -81,18 +85,22 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     qtbot.keyClicks(dialog.folder, str(folder))
     qtbot.mouseClick(dialog.modes.button(0), LEFT)
     person.click(dialog.create)
-    person.until(lambda: person.session.snapshot.condition == "valid")
+    person.until(lambda: person.session.workspace.snapshot.condition == "valid")
 
     # Draw a mask with the mouse and accept it.
     viewer.add_image(np.pad(np.full((24, 40), 900, np.uint16), 20), name="drawn by hand")
-    person.click(dock.dataset.new_mask_button)
+    person.click(dock.tab(DatasetTab).new_mask_button)
     mask = viewer.layers[-1]
     person.draw(mask, 1)
     assert mask.data.any()
-    person.until(lambda: "become" in dock.dataset.description.text())
-    person.click(dock.dataset.accept_button)
+    person.until(lambda: "will be saved" in dock.tab(DatasetTab).description.text())
+    person.click(dock.tab(DatasetTab).accept_button)
     person.until(lambda: person.pairs == 1)
-    saved = Project.open(folder).dataset.read_mask(person.session.snapshot.pairs[0].pair_id).read()
+    saved = (
+        Project.open(folder)
+        .dataset.read_mask(person.session.workspace.snapshot.pairs[0].pair_id)
+        .read()
+    )
     assert np.array_equal(saved, mask.data > 0)
 
     # Three more whose masks were made before.
@@ -100,30 +108,36 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
         viewer.layers.clear()
         viewer.add_image(image, name=f"field {number}")
         viewer.add_labels(labels, name=f"field {number} mask")
-        person.until(lambda: "become foreground" in dock.dataset.description.text())
-        person.click(dock.dataset.accept_button)
+        person.until(
+            lambda: "will be saved as foreground" in dock.tab(DatasetTab).description.text()
+        )
+        person.click(dock.tab(DatasetTab).accept_button)
         person.until(lambda number=number: person.pairs == number + 2)
-    person.session.dataset.remove([person.session.snapshot.pairs[0].pair_id])
+    person.session.pairs.remove([person.session.workspace.snapshot.pairs[0].pair_id])
     person.until(lambda: person.pairs == 3)
 
     # Train, and see it learn.
-    person.open_tab(dock.train)
+    person.open_tab(dock.tab(TrainTab))
     for name, value in SMALL.items():
-        person.session.training.set_choice(name, value)
-    person.click(dock.train.train_button)
-    person.until(lambda: dock.train.picture.isVisible() and dock.train.loss.listDataItems())
+        person.session.plan.set_choice(name, value)
+    person.click(dock.tab(TrainTab).train_button)
     person.until(
-        lambda: person.session.snapshot.checkpoints and not person.session.training.is_active
+        lambda: dock.tab(TrainTab).picture.isVisible() and dock.tab(TrainTab).loss.listDataItems()
     )
-    person.until(lambda: "unet_run_001" in dock.train.outcome.text())
+    person.until(
+        lambda: (
+            person.session.workspace.snapshot.checkpoints and not person.session.training.is_active
+        )
+    )
+    person.until(lambda: "unet_run_001" in dock.tab(TrainTab).outcome.text())
     assert "unet_run_001" in dock.bar.facts.text()
 
     # Predict an image that it has not seen.
     unseen, truth = simulate_pairs(1, shape=(96, 96), seed=77)[0]
     viewer.layers.clear()
     viewer.add_image(unseen, name="unseen", scale=(0.5, 0.5))
-    person.open_tab(dock.predict)
-    person.click(dock.predict.layer.button)
+    person.open_tab(dock.tab(PredictTab))
+    person.click(dock.tab(PredictTab).layer.button)
     person.until(lambda: len(viewer.layers) == 2)
     found = viewer.layers[-1]
     dice = (
@@ -139,9 +153,9 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     found.data[:] = truth > 0
     person.draw(found, 1)
     assert not np.array_equal(found.data, before)
-    person.click(dock.predict.correction.button)
+    person.click(dock.tab(PredictTab).correction.button)
     person.until(lambda: person.pairs == 4)
-    newest = person.session.snapshot.active_pairs[-1]
+    newest = person.session.workspace.snapshot.active_pairs[-1]
     assert newest.source == "corrected_prediction"
     assert newest.metadata["checkpoint_id"] == "unet_run_001"
     assert newest.is_new
@@ -151,10 +165,12 @@ def test_the_loop_is_done_in_the_window_and_gone_on_with_another_day(
     again = Person(make_viewer(), qtbot)
     again.dock.open_project(folder)
     again.until(lambda: again.pairs == 4)
-    again.open_tab(again.dock.train)
-    again.until(lambda: "unet_run_001" in again.dock.train.start.currentText())
-    assert again.session.training.choices["base_channels"] == 8
-    again.open_tab(again.dock.checkpoints)
-    assert [row.checkpoint_id for row in again.dock.checkpoints.model.shown] == ["unet_run_001"]
-    again.open_tab(again.dock.predict)
-    assert [row.image for row in again.dock.predict.kept.model.shown] == ["layer unseen"]
+    again.open_tab(again.dock.tab(TrainTab))
+    again.until(lambda: "unet_run_001" in again.dock.tab(TrainTab).start.currentText())
+    assert again.session.plan.choices["base_channels"] == 8
+    again.open_tab(again.dock.tab(CheckpointsTab))
+    assert [row.checkpoint_id for row in again.dock.tab(CheckpointsTab).model.shown] == [
+        "unet_run_001"
+    ]
+    again.open_tab(again.dock.tab(PredictTab))
+    assert [row.image for row in again.dock.tab(PredictTab).kept.model.shown] == ["layer unseen"]

@@ -33,7 +33,7 @@ class Window(TabWindow):
         super().__init__(viewer, qtbot, PredictTab, folder.parent)
         self.folder = folder
         self.open(folder)
-        self.until(lambda: self.session.snapshot.checkpoints)
+        self.until(lambda: self.session.workspace.snapshot.checkpoints)
 
     def labels(self) -> list[Labels]:
         return [layer for layer in self.viewer.layers if isinstance(layer, Labels)]
@@ -46,6 +46,11 @@ def window(
     made = Window(viewer, qtbot, copy_trained(tmp_path_factory, tmp_path / "cells"))
     yield made
     made.close()
+
+
+def tiles_of(window: Window) -> float:
+    part = window.session.prediction.progress.part
+    return 0.0 if part is None else part.done
 
 
 def paint(window: Window, layer: Labels) -> None:
@@ -61,9 +66,7 @@ def paint(window: Window, layer: Labels) -> None:
 
 def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Window) -> None:
     tab = window.tab
-    assert (
-        tab.layer.button.toolTip() == "There is no image layer. Drag an image file onto the window."
-    )
+    assert tab.layer.button.toolTip() == "No image layer. Drag an image file onto the window."
     image = window.viewer.add_image(field(), name="well", scale=(0.5, 0.5), translate=(3, 4))
     window.click(tab.layer.button)
     window.until(lambda: tab.progress.isVisible())
@@ -73,13 +76,13 @@ def test_an_image_is_predicted_corrected_and_accepted_with_the_mouse(window: Win
     assert np.allclose(layer.scale, image.scale)
     assert np.allclose(layer.translate, image.translate)
     assert layer.metadata["prediction_id"] == "prediction_001"
-    assert tab.correction.source.text() == "By unet_run_002 from well"
+    assert tab.correction.source.text() == "Predicted with unet_run_002 from well"
     window.until(lambda: [row.image for row in tab.kept.model.shown] == ["layer well"])
 
     paint(window, layer)
     assert 77 in layer.data
     window.click(tab.correction.button)
-    window.until(lambda: len(window.session.snapshot.active_pairs) == 4)
+    window.until(lambda: len(window.session.workspace.snapshot.active_pairs) == 4)
     pair = Project.open(window.folder).dataset.pairs[-1]
     facts = {name: pair.metadata[name] for name in ("prediction_id", "checkpoint_id", "was_edited")}
     assert (pair.source, facts) == (
@@ -105,7 +108,7 @@ def test_what_was_predicted_last_is_what_is_accepted(window: Window) -> None:
             )
         )
         assert window.chosen.labels.layer.name == f"{name} unet_run_002"
-        assert tab.correction.source.text() == f"By unet_run_002 from {name}"
+        assert tab.correction.source.text() == f"Predicted with unet_run_002 from {name}"
         assert tab.correction.button.isEnabled()
 
 
@@ -132,13 +135,15 @@ def test_a_slice_is_predicted_into_its_place_with_scores(window: Window) -> None
 
 def test_unnamed_axes_and_wrong_channels_are_told_on_the_button(window: Window) -> None:
     window.viewer.add_image(np.zeros((3, 64, 64)), name="stack")
-    assert "Choose below 'stack' what its 3 dimensions are." in window.tab.layer.button.toolTip()
+    assert (
+        "Select the axes of 'stack' (3 dimensions) below it." in window.tab.layer.button.toolTip()
+    )
     window.viewer.add_image(np.zeros((64, 64, 3), np.uint8), name="colour")
     window.chosen.image.choose_by_name("colour")
     assert "has 3 channels, unet_run_002 was trained on 1" in window.tab.layer.button.toolTip()
     window.viewer.layers.clear()
     window.tab.predict()
-    assert "Nothing was predicted. There is no image layer" in window.told[-1]
+    assert "Nothing was predicted. No image layer" in window.told[-1]
 
 
 def test_a_prediction_is_cancelled_and_a_killed_one_is_told(window: Window) -> None:
@@ -147,18 +152,18 @@ def test_a_prediction_is_cancelled_and_a_killed_one_is_told(window: Window) -> N
         np.zeros((60, 700, 700), np.uint8), name="film", metadata={"axes": "TYX"}
     )
     window.click(tab.layer.button)
-    window.until(lambda: tab.part.story.tiles[0] > 0)
+    window.until(lambda: tiles_of(window))
     assert "tiles" in tab.progress.words.text()
     window.qtbot.mouseClick(tab.progress.cancel, Qt.MouseButton.LeftButton)
     window.until(lambda: tab.outcome.isVisible() and "was cancelled after" in tab.outcome.text())
     processes: list[int] = []
-    tab.part.running.events.told.connect(
+    window.session.prediction.run.told.connect(
         lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
     )
     window.click(tab.layer.button)
-    window.until(lambda: tab.part.story.tiles[0] > 0)
+    window.until(lambda: tiles_of(window))
     os.kill(processes[-1], signal.SIGKILL)
-    window.until(lambda: tab.outcome.isVisible() and "ended from outside" in tab.outcome.text())
+    window.until(lambda: tab.outcome.isVisible() and "stopped unexpectedly" in tab.outcome.text())
     assert not any("Traceback" in text for text in window.told)
     assert tab.layer.button.isEnabled()
 
@@ -169,12 +174,12 @@ def test_files_are_chosen_predicted_and_looked_at_again(window: Window, tmp_path
     inputs.mkdir()
     write_image(inputs / "well_1.tif", Image(field(), "YX", {"Y": 0.5, "X": 0.5}))
     (inputs / "broken.tif").write_bytes(b"no image")
-    assert tab.files.button.toolTip() == "Choose files or a folder first."
+    assert tab.files.button.toolTip() == "Select files or a folder first."
     tab.files.add_folder.click()
     dialog = tab.files.findChild(QFileDialog)
     dialog.fileSelected.emit(str(inputs))
     dialog.reject()
-    assert tab.files.words.text() == "1 chosen: new"
+    assert tab.files.words.text() == "1 selected: new"
     tab.files.button.click()
     window.until(lambda: [one.name for one in tab.files.model.shown] == ["broken.tif"])
     window.until(lambda: [row.image for row in tab.kept.model.shown] == ["well_1.tif"])
@@ -192,16 +197,16 @@ def test_files_are_chosen_predicted_and_looked_at_again(window: Window, tmp_path
     # So small a network finds nothing, so it is asked whether that is meant; the Dataset tab shows
     # the question.
     asked: list[Callable[[], None]] = []
-    window.session.dataset.events.empty_asked.connect(asked.append)
+    window.session.accepting.empty_asked.connect(asked.append)
     tab.correction.accept()
     window.until(lambda: asked)
     asked[0]()
-    window.until(lambda: len(window.session.snapshot.active_pairs) == 4)
+    window.until(lambda: len(window.session.workspace.snapshot.active_pairs) == 4)
     assert Project.open(window.folder).dataset.pairs[-1].metadata["was_edited"] is False
 
 
 def test_labels_drawn_by_hand_are_sent_to_the_dataset_tab(window: Window) -> None:
     window.viewer.add_labels(np.eye(64, dtype=np.uint8), name="mine")
-    assert "accepted in Dataset" in window.tab.correction.button.toolTip()
+    assert "added in Dataset" in window.tab.correction.button.toolTip()
     window.tab.accept()
     assert window.told[-1].startswith("Nothing was accepted.")

@@ -20,14 +20,14 @@ from ui_session import Pump, open_session
 from ui_trained import copy_trained, field
 
 from maskloop import Project
+from maskloop.compute.run_progress import RunProgress
 from maskloop.errors import MaskError
-from maskloop.events import Progress, Started
+from maskloop.events import Started
 from maskloop.images.image import Image
 from maskloop.images.writers import write_image, write_labels
-from maskloop.ui.controllers import predicted as predicted_module
+from maskloop.ui.controllers import prediction_files as predicted_module
 from maskloop.ui.controllers.layer_inputs import INPUTS, sweep_inputs, write_input
-from maskloop.ui.controllers.predict_story import PredictStory
-from maskloop.ui.controllers.predicted import (
+from maskloop.ui.controllers.prediction_files import (
     OpenedPrediction,
     Part,
     PredictedImage,
@@ -40,6 +40,11 @@ from maskloop.ui.session import Session
 @pytest.fixture
 def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_trained(tmp_path_factory, tmp_path / "cells")
+
+
+def tiles_of(progress: RunProgress) -> float:
+    """Tiles that are predicted of the present image."""
+    return 0.0 if progress.part is None else progress.part.done
 
 
 @dataclass
@@ -70,9 +75,9 @@ class Desk:
 def desk(folder: Path, tmp_path: Path) -> Iterator[Desk]:
     with open_session(tmp_path) as (session, pump, failures):
         said: list[str] = []
-        session.events.said.connect(said.append)
-        session.open(folder)
-        pump.until(lambda: session.snapshot.checkpoints)
+        session.workspace.events.said.connect(said.append)
+        session.workspace.open(folder)
+        pump.until(lambda: session.workspace.snapshot.checkpoints)
         yield Desk(session, pump, failures, said)
 
 
@@ -83,9 +88,11 @@ def test_a_layer_is_predicted_and_kept_with_where_it_came_from(desk: Desk, folde
     assert found.origin == record.input_path
     desk.pump.until(lambda: not any((folder / INPUTS).iterdir()))
     desk.pump.until(
-        lambda: [row.prediction_id for row in desk.session.prediction.rows] == [found.prediction_id]
+        lambda: (
+            [row.prediction_id for row in desk.session.predictions.rows] == [found.prediction_id]
+        )
     )
-    labels = desk.wait_for(lambda then: desk.session.prediction.read_labels(found, then))
+    labels = desk.wait_for(lambda then: desk.session.predictions.read_labels(found, then))
     assert (labels.shape, labels.axes, labels.data.dtype) == ((64, 64), "YX", np.uint32)
     assert labels.pixel_size_um == {"Y": 0.5, "X": 0.5}
 
@@ -93,16 +100,16 @@ def test_a_layer_is_predicted_and_kept_with_where_it_came_from(desk: Desk, folde
 def test_the_layers_file_is_kept_as_its_source_and_found_again(desk: Desk, tmp_path: Path) -> None:
     write_image(tmp_path / "well.tif", Image(field(), "YX"))
     desk.predict(Image(field(), "YX", name="well"), origin=str(tmp_path / "well.tif"))
-    desk.pump.until(lambda: desk.session.prediction.rows)
-    row = desk.session.prediction.rows[0]
+    desk.pump.until(lambda: desk.session.predictions.rows)
+    row = desk.session.predictions.rows[0]
     assert (row.image, row.checkpoint) == ("well.tif", "unet_run_002")
-    opened: OpenedPrediction = desk.wait_for(lambda then: desk.session.prediction.open(row, then))
+    opened: OpenedPrediction = desk.wait_for(lambda then: desk.session.predictions.open(row, then))
     assert opened.image is not None
     assert np.array_equal(opened.image.read(), field())
     (tmp_path / "well.tif").unlink()
-    opened = desk.wait_for(lambda then: desk.session.prediction.open(row, then))
+    opened = desk.wait_for(lambda then: desk.session.predictions.open(row, then))
     assert opened.image is None
-    assert "no longer there" in opened.why_no_image
+    assert "was not found" in opened.why_no_image
 
 
 def test_another_checkpoint_and_scores_are_used_on_request(desk: Desk) -> None:
@@ -113,9 +120,12 @@ def test_another_checkpoint_and_scores_are_used_on_request(desk: Desk) -> None:
     assert found.checkpoint_id == "unet_run_001"
     assert found.probabilities is not None
     assert found.probabilities.is_file()
-    desk.pump.until(lambda: part.rows)
-    assert len(part.rows) == 1, "scores are no line of their own"
-    assert "Scores: predictions/prediction_001.tif" in part.rows[0].tooltip
+    desk.pump.until(lambda: desk.session.predictions.rows)
+    assert len(desk.session.predictions.rows) == 1, "scores are no line of their own"
+    assert (
+        "Probability maps: predictions/prediction_001.tif"
+        in desk.session.predictions.rows[0].tooltip
+    )
     part.set_checkpoint("gone")
     assert part.checkpoint == "latest"
 
@@ -127,13 +137,13 @@ def test_files_go_into_a_folder_and_those_that_fail_are_told(desk: Desk, tmp_pat
         write_image(inputs / f"well_{number}.tif", Image(field(number), "YX"))
     (inputs / "broken.tif").write_bytes(b"no image")
     part, found = desk.session.prediction, []
-    part.events.predicted.connect(found.extend)
+    part.predicted.connect(found.extend)
     part.predict_files([inputs], out=tmp_path / "out")
     desk.pump.until(lambda: len(found) == 2)
     assert {one.labels.name for one in found} == {"well_0_labels.tif", "well_1_labels.tif"}
     assert [one.prediction_id for one in found] == [None, None]
-    assert [one.name for one in part.story.failures] == ["broken.tif"]
-    assert part.story.outcome == "2 images predicted with unet_run_002, 1 failed."
+    assert [one.name for one in part.progress.failures] == ["broken.tif"]
+    assert part.progress.outcome == "2 images predicted with unet_run_002, 1 failed."
     assert "broken.tif" in desk.failures[0][1]
 
 
@@ -153,31 +163,34 @@ def test_why_nothing_can_be_predicted_is_said_in_words(
         part.why_not_image(Image(np.zeros((3, 8, 8)), "CYX"))
     )
     assert part.why_not_image(Image(np.zeros((8, 8)), "YX")) is None
-    assert part.why_not_files([], None) == "Choose files or a folder first."
+    assert part.why_not_files([], None) == "Select files or a folder first."
     (folder / "checkpoints/unet_run_001.pt").unlink()
-    desk.session.events.snapshot_changed.emit(desk.session.snapshot)
+    desk.session.workspace.events.snapshot_changed.emit(desk.session.workspace.snapshot)
     desk.pump.until(lambda: "are missing" in str(part.why_not("unet_run_001")))
     part.predict_image(Image(np.zeros((3, 8, 8)), "CYX"), name="colour")
     assert desk.failures[0][0] == "Nothing was predicted."
     Project.create(tmp_path / "empty")
-    desk.session.open(tmp_path / "empty")
+    desk.session.workspace.open(tmp_path / "empty")
     desk.pump.until(
-        lambda: desk.session.snapshot.status is not None and not desk.session.snapshot.checkpoints
+        lambda: (
+            desk.session.workspace.snapshot.status is not None
+            and not desk.session.workspace.snapshot.checkpoints
+        )
     )
     assert part.why_not() == "There is no checkpoint yet: train one first (Train)."
-    assert part.rows == []
+    assert desk.session.predictions.rows == []
 
 
 def test_a_cancelled_prediction_is_told_without_alarm(desk: Desk) -> None:
     part = desk.session.prediction
     part.set_mirror(True)
     part.predict_image(Image(np.zeros((40, 700, 700), np.uint8), "TYX"), name="film")
-    assert part.why_not() == "A prediction is going on."
-    desk.pump.until(lambda: part.story.tiles[0] > 0)
-    assert "tiles" in part.story.words
+    assert part.why_not() == "A prediction is running."
+    desk.pump.until(lambda: tiles_of(part.progress))
+    assert "tiles" in part.progress.words
     part.cancel()
-    desk.pump.until(lambda: part.story.has_ended)
-    assert part.story.tone == "stopped"
+    desk.pump.until(lambda: part.progress.has_ended)
+    assert part.progress.tone == "stopped"
     assert "was cancelled after" in desk.said[-1]
     assert not desk.failures
     desk.pump.settle(desk.session)
@@ -188,14 +201,14 @@ def test_a_killed_prediction_is_told_in_words_and_leaves_nothing_behind(
     desk: Desk, folder: Path
 ) -> None:
     part, processes = desk.session.prediction, []
-    part.running.events.told.connect(
+    part.run.told.connect(
         lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
     )
     part.predict_image(Image(np.zeros((60, 700, 700), np.uint8), "TYX"), name="film")
-    desk.pump.until(lambda: part.story.tiles[0] > 0)
+    desk.pump.until(lambda: tiles_of(part.progress))
     os.kill(processes[0], signal.SIGKILL)
     desk.pump.until(lambda: desk.failures)
-    assert desk.failures[0][0] == "The prediction was ended from outside."
+    assert desk.failures[0][0] == "The prediction stopped unexpectedly."
     assert "Predict again" in desk.failures[0][1]
     desk.pump.until(lambda: not any((folder / INPUTS).iterdir()))
     desk.failures.clear()
@@ -208,15 +221,15 @@ def test_a_prediction_of_another_window_is_followed(
     desk.session.prediction.predict_image(
         Image(np.zeros((60, 700, 700), np.uint8), "TYX"), name="film"
     )
-    desk.pump.until(lambda: desk.session.prediction.story.tiles[0] > 0)
+    desk.pump.until(lambda: tiles_of(desk.session.prediction.progress))
     (tmp_path / "other").mkdir()
     with open_session(tmp_path / "other") as (session, pump, _):
-        session.open(folder)
-        pump.until(lambda: session.prediction.story.tiles[0] > 0)
-        assert session.prediction.why_not() == "A prediction is going on."
+        session.workspace.open(folder)
+        pump.until(lambda: tiles_of(session.prediction.progress))
+        assert session.prediction.why_not() == "A prediction is running."
         session.prediction.cancel()
-        pump.until(lambda: session.prediction.story.has_ended)
-    desk.pump.until(lambda: desk.session.prediction.story.has_ended)
+        pump.until(lambda: session.prediction.progress.has_ended)
+    desk.pump.until(lambda: desk.session.prediction.progress.has_ended)
 
 
 def lock(folder: Path, *, is_locked: bool) -> None:
@@ -239,12 +252,12 @@ def test_a_project_that_may_only_be_read_predicts_too(desk: Desk, folder: Path) 
         lock(folder, is_locked=True)
         if os.access(folder, os.W_OK):
             pytest.skip("this file system cannot take the right to write away")
-        desk.pump.until(lambda: desk.session.snapshot.condition == "read-only")
+        desk.pump.until(lambda: desk.session.workspace.snapshot.condition == "read-only")
         before = sorted(folder.rglob("*"))
-        assert "choose a folder to write the labels to" in str(part.why_not_files(["a.tif"], None))
+        assert "select another folder for the labels" in str(part.why_not_files(["a.tif"], None))
         found = desk.predict(Image(field(), "YX", name="well"))
         assert found.prediction_id is None
-        labels = desk.wait_for(lambda then: part.read_labels(found, then))
+        labels = desk.wait_for(lambda then: desk.session.predictions.read_labels(found, then))
         assert labels.shape == (64, 64)
         assert sorted(folder.rglob("*")) == before
     finally:
@@ -264,7 +277,7 @@ def test_labels_too_large_to_draw_on_are_told_where_they_are(
 ) -> None:
     monkeypatch.setattr(predicted_module, "LARGEST_BYTES", 100)
     write_labels(tmp_path / "plane.tif", np.full((4, 50), 3, np.uint8), axes="YX")
-    with pytest.raises(MaskError, match="kept in the project as prediction_007") as caught:
+    with pytest.raises(MaskError, match="saved in the project as prediction_007") as caught:
         read_labels(
             PredictedImage(tmp_path / "plane.tif", "x", "y", "prediction_007"), is_instances=False
         )
@@ -297,16 +310,3 @@ def test_inputs_left_behind_are_swept_after_a_day(folder: Path) -> None:
     sweep_inputs(project)
     assert not old.parent.exists()
     assert new.exists()
-
-
-def test_progress_over_several_files_is_one_share() -> None:
-    story = PredictStory()
-    story.take([Progress(stage="a.tif", done=2, total=4, unit="tiles", seconds_left=3.0)])
-    assert (story.share, story.words) == ((2, 4), "a.tif: 2 of 4 tiles, 3 s left")
-    story.take(
-        [
-            Progress(stage="images", done=1, total=5, unit="images"),
-            Progress(stage="b.tif", done=1, total=2, unit="tiles"),
-        ]
-    )
-    assert (story.share, story.words) == ((1.5, 5), "b.tif: 1 of 2 tiles, file 2 of 5")

@@ -36,19 +36,19 @@ def make_project(folder: Path, count: int = 2) -> Path:
 
 def test_a_new_session_has_no_project_and_says_what_to_do(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, _, _):
-        assert session.snapshot.condition == "none"
-        assert "choose or create" in str(session.snapshot.why_not_write)
+        assert session.workspace.snapshot.condition == "none"
+        assert "choose or create" in str(session.workspace.snapshot.why_not_write)
 
 
 def test_a_project_is_created_only_when_asked_for_and_remembered(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
         assert list(tmp_path.iterdir()) == []
-        session.create(tmp_path / "cells", mode="multiclass", classes=["axon", "myelin"])
-        pump.until(lambda: session.snapshot.condition == "valid")
+        session.workspace.create(tmp_path / "cells", mode="multiclass", classes=["axon", "myelin"])
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
         pump.settle(session)
-        assert session.recent.list() == [tmp_path / "cells"]
-        assert session.snapshot.status is not None
-        assert session.snapshot.status.classes == ("background", "axon", "myelin")
+        assert session.workspace.recent.list() == [tmp_path / "cells"]
+        assert session.workspace.snapshot.status is not None
+        assert session.workspace.snapshot.status.classes == ("background", "axon", "myelin")
         assert not failures
 
 
@@ -73,23 +73,23 @@ def test_the_list_of_projects_is_short_and_survives_a_file_that_is_torn(tmp_path
 def test_what_another_process_writes_is_seen(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        session.open(folder)
-        pump.until(lambda: len(session.snapshot.active_pairs) == 2)
+        session.workspace.open(folder)
+        pump.until(lambda: len(session.workspace.snapshot.active_pairs) == 2)
         Project.open(folder).dataset.accept(np.eye(64, dtype=np.uint8), np.eye(64, dtype=np.uint8))
-        pump.until(lambda: len(session.snapshot.active_pairs) == 3)
+        pump.until(lambda: len(session.workspace.snapshot.active_pairs) == 3)
 
 
 def test_a_folder_that_vanishes_is_missing_and_comes_back(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, failures):
-        session.open(folder)
-        pump.until(lambda: session.snapshot.condition == "valid")
+        session.workspace.open(folder)
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
         shutil.move(folder, tmp_path / "elsewhere")
-        pump.until(lambda: session.snapshot.condition == "missing")
-        assert "put it back" in str(session.snapshot.why_not_write)
+        pump.until(lambda: session.workspace.snapshot.condition == "missing")
+        assert "Move it back" in str(session.workspace.snapshot.why_not_write)
         shutil.move(tmp_path / "elsewhere", folder)
-        pump.until(lambda: session.snapshot.condition == "valid")
-        assert len(session.snapshot.active_pairs) == 2
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
+        assert len(session.workspace.snapshot.active_pairs) == 2
         assert not failures
 
 
@@ -97,38 +97,38 @@ def test_a_broken_record_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     (folder / "checkpoints/checkpoints.json").write_text("{")
     with open_session(tmp_path) as (session, pump, _):
-        session.open(folder)
-        pump.until(lambda: session.snapshot.condition == "incomplete")
-        assert "checkpoints.json" in session.snapshot.words
-        assert session.snapshot.way_out
-        assert len(session.snapshot.active_pairs) == 2
+        session.workspace.open(folder)
+        pump.until(lambda: session.workspace.snapshot.condition == "incomplete")
+        assert "checkpoints.json" in session.workspace.snapshot.words
+        assert session.workspace.snapshot.way_out
+        assert len(session.workspace.snapshot.active_pairs) == 2
 
 
 def test_no_project_there_is_told_in_words(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
-        session.open(tmp_path / "nothing")
+        session.workspace.open(tmp_path / "nothing")
         pump.until(lambda: failures)
         assert "There is no folder" in failures[0][0]
-        assert session.project is None
+        assert session.workspace.project is None
 
 
 def test_a_long_writer_is_named(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        session.open(folder)
-        pump.until(lambda: session.snapshot.condition == "valid")
+        session.workspace.open(folder)
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
         with Project.open(folder).writing("test writing"):
-            pump.until(lambda: session.snapshot.condition == "locked")
-            assert "Locked by process" in session.snapshot.words
-            assert session.snapshot.why_not_write is None
-        pump.until(lambda: session.snapshot.condition == "valid")
+            pump.until(lambda: session.workspace.snapshot.condition == "locked")
+            assert "Locked by process" in session.workspace.snapshot.words
+            assert session.workspace.snapshot.why_not_write is None
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
 
 
 def test_only_the_newest_work_of_a_key_counts(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, _):
         got: list[int] = []
         for number in range(20):
-            session.background.run(lambda number=number: number, got.append, key="count")
+            session.workspace.background.run(lambda number=number: number, got.append, key="count")
         pump.until(lambda: got)
         pump.settle(session)
         assert got == [19]
@@ -140,7 +140,7 @@ def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Pat
 
     with open_session(tmp_path) as (session, pump, failures):
         got: list[int] = []
-        session.background.apart(os.getpid, helper="plan", then=got.append)
+        session.workspace.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: got)
         assert got[0] != os.getpid()
         if hasattr(os, "getpriority"):
@@ -148,9 +148,9 @@ def test_work_apart_runs_in_another_process_and_survives_its_death(tmp_path: Pat
                 "it should give way to the window"
             )
         os.kill(got[0], signal.SIGKILL)
-        session.background.apart(os.getpid, helper="plan", then=got.append)
+        session.workspace.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: failures or len(got) == 2)
-        session.background.apart(os.getpid, helper="plan", then=got.append)
+        session.workspace.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: len(got) >= 2)
         assert got[-1] not in (got[0], os.getpid())
 
@@ -161,9 +161,9 @@ def test_work_of_one_helper_never_waits_for_that_of_another(tmp_path: Path) -> N
     with open_session(tmp_path) as (session, pump, failures):
         order: list[str] = []
         # It waits until somebody writes, as a plan does that takes long.
-        session.background.apart(Path.read_text, pipe, helper="plan", then=order.append)
-        session.background.apart(str.upper, "next plan", helper="plan", then=order.append)
-        session.background.apart(str.upper, "prompt", helper="prompts", then=order.append)
+        session.workspace.background.apart(Path.read_text, pipe, helper="plan", then=order.append)
+        session.workspace.background.apart(str.upper, "next plan", helper="plan", then=order.append)
+        session.workspace.background.apart(str.upper, "prompt", helper="prompts", then=order.append)
         pump.until(lambda: order)
         assert order == ["PROMPT"]
         pipe.write_text("plan")
@@ -174,19 +174,21 @@ def test_work_of_one_helper_never_waits_for_that_of_another(tmp_path: Path) -> N
 
 def test_errors_of_work_apart_come_back(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
-        session.background.apart(
+        session.workspace.background.apart(
             Project.open, tmp_path / "nowhere", helper="plan", then=lambda _: None
         )
         pump.until(lambda: failures)
         assert "nowhere" in failures[0][0]
-        session.background.apart(divmod, 1, 0, helper="plan", then=lambda _: None)
+        session.workspace.background.apart(divmod, 1, 0, helper="plan", then=lambda _: None)
         pump.until(lambda: len(failures) == 2)
         assert "ZeroDivisionError" in failures[1][0]
         got: list[str] = []
-        session.background.apart(
+        session.workspace.background.apart(
             print, "what libraries print", helper="plan", then=lambda _: got.append("printed")
         )
-        session.background.apart(str.upper, "still in step", helper="plan", then=got.append)
+        session.workspace.background.apart(
+            str.upper, "still in step", helper="plan", then=got.append
+        )
         pump.until(lambda: len(got) == 2)
         assert got == ["printed", "STILL IN STEP"]
 
@@ -218,9 +220,9 @@ def test_work_apart_does_not_run_the_script_again_that_opened_the_window(tmp_pat
 def test_a_session_closes_at_once_while_something_is_done_apart(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
         got: list[int] = []
-        session.background.apart(os.getpid, helper="plan", then=got.append)
+        session.workspace.background.apart(os.getpid, helper="plan", then=got.append)
         pump.until(lambda: got)
-        session.background.apart(signal.pause, helper="plan", then=lambda _: None)
+        session.workspace.background.apart(signal.pause, helper="plan", then=lambda _: None)
         closing = threading.Thread(target=session.close)
         closing.start()
         closing.join(DEADLINE_S)
@@ -232,46 +234,44 @@ def test_a_session_closes_at_once_while_something_is_done_apart(tmp_path: Path) 
 
 def test_an_unexpected_error_is_told_without_a_traceback(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, failures):
-        session.background.run(lambda: 1 / 0)
+        session.workspace.background.run(lambda: 1 / 0)
         pump.until(lambda: failures)
-        assert (
-            failures[0][0] == "This should not have happened: ZeroDivisionError: division by zero"
-        )
+        assert failures[0][0] == "Unexpected error: ZeroDivisionError: division by zero"
         assert "Traceback" not in "".join(failures[0])
 
 
 def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (first, pump, failures):
-        first.open(folder)
-        pump.until(lambda: first.snapshot.condition == "valid")
-        run = RunController(first, "train")
+        first.workspace.open(folder)
+        pump.until(lambda: first.workspace.snapshot.condition == "valid")
+        run = RunController(first.workspace, "train")
         run.start(
             lambda _project: TrainJob(
                 recipe=UNetRecipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))
             )
         )
         seen: list[Event] = []
-        run.events.told.connect(seen.extend)
+        run.told.connect(seen.extend)
         pump.until(lambda: any(isinstance(event, Metric) for event in seen))
         run_id = run.run_id
         run.close()
     # The window is closed; the training goes on.
     with open_session(tmp_path) as (second, pump, failures):
-        second.open(folder)
-        pump.until(lambda: second.snapshot.runs)
-        assert second.snapshot.runs[-1].state == "running"
-        run, seen, last = RunController(second, "train"), [], []
-        run.events.told.connect(seen.extend)
-        run.events.ended.connect(last.append)
-        run.take_up(str(run_id))
+        second.workspace.open(folder)
+        pump.until(lambda: second.workspace.snapshot.runs)
+        assert second.workspace.snapshot.runs[-1].state == "running"
+        run, seen, last = RunController(second.workspace, "train"), [], []
+        run.told.connect(seen.extend)
+        run.ended.connect(last.append)
+        run.show(str(run_id))
         pump.until(lambda: seen)
         assert isinstance(seen[0], Started)
         assert run.is_active
         run.cancel()
         pump.until(lambda: last)
         assert isinstance(last[0], Finished)
-        pump.until(lambda: second.snapshot.checkpoints)
+        pump.until(lambda: second.workspace.snapshot.checkpoints)
         run.close()
         assert not failures
 
@@ -279,11 +279,11 @@ def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path)
 def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, _):
-        session.open(folder)
-        pump.until(lambda: session.snapshot.condition == "valid")
-        run, seen, last = RunController(session, "train"), [], []
-        run.events.told.connect(seen.extend)
-        run.events.ended.connect(last.append)
+        session.workspace.open(folder)
+        pump.until(lambda: session.workspace.snapshot.condition == "valid")
+        run, seen, last = RunController(session.workspace, "train"), [], []
+        run.told.connect(seen.extend)
+        run.ended.connect(last.append)
         run.start(
             lambda _project: TrainJob(
                 recipe=UNetRecipe(
@@ -297,9 +297,12 @@ def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path
         )
         pump.until(lambda: last)
         assert isinstance(last[0], Failed)
-        assert "goes on from its last saved state" in last[0].way_out
+        assert "resumes from its last saved state" in last[0].way_out
         pump.until(
-            lambda: session.snapshot.runs and session.snapshot.runs[-1].state == "interrupted"
+            lambda: (
+                session.workspace.snapshot.runs
+                and session.workspace.snapshot.runs[-1].state == "interrupted"
+            )
         )
         run.resume(str(run.run_id))
         pump.until(lambda: len(last) == 2)

@@ -68,9 +68,7 @@ def test_without_pairs_the_button_says_why(window: TabWindow, tmp_path: Path) ->
     window.open(tmp_path / "empty")
     tab = window.tab
     window.until(
-        lambda: (
-            tab.train_button.toolTip() == "There is no pair to learn from: accept one in Dataset."
-        )
+        lambda: tab.train_button.toolTip() == "There are no pairs yet: add one in Dataset."
     )
     assert not tab.train_button.isEnabled()
 
@@ -83,7 +81,7 @@ def test_how_long_the_plan_takes_is_told_in_a_list_that_stays_open(
     tab.time.model().rowsRemoved.connect(lambda *_: begun.append(1))
     window.open(folder)
     tab.time.showPopup()
-    window.until(lambda: tab.time.itemText(0).startswith("As long as planned, at most about "))
+    window.until(lambda: tab.time.itemText(0).startswith("Automatic (up to "))
     assert tab.time.view().isVisible()
     assert not begun
     tab.time.hidePopup()
@@ -101,12 +99,12 @@ def test_a_value_is_typed_over_and_given_back_with_the_mouse(
     editor.selectAll()
     window.qtbot.keyClicks(editor, "12")
     window.qtbot.keyClick(editor, Qt.Key.Key_Return)
-    window.until(lambda: tab.part.choices == {"epochs": 12})
+    window.until(lambda: tab.plan.choices == {"epochs": 12})
     assert tab.table.item(index, VALUE).font().bold()
-    window.until(lambda: tab.part.proposal.plan.epochs == 12)
+    window.until(lambda: tab.plan.proposal.plan.epochs == 12)
     window.until(lambda: Project.open(folder).config.training_choices == {"epochs": 12})
     click_cell(window, index, BACK)
-    assert tab.part.choices == {}
+    assert tab.plan.choices == {}
     window.until(lambda: value_of(tab, "Epochs")[1] == planned)
 
 
@@ -116,10 +114,10 @@ def test_a_training_is_started_watched_and_cancelled_with_the_mouse(
     window.open(folder)
     tab = window.tab
     assert tab.start.currentText() == "From scratch"
-    tab.part.set_choices(LONG)
+    tab.plan.set_choices(LONG)
     window.click(tab.train_button)
     window.until(lambda: not tab.train_button.isEnabled())
-    assert tab.train_button.toolTip() == "A training is going on."
+    assert tab.train_button.toolTip() == "A training is running."
     window.until(
         lambda: tab.picture.image is not None and tab.loss.isVisible() and tab.score.isVisible()
     )
@@ -128,11 +126,11 @@ def test_a_training_is_started_watched_and_cancelled_with_the_mouse(
     assert not tab.picture.image.isNull()
     window.click(tab.cancel_button)
     window.until(
-        lambda: tab.outcome.isVisible() and "is kept as unet_run_001" in tab.outcome.text()
+        lambda: tab.outcome.isVisible() and "are kept as unet_run_001" in tab.outcome.text()
     )
-    window.until(lambda: tab.start.currentText() == "Continue from the latest (unet_run_001)")
+    window.until(lambda: tab.start.currentText() == "Continue from latest (unet_run_001)")
     assert any("Cancelled at epoch" in text for text in window.told)
-    assert not tab.go_on_button.isVisible()
+    assert not tab.resume_button.isVisible()
 
 
 def test_a_killed_training_is_told_and_goes_on_with_the_mouse(
@@ -141,17 +139,17 @@ def test_a_killed_training_is_told_and_goes_on_with_the_mouse(
     window.open(folder)
     tab = window.tab
     processes: list[int] = []
-    tab.part.running.events.told.connect(
+    tab.training.run.told.connect(
         lambda told: processes.extend(one.process_id for one in told if isinstance(one, Started))
     )
-    tab.part.set_choices({**TINY, "epochs": 40, "patience": 40})
+    tab.plan.set_choices({**TINY, "epochs": 40, "patience": 40})
     window.click(tab.train_button)
-    window.until(lambda: tab.part.story.epoch > 1)
+    window.until(lambda: tab.training.progress.epoch > 1)
     os.kill(processes[0], signal.SIGKILL)
-    window.until(lambda: tab.offer.isVisible() and tab.go_on_button.isVisible())
-    assert "was interrupted after epoch" in tab.offer.text()
-    assert "ended from outside" in tab.outcome.text()
-    window.click(tab.go_on_button)
+    window.until(lambda: tab.resume_notice.isVisible() and tab.resume_button.isVisible())
+    assert "was interrupted after epoch" in tab.resume_notice.text()
+    assert "stopped unexpectedly" in tab.outcome.text()
+    window.click(tab.resume_button)
     window.until(lambda: tab.outcome.isVisible() and "Finished: unet_run_001" in tab.outcome.text())
     assert not any("Traceback" in text for text in window.told)
 
@@ -161,15 +159,15 @@ def test_a_training_goes_on_when_the_window_is_closed_and_is_followed_in_the_nex
 ) -> None:
     window.open(folder)
     tab = window.tab
-    tab.part.set_choices(LONG)
+    tab.plan.set_choices(LONG)
     window.click(tab.train_button)
-    window.until(lambda: tab.part.story.epoch)
+    window.until(lambda: tab.training.progress.epoch)
     window.session.close()
     other = TabWindow(make_viewer(), qtbot, TrainTab, tmp_path)
     try:
         other.open(folder)
         tab = other.tab
-        other.until(lambda: tab.picture.image is not None and "going on since" in tab.part.words)
+        other.until(lambda: tab.picture.image is not None and "running for" in tab.training.words)
         other.click(tab.cancel_button)
         other.until(lambda: tab.outcome.isVisible())
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 pytest.importorskip("qtpy")
 
 import numpy as np
+from pydantic import Field
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
-from maskloop.models.base import Augmentation
-from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
-from maskloop.ui.forms import RecordForm, title_of
+from maskloop.records import Record
+from maskloop.ui.forms import RecordForm
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import (
     Curves,
@@ -27,8 +27,6 @@ from maskloop.ui.widgets import (
     ReasonButton,
     Section,
     ask,
-    human_bytes,
-    human_time,
 )
 
 LEFT = Qt.MouseButton.LeftButton
@@ -131,15 +129,24 @@ def test_sorting_and_filtering_are_those_of_python(
     assert [row.area for row in model.shown] == numbers + [None] * (len(kept) - len(numbers))
 
 
+class Network(Record):
+    """A record with limits."""
+
+    preset: Literal["unet", "resunet"] = "unet"
+    depth: int = Field(4, ge=1, le=7, description="How often the resolution is halved.")
+    threshold: float = Field(0.5, ge=0, le=1)
+    rotation_degrees: tuple[float, ...] = (0, 90, 180, 270)
+
+
 def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
-    form = RecordForm(UNetNetwork, fields=("preset", "depth", "upsampling"))
+    form = RecordForm(Network, fields=("preset", "depth", "threshold"))
     qtbot.addWidget(form)
     form.show()
     told: list[dict[str, Any]] = []
     form.changed.connect(told.append)
-    form.set_values({"preset": "resunet", "depth": 3, "upsampling": "bilinear"})
+    form.set_values({"preset": "resunet", "depth": 3, "threshold": 0.25})
     assert told == []
-    assert form.values() == {"preset": "resunet", "depth": 3, "upsampling": "bilinear"}
+    assert form.values() == {"preset": "resunet", "depth": 3, "threshold": 0.25}
     depth: Any = form.editors["depth"]
     assert (depth.minimum(), depth.maximum()) == (1, 7)
     assert "halved" in depth.toolTip()
@@ -147,24 +154,10 @@ def test_a_form_is_drawn_from_the_record_with_its_limits(qtbot: Any) -> None:
     qtbot.keyClicks(depth, "5")
     qtbot.keyClick(depth, Qt.Key.Key_Return)
     assert told[-1]["depth"] == 5
-    assert title_of("base_channels") == "Base channels"
-
-
-def test_a_field_that_may_be_open_shows_planned_and_gives_none(qtbot: Any) -> None:
-    form = RecordForm(UNetArchitecture)
-    qtbot.addWidget(form)
-    assert form.values() == dict.fromkeys(UNetArchitecture.model_fields)
-    chosen = {"preset": "resunet", "depth": 3, "threshold": 0.25, "z_strides": (1.0, 2.0)}
-    form.set_values(chosen)
-    assert {name: value for name, value in form.values().items() if value is not None} == chosen
-    form.set_values(dict.fromkeys(chosen))
-    depth: Any = form.editors["depth"]
-    assert depth.text() == "Planned"
-    assert form.values() == dict.fromkeys(UNetArchitecture.model_fields)
 
 
 def test_numbers_in_a_row_are_typed_with_commas_and_nonsense_is_taken_back(qtbot: Any) -> None:
-    form = RecordForm(Augmentation, fields=("rotation_degrees",))
+    form = RecordForm(Network, fields=("rotation_degrees",))
     qtbot.addWidget(form)
     form.show()
     told: list[dict[str, Any]] = []
@@ -184,6 +177,88 @@ def test_numbers_in_a_row_are_typed_with_commas_and_nonsense_is_taken_back(qtbot
         qtbot.keyClick(line, Qt.Key.Key_Return)
         assert line.text() == shown
     assert told == [{"rotation_degrees": (0.0, 180.0)}, {"rotation_degrees": ()}]
+
+
+class Choices(Record):
+    """A record whose values are all left open."""
+
+    blocks: Literal["plain_blocks", "residual"] | None = Field(
+        None, json_schema_extra={"words": {"residual": "Residual blocks"}}
+    )
+    depth: int | None = Field(None, ge=1, le=7, title="Levels")
+    rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    is_flat: bool | None = None
+    note: str | None = None
+    strides: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+
+
+def test_what_is_left_open_is_automatic_and_can_be_left_open_again(qtbot: Any) -> None:
+    form = RecordForm(Choices)
+    qtbot.addWidget(form)
+    form.show()
+    editors: Any = form.editors
+    open_values = Choices().model_dump()
+    assert form.values() == open_values
+    assert editors["depth"].text() == editors["blocks"].currentText() == "Automatic"
+    assert editors["strides"].placeholderText() == "Automatic"
+    assert editors["depth"].accessibleName() == "Levels"
+    chosen = {
+        "blocks": "residual",
+        "depth": 1,
+        "rate": 0.0001,
+        "is_flat": False,
+        "note": "flat cells",
+        "strides": (1, 2),
+    }
+    form.set_values(chosen)
+    assert form.values() == Choices(**chosen).model_dump()
+    assert [editors["blocks"].itemText(place) for place in range(3)] == [
+        "Automatic",
+        "Plain blocks",
+        "Residual blocks",
+    ]
+    assert editors["rate"].text() == "0.0001"
+    told: list[dict[str, Any]] = []
+    form.changed.connect(told.append)
+    qtbot.keyClick(editors["depth"], Qt.Key.Key_Down)
+    assert told[-1]["depth"] is None
+    for name in ("rate", "strides", "note"):
+        editors[name].selectAll()
+        qtbot.keyClick(editors[name], Qt.Key.Key_Delete)
+        qtbot.keyClick(editors[name], Qt.Key.Key_Return)
+        assert told[-1][name] is None
+    editors["blocks"].setCurrentIndex(0)
+    editors["is_flat"].setCurrentIndex(0)
+    assert form.values() == open_values
+
+
+@given(
+    st.builds(
+        Choices,
+        depth=st.none() | st.integers(1, 7),
+        rate=st.none() | st.decimals("0.000001", 5, places=6).map(float),
+        strides=st.none() | st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    )
+)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_form_gives_back_the_record_that_it_shows(qapp: Any, record: Choices) -> None:
+    form = RecordForm(Choices)
+    form.set_values(record.model_dump())
+    assert Choices(**form.values()) == record
+    form.deleteLater()
+
+
+def test_the_limit_itself_is_out_of_reach_where_it_is_excluded(qtbot: Any) -> None:
+    class Rate(Record):
+        rate: float = Field(0.5, gt=0, lt=1)
+
+    form = RecordForm(Rate)
+    qtbot.addWidget(form)
+    for asked in (0.0, 1.0):
+        form.set_values({"rate": asked})
+        assert 0 < form.values()["rate"] < 1
 
 
 def test_a_disabled_button_says_why_and_then_what_it_does(qtbot: Any) -> None:
@@ -283,18 +358,3 @@ def test_a_question_is_answered_with_the_mouse(qtbot: Any) -> None:
 
         QTimer.singleShot(0, answer)
         assert ask(parent, "Erase it?", "This cannot be undone.", yes="Erase") is expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (11400, "3 h 10 min")],
-)
-def test_times_read_as_people_say_them(seconds: float, words: str) -> None:
-    assert human_time(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(12, "12 bytes"), (1500, "1.5 kB"), (2.3e9, "2.3 GB"), (45e6, "45 MB")]
-)
-def test_sizes_read_as_people_say_them(count: float, words: str) -> None:
-    assert human_bytes(count) == words

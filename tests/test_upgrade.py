@@ -415,7 +415,7 @@ def test_an_unknown_task_is_answered_with_those_there_are(tasks):
 
 
 def test_a_folder_without_a_project_is_not_upgraded(tmp_path):
-    with pytest.raises(ProjectError, match="holds no project"):
+    with pytest.raises(ProjectError, match="is not a project folder"):
         upgrade(tmp_path)
 
 
@@ -440,3 +440,18 @@ def test_a_write_goes_nowhere_while_the_upgrade_cannot_be_done(old):
     blocked.rmdir()
     project.set_notes("kept")
     assert ProjectFolder.open(old).notes == "kept"
+
+
+def test_a_current_project_is_copied_whole_by_an_upgrade_into_another_folder(tmp_path):
+    project = ProjectFolder.create(tmp_path / "p")
+    pairs = []
+    for seed in range(3):
+        image = np.random.default_rng(seed).integers(0, 255, (24, 24), np.uint8)
+        pairs.append(project.dataset.accept(image, image > 128, name=f"image {seed}"))
+    project.dataset.remove(pairs[0].pair_id)
+    project.dataset.mark_validation(pairs[1].pair_id)
+    done = upgrade(project.folder, out=tmp_path / "copy")
+    assert not done.was_needed
+    copy = ProjectFolder.open(tmp_path / "copy")
+    assert copy.dataset.all_pairs == project.dataset.all_pairs
+    assert check(copy).problems == ()

@@ -30,7 +30,7 @@ class Pump:
 
     def settle(self, session: Session) -> None:
         """Deliver until nothing is being done in the background."""
-        self.until(lambda: self.waiting.empty() and not session.background.is_busy)
+        self.until(lambda: self.waiting.empty() and not session.workspace.background.is_busy)
 
 
 @contextmanager
@@ -39,7 +39,9 @@ def open_session(folder: Path) -> Iterator[tuple[Session, Pump, list[tuple[str, 
     pump = Pump()
     session = Session(pump.waiting.put, recent=RecentProjects(folder / "recent.json"))
     failures: list[tuple[str, str]] = []
-    session.events.failed.connect(lambda problem, way_out: failures.append((problem, way_out)))
+    session.workspace.events.failed.connect(
+        lambda problem, way_out: failures.append((problem, way_out))
+    )
     try:
         yield session, pump, failures
     finally:

@@ -42,10 +42,10 @@ class TabWindow:
         self.chosen = Chosen.of(viewer)
         self.tab = tab(self.session, self.chosen)
         self.told: list[str] = []
-        self.session.events.failed.connect(
+        self.session.workspace.events.failed.connect(
             lambda problem, way_out: self.told.append(f"{problem} {way_out}")
         )
-        self.session.events.said.connect(self.told.append)
+        self.session.workspace.events.said.connect(self.told.append)
         viewer.window.add_dock_widget(self.tab, name=type(self.tab).__name__)
 
     def until(self, is_true: Callable[[], object]) -> None:
@@ -54,14 +54,15 @@ class TabWindow:
 
     def open(self, folder: Path) -> Project:
         """Open a project and wait until it is shown."""
-        self.session.open(folder)
+        self.session.workspace.open(folder)
         self.until(
             lambda: (
-                self.session.snapshot.condition == "valid" and not self.session.background.is_busy
+                self.session.workspace.snapshot.condition == "valid"
+                and not self.session.workspace.background.is_busy
             )
         )
-        assert self.session.project is not None
-        return self.session.project
+        assert self.session.workspace.project is not None
+        return self.session.workspace.project
 
     def click(self, widget: Any) -> None:
         """Click with the mouse as soon as it can be clicked."""

@@ -1,4 +1,4 @@
-"""Annotate, train, predict, correct, again: segmentation models of your own for microscopy."""
+"""Annotate, train, predict, correct, repeat: segmentation models of your own for microscopy."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from maskloop.images.image import Image
     from maskloop.images.masks import MaskRule
     from maskloop.images.readers import open_image, open_labels
+    from maskloop.images.refs import ImageRef
     from maskloop.images.sources import find_images, match_pairs, read_pair_table
     from maskloop.images.writers import write_labels
     from maskloop.measure.table import measure_objects
@@ -43,6 +44,7 @@ __all__ = [
     "EmptyMask",
     "Image",
     "ImageError",
+    "ImageRef",
     "IncompatibleWeights",
     "KnownPixels",
     "MaskError",
@@ -72,6 +74,7 @@ __all__ = [
 
 _HOME = {
     "Image": "images.image",
+    "ImageRef": "images.refs",
     "MaskRule": "images.masks",
     "Plan": "models.base",
     "Project": "compute.project",

@@ -1,4 +1,4 @@
-"""The whole loop at once, on simulated microscopy or on a person's own pairs.
+"""The whole loop at once, on simulated microscopy or on your own pairs.
 
 Every figure that it reports is measured on images that the model has not seen.
 """

@@ -1,4 +1,4 @@
-"""What can go wrong, in words a biologist understands.
+"""Everything that can go wrong, in words a biologist understands.
 
 ::
 
@@ -6,17 +6,17 @@
     |-- AxesError        (ValueError)  axes are missing, ambiguous or do not fit the array
     |-- ImageError       (ValueError)  an image cannot be read or used
     |-- MaskError        (ValueError)  a mask cannot be accepted as it is
-    |   |-- EmptyMask                  nothing is drawn on it, and nobody said that this is meant
-    |   `-- KnownPixels                the image is in the project already
-    |-- UsageError       (ValueError)  the choice made does not exist or does not fit
-    |-- ProjectError     (OSError)     the project folder is missing, broken or not writable
-    |   |-- RecordError                a record of the folder is broken or missing
-    |   `-- ProjectLocked              another writer holds the folder
+    |   |-- EmptyMask                  it is empty, and empty masks were not allowed
+    |   `-- KnownPixels                the image is already in the project
+    |-- UsageError       (ValueError)  a choice does not exist or contradicts another
+    |-- ProjectError     (OSError)     the project folder is missing, damaged or not writable
+    |   |-- RecordError                a record of the folder is damaged or missing
+    |   `-- ProjectLocked              another process is writing to the folder
     |-- NotFound         (LookupError) no pair, checkpoint or run has this id
-    |-- IncompatibleWeights (ValueError)   weights and architecture do not fit
-    |-- UnsafeFile       (ValueError)  a file would have to run code to be read
-    |-- TrainingFailed   (RuntimeError)    training cannot go on
-    |-- Cancelled        (RuntimeError)    somebody asked to stop
+    |-- IncompatibleWeights (ValueError)   weights and network do not match
+    |-- UnsafeFile       (ValueError)  reading the file would execute code in it
+    |-- TrainingFailed   (RuntimeError)    training cannot continue
+    |-- Cancelled        (RuntimeError)    a person asked to stop
     |-- MissingExtra     (ImportError)     an optional library is not installed
     `-- BrokenPlugin     (ImportError)     a plug-in cannot be loaded
 """
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class MaskloopError(Exception):
-    """An error that a user can cause and can mend.
+    """An error that a user can cause and can fix.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ class MaskError(MaskloopError, ValueError):
 
 
 class EmptyMask(MaskError):
-    """Nothing is drawn on the mask (or its rule leaves nothing of it), and nobody said that this is meant."""
+    """The mask is empty, as drawn or after its rule, and empty masks were not allowed."""
 
 
 class KnownPixels(MaskError):
-    """The image is in the project already.
+    """The image is already in the project.
 
     Parameters
     ----------
@@ -97,19 +97,19 @@ class KnownPixels(MaskError):
 
 
 class UsageError(MaskloopError, ValueError):
-    """The choice made does not exist or does not fit the others."""
+    """A choice does not exist or contradicts another one."""
 
 
 class ProjectError(MaskloopError, OSError):
-    """The project folder is missing, broken or not writable."""
+    """The project folder is missing, damaged or not writable."""
 
 
 class RecordError(ProjectError):
-    """A record of the project folder is broken or missing."""
+    """A record of the project folder is damaged or missing."""
 
 
 class ProjectLocked(ProjectError):
-    """Another writer holds the project folder."""
+    """Another process is writing to the project folder."""
 
 
 class NotFound(MaskloopError, LookupError):
@@ -117,19 +117,19 @@ class NotFound(MaskloopError, LookupError):
 
 
 class IncompatibleWeights(MaskloopError, ValueError):
-    """The weights do not fit the architecture; each mismatch is named with both values."""
+    """Weights and network do not match; each mismatch is named with both values."""
 
 
 class UnsafeFile(MaskloopError, ValueError):
-    """Reading the file would run code that came with it, so it was not read."""
+    """Reading the file would execute code in it, so it was not read."""
 
 
 class TrainingFailed(MaskloopError, RuntimeError):
-    """Training cannot go on; the best weights so far are kept."""
+    """Training cannot continue; the best weights so far are kept."""
 
 
 class Cancelled(MaskloopError, RuntimeError):
-    """Somebody asked to stop; what was finished is kept."""
+    """A person asked to stop; what was finished is kept."""
 
 
 class MissingExtra(MaskloopError, ImportError):

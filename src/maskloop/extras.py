@@ -17,7 +17,7 @@ _EXTRA_OF = {
     "superqt": "napari",
     "tensorboard": "tensorboard",
 }
-"""The extra of maskloop that installs a library; any other is installed by its own name."""
+"""The extra that installs a library; others are installed by their own name."""
 
 
 def require(name: str) -> ModuleType:
@@ -31,6 +31,7 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
+        # Modules of a package come with it.
         extra = _EXTRA_OF.get(name.partition(".")[0])
         wanted = f'"maskloop[{extra}]"' if extra else name
         raise MissingExtra(

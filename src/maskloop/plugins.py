@@ -51,6 +51,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "jobs": {
         "train": "maskloop.jobs.training:TrainJob",
         "predict": "maskloop.jobs.prediction:PredictJob",
+        "measure": "maskloop.jobs.measurement:MeasureJob",
     },
     "measurements": {
         name: f"maskloop.measure.{name}:{name.upper()}"
@@ -92,6 +93,7 @@ class Registration:
 
     def undo(self) -> None:
         """Forget the plug-in; nothing happens if it was forgotten before."""
+        # A second undo is harmless, as closing a file twice is.
         _registered[self.kind].pop(self.name, None)
 
     def __enter__(self) -> Self:
@@ -145,10 +147,12 @@ def loadable(kind: Kind) -> Iterator[tuple[str, Any]]:
 
     One that cannot is named in a warning, once, and left out.
     """
+    # One at a time: those before a broken one are used already.
     for name in names(kind):
         try:
             yield name, get(kind, name)
         except MaskloopError as error:
+            # Formats are asked for with each file: once is enough.
             if (kind, name) not in _warned:
                 _warned.add((kind, name))
                 _logger.warning("%s", error.problem)
@@ -178,6 +182,7 @@ def register(kind: Kind, name: str, place: Any) -> Registration:
     UsageError
         If the name is taken.
     """
+    # Replacing in silence would change results without a trace.
     if name in _places(kind):
         raise UsageError(
             f"'{name}' is already one of the {kind}.", "Register the plug-in under another name."

@@ -1,4 +1,4 @@
-"""Records: settings and facts that are frozen, refuse unknown keys and reach the disk whole.
+"""Records: settings and facts that are frozen, refuse unknown keys and are written atomically.
 
 A record file is JSON with one entry of a list per line, so that a person can read and compare it
 and that writing ten thousand pairs stays quick. Writing keeps the copy before it as
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -24,11 +25,15 @@ from maskloop.wording import fault_in_words
 
 __all__ = [
     "Record",
+    "dump_record",
     "last_good",
+    "open_append",
     "read_record",
+    "refuse_special",
     "replace_record",
     "sync_folder",
     "write_bytes",
+    "write_content",
     "write_errors",
     "write_record",
     "write_whole",
@@ -48,11 +53,11 @@ class Record(BaseModel):
 
     @cached_property
     def json_line(self) -> str:
-        """This record as one line of JSON; computed once, which keeps large manifests quick to write."""
+        """This record as a line of JSON; computed once, which keeps writing large manifests fast."""
         return self.model_dump_json()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some values changed, which are not checked again."""
+        """A copy with some values changed, which are not validated again."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("json_line", None)  # the line of the values before
         return copied
@@ -62,7 +67,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def last_good(path: Path) -> Path:
-    """Where the copy before the present one of a record lies."""
+    """Path of the previous version of a record."""
     return path.with_name(path.name + LAST_GOOD)
 
 
@@ -154,14 +159,15 @@ def _read_entries(
 def _way_out(path: Path) -> str:
     copy = last_good(path)
     if copy.exists():
-        return f"The last good copy is '{copy.name}' beside it: 'maskloop check --repair' puts it back (the broken file is kept)."
-    return (
-        "Restore it from a backup, or run 'maskloop check --repair' to rebuild what can be rebuilt."
-    )
+        return (
+            f"Restore the last good copy, '{copy.name}' (maskloop check --repair); the damaged "
+            "file is kept."
+        )
+    return "Restore it from a backup, or rebuild what can be rebuilt (maskloop check --repair)."
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record whole and keep the copy before it.
+    """Write a record atomically and keep the previous version.
 
     Raises
     ------
@@ -169,21 +175,31 @@ def write_record(path: Path, record: Record) -> None:
         If the disk is full or the folder is not writable; the record on disk is then the one
         before.
     """
-    if path.exists():
+    write_content(path, dump_record(record))
+
+
+def write_content(path: Path, content: bytes) -> None:
+    """Write the bytes of a record whole and keep the copy before it; see `write_record`."""
+    is_first = not path.exists()
+    if not is_first:
         with write_errors(path):
             _keep_last_good(path)
-    write_bytes(path, _dump(record))
+    write_bytes(path, content)
+    if is_first:
+        # A record that is written once and lost would have no copy at all. Not a second name: what
+        # cuts the file in its place must not reach the copy.
+        write_bytes(last_good(path), content)
 
 
 def replace_record(path: Path, record: Record) -> None:
-    """Write a record whole, and leave the copy before it as it is.
+    """Write a record atomically, without touching the kept previous version.
 
     Raises
     ------
     ProjectError
         If the disk is full or the folder is not writable; the record on disk is then unchanged.
     """
-    write_bytes(path, _dump(record))
+    write_bytes(path, dump_record(record))
 
 
 def _keep_last_good(path: Path) -> None:
@@ -200,7 +216,8 @@ def _keep_last_good(path: Path) -> None:
     fresh.unlink(missing_ok=True)
 
 
-def _dump(record: Record) -> bytes:
+def dump_record(record: Record) -> bytes:
+    """The bytes of a record file, with one entry of a list per line."""
     lines = []
     for name in (*type(record).model_fields, *(record.model_extra or ())):
         value = getattr(record, name)
@@ -217,14 +234,55 @@ def _plain(record: Record, name: str) -> str:
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole: temporary file beside it, flush, fsync, rename, fsync of the folder."""
+    """Write a file atomically: temporary file, flush, fsync, rename, fsync of the folder."""
     with write_whole(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
+def open_append(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to add to its end, and nothing but a file of this folder.
+
+    A project may come from a stranger: a link would add the stranger's text to any file of the
+    person's, and a pipe would wait for ever.
+
+    Raises
+    ------
+    ProjectError
+        If it is a link, a pipe or a device, or cannot be written.
+    """
+    with write_errors(path):
+        refuse_special(path)
+        # O_NOFOLLOW and O_NONBLOCK do not exist on Windows, nor do the dangers.
+        careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, mode | careful, 0o666), "ab") as file:
+            yield file
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what is there and is no ordinary file.
+
+    Raises
+    ------
+    ProjectError
+        If it is a link, a folder, a pipe or a device.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else "not a file"
+        raise ProjectError(
+            f"'{path}' is {kind}.",
+            "Delete it, or move it out of the project; projects hold ordinary files.",
+        )
+
+
+@contextlib.contextmanager
 def write_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that becomes `path` when the block ends without an error, and is removed otherwise.
+    """Open a temporary file that becomes `path` if the block ends without an error.
 
     Raises
     ------
@@ -249,7 +307,7 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn the system's refusals to write into words."""
+    """Turn the system's write errors into words."""
     try:
         yield
     except ProjectError:
@@ -258,7 +316,7 @@ def write_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise ProjectError(
             f"'{path}' could not be written: {reason}.",
-            "Free some space or choose a folder you may write to; what was saved before is unchanged.",
+            "Free some space, or choose a folder you may write to. What was saved is unchanged.",
         ) from error
 
 
@@ -269,7 +327,7 @@ def _umask() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut (no effect where the system does not offer it)."""
+    """Make a rename in this folder survive a power failure, where the system supports it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -280,7 +338,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """A plain JSON value of numbers, strings, lists and dicts, for records that hold free-form facts."""
+    """A JSON value of numbers, strings, lists and dicts, for records with free-form facts."""
     # NumPy's numbers and arrays give plain ones by themselves; whatever else is told in words.
     return json.loads(
         json.dumps(value, default=lambda one: one.tolist() if hasattr(one, "tolist") else str(one))

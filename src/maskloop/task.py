@@ -1,4 +1,4 @@
-"""What is to be found in the images: the task, which a project keeps and every model serves.
+"""The task: what to segment. A project keeps it, and every model serves it.
 
 The task knows no network, no file and no folder; it is the one place for output modes and class
 names.
@@ -34,15 +34,16 @@ def require_mode(mode: str) -> OutputMode:
     for known in MODES:
         if mode == known:
             return known
-    raise UsageError(f"Output mode '{mode}' does not exist.", f"Choose {', '.join(MODES)}.")
+    raise UsageError(f"Output mode '{mode}' does not exist.", f"Select one of {', '.join(MODES)}.")
 
 
 class Task(Record):
-    """What is to be found: one kind of thing, several kinds, or each object by itself."""
+    """What to segment: foreground and background, several classes, or individual objects."""
 
     mode: OutputMode = Field(
         "binary",
-        description="binary (one kind of thing), multiclass (several) or instances (each object).",
+        description="binary (foreground and background), multiclass (several classes) or instances "
+        "(individual objects).",
     )
     classes: tuple[str, ...] = Field(
         (), validate_default=True, description="Names of the classes 1, 2, ...; background is 0."
@@ -137,7 +138,7 @@ def _fault(mode: OutputMode, classes: Sequence[str]) -> tuple[str, str] | None:
     if mode == "multiclass" and not classes:
         return (
             "A multiclass project needs the names of its classes.",
-            "Name them without the background, such as --classes axon,myelin.",
+            "Name them without the background (--classes axon,myelin).",
         )
     if mode != "multiclass" and len(classes) > 1:
         return (
@@ -146,12 +147,12 @@ def _fault(mode: OutputMode, classes: Sequence[str]) -> tuple[str, str] | None:
         )
     if len(classes) > MOST_CLASSES:
         return (
-            f"{len(classes)} classes were named; {MOST_CLASSES} is the most.",
-            "Use mode instances where each object has a number of its own.",
+            f"{len(classes)} classes were named; at most {MOST_CLASSES} are possible.",
+            "Use mode instances if each object has its own number.",
         )
     if len(set(classes)) != len(classes) or not all(classes):
         return (
             f"The class names {list(classes)} must all be different and not empty.",
-            "Give each class a name of its own.",
+            "Give each class its own name.",
         )
     return None

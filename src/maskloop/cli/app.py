@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from maskloop.cli import demo, evaluation, pairs, plugins, prediction, project, runs, training
+from maskloop.cli import (
+    demo,
+    evaluation,
+    measurement,
+    pairs,
+    plugins,
+    prediction,
+    project,
+    runs,
+    training,
+)
 from maskloop.cli.output import say, say_problem
 from maskloop.errors import MaskloopError
 
@@ -30,6 +40,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     training.import_weights,
     prediction.predict,
     evaluation.evaluate,
+    measurement.measure,
+    measurement.trace,
     runs.execute,
     project.upgrade,
     plugins.plugins,
@@ -63,6 +75,8 @@ class _Verbs(TyperGroup):
         raise typer.Exit(1)
 
 
+# Without completion: it writes into a person's shell profile. Without rich tracebacks: they show
+# local variables, which may be paths and pixels of a person.
 app = typer.Typer(
     name="maskloop",
     cls=_Verbs,
@@ -75,6 +89,7 @@ app = typer.Typer(
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
+        # Reads all installed packages' metadata: only for those who ask.
         from importlib.metadata import version
 
         say(f"maskloop {version('maskloop')}")
@@ -94,6 +109,7 @@ def _begin(
     """
 
 
+# A list instead of decorators in the modules: the order of the help does not hang on imports.
 for _verb in VERBS:
     app.command()(_verb)
 

@@ -78,6 +78,7 @@ def demo(
 
 def _show(result: DemoResult) -> None:
     """What the demo measured, what it wrote, and what to do next."""
+    # The first line has no value: it is the heading of the scores.
     show_facts(
         f"Demo in {result.folder}",
         {"scores on images never trained on": "", **result.scores, **result.files},

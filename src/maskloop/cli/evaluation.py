@@ -41,6 +41,7 @@ def evaluate(
 
 def _show(evaluation: Evaluation) -> None:
     """Scores of each image, and of all together."""
+    # The last row is the total, which has every column.
     rows = evaluation.rows()
     columns = list(rows[-1])
     show_table(
@@ -49,4 +50,4 @@ def _show(evaluation: Evaluation) -> None:
         [[row.get(name) for name in columns] for row in rows],
     )
     for failure in evaluation.failures:
-        say_problem(f"{failure.name}: {failure.problem}", "It was left out of the scores.")
+        say_problem(f"{failure.name}: {failure.problem}", "This image is not part of the scores.")

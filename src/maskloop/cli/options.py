@@ -66,6 +66,7 @@ def takes(
     """
 
     def decorate(verb: Verb) -> Verb:
+        # Annotations are texts (from __future__ import annotations) until they are evaluated.
         own = inspect.signature(verb, eval_str=True)
         switches = {field: names.get(field, "--" + field.replace("_", "-")) for field in fields}
         options = [
@@ -132,6 +133,7 @@ def _help(field: FieldInfo) -> str:
 def field_reader(kind: type[Record], name: str) -> Reader:
     """A reader of a number, a word or a list of these within the limits of a record's field."""
     field = kind.model_fields[name]
+    # The field's own limits and validators, without the rest of the record.
     checked: Any = Annotated[(field.annotation, Field(), *field.metadata)]
     adapter: TypeAdapter[Any] = TypeAdapter(checked)
     is_list = any(get_origin(part) is tuple for part in _parts(field.annotation))
@@ -150,6 +152,7 @@ def field_reader(kind: type[Record], name: str) -> Reader:
 
 def _parts(annotation: Any) -> Iterable[Any]:
     """The types of a union without None."""
+    # Other types with arguments than these are unions with None.
     is_union = get_origin(annotation) not in (None, tuple, Literal, dict)
     inner = get_args(annotation) if is_union else (annotation,)
     return [part for part in inner if part is not NoneType]

@@ -70,6 +70,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
+    # JSON has no NaN: what Python would write, other readers refuse.
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
@@ -104,6 +105,7 @@ def make_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]
         title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for at, name in enumerate(columns):
+        # Folded, never cut: a cut id or path cannot be copied.
         figures = all(_is_figure(row[at]) for row in cells)
         table.add_column(escape(name), justify="right" if figures else "left", overflow="fold")
     for row in cells:
@@ -126,6 +128,7 @@ def show_facts(title: str, facts: Mapping[str, Any]) -> None:
         padding=(0, 2, 0, 0),
     )
     for name, value in facts.items():
+        # By equality with empty values: 0 is a fact and stays.
         if value not in (None, "", (), [], {}):
             table.add_row(escape(name), escape(_cell(value)))
     make_console().print(table)

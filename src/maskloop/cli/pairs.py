@@ -89,6 +89,7 @@ def add(
         replace=replace,
         dry_run=dry_run,
         rule=mask_rule(rule),
+        # Apart from the rule: it holds with the project's own rule too.
         allow_empty=bool(rule.get("allow_empty")),
         pixel_size_um=pixel_size,
     )
@@ -124,6 +125,7 @@ def _show_import(report: ImportReport) -> None:
     verb = "would be accepted" if report.dry_run else "accepted"
     accepted = counted(len(report.accepted), "pair")
     say(f"{accepted} {verb}, {counted(len(report.refused), 'file')} refused.")
+    # The real thing lists only what was refused; a dry run is there to be read.
     if report.dry_run:
         show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
     for refused in report.refused:

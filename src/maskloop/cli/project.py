@@ -60,6 +60,7 @@ def status(
     """Show the state of the project: pairs, checkpoints, predictions and problems."""
     project = Project.open(folder)
     found = project.status()
+    # Ten thousand pairs are read only for those who want to see them.
     if not pairs:
         answer(found, json, _show_status)
         return
@@ -78,8 +79,10 @@ def check(
     """Compare every file with its record; report missing, changed and orphaned files."""
     project = Project.open(folder)
     with RunView(to_stderr=json) as view:
+        # A repair ends with a check of its own: two would read every file twice.
         repaired = repair_files(project, report=view) if repair else None
         found = repaired.left if repaired else check_files(project, report=view)
+    # First in the JSON, since it is what a script asks for.
     facts = {
         "is_sound": found.is_sound,
         **found.model_dump(),
@@ -119,6 +122,7 @@ def _show_status(status: Status, pairs: Sequence[Pair] | None = None) -> None:
         columns = ("pair", "name", "axes", "shape", "state", "group", "split", "checkpoints")
         show_table("Pairs", columns, [_pair_row(pair) for pair in pairs])
     for warning in status.warnings:
+        # A status is a record, so its warnings are texts: the form of a MaskloopError.
         problem, _, way_out = warning.partition("\n  -> ")
         say_problem(problem, way_out)
     if status.state == "empty":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ __all__ = [
     "read_normalization",
     "read_pixel_size",
     "read_selection",
+    "read_settings",
 ]
 
 _DURATION = re.compile(
@@ -98,6 +99,7 @@ def read_label_map(text: str) -> dict[int, int]:
     UsageError
         If it is not such a list, or maps a label to two classes.
     """
+    # setdefault: the same entry twice is harmless, two classes for one label are not.
     found: dict[int, int] = {}
     for entry in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", entry)
@@ -145,3 +147,28 @@ def mask_rule(choices: Mapping[str, Any]) -> MaskRule | None:
         wanted.setdefault("mask_mode", "manual_label_map")
     # Allowing empty masks says nothing about what labels mean: that stays with the project.
     return MaskRule.model_validate(wanted) if set(wanted) - {"allow_empty"} else None
+
+
+def read_settings(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Settings by measurement from texts such as ``background.radius_px=20``.
+
+    Lists are written with commas, as in ``intensity.percentiles=10,90`` (of one value: ``50,``).
+
+    Raises
+    ------
+    UsageError
+        If a text is not of this form.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", text.strip())
+        if match is None:
+            raise UsageError(
+                f"'{text}' is not a setting of a measurement.",
+                "Write MEASUREMENT.SETTING=VALUE, such as background.radius_px=20.",
+            )
+        name, setting, value = match.groups()
+        # A comma at the end makes a list of one.
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        found.setdefault(name, {})[setting] = parts if "," in value else value
+    return found

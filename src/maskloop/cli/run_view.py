@@ -37,6 +37,7 @@ class RunView:
         self._console = make_console(to_stderr=to_stderr)
         self._live: Live | None = None
         if self._console.is_terminal:
+            # Redrawn with each event: a thread that redraws in between would compete with training.
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._run = RunProgress()
 
@@ -105,6 +106,7 @@ class RunView:
         now = self._run.current
         if now is None:
             return [Text(self._run.stage)] if self._run.stage else []
+        # Not rich's Progress, which is a Live of its own: table and bar are drawn together.
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(now.total, 1e-9), completed=now.done, width=24)
         line.add_row(bar, Text(self._run.words))

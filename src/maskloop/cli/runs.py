@@ -41,6 +41,7 @@ def execute(
 ) -> None:
     """Execute a submitted run or resume an interrupted one (for queues and scripts)."""
     project = Project.open(folder)
+    # The runs of a read-only project lie elsewhere, and the queue's job is told where.
     if runs is not None:
         project = open_with_runs(project, runs)
     with RunView(to_stderr=json) as view:

@@ -128,6 +128,7 @@ def _show_checkpoint(checkpoint: CheckpointRecord, folder: Path) -> None:
 
 def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
     """All checkpoints, each below the one it was trained from, the oldest first."""
+    # A project has the scores of its mode: columns for the others would stay empty.
     scores = [
         name for name in SCORES if any(_scores(one).get(name) is not None for one in checkpoints)
     ]
@@ -138,6 +139,7 @@ def show_checkpoints(checkpoints: Sequence[CheckpointRecord]) -> None:
 
 def _checkpoint_row(one: CheckpointRecord, depth: int, scores: Sequence[str]) -> tuple[Any, ...]:
     imported = one.starting_weights.get("imported_model_id")
+    # ASCII: terminals on Windows may not have box-drawing characters.
     indent = "  " * (depth - 1) + "`-" if depth else ""
     return (
         indent + one.checkpoint_id,

@@ -1,4 +1,4 @@
-"""Places where jobs run, and runs that are followed wherever they are.
+"""Where jobs run: what a place offers, and how a run is followed there.
 
 A new place (a cluster's queue, a remote GPU, Dask) is one class that fulfils `Target` and one line:
 in the table ``targets`` of `maskloop.plugins`, or as an entry point of the group
@@ -20,15 +20,15 @@ from maskloop.project.project import ProjectFolder
 __all__ = ["RunHandle", "Target", "catch_up", "follow", "last_word"]
 
 GRACE_S = 20.0
-"""A process that has told its last event may still take so long to end."""
+"""How long a process may take to end after its last event."""
 
 
 class RunHandle(Protocol):
-    """One run, wherever it is: read what it tells, ask whether it is alive, cancel it."""
+    """One run, wherever it runs: read its events, ask whether it is alive, cancel it."""
 
     run_id: str
     position: int | None
-    """Byte of the journal where this start began; None when the run was started by others."""
+    """Byte of the journal where this start began; None if another process started the run."""
 
     @property
     def folder(self) -> Path:
@@ -38,13 +38,13 @@ class RunHandle(Protocol):
         """Events from byte `position` on (before byte `end`), and the byte to read from next."""
 
     def is_alive(self) -> bool:
-        """Whether it waits to be executed or is being executed."""
+        """Whether it is waiting to be executed or is being executed."""
 
     def cancel(self) -> None:
-        """Ask it to stop in good order; what is best so far is kept."""
+        """Ask it to stop; the best result so far is kept."""
 
     def log(self) -> str:
-        """The last words of its process that are not in the journal; empty where there are none."""
+        """The end of what its process printed besides its events; empty if there is nothing."""
 
 
 class Target(Protocol):
@@ -61,8 +61,8 @@ class Target(Protocol):
         project, run_id
             Which run.
         report
-            Told of each event by a place that executes the run before it returns; others leave it
-            alone.
+            For a place that executes the run before it returns: call it with each event. Other
+            places ignore it.
 
         Returns
         -------
@@ -71,26 +71,26 @@ class Target(Protocol):
         """
 
     def attach(self, project: ProjectFolder, run_id: str) -> RunHandle:
-        """The handle of a run that another process started here earlier."""
+        """The handle of a run that was started here earlier, perhaps by another process."""
 
 
 def follow(
     handle: RunHandle, is_stopped: Callable[[], bool] = lambda: False, *, poll_s: float = 0.1
 ) -> Iterator[Event]:
-    """Events of a run as they come, until its last; one that was killed ends with `Failed`.
+    """Events of a run as they arrive, until its last; a killed run ends with `Failed`.
 
     Parameters
     ----------
     handle
         The run, followed from `handle.position`.
     is_stopped
-        Asked between events: whether to stop following. The run itself goes on.
+        Asked between events: whether to stop following. The run itself continues.
     poll_s
-        Seconds between two looks at the journal.
+        Seconds between two reads of the journal.
     """
     position = handle.position or 0
     while True:
-        # Asked before reading: what a process writes last is then certain to be read.
+        # Asked before reading, or the last events of a process that ends in between would be lost.
         is_alive = not is_stopped() and handle.is_alive()
         events, position = handle.events(position)
         for event in events:
@@ -107,7 +107,7 @@ def follow(
 
 
 def _let_end(handle: RunHandle, is_stopped: Callable[[], bool], poll_s: float) -> None:
-    """Wait until its process has gone: else whoever starts the run again would find it alive."""
+    """Wait until the process has ended, or a run that is resumed at once would seem to be alive."""
     end = time.monotonic() + GRACE_S
     while handle.is_alive() and not is_stopped() and time.monotonic() < end:
         time.sleep(poll_s / 10)
@@ -123,14 +123,14 @@ def _interrupted(handle: RunHandle) -> Failed:
 
 
 def catch_up(handle: RunHandle) -> tuple[list[Event], bool]:
-    """What a run told so far; `follow` then goes on from there.
+    """The events of a run so far; `follow` then continues from there.
 
     Returns
     -------
     events
-        Without the ends of earlier starts.
+        Without the last events of earlier starts.
     is_over
-        Whether the last of them ends the run, so that nothing is left to follow.
+        Whether the run has ended, so that there is nothing left to follow.
     """
     was_started_here = handle.position is not None
     events, handle.position = handle.events(end=handle.position)
@@ -145,7 +145,7 @@ def last_word(handle: RunHandle, report: Report = silent) -> Finished:
     Raises
     ------
     MaskloopError
-        If the run failed, with the words of its journal.
+        If the run failed, with the message from its journal.
     """
     for event in follow(handle):
         report(event)

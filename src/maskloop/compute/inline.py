@@ -1,4 +1,4 @@
-"""The place that everyone has: this thread."""
+"""Running a job right here, in this thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Inline"]
 
 
 class Inline:
-    """Runs a job in this thread: when `start` returns, it is done."""
+    """Runs jobs in this thread: when `start` returns, the run has ended."""
 
     def start(
         self, project: ProjectFolder, run_id: str, *, report: Report = silent
@@ -21,7 +21,7 @@ class Inline:
         Raises
         ------
         MaskloopError
-            What went wrong.
+            If the job fails.
         """
         execute(project, run_id, report=report)
         return FolderHandle(project, run_id)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from maskloop.compute.run_folder import is_locked
 from maskloop.jobs.outcomes import RunState
-from maskloop.jobs.summary import SUMMARY, RunFacts, keep_summary, read_facts
+from maskloop.jobs.summary import RunFacts, keep_summary, read_facts
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record
 
@@ -16,7 +16,7 @@ __all__ = ["RunSummary", "list_runs", "run_state", "summary_of"]
 
 
 class RunSummary(Record):
-    """One run: what it was to do, and what became of it."""
+    """One run: its job, and how it ended."""
 
     run_id: str
     kind: str = Field(description="train, predict, ...; unknown where its job cannot be read.")
@@ -24,7 +24,7 @@ class RunSummary(Record):
     began: str = Field(description="UTC, ISO 8601; empty before it began.")
     epochs: int = Field(0, description="Of a training, as far as it was validated.")
     outcome: str = Field(
-        description="The checkpoint, how many images were predicted, or what went wrong."
+        description="The checkpoint, how many images were predicted, or the error."
     )
 
 
@@ -38,8 +38,9 @@ def summary_of(project: ProjectFolder, run_id: str) -> RunSummary:
     folder = project.history.run_folder(run_id)
     facts = read_facts(folder)
     state = _state(project, run_id, facts)
-    # Of runs of older versions, and of killed ones, whoever reads the journal first keeps this.
-    if state not in ("submitted", "running") and not (folder / SUMMARY).exists():
+    # The process of a run keeps this when it ends; of a killed one, or one of an older version,
+    # whoever reads its journal first.
+    if state not in ("submitted", "running"):
         keep_summary(folder)
     return RunSummary(
         run_id=run_id,
@@ -52,7 +53,7 @@ def summary_of(project: ProjectFolder, run_id: str) -> RunSummary:
 
 
 def run_state(project: ProjectFolder, run_id: str) -> RunState:
-    """What became of a run; without a last event it is running where a process holds its lock."""
+    """The state of a run; without a last event it is running if a process holds its lock."""
     return _state(project, run_id, read_facts(project.history.run_folder(run_id)))
 
 

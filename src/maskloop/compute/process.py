@@ -1,4 +1,4 @@
-"""A child process of this machine: it outlives the window, and its end leaves the window alive."""
+"""Running a job in a child process, which outlives the window and cannot crash it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from maskloop.records import write_errors
 __all__ = ["Process", "ProcessHandle", "execute_command", "execute_environment"]
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Runs outlive the handle that started them; they are kept so that their exit is still collected."""
+"""Kept until they end, so that none becomes a zombie: runs outlive their handles."""
 
 
 def execute_command(project: ProjectFolder, run_id: str) -> list[str]:
-    """The command that executes a run, on any machine that sees the same folders."""
+    """The command that executes a run, on any machine with access to the same folders."""
     history = project.history
     elsewhere = ["--runs", str(history.runs_folder)] if history.is_elsewhere else []
     # -P: scripts that happen to lie in the current folder are not taken for libraries.
@@ -32,18 +32,18 @@ def execute_command(project: ProjectFolder, run_id: str) -> list[str]:
 def execute_environment(run_id: str) -> dict[str, str]:
     """Environment variables for that command.
 
-    With them the run has a low priority, and heeds a request to stop that came before it began.
+    With them the run has a low priority and obeys a request to cancel that came before it began.
     """
     return {STARTED: run_id}
 
 
 class Process:
-    """Runs a job in a child process at a lower priority than the window."""
+    """Runs jobs in child processes, at a lower priority than the window."""
 
     def start(
         self, project: ProjectFolder, run_id: str, *, report: Report = silent
     ) -> ProcessHandle:
-        """Start the process; its events are followed by the handle."""
+        """Start the process; the handle follows its events."""
         log = project.history.run_folder(run_id) / STDERR
         with write_errors(log), log.open("ab") as errors:
             child = subprocess.Popen(
@@ -61,7 +61,7 @@ class Process:
         return ProcessHandle(project, run_id, child=child)
 
     def attach(self, project: ProjectFolder, run_id: str) -> FolderHandle:
-        """The handle of a run that another process started: it is alive while it holds its lock."""
+        """The handle of a run started elsewhere: it is alive while it holds its lock."""
         return FolderHandle(project, run_id)
 
 
@@ -72,5 +72,5 @@ class ProcessHandle(FolderHandle):
     child: subprocess.Popen[bytes]
 
     def is_alive(self) -> bool:
-        """Whether the child lives; it does some time before it holds the run's lock."""
+        """Whether the child is alive, which it is for a while before it holds the run's lock."""
         return self.child.poll() is None

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from maskloop.compute.overview import list_runs
+from maskloop.compute.overview import RunSummary, list_runs
 from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
+from maskloop.jobs.base import Job, Result
 from maskloop.jobs.choices import backend_of
+from maskloop.jobs.measurement import measure_job
 from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, checked_choices
@@ -41,7 +43,7 @@ class Project(ProjectFolder):
         report: Report = silent,
         **choices: Any,
     ) -> CheckpointRecord:
-        """Train a checkpoint; the same training that was interrupted before is resumed.
+        """Train a checkpoint; the same training is resumed if it was interrupted.
 
         Parameters
         ----------
@@ -53,14 +55,14 @@ class Project(ProjectFolder):
         target
             ``inline``: in this thread; ``process``: in a child process; or a place of a plug-in.
         report
-            Told of each event.
+            Called with each event, wherever it runs.
         choices
             Fields of `Recipe`, such as ``epochs=50``, ``time_s=600``, ``device="cpu"``, ``seed=1``.
 
         Raises
         ------
         MaskloopError
-            If it cannot train, with the way out.
+            If it cannot train; the message says what to do.
         """
         job = self._job(start, pairs, choices)
         result = run_job(self, job, target=target, report=report)
@@ -104,24 +106,55 @@ class Project(ProjectFolder):
             predicted.
         """
         job = PredictJob(inputs=tuple(str(path) for path in inputs), **choices)
-        if job.out is None or os.access(self.folder / "history", os.W_OK):
+        return self._run_into(job.out, job, target=target, report=report)
+
+    def measure(
+        self,
+        *predictions: str,
+        target: str = "inline",
+        report: Report = silent,
+        **choices: Any,
+    ) -> dict[str, Any]:
+        """Measure every object in predictions: one row per object, kept in the project or in `out`.
+
+        Parameters
+        ----------
+        predictions
+            Ids of predictions; all by default.
+        target, report
+            As for `train`.
+        choices
+            Fields of `MeasureJob`, such as ``out="table.csv"``, ``measurements=["size"]``,
+            ``settings={"background": {"radius_px": 20}}``.
+
+        Returns
+        -------
+        result
+            ``table``: its path; ``rows``; ``failed``: path and reason of each file that could not
+            be measured; ``failed_measurements``: name and reason.
+        """
+        paths = {
+            name: str(choices[name]) for name in ("out", "images") if choices.get(name) is not None
+        }
+        ids = (*predictions, *choices.pop("predictions", ()))
+        job = measure_job(predictions=ids, **{**choices, **paths})
+        return self._run_into(job.out, job, target=target, report=report)
+
+    def _run_into(self, out: str | None, job: Job, *, target: str, report: Report) -> Result:
+        if out is None or os.access(self.folder / "history", os.W_OK):
             return run_job(self, job, target=target, report=report)
-        # A project that may only be read (of a facility, say) predicts too: what is finished in
-        # `out` is skipped next time, so that its run may be forgotten.
+        # A read-only project (of a facility, say) can predict and measure too. Its run may be
+        # forgotten: what is finished in `out` is skipped next time.
         with tempfile.TemporaryDirectory(prefix="maskloop_") as runs:
             project = open_with_runs(self, Path(runs))
             return run_job(project, job, target=target, report=report)
 
     def status(self) -> Status:
-        """How the project stands; a run that was interrupted is among the warnings."""
+        """The state of the project; an interrupted run is among the warnings."""
         status = super().status()
         newest = {run.kind: run for run in list_runs(self)}
-        found = [
-            f"The run {run.run_id} was interrupted{f' after epoch {run.epochs}' * (run.epochs > 0)}."
-            f"\n  -> Resume it: maskloop execute {self.folder} {run.run_id}"
-            for run in newest.values()
-            if run.state == "interrupted"
-        ]
+        # Only the newest of each kind: older ones were left behind on purpose.
+        found = [_resume_hint(self, run) for run in newest.values() if run.state == "interrupted"]
         return status.model_copy(update={"warnings": (*status.warnings, *found)})
 
     def segmenter(
@@ -129,3 +162,11 @@ class Project(ProjectFolder):
     ) -> ProjectSegmenter:
         """A checkpoint in memory: ``project.segmenter().segment(image)`` gives labels."""
         return ProjectSegmenter.load(self, checkpoint, device=device)
+
+
+def _resume_hint(project: ProjectFolder, run: RunSummary) -> str:
+    where = f" after epoch {run.epochs}" if run.epochs else ""
+    return (
+        f"The run {run.run_id} was interrupted{where}.\n"
+        f"  -> Resume it: maskloop execute {project.folder} {run.run_id}"
+    )

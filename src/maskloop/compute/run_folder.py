@@ -13,15 +13,15 @@ from maskloop.records import write_errors
 __all__ = ["STDERR", "FolderHandle", "is_locked"]
 
 STDERR = "stderr.txt"
-"""What the process of a run printed besides its events: the reason why it was killed, perhaps."""
+"""What the process of a run printed besides its events: perhaps the reason why it died."""
 TAIL_CHARACTERS = 500
 
 
 @dataclass
 class FolderHandle:
-    """A run that is followed by its folder alone: its journal, its lock, its request to cancel.
+    """Follows a run through its folder alone: the journal, the lock, the request to cancel.
 
-    Places that share the project's folder extend it by what tells whether their process is alive.
+    Places that share the project's folder extend it with a better `is_alive`.
     """
 
     project: ProjectFolder
@@ -38,11 +38,11 @@ class FolderHandle:
         return read_events(self.folder / EVENTS, position, end=end)
 
     def is_alive(self) -> bool:
-        """Whether some process on this machine, or on this disk, holds the run's lock."""
+        """Whether any process holds the run's lock."""
         return is_locked(self.folder)
 
     def cancel(self) -> None:
-        """Ask the run to stop in good order; what is best so far is kept."""
+        """Ask the run to stop; the best result so far is kept."""
         with write_errors(self.folder):
             (self.folder / CANCEL).touch()
 
@@ -58,7 +58,7 @@ def is_locked(folder: Path) -> bool:
     """Whether a process is executing the run in this folder."""
     from filelock import FileLock, Timeout
 
-    # Looking must not leave anything in a folder where nothing was ever run.
+    # Asking must not create a file where nothing was ever run.
     if not (folder / RUN_LOCK).exists():
         return False
     lock = FileLock(folder / RUN_LOCK)

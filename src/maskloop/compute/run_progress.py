@@ -1,6 +1,6 @@
-"""The progress of a run, from its events: how far it is, how long it takes, how good it is.
+"""The progress of a run, computed from its events: how far, how long, how good.
 
-The only telling of it: the terminal and the window both draw a `RunProgress`.
+The terminal and the window both draw a `RunProgress`, so that they say the same.
 """
 
 from __future__ import annotations
@@ -46,31 +46,31 @@ MESSAGES = 4
 
 @dataclass
 class RunProgress:
-    """One run as it stands, told from its first event; knows neither the project nor the screen."""
+    """The current state of one run; knows neither the project nor the screen."""
 
     run_id: str = ""
     kind: str = ""
     """The kind of its job: train, predict, ..."""
     stage: str = ""
-    """What is being done while nothing can be counted."""
+    """What the run is doing while there is nothing to count."""
     began: float | None = None
     """Seconds since 1970."""
     overall: Progress | None = None
-    """Epochs, images, files: what the whole run consists of."""
+    """Progress of the whole run, in epochs, images or files."""
     part: Progress | None = None
-    """The image that is being predicted, in tiles."""
+    """Progress of the image that is being predicted, in tiles."""
     history: dict[int, dict[str, float]] = field(default_factory=dict)
     """Figures by epoch. A resumed run repeats some epochs: the newer figures count."""
     preview: tuple[int, str] | None = None
     """Epoch of the newest preview, and its path inside the run's folder."""
     messages: list[str] = field(default_factory=list)
     split_reason: str = ""
-    """How the pairs of a training were split for validation, or why none are held out."""
+    """How the pairs of a training were split for validation, or why none is held out."""
     last: Finished | Failed | None = None
     """The event that ended it; None while it runs."""
 
     def take(self, events: Iterable[Event]) -> None:
-        """Go on with these events."""
+        """Update the state with these events."""
         for event in events:
             if isinstance(event, Started):
                 self._begin(event)
@@ -112,18 +112,18 @@ class RunProgress:
         # The outcome says so already.
         self.messages = [text for text in self.messages if "cancelled" not in text]
 
-    # How it stands.
+    # Its state.
 
     @property
     def state(self) -> RunState:
-        """As its events tell; a killed process leaves a run that looks as if it were running."""
+        """By its events alone: after a kill it still says running, see `run_state`."""
         if self.last is not None:
             return state_after(self.last)
         return "submitted" if self.began is None else "running"
 
     @property
     def has_ended(self) -> bool:
-        """Whether its last event was seen."""
+        """Whether its last event has arrived."""
         return self.last is not None
 
     @property
@@ -153,11 +153,11 @@ class RunProgress:
         """Files of a prediction that failed."""
         return self.ending.failures
 
-    # How far it is.
+    # How far it is, and how long it takes.
 
     @property
     def done(self) -> float:
-        """How much is done, in the unit of `total`."""
+        """The amount done, in the unit of `total`."""
         part = self._part_done
         if self.overall is not None:
             return self.overall.done + part
@@ -165,14 +165,14 @@ class RunProgress:
 
     @property
     def total(self) -> float:
-        """Of how much; 0 while nothing can be counted."""
+        """The amount to do; 0 while there is nothing to count."""
         if self.overall is not None:
             return self.overall.total
         return self.part.total if self.part is not None else 0.0
 
     @property
     def fraction(self) -> float:
-        """Of the whole run, 0 to 1."""
+        """The fraction of the whole run that is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     @property
@@ -183,7 +183,7 @@ class RunProgress:
 
     @property
     def current(self) -> Progress | None:
-        """What is counted now: the tiles of an image, else the whole run."""
+        """What is being counted: the tiles of an image, or else the whole run."""
         return self.overall if self.part is None else self.part
 
     @property
@@ -193,7 +193,7 @@ class RunProgress:
 
     @property
     def rate_words(self) -> str:
-        """The rate with its unit; empty where it is not known."""
+        """The rate with its unit; empty if unknown."""
         if self.current is None or self.rate is None:
             return ""
         unit = "images" if self.current.unit == "epochs" else self.current.unit
@@ -201,12 +201,12 @@ class RunProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the training, or of the image that is being predicted."""
+        """Seconds until the end of the training, or of the image that is being predicted."""
         return None if self.current is None or self.has_ended else self.current.seconds_left
 
     @property
     def left_words(self) -> str:
-        """The time left; empty where it is not known or nothing is left."""
+        """The time left in words; empty if unknown or over."""
         now = self.current
         if now is None or self.seconds_left is None or now.done >= now.total:
             return ""
@@ -214,7 +214,7 @@ class RunProgress:
 
     @property
     def words(self) -> str:
-        """How far it is, in a line."""
+        """The progress in one line."""
         now = self.current
         if now is None or self.has_ended:
             return self.stage
@@ -244,14 +244,14 @@ class RunProgress:
 
     @property
     def figures(self) -> list[str]:
-        """Names of all figures that it has, in the order in which they are shown."""
+        """Names of all figures so far, in the order in which they are shown."""
         seen = {name: None for values in self.history.values() for name in values}
         known = [name for name in FIGURES if name in seen]
         return [*known, *(name for name in seen if name not in FIGURES)]
 
     @property
     def last_score(self) -> tuple[str, float] | None:
-        """Title and value of the newest score; None before the first validation."""
+        """Title and value of the latest score; None before the first validation."""
         for _, values in sorted(self.history.items(), reverse=True):
             # AP50 says more of objects than the Dice of their pixels.
             for name in reversed(self._scores()):
@@ -261,13 +261,13 @@ class RunProgress:
 
     @property
     def why_no_score(self) -> str:
-        """Why there is no curve of the score; empty where there is one or none is due yet."""
+        """Why there is no curve of the score; empty if there is one or none is due yet."""
         if not self.history or any("val_loss" in values for values in self.history.values()):
             return ""
         return f"No validation score: {self.split_reason}"
 
     def curves(self, kind: Literal["loss", "score"]) -> dict[str, tuple[list[float], list[float]]]:
-        """Epochs and values of each curve, by its title; NaN and infinity are left out."""
+        """Epochs and values of each curve, by title; NaN and infinity are left out."""
         titles = LOSSES if kind == "loss" else {n: FIGURES.get(n, n) for n in self._scores()}
         found: dict[str, tuple[list[float], list[float]]] = {}
         for name, title in titles.items():

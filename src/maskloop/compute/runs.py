@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from maskloop import plugins
 from maskloop.compute.base import RunHandle, Target, last_word
 from maskloop.compute.overview import run_state, summary_of
 from maskloop.compute.run_folder import FolderHandle
-from maskloop.errors import MaskloopError, UsageError
+from maskloop.errors import Cancelled, MaskloopError, UsageError
 from maskloop.events import Event, Message, Report, silent
 from maskloop.jobs.base import JOB, Job, Result, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
@@ -33,18 +34,18 @@ __all__ = [
 
 PLACE = "place.json"
 LEADER_S = 120.0
-"""Nodes of a cluster do not start a command at the same moment."""
+"""How long a helper waits for the first process: nodes of a cluster start at different times."""
 Opened = TypeVar("Opened", bound=ProjectFolder)
 
 
 class Place(Record):
-    """Where a run was started last, so that it can be followed from another process."""
+    """Where a run was last started, so that another process can follow it."""
 
     target: str
 
 
 def submit(project: ProjectFolder, job: Job) -> FolderHandle:
-    """Write a job into the project as a new run; nothing is started yet."""
+    """Save a job in the project as a new run, without starting it."""
     run_id = project.history.new_run(job.kind)
     handle = FolderHandle(project, run_id)
     write_record(handle.folder / JOB, job)
@@ -61,16 +62,16 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
     target
         ``inline``: in this thread; ``process``: in a child process; or a place of a plug-in.
     report
-        Told of each event when it runs inline.
+        Called with each event if it runs inline.
 
     Raises
     ------
     NotFound
         If there is no such place.
     UsageError
-        If it is running already.
+        If the run is already running.
     MaskloopError
-        What went wrong, when it runs in this thread.
+        If the job fails in this thread.
     """
     place: Target = plugins.get("targets", target)()
     if attach(run.project, run.run_id).is_alive():
@@ -80,6 +81,7 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
     journal = run.folder / EVENTS
     position = journal.stat().st_size if journal.exists() else 0
     (run.folder / CANCEL).unlink(missing_ok=True)
+    # Before it starts: a window that is closed now still finds the run in its queue later.
     write_record(run.folder / PLACE, Place(target=target))
     handle = place.start(run.project, run.run_id, report=report)
     handle.position = position
@@ -87,7 +89,7 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
 
 
 def attach(project: ProjectFolder, run_id: str) -> RunHandle:
-    """The handle of a run that was started at any time, by any process."""
+    """The handle of a run, whenever and by whichever process it was started."""
     folder = project.history.run_folder(run_id)
     # Runs of older versions have no such file, and a place may not be installed here.
     with contextlib.suppress(MaskloopError):
@@ -98,14 +100,14 @@ def attach(project: ProjectFolder, run_id: str) -> RunHandle:
 
 
 def open_with_runs(project: Opened, runs: Path) -> Opened:
-    """The project with its runs in another folder, for one that may only be read."""
+    """The project with its runs in another folder, for a read-only project."""
     opened = type(project).open(project.folder)
     opened.history = History(opened, runs_folder=runs)
     return opened
 
 
 def find_interrupted(project: ProjectFolder, job: Job) -> FolderHandle | None:
-    """The newest run of this kind, if it is of exactly this job and was interrupted."""
+    """The newest run of this kind, if it has exactly this job and was interrupted."""
     found = _newest(project, job.kind)
     if found is None or found[1] != job or run_state(project, found[0]) != "interrupted":
         return None
@@ -124,14 +126,14 @@ def _newest(project: ProjectFolder, kind: str) -> tuple[str, Job] | None:
 
 
 def resume_or_submit(project: ProjectFolder, job: Job, *, report: Report = silent) -> FolderHandle:
-    """The run of this job that was interrupted, else a new one.
+    """The interrupted run of this job, or else a new run.
 
     Parameters
     ----------
     project, job
-        What is to be done.
+        The work to do.
     report
-        Told when an interrupted run is left behind because its settings differ.
+        Called with a warning if an interrupted run is not resumed because its settings differ.
     """
     found = _newest(project, job.kind)
     if found is None or run_state(project, found[0]) != "interrupted":
@@ -183,17 +185,17 @@ def _value(value: Any) -> str:
 def run_job(
     project: ProjectFolder, job: Job, *, target: str = "inline", report: Report = silent
 ) -> Result:
-    """Do a job at a place and wait for it; one that was interrupted is resumed.
+    """Run a job at a place and wait for its end; an interrupted run of it is resumed.
 
-    Every event reaches `report`, wherever the job runs.
+    `report` gets every event, wherever the job runs.
 
     Raises
     ------
     MaskloopError
-        What went wrong.
+        If the job fails.
     """
     if is_helper(job):
-        return _help(project, job)
+        _help(project, job)
     told = 0
 
     def tell(event: Event) -> None:
@@ -208,18 +210,23 @@ def run_job(
     def tell_rest(event: Event) -> None:
         nonlocal heard
         heard += 1
-        # What a place told while it ran the job itself is in the journal, too.
+        # Events that a place reported while it ran the job itself are in the journal, too.
         if heard > told:
             report(event)
 
     return last_word(handle, tell_rest).result
 
 
-def _help(project: ProjectFolder, job: Job) -> Result:
-    """Lend this process to the run that the first one leads, and wait for its end.
+def _help(project: ProjectFolder, job: Job) -> NoReturn:
+    """Help with the run that the first process leads, then end this process.
 
-    PyTorch starts the same command once more for each device, and `srun` on each node: a run of
-    their own would never be finished.
+    PyTorch starts the same command again for each device, and `srun` on each node. A run of their
+    own would never end, and whatever follows the training would be done several times.
+
+    Raises
+    ------
+    UsageError
+        If no process is running such a job.
     """
     deadline = time.monotonic() + LEADER_S
     while True:
@@ -232,7 +239,7 @@ def _help(project: ProjectFolder, job: Job) -> Result:
                 "Start all processes with the same command and the same project.",
             )
         time.sleep(0.1)
-    run = FolderHandle(project, found[0])
-    _, run.position = run.events()
-    execute(project, run.run_id)
-    return last_word(run).result
+    # The first process reports it, once.
+    with contextlib.suppress(Cancelled):
+        execute(project, found[0])
+    sys.exit(0)

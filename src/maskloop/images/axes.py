@@ -16,7 +16,7 @@ CANONICAL = "TCZYX"
 
 
 def parse_axes(axes: str, shape: Sequence[int] | None = None) -> str:
-    """Check axes a person or a file gave and return them in capitals, samples (S) read as channels.
+    """Check axes that a person or a file gave; in capitals, with samples (S) read as channels.
 
     Parameters
     ----------
@@ -30,17 +30,20 @@ def parse_axes(axes: str, shape: Sequence[int] | None = None) -> str:
     AxesError
         If a letter is unknown or repeated, Y or X is missing, or the number of dimensions differs.
     """
-    clean = (
-        axes.strip().upper().replace("S", "C") if "C" not in axes.upper() else axes.strip().upper()
-    )
+    clean = axes.strip().upper()
+    # TIFF calls the channels of a color picture samples (S).
+    if "C" not in clean:
+        clean = clean.replace("S", "C")
     if set(clean) - set(CANONICAL) or len(set(clean)) != len(clean) or not {"Y", "X"} <= set(clean):
         raise AxesError(
-            f"Axes '{axes}' are not a choice of T, C, Z, Y, X with Y and X among them, each at most once.",
+            f"Axes '{axes}' must be letters of T, C, Z, Y, X, each at most once, with Y and X "
+            "among them.",
             "Name one letter per dimension in the order of the file, such as YX, CYX, ZYX, TZCYX.",
         )
     if shape is not None and len(shape) != len(clean):
         raise AxesError(
-            f"Axes '{clean}' name {len(clean)} dimensions, but the image has {len(shape)}: {tuple(shape)}.",
+            f"Axes '{clean}' name {len(clean)} dimensions, but the image has {len(shape)}: "
+            f"{tuple(shape)}.",
             "Name one letter per dimension in the order of the file, such as YX, CYX, ZYX, TZCYX.",
         )
     return clean
@@ -52,7 +55,7 @@ def spatial_axes(axes: str) -> str:
 
 
 def reorder(data: NDArray[Any], axes: str, target: str) -> NDArray[Any]:
-    """A view of `data` with its axes in the order of `target`; axes missing in `data` get length one.
+    """A view of `data` with the axes of `target`, in this order; missing ones get length one.
 
     Raises
     ------
@@ -62,9 +65,11 @@ def reorder(data: NDArray[Any], axes: str, target: str) -> NDArray[Any]:
     for letter in axes:
         if letter not in target and data.shape[axes.index(letter)] != 1:
             raise AxesError(
-                f"Axis {letter} has {data.shape[axes.index(letter)]} entries, and {target} has no place for it.",
-                f"Choose one entry along {letter}, or name the axes anew.",
+                f"Axis {letter} has {data.shape[axes.index(letter)]} entries, and {target} has no "
+                "place for it.",
+                f"Select one entry along {letter}, or name the axes again.",
             )
+    # An axis of length one that the target lacks is dropped by taking its only entry.
     kept = data[tuple(slice(None) if letter in target else 0 for letter in axes)]
     names = [letter for letter in axes if letter in target]
     ordered = kept.transpose([names.index(letter) for letter in target if letter in names])

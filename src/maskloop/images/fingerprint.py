@@ -1,4 +1,4 @@
-"""What the data is like: sizes, spacing, intensities, class frequencies, object sizes and counts."""
+"""What the data is like: sizes, spacing, intensities, class frequencies, objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class PairFingerprint(Record):
     dtype: str
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
     intensity_percentiles: tuple[tuple[float, ...], ...] = Field(
-        description="Per channel: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation."
+        description="Per channel: minimum, percentiles 1, 50, 99.8, maximum, mean, standard "
+        "deviation."
     )
     class_pixels: dict[int, int] = Field(
         description="Pixels per saved class id, background 0 included; instances count as class 1."
@@ -41,7 +42,8 @@ class PairFingerprint(Record):
     )
     object_diameters_px: tuple[float, ...] = Field(
         (),
-        description="Percentiles 5, 50, 95, 100 of the diameters of equal area or volume, in pixels of the plane.",
+        description="Percentiles 5, 50, 95, 100 of the diameters of equal area or volume, in "
+        "pixels of the plane.",
     )
     object_extent_px: int = Field(
         0, description="Longest side of any object's bounding box, in pixels of the plane."
@@ -73,7 +75,8 @@ class Fingerprint(Record):
         description="Percentile range over the dataset, one per channel."
     )
     brightness_spread: float = Field(
-        description="Spread of the images' brightness relative to their contrast; small when they are alike."
+        description="Spread of the images' brightness relative to their contrast; small when "
+        "they are alike."
     )
     class_pixels: dict[int, int]
     object_count: int
@@ -84,7 +87,8 @@ class Fingerprint(Record):
     touching_fraction: float = 0.0
     intensity_percentiles: tuple[tuple[float, ...], ...] = Field(
         (),
-        description="Per channel, over all pixels: minimum, percentiles 1, 50, 99.8, maximum, mean, standard deviation.",
+        description="Per channel, over all pixels: minimum, percentiles 1, 50, 99.8, maximum, "
+        "mean, standard deviation.",
     )
 
     @property
@@ -94,7 +98,7 @@ class Fingerprint(Record):
         return {label: count / total for label, count in self.class_pixels.items()}
 
     def fit(self, settings: Normalization) -> tuple[ChannelRange, ...]:
-        """The maps of a normalisation fitted to the whole dataset, one per channel.
+        """The maps of a normalization fitted to the whole dataset, one per channel.
 
         Percentiles between those that are kept (0, 1, 50, 99.8, 100) are interpolated.
         """
@@ -125,6 +129,7 @@ def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> 
     MaskError
         If the labels do not have the shape of the image.
     """
+    # A T axis is as many images: an object that moves is not one large object.
     label_axes = image.axes.replace("C", "")
     check_pair(image, labels.shape, label_axes)
     frames = list(np.moveaxis(labels, label_axes.index("T"), 0)) if "T" in label_axes else [labels]
@@ -159,6 +164,7 @@ def _intensities(channel: NDArray[Any]) -> tuple[float, ...]:
     pixels = thin_out(channel)
     if pixels.size == 0:
         return (0.0,) * (len(INTENSITY_PERCENTILES) + 2)
+    # Sums of large floats may overflow: infinity says so, a warning on top does not help.
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = pixels.mean(dtype=np.float64), pixels.std(dtype=np.float64)
     return tuple(
@@ -168,6 +174,7 @@ def _intensities(channel: NDArray[Any]) -> tuple[float, ...]:
 
 def _class_pixels(labels: NDArray[Any], instances: bool) -> dict[int, int]:
     if instances:
+        # Counting each id would keep a table as long as the largest one.
         foreground = int(np.count_nonzero(labels))
         counts = {0: labels.size - foreground, 1: foreground}
     else:
@@ -180,6 +187,7 @@ def _z_aspect(image: Image) -> float:
     size = image.pixel_size_um
     if not {"Z", "Y", "X"} <= set(size) or "Z" not in image.axes:
         return 1.0
+    # Pixels of the plane are the unit: networks look at pixels, not at micrometers.
     in_plane = (size["Y"] * size["X"]) ** 0.5
     return size["Z"] / in_plane if in_plane > 0 and size["Z"] > 0 else 1.0
 
@@ -187,12 +195,14 @@ def _z_aspect(image: Image) -> float:
 def _objects(
     labels: NDArray[Any], instances: bool, aspect: float
 ) -> tuple[NDArray[np.float64], int, int]:
-    """Diameters of the objects of one frame, the longest side of any of them, and how many touch another."""
+    """Diameters of the objects of a frame, the longest side of any, and how many touch another."""
     objects = _numbered(labels) if instances else _components(labels)
     sizes = np.bincount(objects.reshape(-1))
+    # Background is no object, however large.
     sizes[0] = 0
     areas = sizes[sizes > 0]
     diameters = (
+        # The disc or ball of equal size: a bounding box would depend on the direction of an object.
         2 * np.sqrt(areas / np.pi) if objects.ndim == 2 else np.cbrt(6 * areas * aspect / np.pi)
     )
     touching = _touching(objects, sizes.size) if instances else 0
@@ -201,6 +211,7 @@ def _objects(
 
 def _numbered(labels: NDArray[Any]) -> NDArray[Any]:
     """Labels that a table can hold; those of a prepared mask are already."""
+    # A table of ids up to four billion would take 16 GB.
     if labels.size and int(labels.max()) > max(2**16, labels.size):
         return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
     return np.ascontiguousarray(labels)
@@ -216,6 +227,7 @@ def _components(labels: NDArray[Any]) -> NDArray[Any]:
 def _longest_side(objects: NDArray[Any], aspect: float) -> int:
     from scipy.ndimage import find_objects
 
+    # Z is stretched to pixels of the plane.
     steps = (aspect, 1.0, 1.0)[-objects.ndim :]
     boxes = (box for box in find_objects(objects) if box is not None)
     sides = (
@@ -229,6 +241,7 @@ def _longest_side(objects: NDArray[Any], aspect: float) -> int:
 def _touching(objects: NDArray[Any], count: int) -> int:
     touches = np.zeros(count, bool)
     for axis in range(objects.ndim):
+        # Neighbors along one axis: touching across a corner does not count.
         before, after = np.delete(objects, -1, axis), np.delete(objects, 0, axis)
         meet = (before != after) & (before > 0) & (after > 0)
         touches[before[meet]] = True
@@ -246,7 +259,7 @@ def combine_fingerprints(
     pairs
         Facts of each.
     names
-        What the pairs are called, for the words of an error.
+        Names of the pairs, for an error message.
 
     Raises
     ------
@@ -257,7 +270,7 @@ def combine_fingerprints(
     """
     if not pairs:
         raise UsageError(
-            "There is no accepted pair to look at.",
+            "No pairs have been accepted.",
             "Accept at least one image with its mask first.",
         )
     channels = _common_channels(pairs, names)
@@ -294,22 +307,21 @@ def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> 
         found = ", ".join(
             f"{images} with {channels}" for channels, images in sorted(counts.items())
         )
+        # The odd ones out are named: most often it is one picture among stacks.
         fewest = min(counts, key=lambda channels: counts[channels])
         those = [name for name, pair in zip(names, pairs, strict=False) if pair.channels == fewest]
-        which = (
-            f" (with {fewest}: {', '.join(those[:5])}{', ...' if len(those) > 5 else ''})"
-            if those
-            else ""
-        )
+        more = ", ..." if len(those) > 5 else ""
+        which = f" (with {fewest}: {', '.join(those[:5])}{more})" if those else ""
         raise ImageError(
             f"The images differ in their number of channels: {found}{which}.",
-            "Keep images of one kind in a project, or select pairs with the same number of channels.",
+            "Keep images of one kind in a project, or select pairs with the same number of "
+            "channels.",
         )
     return pairs[0].channels
 
 
 def _spatial_shapes(pairs: Sequence[PairFingerprint]) -> list[tuple[int, ...]]:
-    """Lengths along ZYX where any pair has depth (a flat one is one plane deep), else YX; one row per frame of a film."""
+    """Lengths along ZYX where any pair has depth, else YX; one row per frame of a film."""
     axes = "ZYX" if any("Z" in pair.axes for pair in pairs) else "YX"
     return [
         tuple(pair.sizes.get(letter, 1) for letter in axes)
@@ -323,14 +335,19 @@ def _weight(pair: PairFingerprint) -> int:
 
 
 def _pooled(parts: Sequence[tuple[int, tuple[float, ...]]]) -> tuple[float, ...]:
-    """Intensities over all pixels: the mixture of the pairs' distributions, taken as straight between their percentiles."""
+    """Intensities over all pixels: the mixture of the pairs' distributions.
+
+    Each distribution is taken as straight between the percentiles that are kept of it.
+    """
     weights = np.array([weight for weight, _ in parts], np.float64)
     weights /= weights.sum()
     table = np.array([values for _, values in parts])
-    knots, means, deviations = table[:, :-2], table[:, -2], table[:, -1]
+    knots = table[:, :-2]
+    means, deviations = table[:, -2], table[:, -1]
     levels = np.unique(knots)
     shares = np.array(
         [
+            # Equal percentiles would be no function: they are set apart by a hair.
             np.interp(levels, row + np.arange(row.size) * 1e-9, INTENSITY_PERCENTILES)
             for row in knots
         ]
@@ -353,6 +370,7 @@ def _fit_pooled(pooled: tuple[float, ...], settings: Normalization) -> ChannelRa
         float(value)
         for value in np.interp((settings.low, settings.high), INTENSITY_PERCENTILES, knots)
     )
+    # As in `Normalization`: percentiles coincide on a dark field with few bright pixels.
     if settings.mode == "min_max" or high <= low:
         low, high = knots[0], knots[-1]
     return make_range(low, high - low)
@@ -370,6 +388,7 @@ def _brightness_spread(pairs: Sequence[PairFingerprint], channels: int) -> float
     spreads = []
     for channel in range(channels):
         table = np.array([pair.intensity_percentiles[channel] for pair in pairs])
+        # The median of the images: one that is empty must not set the scale.
         contrast = float(np.median(table[:, 3] - table[:, 1]))
         spreads.append(float(table[:, 2].std()) / contrast if contrast > 0 else 0.0)
     return float(np.mean(spreads))

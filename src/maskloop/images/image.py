@@ -18,7 +18,7 @@ __all__ = ["ArrayLike", "Frame", "Image"]
 
 
 class ArrayLike(Protocol):
-    """What pixels must offer: NumPy, dask and zarr arrays, memory maps and our own lazy readers do."""
+    """What pixels must offer, as NumPy, dask and zarr arrays, memory maps and lazy readers do."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,6 +56,7 @@ class Image:
     name: str = "image"
 
     def __post_init__(self) -> None:
+        # Frozen, but axes that a person typed in small letters are brought to capitals.
         object.__setattr__(self, "axes", parse_axes(self.axes, self.data.shape))
 
     @property
@@ -115,8 +116,9 @@ class Image:
         if spatial_dims == 3 and "Z" not in self.axes:
             raise AxesError(
                 f"'{self.name}' has axes {self.axes} and no Z, but the model is three-dimensional.",
-                "Select a two-dimensional model, or name the axes (for instance --axes ZYX).",
+                "Select a 2D model, or name the axes if this is a stack (--axes ZYX).",
             )
+        # A 2D model sees Z like T: as one plane after another.
         spatial = "ZYX"[-spatial_dims:]
         outer = [letter for letter in self.axes if letter not in f"C{spatial}"]
         for place in product(*(range(self.sizes[letter]) for letter in outer)):
@@ -164,6 +166,7 @@ class Frame:
         region
             One slice per spatial axis.
         """
+        # Indices come before reading, so that a lazy array reads no more than this frame.
         key: dict[str, Any] = dict(self.index)
         key |= dict(zip(self.spatial, region or (), strict=False))
         axes = self.image.axes

@@ -1,9 +1,9 @@
 """Instances as three maps that a network can learn, and back.
 
-The maps are foreground, nearness to the centre and distance to the boundary, as in Archit et al.
+The maps are foreground, nearness to the center and distance to the boundary, as in Archit et al.
 2025, "Segment Anything for Microscopy" (doi:10.1038/s41592-024-02580-4), with two changes that
 measured better. Nearness falls to 0 at the object's inscribed radius around its deepest point, not
-at its farthest pixel around its centre of mass, so its level sets are balls inside the object:
+at its farthest pixel around its center of mass, so its level sets are balls inside the object:
 every shape, also a bent or a branched one, has one seed and no seed touches another object. And
 seeds are where the geometric mean of nearness and distance, slightly blurred, is high; both maps
 must agree.
@@ -15,7 +15,7 @@ precision at overlaps of 0.5 and 0.75, each with its best seeds of 72 variants:
 ======================================  =====  ====  ======
 nearness around, until                  clean  mild  strong
 ======================================  =====  ====  ======
-centre of mass, farthest pixel          0.907  0.867  0.740
+center of mass, farthest pixel          0.907  0.867  0.740
 deepest point, farthest pixel           0.913  0.843  0.755
 deepest point, inscribed radius (here)  0.916  0.887  0.756
 ======================================  =====  ====  ======
@@ -61,13 +61,15 @@ class InstanceSettings(Record):
         0.4,
         gt=0,
         lt=1,
-        description="Objects start where centre and distance score together are above this.",
+        description="Seed threshold: objects start where center and distance score together are "
+        "above this.",
     )
     seed_blur: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Blur before seeds are sought, as a share of the typical diameter; more splits less often.",
+        description="Blur before seeds are sought, as a share of the typical diameter; a larger "
+        "one splits less often.",
     )
     minimum_size_px: int = Field(
         0, ge=0, description="Objects with fewer pixels (voxels) than this are dropped."
@@ -76,17 +78,20 @@ class InstanceSettings(Record):
         0.1,
         ge=0,
         le=1,
-        description="Objects smaller than this share of a typical object are dropped (when the typical diameter is known).",
+        description="Objects smaller than this share of a typical object are dropped (when the "
+        "typical diameter is known).",
     )
     typical_diameter_px: float | None = Field(
         None,
         gt=0,
-        description="Median diameter of the objects that the model was trained on, of a disc or ball of equal size.",
+        description="Median diameter of the objects that the model was trained on, as a disc or "
+        "ball of equal size.",
     )
     largest_extent_px: int = Field(
         0,
         ge=0,
-        description="Longest side of the largest object; large images are decoded in blocks that overlap by twice this. 0: not known.",
+        description="Longest side of the largest object; large images are decoded in blocks that "
+        "overlap by twice this. 0: not known.",
     )
     fill_holes: bool = Field(True, description="Fill gaps that lie wholly inside one object.")
 
@@ -94,26 +99,25 @@ class InstanceSettings(Record):
         """Pixels (voxels) an object must have to be kept, in images of 2 or 3 dimensions."""
         if self.typical_diameter_px is None:
             return self.minimum_size_px
+        # Area of the disc or volume of the ball of diameter one.
         unit_ball = pi / 4 if dimensions == 2 else pi / 6
         typical = unit_ball * self.typical_diameter_px**dimensions
         return max(self.minimum_size_px, round(self.minimum_size_share * typical))
 
     @property
     def margin_px(self) -> int:
-        """How far blocks must overlap so that an object and its neighbours lie whole in the block that owns it."""
+        """How far blocks overlap, so that objects and their neighbors lie whole in one block."""
         if self.largest_extent_px:
             return 2 * self.largest_extent_px
-        return (
-            128
-            if self.typical_diameter_px is None
-            else max(16, round(6 * self.typical_diameter_px))
-        )
+        if self.typical_diameter_px is None:
+            return 128
+        return max(16, round(6 * self.typical_diameter_px))
 
 
 def encode_instances(
     labels: NDArray[Any], *, spacing: Sequence[float] | None = None
 ) -> NDArray[np.float32]:
-    """The three maps of an instance mask: foreground, nearness to the centre, distance to the boundary.
+    """The three maps of an instance mask: foreground, center and boundary.
 
     Parameters
     ----------
@@ -142,14 +146,13 @@ def encode_instances(
 
 
 def _objects(labels: NDArray[Any]) -> Iterator[tuple[tuple[slice, ...], NDArray[np.bool_]]]:
-    """Each object's box, one pixel wider than the object where the image allows, and its mask in the box."""
+    """Each object's box, a pixel wider than the object where the image allows, and its mask."""
     from scipy import ndimage
 
-    compact = (
-        labels
-        if labels.size == 0 or labels.max() < 1_000_000
-        else np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
-    )
+    compact = labels
+    # One box is kept for each number up to the largest: sparse ids would take gigabytes.
+    if labels.size and labels.max() >= 1_000_000:
+        compact = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
     for label, tight in enumerate(ndimage.find_objects(compact.astype(np.int32, copy=False)), 1):
         if tight is not None:
             box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in tight)
@@ -170,12 +173,12 @@ def _nearness(
 ) -> NDArray[np.float32]:
     points = [axis * step for axis, step in zip(np.nonzero(mask), grid, strict=True)]
     depths = depth[mask]
-    # Rods and rings have many deepest points: of those the one nearest to the centre of mass, so
+    # Rods and rings have many deepest points: of those the one nearest to the center of mass, so
     # that a small change of the outline does not move it far.
     deep = np.flatnonzero(depths >= 0.9 * depths.max())
-    centre = deep[_squares([(axis[deep], axis.mean()) for axis in points]).argmin()]
-    distance = np.sqrt(_squares([(axis, axis[centre]) for axis in points]))
-    nearness: NDArray[np.float32] = np.clip(1 - distance / depths[centre], 0, 1).astype(np.float32)
+    center = deep[_squares([(axis[deep], axis.mean()) for axis in points]).argmin()]
+    distance = np.sqrt(_squares([(axis, axis[center]) for axis in points]))
+    nearness: NDArray[np.float32] = np.clip(1 - distance / depths[center], 0, 1).astype(np.float32)
     return nearness
 
 
@@ -206,7 +209,7 @@ class DecodedInstances:
 
 
 def decode_instances(scores: NDArray[Any], settings: InstanceSettings) -> NDArray[np.int32]:
-    """Objects from the three maps: seeds where nearness and distance agree, grown by a watershed in the foreground.
+    """Objects from the three maps: seeds where two agree, grown by a watershed in the third.
 
     Parameters
     ----------
@@ -222,13 +225,14 @@ def decode_instances(scores: NDArray[Any], settings: InstanceSettings) -> NDArra
 
 
 def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> DecodedInstances:
-    """As `decode_instances`, with the point of each object by which a block of a larger image knows its own."""
+    """As `decode_instances`, with the point by which a block of a larger image knows its own."""
     shape = scores.shape[1:]
     if 0 in shape:
         return DecodedInstances(
             np.zeros(shape, np.int32), np.zeros((0, len(shape)), np.intp), np.zeros(0, bool)
         )
     unit = 255 if scores.dtype == np.uint8 else 1
+    # Pixels that touch at a corner only belong to two objects.
     faces = 4 if len(shape) == 2 else 6
     foreground = scores[0] > settings.foreground_threshold * unit
     seeds = _label(
@@ -241,6 +245,7 @@ def decode_with_anchors(scores: NDArray[Any], settings: InstanceSettings) -> Dec
     kept = np.bincount(labels.reshape(-1), minlength=len(starts) + 1)[1:] >= max(
         1, settings.smallest_size(len(shape))
     )
+    # Numbers follow the first pixel, so that blocks number as the whole image does.
     order = np.flatnonzero(kept)[np.argsort(starts[kept], kind="stable")]
     renumber = np.zeros(len(starts) + 1, np.int32)
     renumber[order + 1] = np.arange(1, len(order) + 1)
@@ -255,6 +260,7 @@ def _seed_map(inner: NDArray[Any], settings: InstanceSettings) -> NDArray[np.flo
     """Geometric mean of nearness and distance, in the unit of the scores."""
     from scipy import ndimage
 
+    # The geometric mean is low where either map is: both must agree on a seed.
     product: NDArray[np.float32] = np.sqrt(np.multiply(inner[0], inner[1], dtype=np.float32))
     sigma = settings.seed_blur * (settings.typical_diameter_px or 0)
     if sigma < SMALLEST_BLUR_PX:
@@ -275,7 +281,7 @@ def _label(mask: NDArray[np.bool_], connectivity: int) -> NDArray[np.int32]:
 def _grow(
     seeds: NDArray[np.int32], pieces: NDArray[np.int32], distance: NDArray[Any]
 ) -> tuple[NDArray[np.int32], NDArray[np.intp], int]:
-    """Labels, the first pixel of each label, and how many of them come from seeds (those come first)."""
+    """Labels, the first pixel of each, and how many come from seeds (those come first)."""
     seed_starts, piece_starts = _first_pixels(seeds), _first_pixels(pieces)
     piece_of_seed = pieces.reshape(-1)[seed_starts]
     seeds_in_piece = np.bincount(piece_of_seed, minlength=len(piece_starts) + 1)
@@ -323,21 +329,20 @@ def _first_pixels(components: NDArray[np.int32]) -> NDArray[np.intp]:
 
 
 def _fill_holes(labels: NDArray[np.int32]) -> None:
-    """Give pieces of background that only one object borders, and that do not reach the edge, to that object."""
+    """Give each hole in the middle of one object to that object."""
     gaps = _label(labels == 0, 8 if labels.ndim == 2 else 26)
     count = int(gaps.max(initial=0))
-    lowest, highest = (
-        np.full(count + 1, np.iinfo(np.int32).max, np.int32),
-        np.zeros(count + 1, np.int32),
-    )
+    # The lowest and the highest label around a gap: where they are equal, one object encloses it.
+    lowest = np.full(count + 1, np.iinfo(np.int32).max, np.int32)
+    highest = np.zeros(count + 1, np.int32)
     is_open = np.zeros(count + 1, bool)
     for axis in range(labels.ndim):
         here, there = _shifted(axis, labels.ndim)
         for inside, outside in ((here, there), (there, here)):
             border = (gaps[inside] > 0) & (labels[outside] > 0)
-            gap, neighbour = gaps[inside][border], labels[outside][border]
-            np.minimum.at(lowest, gap, neighbour)
-            np.maximum.at(highest, gap, neighbour)
+            gap, neighbor = gaps[inside][border], labels[outside][border]
+            np.minimum.at(lowest, gap, neighbor)
+            np.maximum.at(highest, gap, neighbor)
         is_open[np.take(gaps, [0, -1], axis=axis)] = True
     filled = np.where((lowest == highest) & ~is_open, highest, 0).astype(np.int32)
     filled[0] = 0

@@ -152,6 +152,7 @@ def check_pair(
     MaskError
         If the axes (in their order) or the lengths differ from those of the image without C.
     """
+    # Masks have no channels.
     axes, expected = mask_axes.upper(), image.axes.replace("C", "")
     shape, wanted = tuple(mask_shape), tuple(image.sizes[letter] for letter in expected)
     if axes == expected and shape == wanted:
@@ -170,7 +171,10 @@ def _how_to_match(axes: str, shape: tuple[int, ...], image: Image, wanted: str) 
         return f"Save the labels as one channel, with one number per pixel: {wanted}."
     if shape == lengths:
         # Only the letters differ, as where one program saved Z planes and another one T frames.
-        return f"If both show the same planes, set the axes to {image.axes}: they apply to both."
+        return (
+            f"If both show the same planes, set the axes to {image.axes} (--axes {image.axes}): "
+            "they apply to both."
+        )
     if len(shape) < len(lengths):
         return f"A mask of a stack must cover all its planes: {wanted}."
     if len(shape) > len(lengths):
@@ -341,6 +345,7 @@ def _labels_in(source: NDArray[Any], name: str) -> NDArray[np.int64]:
     flat = source.reshape(-1)
     # The index takes 64 bits per pixel: all at once would cost the memory of eight masks.
     for start in range(0, flat.size, CHUNK_PIXELS):
+        # Setting a flag twice costs nothing; sorting all pixels would.
         present[flat[start : start + CHUNK_PIXELS]] = True
     return np.flatnonzero(present).astype(np.int64)
 
@@ -350,6 +355,7 @@ def _saved_labels(
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     if rule.mask_mode == "merge_nonzero_to_foreground":
         return (found > 0).astype(np.int64), {}
+    # Ids become 1, 2, 3 ..., so that tables of objects stay short.
     if rule.mask_mode == "keep_instances":
         return np.arange(found.size, dtype=np.int64) + (0 if found[0] == 0 else 1), {}
     if rule.mask_mode == "keep_labels_as_multiclass":
@@ -382,8 +388,8 @@ def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: st
         raise MaskError(
             f"Mask '{name}' holds {_listed(beyond)}, but the project has {num_classes} classes: "
             f"0 to {num_classes - 1}.",
-            "Map the labels to classes, add the missing classes to the project, or use a project "
-            "for instances if each label is an object.",
+            "Map the labels to classes (--map), add the missing classes to the project, or use a "
+            "project for instances if each label is an object.",
         )
 
 
@@ -394,7 +400,10 @@ def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
             f"Mask '{name}' is empty after mapping: the label map turns all of its "
             f"{_listed(found.tolist())} into background."
         )
-    return EmptyMask(problem, "Draw the objects. If the image truly shows none, allow empty masks.")
+    return EmptyMask(
+        problem,
+        "Draw the objects. If the image truly shows none, allow empty masks (--allow-empty).",
+    )
 
 
 def _translate(
@@ -418,6 +427,7 @@ def _translate(
 def _divided_instances(
     labels: NDArray[Any], found: NDArray[np.int64], axes: str | None
 ) -> tuple[str, ...]:
+    # Parts in separate frames are one object at two times.
     divided: set[int] = set()
     for frame in _frames(labels, axes):
         divided.update(_divided(frame))

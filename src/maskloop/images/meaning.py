@@ -1,4 +1,4 @@
-"""What the labels of somebody's masks mean, told only where it is certain."""
+"""What the labels of masks mean, told only where it is certain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW_LABELS = 12
 
 @dataclass(frozen=True)
 class MaskMeaning:
-    """What masks hold, and by what one sees it."""
+    """What masks hold, and how that can be seen."""
 
     mode: OutputMode
     labels: tuple[int, ...]
@@ -40,7 +40,7 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
     masks
         Label images of any shape; whole numbers.
     mode
-        What a person says they are: then only the labels are gathered.
+        What a person says they are; then only the labels are gathered.
 
     Raises
     ------
@@ -54,12 +54,13 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
         labels = [int(label) for label in np.unique(mask) if label]
         distinct.update(labels)
         label_count += len(labels)
+        # Counting pieces is slow, and only tells something once there are two values.
         part_count += _parts(mask) if mode is None and len(distinct) > 1 else len(labels)
     found = tuple(sorted(distinct))
     if not found:
         raise UsageError(
-            "All masks are empty: nothing is labelled.",
-            "Draw what should be found in at least some of them.",
+            "All masks are empty.",
+            "Draw the objects in at least some of them.",
         )
     if known is not None:
         return MaskMeaning(known, found if known == "multiclass" else (1,), "A person said so.")
@@ -69,15 +70,19 @@ def tell_meaning(masks: Iterable[NDArray[Any]], *, mode: str | None = None) -> M
 def _judge(labels: tuple[int, ...], pieces: float) -> MaskMeaning:
     if len(labels) == 1:
         return MaskMeaning("binary", (1,), f"The masks hold one value besides 0 ({labels[0]}).")
-    facts = f"The masks hold {len(labels)} values besides 0, each in {pieces:.1f} separate pieces per image"
+    facts = (
+        f"The masks hold {len(labels)} values besides 0, each in {pieces:.1f} separate pieces per "
+        "image"
+    )
+    # Not exactly one piece: a few objects are cut by others or by the edge.
     if len(labels) > FEW_LABELS and pieces <= 1.2:
-        return MaskMeaning("instances", (1,), f"{facts}: the numbers of objects.")
+        return MaskMeaning("instances", (1,), f"{facts}: objects.")
     if len(labels) <= FEW_LABELS and pieces >= 2:
         return MaskMeaning("multiclass", labels, f"{facts}: classes.")
     raise UsageError(
-        f"{facts}: they could be classes or the numbers of objects.",
-        "Say which: --mode instances (each number is one object), --mode multiclass (each number is a class) "
-        "or --mode binary (all is one class).",
+        f"{facts}: they could be classes or objects.",
+        "Select the mode (--mode): instances if each number is an object, multiclass if it is a "
+        "class, binary if all of them are foreground.",
     )
 
 
@@ -87,7 +92,9 @@ def _parts(mask: NDArray[Any]) -> int:
 
     if mask.ndim > 3:
         return sum(_parts(part) for part in mask)
+    # cc3d takes no floats and no negative numbers; ranks keep what is equal equal.
     values = np.unique(mask, return_inverse=True)[1].reshape(mask.shape).astype(np.uint32)
+    # cc3d leaves out 0, which here is the lowest value that occurs.
     if mask.min() > 0:
         values += 1
     connected: Callable[..., tuple[NDArray[Any], int]] = cc3d.connected_components

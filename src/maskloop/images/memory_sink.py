@@ -32,6 +32,7 @@ class MemorySink:
 
     def __init__(self, spec: SinkSpec, *, folder: Path | None = None) -> None:
         self.spec = spec
+        # Signed, because NumPy users subtract labels.
         dtype = spec.dtype or np.dtype(np.int32)
         self._array = Scratch(spec.shape, dtype, folder=folder, limit_bytes=MEMORY_BYTES)
 

@@ -60,7 +60,7 @@ class Normalization(Record):
     )
 
     def fit(self, image: NDArray[Any]) -> tuple[ChannelRange, ...]:
-        """The maps to use for one image (C, ...), one per channel; the dataset's if that is the scope.
+        """The maps for one image (C, ...), one per channel; the dataset's if that is the scope.
 
         Pixels that are not finite are left out.
 
@@ -92,6 +92,7 @@ class Normalization(Record):
         """
         channels = shape[0]
         if self.mode == "none":
+            # Without fitting only the type says what is bright; floats are taken to lie in 0..1.
             limit = float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
             return (ChannelRange(offset=0.0, scale=limit),) * channels
         if self.scope == "image" or not self.dataset_ranges:
@@ -112,7 +113,9 @@ def _sample(channels: int, size: int, pieces: Iterable[NDArray[Any]]) -> Iterato
     begin = 0
     for piece in pieces:
         for channel, found in zip(piece, taken, strict=True):
-            found.append(thin_out(channel, begin=begin, total=size))
+            pixels = thin_out(channel, begin=begin, total=size)
+            # What is taken of a piece is a view: it would keep the whole piece in memory.
+            found.append(pixels if channel.size == size else pixels.copy())
         begin += piece[0].size
     for found in taken:
         # A single piece is a view of the image itself and stays one.
@@ -168,6 +171,7 @@ def percentiles(pixels: NDArray[Any], at: Sequence[float]) -> NDArray[np.float64
     """Percentiles as ``np.percentile`` gives them, through a histogram where that is faster."""
     if pixels.dtype not in (np.uint8, np.uint16):
         return np.asarray(np.percentile(pixels, at), np.float64)
+    # At most 65,536 values occur: counting them is faster than sorting pixels.
     below = np.cumsum(np.bincount(pixels.reshape(-1)))
     place = np.asarray(at, np.float64) / 100 * (pixels.size - 1)
     lower = np.searchsorted(below, np.floor(place), side="right")
@@ -189,6 +193,7 @@ def normalize(image: NDArray[Any], ranges: Sequence[ChannelRange]) -> NDArray[np
                 source, exact(fitted.offset), out=result[channel], dtype=exact, casting="unsafe"
             )
             result[channel] *= np.float32(1 / fitted.scale)
+    # Integers are finite; checking them would cost a pass over the tile.
     if image.dtype.kind == "f":
         np.nan_to_num(result, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(result, -LIMIT, LIMIT, out=result)

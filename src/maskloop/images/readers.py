@@ -66,6 +66,7 @@ def open_labels(mask: str | Path | ImageRef, *, axes: str | None = None) -> Imag
             "Name the axes if its planes are depth or time (for instance --axes ZYX), save it as "
             "a label image with one channel, or select the right file.",
         )
+    # Some programs save a mask as an image of one channel.
     if "C" not in image.axes:
         return image
     kept = image.axes.replace("C", "")

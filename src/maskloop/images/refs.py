@@ -15,6 +15,7 @@ from maskloop.records import Record
 __all__ = ["ImageRef"]
 
 _SEPARATOR = "::"
+# Greedy up to the last separator: file names may hold one too, items must not.
 _SHORT = re.compile(
     r"(?P<uri>.+)::(?P<item>.*?)(?:@(?P<level>\d+))?(?:\[(?P<axes>[A-Z]+)\])?", re.DOTALL
 )
@@ -52,6 +53,7 @@ class ImageRef(Record):
             If the axes are not a choice of T, C, Z, Y, X with Y and X among them.
         """
         if isinstance(image, ImageRef):
+            # Built anew rather than copied, so that a subclass keeps its type.
             known: dict[str, Any] = image.model_dump()
         else:
             known = {"uri": str(image)}
@@ -85,6 +87,7 @@ class ImageRef(Record):
         if not level and re.search(r"@\d+$|\[[A-Z]+\]$", self.item):
             level = "@0"
         if not axes and not level and not self.item and _SEPARATOR not in self.uri:
+            # The usual case: a file that is one image looks like its path.
             return self.uri
         return f"{self.uri}{_SEPARATOR}{self.item}{level}{axes}"
 

@@ -62,6 +62,7 @@ class Covered:
         merged = True
         while merged:
             merged = False
+            # From the end: what was added last is the most likely neighbor.
             for at in range(len(self._boxes) - 1, -1, -1):
                 union = _union(self._boxes[at], box)
                 if union is not None:
@@ -91,6 +92,7 @@ def _union(first: Box, second: Box) -> Box | None:
     (start, stop), (other_start, other_stop) = first[axis], second[axis]
     if max(start, other_start) > min(stop, other_stop):
         return None
+    # Boxes that differ along one axis only and touch or overlap there are one box.
     joined = (min(start, other_start), max(stop, other_stop))
     return (*first[:axis], joined, *first[axis + 1 :])
 
@@ -110,4 +112,5 @@ def _subtract(box: Box, hole: Box) -> Iterator[Box]:
             yield (*rest[:axis], (rest[axis][0], start), *rest[axis + 1 :])
         if stop < rest[axis][1]:
             yield (*rest[:axis], (stop, rest[axis][1]), *rest[axis + 1 :])
+        # What is left of later axes lies within the hole along this one.
         rest[axis] = (start, stop)

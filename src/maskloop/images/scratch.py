@@ -19,7 +19,7 @@ from maskloop.errors import ImageError
 from maskloop.images.regions import Covered, Region
 from maskloop.records import write_errors
 
-__all__ = ["Scratch", "StagedArray", "WorkArray"]
+__all__ = ["Reopened", "Scratch", "StagedArray", "WorkArray"]
 
 COMMIT_EVERY_S = 1.0
 """What was written longer ago than this survives a kill; oftener would wait for the disk."""
@@ -50,6 +50,20 @@ class WorkArray(Protocol):
 
     def remove(self) -> None:
         """Free its memory and its files."""
+
+
+class Reopened:
+    """A work array to read in parts, mapped anew for each.
+
+    One mapping of a large file would hold in memory whatever was read through it.
+    """
+
+    def __init__(self, array: WorkArray) -> None:
+        self._array = array
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        return np.array(self._array.open()[key])
 
 
 class Scratch:
@@ -83,7 +97,8 @@ class Scratch:
         if self._array is None:
             place = folder or tempfile.gettempdir()
             try:
-                self._file = tempfile.TemporaryFile(prefix="maskloop-", dir=folder)  # noqa: SIM115 - closed with this object
+                # Closed with this object.
+                self._file = tempfile.TemporaryFile(prefix="maskloop-", dir=folder)  # noqa: SIM115
                 # The views keep the pixels: a mapping outlives the file that it was made from.
                 weakref.finalize(self, self._file.close)
                 _reserve(self._file.fileno(), size)

@@ -1,20 +1,19 @@
-"""Near-duplicates of an image, found however it was flipped, turned, resized, brightened or cropped.
+"""Near-duplicates of an image, however it was flipped, rotated, resized, brightened or cropped.
 
 Copies of one image must not lie on both sides of a split: the validation score would praise memory.
 The hash has two parts.
 
 - The whole: signs of the 255 lowest cosine coefficients of the image, stretched to a square [1]_.
-Brightness and contrast
-  leave these signs alone; a flip changes the signs of the odd ones and a quarter turn exchanges
-  rows and columns, so the eight ways to lay a picture down come out of one hash, without the
-  pixels.
-- The landmarks: the 32 strongest spots, each as 32 signs of the cosine coefficients around it, laid
-down so that its
-  gradient points one way. A crop keeps those of its part, and tiles that overlap share those of the
-  overlap. They bear flips, quarter turns, brightness and slight noise, not resizing.
+  Brightness and contrast leave these signs alone; a flip changes the signs of the odd ones and a
+  quarter turn exchanges rows and columns, so all eight orientations follow from one hash, without
+  the pixels.
+- The landmarks: the 32 strongest spots, each as 32 signs of the cosine coefficients around it,
+  oriented so that its gradient points one way. A crop keeps those of its part, and tiles that
+  overlap share those of the overlap. They survive flips, quarter turns, brightness and slight
+  noise, not resizing.
 
 .. [1] Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (the DCT
-hash).
+   hash).
 """
 
 from __future__ import annotations
@@ -41,10 +40,11 @@ __all__ = [
 SIDE = 16
 HASH_DIGITS = SIDE * SIDE // 4
 MAX_DISTANCE = 56
-"""Hashes that differ in at most so many of 255 bits are of one image. Chosen on bbbc039, isbi2012_em, ctc_dic_c2dh_hela and
-usiigaci_t98g, where altered copies differ in at most 51 and only neighbouring slices and frames in
-fewer than 70; on the images of dsb2018 the copies differ in at most 37 and the images in at least
-86. See benchmarks/near_duplicates.py.
+"""Hashes that differ in at most so many of 255 bits are of one image.
+
+Chosen on bbbc039, isbi2012_em, ctc_dic_c2dh_hela and usiigaci_t98g, where altered copies differ in
+at most 51 and only neighboring slices and frames in fewer than 70; on the images of dsb2018 the
+copies differ in at most 37 and the images in at least 86. See benchmarks/near_duplicates.py.
 """
 MAX_PLANES = 8
 LANDMARKS = 32
@@ -57,7 +57,9 @@ BLOCK = 256
 """So many hashes are compared with all others at a time: a matter of memory."""
 MAX_SHARERS = 64
 REACH = 20
+"""Pixels around a landmark that describe it."""
 APART = 10
+"""Pixels between two landmarks, at least."""
 MAX_SIDE = 2048
 """Landmarks are sought in the middle of larger images, or hashing would take longer than
 everything else.
@@ -65,7 +67,7 @@ everything else.
 
 
 def perceptual_hash(image: Image) -> str:
-    """What an image looks like, in hexadecimal digits; alike for copies that were flipped, turned, resized, brightened or cropped.
+    """What an image looks like, in hexadecimal digits that near-duplicates largely share.
 
     Parameters
     ----------
@@ -86,6 +88,7 @@ def perceptual_hash(image: Image) -> str:
     coefficients = rows @ plane @ columns.T
     # Rounding must not decide the signs of a constant image.
     bits = coefficients > 1e-6 * float(np.abs(plane).max())
+    # The mean brightness is no feature of what is seen.
     bits[0, 0] = False
     return np.packbits(bits).tobytes().hex() + _landmarks(plane)
 
@@ -132,6 +135,7 @@ def find_near_duplicates_among(hashes: Sequence[str], *, since: int = 0) -> dict
     near
         Places of the near-duplicates of each place that has any, ascending, both ways.
     """
+    # Images that were never hashed have an empty text, and match nothing.
     usable = np.array(
         [at for at, text in enumerate(hashes) if len(text) >= HASH_DIGITS], dtype=np.int64
     )
@@ -153,7 +157,7 @@ def find_near_duplicates_among(hashes: Sequence[str], *, since: int = 0) -> dict
 
 
 def _alike(signs: NDArray[np.float32], known: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
-    """Rows of `signs` and columns of `known` whose wholes are near each other in any orientation."""
+    """Rows of `signs` and columns of `known` that are near each other in any orientation."""
     is_near = np.zeros((len(signs), known.shape[1]), bool)
     for view in _orientations(signs):
         is_near |= (
@@ -164,7 +168,9 @@ def _alike(signs: NDArray[np.float32], known: NDArray[np.float32]) -> Iterator[t
 
 
 def _overlapping(hashes: Sequence[str], since: int) -> set[tuple[int, int]]:
-    """Places of hashes that share enough landmarks; of one that very many share, only those next to each other are compared."""
+    """Places of hashes that share enough landmarks."""
+    # Of a landmark that very many share only owners next to each other are compared: all pairs
+    # would take quadratic time, and such a landmark tells nothing.
     landmarks, owners = _landmarks_of(hashes), _owners(hashes)
     order = np.lexsort((owners, landmarks))
     landmarks, owners = landmarks[order], owners[order]
@@ -201,7 +207,7 @@ def _landmarks_of(hashes: Sequence[str]) -> NDArray[np.uint32]:
 
 
 def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
-    """Number of differing bits of the whole to each known hash, over the way of laying the picture down (or inverting it) that fits best.
+    """Number of bits in which each known hash differs, in the orientation that fits best.
 
     Returns
     -------
@@ -225,6 +231,7 @@ def hash_distances(new: str, known: Sequence[str]) -> NDArray[np.int64]:
 def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
     packed = np.frombuffer(bytes.fromhex("".join(text[:HASH_DIGITS] for text in hashes)), np.uint8)
     signs = np.unpackbits(packed).astype(np.float32).reshape(-1, SIDE, SIDE) * 2 - 1
+    # The constant bit takes no part in the comparison.
     signs[:, 0, 0] = 0
     return signs
 
@@ -239,7 +246,8 @@ def _orientations(signs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _cosines(length: int, count: int) -> NDArray[np.float32]:
-    """Integrals of the cosines over each pixel, shape (count, length): exact at any size, so resizing hardly matters."""
+    """Integrals of the cosines over each pixel, shape (count, length)."""
+    # Integrals, unlike samples, are exact at any size: resizing hardly matters.
     edges = np.linspace(0, np.pi, length + 1)
     order = np.arange(count)[:, None]
     waves = np.diff(np.sin(order * edges), axis=1) / np.maximum(order, 1)
@@ -252,6 +260,7 @@ def _landmarks(plane: NDArray[np.float32]) -> str:
         return ""
     from scipy.ndimage import uniform_filter
 
+    # A window in the center, at full resolution: resizing would move the landmarks.
     middle = plane[
         tuple(
             slice(max(0, (length - MAX_SIDE) // 2), (length + MAX_SIDE) // 2)
@@ -271,6 +280,7 @@ def _peaks(strength: NDArray[np.float32]) -> list[tuple[int, int]]:
     from scipy.ndimage import maximum_filter
 
     inner = (slice(REACH, -REACH),) * 2
+    # A landmark is the strongest pixel of its neighborhood.
     is_peak = strength == maximum_filter(strength, 2 * APART + 1)
     rows, columns = np.nonzero(is_peak[inner] & (strength[inner] > 1e-6 * float(strength.max())))
     strongest = np.argsort(-strength[inner][rows, columns], kind="stable")[:LANDMARKS]
@@ -281,9 +291,10 @@ def _peaks(strength: NDArray[np.float32]) -> list[tuple[int, int]]:
 
 
 def _describe(window: NDArray[np.float32]) -> str:
-    """Signs of 32 coefficients without the lowest, which are alike for all blobs; laid down so that the gradient points one way."""
+    """Signs of 32 coefficients, in the orientation in which the gradient points one way."""
     waves = _cosines(2 * REACH + 1, 8)
     coefficients = waves @ (window - window.mean()) @ waves.T
+    # Exchanging and mirroring the axes of the coefficients does so with the pixels.
     if abs(coefficients[0, 1]) < abs(coefficients[1, 0]):
         coefficients = coefficients.T
     mirrored = np.where(np.arange(len(waves)) % 2, -1, 1)
@@ -291,21 +302,19 @@ def _describe(window: NDArray[np.float32]) -> str:
         coefficients = coefficients * mirrored
     if coefficients[1, 0] < 0:
         coefficients = coefficients * mirrored[:, None]
+    # The lowest coefficients are alike for all blobs.
     return np.packbits(coefficients[2:, 2:].reshape(-1)[: 4 * LANDMARK_DIGITS] > 0).tobytes().hex()
 
 
 def _plane(image: Image) -> NDArray[np.float32]:
+    # Copies of one film share its central frame, whatever is cut off at the ends.
     fixed = {"T": image.sizes["T"] // 2} if "T" in image.axes else {}
     depth = image.sizes.get("Z", 1)
-    heights = (
-        np.unique(np.linspace(0, depth - 1, min(depth, MAX_PLANES)).round().astype(int))
-        if "Z" in image.axes
-        else [None]
-    )
-    planes = [
-        _luminance(image, fixed if height is None else {**fixed, "Z": int(height)})
-        for height in heights
-    ]
+    places = [fixed]
+    if "Z" in image.axes:
+        heights = np.unique(np.linspace(0, depth - 1, min(depth, MAX_PLANES)).round().astype(int))
+        places = [{**fixed, "Z": int(height)} for height in heights]
+    planes = [_luminance(image, place) for place in places]
     plane: NDArray[np.float32] = np.mean(planes, axis=0, dtype=np.float32)
     plane -= plane.mean(dtype=np.float64)
     return plane
@@ -315,10 +324,8 @@ def _luminance(image: Image, index: dict[str, int]) -> NDArray[np.float32]:
     piece = np.asarray(image.data[tuple(index.get(letter, slice(None)) for letter in image.axes)])
     left = "".join(letter for letter in image.axes if letter not in index)
     pixels: NDArray[Any] = reorder(piece, left, "CYX")
-    plane = pixels.mean(axis=0, dtype=np.float32)
+    plane: NDArray[np.float32] = pixels.mean(axis=0, dtype=np.float32)
     finite = np.isfinite(plane)
-    return (
-        plane
-        if finite.all()
-        else np.where(finite, plane, plane[finite].mean() if finite.any() else 0).astype(np.float32)
-    )
+    if not finite.all():
+        plane[~finite] = plane[finite].mean() if finite.any() else 0
+    return plane

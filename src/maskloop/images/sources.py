@@ -111,6 +111,7 @@ def find_images(inputs: Sequence[str | Path | ImageRef]) -> list[ImageRef]:
     ImageError
         If an input leads to no image.
     """
+    # A file that is named twice, also through a link, comes once and where it came first.
     found: dict[tuple[Path, str, int], ImageRef] = {}
     for source in inputs:
         for ref in _find(source):
@@ -146,12 +147,14 @@ def _find(source: str | Path | ImageRef) -> list[ImageRef]:
     if path.is_file():
         return [ImageRef.of(path)]
     if path.is_dir():
+        # A folder may be an image itself, as an OME-Zarr is.
         if is_container(path):
             return [ImageRef.of(path)]
         found = _list_images(path) or _refuse(
             f"Folder '{path}' holds no image", "its subfolders are not searched"
         )
         return [ImageRef.of(each) for each in found]
+    # Only what does not exist under its full name can be a short form or a pattern.
     named = ImageRef.parse(str(path))
     if named.path.exists():
         return [named]
@@ -168,6 +171,7 @@ def _expand(ref: ImageRef) -> Sequence[ImageRef]:
     """The images in what a person named as a whole, with the axes that were named for it."""
     if ref.item:
         return (ref,)
+    # A damaged file is found like any other: opening it says what is wrong.
     try:
         items = find_format(ref).items(ref.uri)
     except ImageError:
@@ -199,8 +203,11 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_passing(path: Path) -> bool:
-    """Whether a file is hidden, a lock or a temporary one, such as ``._a.tif`` from macOS."""
-    return path.name.startswith((".", "~"))
+    """Whether a file is none of a person's images: hidden, a lock, temporary, or a record.
+
+    Such as ``._a.tif`` from macOS, and ``a_seg.npy``, where Cellpose keeps its own results.
+    """
+    return path.name.startswith((".", "~")) or path.name.lower().endswith("_seg.npy")
 
 
 def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "") -> PairTable:
@@ -231,41 +238,37 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
     shared = image_folder.resolve() == mask_folder.resolve()
     if shared and not mask_suffix:
         raise UsageError(
-            f"Images and masks are both to be found in '{image_folder}', and nothing tells them apart.",
-            "Give two folders, or the suffix that masks have (--mask-suffix _mask).",
+            f"Images and masks are both in '{image_folder}', and nothing tells them apart.",
+            "Give two folders, or the suffix of the masks (--mask-suffix _mask).",
         )
     mask_files, strays = _split(_list_images(mask_folder), mask_suffix)
+    # In a shared folder what has no suffix is an image.
     image_files = strays if shared else _list_images(image_folder)
     if not image_files:
         _refuse(
             f"Folder '{image_folder}' holds no image",
             f"all names end in '{mask_suffix}'" if shared else "its subfolders are not searched",
         )
-    problems = (
-        []
-        if shared
-        else [
-            PairProblem(path=path, reason=f"its name does not end in '{mask_suffix}'")
-            for path in strays
-        ]
-    )
+    problems: list[PairProblem] = []
+    if not shared:
+        reason = f"its name does not end in '{mask_suffix}'"
+        problems += [PairProblem(path=path, reason=reason) for path in strays]
     image_of, image_problems = _by_stem(image_files, "")
     mask_of, mask_problems = _by_stem(mask_files, mask_suffix)
     problems += image_problems + mask_problems + _unread({image_folder, mask_folder})
-    taken = (
-        {stem_of(problem.path) for problem in image_problems},
-        {stem_of(problem.path).removesuffix(mask_suffix) for problem in mask_problems},
+    # Several files of one name are a problem of their own: their partner is not alone.
+    several_images = {stem_of(problem.path) for problem in image_problems}
+    several_masks = {stem_of(each.path).removesuffix(mask_suffix) for each in mask_problems}
+    no_mask = f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'"
+    no_image = f"no image called '<stem>' in '{image_folder}'"
+    problems += _alone(image_of, mask_of.keys() | several_masks, no_mask)
+    problems += _alone(mask_of, image_of.keys() | several_images, no_image)
+    problems += _alone(
+        image_of, image_of.keys() - several_masks, "there are several masks of this name"
     )
     problems += _alone(
-        image_of,
-        mask_of.keys() | taken[1],
-        f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'",
+        mask_of, mask_of.keys() - several_images, "there are several images of this name"
     )
-    problems += _alone(
-        mask_of, image_of.keys() | taken[0], f"no image called '<stem>' in '{image_folder}'"
-    )
-    problems += _alone(image_of, image_of.keys() - taken[1], "there are several masks of this name")
-    problems += _alone(mask_of, mask_of.keys() - taken[0], "there are several images of this name")
     matched = tuple(
         PairFiles(stem=stem, image=path, mask=mask_of[stem])
         for stem, path in image_of.items()
@@ -290,6 +293,7 @@ def _split(paths: Sequence[Path], suffix: str) -> tuple[list[Path], list[Path]]:
 
 
 def _by_stem(paths: Sequence[Path], suffix: str) -> tuple[dict[str, Path], list[PairProblem]]:
+    # Of cell.tif and cell.png nobody can say which one was meant.
     groups: defaultdict[str, list[Path]] = defaultdict(list)
     for path in paths:
         groups[stem_of(path).removesuffix(suffix)].append(path)
@@ -354,8 +358,10 @@ def read_pair_table(path: str | Path) -> PairTable:
         ) from error
     lines = text.splitlines()
     header = lines[0] if lines else ""
+    # Spreadsheets write semicolons or tabs where the comma is the decimal sign.
     rows = csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
     _check_columns(path, rows)
+    # By resolved path: the same image must not become two pairs.
     matched: dict[Path, PairFiles] = {}
     problems = []
     for row in rows:
@@ -379,7 +385,8 @@ def _check_columns(path: Path, rows: csv.DictReader[str]) -> None:
     missing = [name for name in COLUMNS[:2] if name not in names]
     if missing:
         raise UsageError(
-            f"The table '{path}' has no column {' and no column '.join(missing)}; its columns are: {', '.join(names) or 'none'}.",
+            f"The table '{path}' has no column {' and no column '.join(missing)}; its columns are: "
+            f"{', '.join(names) or 'none'}.",
             "The first line must name the columns: image, mask, and optionally group, axes.",
         )
     for name in names:
@@ -401,7 +408,7 @@ def _pair_of_row(
             return PairProblem(path=table, reason=f"line {line} names no {column}")
     image, mask = (_beside(table, cells[column]) for column in COLUMNS[:2])
     for file in (image, mask):
-        if not file.is_file():
+        if not (file.is_file() or is_container(file)):
             return PairProblem(path=file, reason=f"line {line}: there is no such file")
     if image.resolve() in matched:
         return PairProblem(path=image, reason=f"line {line} names this image again")

@@ -1,4 +1,4 @@
-"""Cut an image of any size into overlapping tiles and weigh what comes back, so that no seam is seen."""
+"""Cut an image of any size into overlapping tiles and blend what comes back without a seam."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ class Tiling(Record):
     """How large images are cut for a model; what is left open follows from the model."""
 
     tile_shape: tuple[int, ...] | None = Field(
-        None, description="Largest tile along ZYX or YX; open: what is quick for the model."
+        None, description="Largest tile along ZYX or YX; open: what is fast for the model."
     )
     overlap: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="Share of a tile that the next one covers again. Open: twice the border that the model does not trust.",
+        description="Share of a tile that the next one covers again. Open: twice the border "
+        "that the model does not trust.",
     )
     weighting: Weighting = Field(
         "gaussian",
-        description="gaussian: tiles are blended, their middle counts most. core: every pixel from the tile whose middle is nearest.",
+        description="gaussian: tiles are blended, their center counts most. core: every pixel "
+        "from the tile whose center is nearest.",
     )
 
 
@@ -81,6 +83,7 @@ class TilePlan:
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:
         """Pixels added before and after the image along axes shorter than a tile."""
+        # Half before and half after: the object in the center stays in the center.
         missing = [
             max(0, tile - length) for tile, length in zip(self.tile_shape, self.shape, strict=True)
         ]
@@ -97,7 +100,7 @@ class TilePlan:
         return np.pad(pixels, ((0, 0), *self.padding), mode="reflect")
 
     def weigh(self, tile: NDArray[np.float32], place: Sequence[int]) -> NDArray[np.float32]:
-        """A tile (C, *tile_shape) without its padding, times its weights: sum these over the tiles."""
+        """A tile (C, *tile_shape) without its padding, times its weights, to be summed up."""
         inner = tile[
             (
                 slice(None),
@@ -122,7 +125,7 @@ def plan_tiles(
     multiple: Sequence[int] | None = None,
     weighting: Weighting = "gaussian",
 ) -> TilePlan:
-    """Lay tiles over an image so that they overlap at least as asked and are no larger than needed.
+    """Lay tiles over an image that overlap at least as asked and are no larger than needed.
 
     Tiles are spread evenly. Where fewer pixels than a whole tile would do, as for an image slightly
     larger than a tile, all tiles shrink.
@@ -143,25 +146,29 @@ def plan_tiles(
     weighting
         ``gaussian``: sigma is an eighth of the tile (Isensee et al. 2021, nnU-Net,
         doi:10.1038/s41592-020-01008-z). ``core``: each pixel is taken from one tile only, the one
-        whose middle is nearest.
+        whose center is nearest.
 
     Raises
     ------
     UsageError
         If the numbers of axes differ, or a length is not positive.
     """
+    # A model without strides takes any length.
     multiple = multiple or (1,) * len(shape)
     if not len(shape) == len(tile) == len(multiple) == len(halo or shape):
         raise UsageError(
-            f"The tile {tuple(tile)} does not have one length for each of the {len(shape)} axes of an image of {tuple(shape)}.",
+            f"The tile {tuple(tile)} does not have one length for each of the {len(shape)} axes of "
+            f"an image of {tuple(shape)}.",
             "Give one tile length per spatial axis: two for planes (YX), three for volumes (ZYX).",
         )
     if min((*shape, *tile), default=1) < 1:
         raise UsageError(
             f"A tile {tuple(tile)} over an image of {tuple(shape)} is not possible.",
-            "Lengths must be 1 or more.",
+            "All lengths must be greater than zero.",
         )
-    share = overlap if overlap is not None else 0.0 if halo is not None else 0.25
+    share = overlap
+    if share is None:
+        share = 0.25 if halo is None else 0.0
     halos = halo if halo is not None and overlap is None else (0,) * len(shape)
     axes = [_plan_axis(*each, share) for each in zip(shape, tile, halos, multiple, strict=True)]
     lengths = tuple(length for length, _ in axes)
@@ -176,11 +183,13 @@ def _plan_axis(
     length: int, largest: int, halo: int, multiple: int, share: float
 ) -> tuple[int, tuple[int, ...]]:
     """Tile length and starts along one axis."""
+    # A tile shorter than one multiple cannot be scored.
     largest = max(multiple, largest // multiple * multiple)
     if length <= largest:
         # Never so short that nothing is left at the deepest level of a network: a few pixels more
         # cost nothing.
         return max(_round_up(length, multiple), min(largest, 2 * multiple)), (0,)
+    # Never beyond half a tile unless asked: each pixel would be scored more than four times.
     overlap = min(
         max(round(share * largest), 2 * halo),
         max(round(share * largest), largest // 2),
@@ -198,22 +207,25 @@ def _round_up(length: int, multiple: int) -> int:
 def _axis_weights(
     length: int, tile: int, starts: Sequence[int], weighting: Weighting
 ) -> NDArray[np.float32]:
-    """Weight of each tile's pixels along one axis (tiles, tile length); they add up to one in every pixel of the image.
+    """Weight of each tile's pixels along one axis (tiles, tile length); one in sum per pixel.
 
     The tiles form a grid and both kinds of weights are products over the axes, so each axis can be
     normalised by itself and nobody has to sum weights over a whole image.
     """
     if len(starts) == 1:
         return np.ones((1, tile), np.float32)
+    # Distance from the center of the tile.
     offsets = np.arange(tile) - (tile - 1) / 2
     if weighting == "gaussian":
         weights = np.tile(np.exp(-0.5 * (offsets / (tile / 8)) ** 2), (len(starts), 1))
     else:
         middles = np.asarray(starts) + (tile - 1) / 2
+        # Each pixel goes to one tile; ties go to the earlier one.
         nearest = np.abs(np.arange(length)[:, None] - middles).argmin(axis=1)
         weights = np.stack(
             [nearest[start : start + tile] == at for at, start in enumerate(starts)]
         ).astype(np.float64)
+    # Divided by the sum over all tiles, so that blending keeps probabilities.
     total = np.zeros(length)
     for start, line in zip(starts, weights, strict=True):
         total[start : start + tile] += line

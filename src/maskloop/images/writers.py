@@ -86,6 +86,7 @@ def write_image(
         unchanged.
     """
     dtype = image.data.dtype
+    # No file format has a boolean type that all programs read.
     kept = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
     _write(path, image, kept, description)
 
@@ -143,6 +144,7 @@ def overlay_png(
     # object.
     zoom = min(3, max(1, PICTURE_PX // max(image.shape[:2])))
     picture = _enlarged(_stretch(image), zoom)
+    # The truth first: the prediction is drawn over it.
     for mask, color in ((truth, (70, 150, 255)), (labels, (255, 220, 0))):
         if mask is not None:
             picture[find_boundaries(_enlarged(mask, zoom), mode="inner")] = color

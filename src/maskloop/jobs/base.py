@@ -27,31 +27,31 @@ __all__ = ["JOB", "Job", "Result", "RunContext", "read_job"]
 JOB = "job.json"
 """The file in a run's folder that holds its job."""
 Result: TypeAlias = dict[str, Any]
-"""What a run leaves, as JSON; ``summary`` is a line for people."""
+"""What a run produced, as JSON; its ``summary`` is shown to people."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """All that a job may use while it runs."""
+    """What a job may use while it runs."""
 
     project: ProjectFolder
     run_id: str
     folder: Path
-    """The run's own folder: what is saved there is still there when the run is resumed."""
+    """The run's own folder: what is saved there is kept until the run is resumed."""
     report: Report
-    """Told of each event."""
+    """Call it with each event: it writes the journal."""
     is_cancelled: Callable[[], bool]
-    """Asked often: whether to stop in good order, with what is best so far."""
+    """Ask it often: whether to stop and keep the best result so far."""
 
 
 class Job(Record):
-    """Work that can be written down: frozen, complete, the same on every machine."""
+    """A description of work: frozen, complete, independent of the machine."""
 
     kind: str
 
     @abstractmethod
     def run(self, run: RunContext) -> Result:
-        """Do the work, or resume it where the run's folder holds what an earlier process saved.
+        """Do the work, or resume it from what an earlier process saved in the run's folder.
 
         Returns
         -------
@@ -61,16 +61,16 @@ class Job(Record):
         Raises
         ------
         MaskloopError
-            What went wrong; `Cancelled` when someone asked it to stop and nothing can be kept.
+            If the job fails; `Cancelled` if it was stopped before there was anything to keep.
         """
 
     @property
     def processes(self) -> int:
-        """How many processes work on it together."""
+        """The number of processes that work on it together."""
         return 1
 
     def is_same_work(self, other: Job) -> bool:
-        """Whether the other job does the same work, if perhaps with other settings."""
+        """Whether the other job has the same goal, perhaps with other settings."""
         return self.kind == other.kind
 
 
@@ -85,10 +85,12 @@ def read_job(content: str | bytes) -> Job:
         If no installed package knows this kind of job.
     """
     try:
+        # The kind first: which class reads the rest depends on it, and may be a plug-in's.
         kind = str(json.loads(content)["kind"])
     except (ValueError, KeyError, TypeError):
         raise RecordError(
-            f"This file holds no job: {content[:80]!r}.", "Start the job again as a new run."
+            f"The job file of this run is damaged. It begins with {content[:40]!r}.",
+            "Start the job again as a new run.",
         ) from None
     found: type[Job] = plugins.get("jobs", kind)
     try:

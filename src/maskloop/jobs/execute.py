@@ -38,12 +38,12 @@ CANCEL = "cancel"
 LOG = "log.txt"
 RUN_LOCK = ".run.lock"
 STARTED = "MASKLOOP_STARTED_RUN"
-"""Environment variable: the run that this process was started for."""
+"""Environment variable: the run that this process was started to execute."""
 RANKS = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
 def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> Result:
-    """Run a submitted job, or resume one that was interrupted.
+    """Run a submitted job, or resume an interrupted one.
 
     Every event goes to the run's journal and to `report`. A run that is finished is not run again:
     a queue may deliver a job twice.
@@ -56,7 +56,7 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
     Raises
     ------
     MaskloopError
-        What went wrong; the journal's last event `Failed` says the same.
+        If the job fails; the journal's last event `Failed` says the same.
     """
     folder = project.history.run_folder(run_id)
     if os.environ.get(STARTED) == run_id:
@@ -76,6 +76,7 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
                 project, run_id, folder, report, lambda: is_stopped() or (folder / CANCEL).exists()
             )
         finally:
+            # Also of a failed run: all that ended are listed at each refresh of the window.
             keep_summary(folder)
 
 
@@ -85,7 +86,7 @@ def is_helper(job: Job) -> bool:
 
 
 def _peek(folder: Path) -> Job | None:
-    # What is wrong with the file is told later, in the journal.
+    # A damaged file is reported later, in the journal.
     try:
         return read_job((folder / JOB).read_bytes())
     except (OSError, MaskloopError):
@@ -121,6 +122,7 @@ def _lead(
         )
         tell(Failed(error=name, problem=problem, way_out=way_out))
         raise MaskloopError(problem, way_out) from error
+    # Last of all: whoever sees this event may rely on everything the job has written.
     tell(Finished(result=result))
     return result
 
@@ -138,6 +140,7 @@ def _read(folder: Path, run_id: str) -> Job:
 
 def _journal(path: Path, report: Report) -> Report:
     def tell(event: Event) -> None:
+        # On disk first: a window that crashes while it draws an event does not lose it.
         append_event(path, event)
         if isinstance(event, Message) and event.level == "warning":
             logging.getLogger("maskloop").warning(event.text)
@@ -154,8 +157,8 @@ def _lock(folder: Path, run_id: str) -> Iterator[None]:
             f"There is no run {run_id} in this project.",
             "'maskloop runs DIR' lists the runs of a project.",
         )
-    # A request to stop may have come since a window started this process; older ones were removed
-    # by `start`.
+    # A request to cancel may have come since a window started this process; `start` removed older
+    # ones.
     if os.environ.get(STARTED) != run_id:
         (folder / CANCEL).unlink(missing_ok=True)
     lock = FileLock(folder / RUN_LOCK)
@@ -174,7 +177,7 @@ def _lock(folder: Path, run_id: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and a queue's SIGTERM end the run in good order; a second Ctrl-C ends it at once."""
+    """Stop cleanly on Ctrl-C or a queue's SIGTERM, immediately on a second Ctrl-C."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         # Python lets only the main thread handle signals.

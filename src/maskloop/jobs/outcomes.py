@@ -18,12 +18,14 @@ RESUMABLE = ("Cancelled", "Interrupted", "ProjectError", "ProjectLocked")
 """Errors that come from outside the job (someone stopped it, a full disk): the same job started
 again resumes.
 """
-NOUNS = {"train": "training", "predict": "prediction"}
+NOUNS = {"train": "training", "predict": "prediction", "measure": "measurement"}
 RETRY = {
     "train": "Resume it: training continues from the last saved state. If it stops again, memory "
     "may be too small: choose a smaller batch size.",
     "predict": "Predict again. If it stops again, memory may be too small: predict only the "
     "visible slice.",
+    "measure": "Measure again. If it stops again, memory may be too small: measure fewer channels "
+    "or each plane by itself (--by-plane).",
 }
 STOPPED_BY = {
     "time": "; time limit reached",
@@ -47,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run, and what to do about it."""
+    """How a run ended, and what to do about it."""
 
     tone: Tone
     text: str
@@ -65,7 +67,7 @@ def state_after(last: object) -> RunState:
 
 
 def outcome_of(event: Finished | Failed, *, kind: str = "", epoch: int = 0) -> Outcome:
-    """Put the end of a run into words.
+    """Describe how a run ended.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ def outcome_of(event: Finished | Failed, *, kind: str = "", epoch: int = 0) -> O
 
 
 def short_outcome(last: object) -> str:
-    """How a run ended in one cell of a table; empty while it has not ended."""
+    """How a run ended, for one cell of a table; empty while it runs."""
     if isinstance(last, Failed):
         return last.problem
     if not isinstance(last, Finished):
@@ -104,6 +106,7 @@ def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
     if kind == "train" and not epoch:
         where = " before the first epoch was validated"
     if event.error == "Cancelled":
+        # A prediction says itself how far it was.
         text = f"Cancelled{where}." if kind == "train" else event.problem
         return Outcome("stopped", text, event.way_out)
     if event.error == "Interrupted":
@@ -136,6 +139,7 @@ def _predicted(result: Mapping[str, Any]) -> Outcome:
         Failure(one["source"], one["problem"], one["way_out"]) for one in result.get("failed", ())
     )
     done, failed = len(result["written"]), len(failures)
+    # The only image failed: its reason says more than a count.
     if failed == 1 and not done:
         return Outcome("bad", failures[0].problem, failures[0].way_out, failures)
     text = f"{done} image{'s' * (done != 1)} predicted with {result.get('checkpoint_id', '')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,9 @@ from maskloop.images.image import Image
 from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.models.base import backend
 from maskloop.predict.base import Segmenter
+from maskloop.predict.batch import predict_files, read_provenance
 from maskloop.project.layout import CheckpointRecord
+from maskloop.project.predictions import Predicted
 from maskloop.project.project import ProjectFolder
 
 __all__ = ["PredictJob", "ProjectSegmenter", "choose_checkpoint", "run_prediction"]
@@ -82,8 +85,6 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         ``written``: paths of the labels; ``failed``: source, problem and way out of each file
         without labels.
     """
-    from maskloop.predict.batch import predict_files
-
     project = run.project
     record = choose_checkpoint(project, job.checkpoint)
     segmenter = backend(record.backend).load(
@@ -102,17 +103,13 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         is_cancelled=run.is_cancelled,
     )
     done = [
-        (Path(file.source), Path(str(file.output)))
+        (str(file.source), Path(str(file.output)))
         for file in outcome.files
         if file.status != "failed"
     ]
     written = [str(labels) for _, labels in done]
     if job.out is None:
-        origins = dict(zip(job.inputs, job.origins, strict=False))
-        written = [
-            _keep(project, record, run.run_id, origins.get(str(source), str(source)), labels)
-            for source, labels in done
-        ]
+        written = _keep(project, run.run_id, record, _sources(job, done))
         # Only now: a run that is killed before this resumes with what it had predicted.
         shutil.rmtree(out, ignore_errors=True)
     failed = [
@@ -122,29 +119,39 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
     return {"checkpoint_id": record.checkpoint_id, "written": written, "failed": failed}
 
 
-def _keep(
-    project: ProjectFolder, record: CheckpointRecord, run_id: str, source: str, labels: Path
-) -> str:
-    """Bring labels into the project's predictions, once."""
-    from maskloop.predict.batch import read_provenance
+def _sources(job: PredictJob, done: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Each image, under the name that a person knows, with its labels."""
+    origins = dict(zip(job.inputs, job.origins, strict=False))
+    return [(origins.get(source, source), labels) for source, labels in done]
 
-    for known in project.predictions.list():
-        if known.settings.get("run_id") == run_id and known.input_path == source:
-            return str(project.predictions.path(known.prediction_id))
-    facts = read_provenance(labels)
-    settings = {"run_id": run_id, **(facts.settings.model_dump(mode="json") if facts else {})}
-    scores = labels.with_name(labels.name.replace("_labels.tif", "_probabilities.tif"))
-    common: dict[str, Any] = {
-        "checkpoint_id": record.checkpoint_id,
-        "input_path": source,
-        "input_sha256": facts.source_sha256 if facts else "",
-    }
-    if scores.exists():
-        project.predictions.register(
-            scores, **common, settings={**settings, "run_id": f"{run_id} probabilities"}
-        )
-    kept = project.predictions.register(labels, **common, settings=settings)
-    return str(project.predictions.path(kept.prediction_id))
+
+def _keep(
+    project: ProjectFolder,
+    run_id: str,
+    checkpoint: CheckpointRecord,
+    sources: Sequence[tuple[str, Path]],
+) -> list[str]:
+    """Move labels into the project's predictions, each once; gives their new paths."""
+
+    def predicted() -> Iterator[Predicted]:
+        for source, labels in sources:
+            facts = read_provenance(labels)
+            common = facts.settings.model_dump(mode="json") if facts else {}
+            sha256 = facts.source_sha256 if facts else ""
+            scores = labels.with_name(labels.name.replace("_labels.tif", "_probabilities.tif"))
+            # The scores of an image are kept beside its labels, under a run id of their own.
+            for file, name in ((scores, f"{run_id} probabilities"), (labels, run_id)):
+                if file.exists():
+                    settings = {**common, "run_id": name}
+                    yield Predicted(file, checkpoint.checkpoint_id, source, sha256, settings)
+
+    # In batches: ten thousand predictions must not rewrite their record ten thousand times.
+    records = project.predictions.register_many(predicted())
+    return [
+        str(project.predictions.path(one.prediction_id))
+        for one in records
+        if one.settings["run_id"] == run_id
+    ]
 
 
 class ProjectSegmenter:

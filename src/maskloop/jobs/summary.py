@@ -1,4 +1,4 @@
-"""What became of a run in a few facts, kept beside its journal so that it is not read again.
+"""How a run ended, in a few facts kept beside its journal, so that it need not be read again.
 
 A journal of an hour has some ten thousand lines; a project may have a hundred of them, and each
 refresh of the window asks for all.
@@ -27,7 +27,7 @@ SUMMARY = "summary.json"
 
 
 class RunFacts(Record):
-    """What the journal of a run says, as far as it goes."""
+    """What the journal of a run says so far."""
 
     kind: str = Field("unknown", description="Of its job; unknown where that cannot be read.")
     state: RunState = Field(
@@ -42,22 +42,24 @@ class RunFacts(Record):
 
 @dataclass(frozen=True)
 class _Read:
-    """How far a journal was read in this process, and what it says up to there."""
+    """How far this process has read a journal, and what it says up to there."""
 
     identity: tuple[int, int]
-    """Device and inode: a project that was put in the place of another has other journals."""
+    """Device and inode: a project that replaced another one has other journals."""
     stamp: int
     """When it was last written."""
     position: int
     facts: RunFacts
+    is_kept: bool
+    """Whether the summary on disk says the same."""
 
 
 _known: dict[Path, _Read] = {}
-"""By folder of the run. A journal only grows, so that only what is new is read."""
+"""By folder of the run. A journal only grows, so only its new lines are read."""
 
 
 def read_facts(folder: Path) -> RunFacts:
-    """What became of the run in this folder; reads of its journal only what was not read before."""
+    """The facts about the run in this folder; reads only what is new in its journal."""
     journal = folder / EVENTS
     try:
         found = journal.stat()
@@ -71,7 +73,7 @@ def read_facts(folder: Path) -> RunFacts:
     if (known.facts.journal_bytes, known.stamp) != (found.st_size, found.st_mtime_ns):
         events, position = read_events(journal, known.position, end=found.st_size)
         facts = _told(known.facts, events).model_copy(update={"journal_bytes": found.st_size})
-        known = replace(known, stamp=found.st_mtime_ns, position=position, facts=facts)
+        known = _Read(identity, found.st_mtime_ns, position, facts, is_kept=False)
     _known[folder] = known
     return known.facts
 
@@ -81,8 +83,8 @@ def _start(folder: Path, found: os.stat_result, identity: tuple[int, int]) -> _R
     with contextlib.suppress(OSError, ValueError):
         facts = RunFacts.model_validate_json((folder / SUMMARY).read_bytes())
         if facts.journal_bytes == found.st_size:
-            return _Read(identity, found.st_mtime_ns, found.st_size, facts)
-    return _Read(identity, 0, 0, RunFacts(kind=_kind(folder)))
+            return _Read(identity, found.st_mtime_ns, found.st_size, facts, is_kept=True)
+    return _Read(identity, 0, 0, RunFacts(kind=_kind(folder)), is_kept=False)
 
 
 def _kind(folder: Path) -> str:
@@ -119,6 +121,11 @@ def keep_summary(folder: Path) -> None:
 
     Only for speed: a folder that may not be written keeps its journal, which is read instead.
     """
+    facts = read_facts(folder)
+    known = _known.get(folder)
+    if known is None or known.is_kept:
+        return
     with contextlib.suppress(ProjectError):
-        facts = read_facts(folder)
         write_bytes(folder / SUMMARY, facts.model_dump_json(indent=1).encode())
+    # One attempt only: a read-only folder is still read-only at the next refresh.
+    _known[folder] = replace(known, is_kept=True)

@@ -72,6 +72,7 @@ def in_um(values: NDArray[Any], frame: ObjectFrame, dimensions: int) -> NDArray[
     Not a number where the pixel size is unknown or differs between the axes: a length that was
     counted in pixels then has no single factor.
     """
-    sizes = set(frame.pixel_size_um or (np.nan,))
-    factor = sizes.pop() ** dimensions if len(sizes) == 1 else np.nan
-    return np.asarray(values * factor, np.float64)
+    sizes = frame.pixel_size_um or (np.nan,)
+    # Files keep sizes as fractions, which may differ in their last digits.
+    is_square = max(sizes) <= min(sizes) * (1 + 1e-6)
+    return np.asarray(values * (sizes[0] ** dimensions if is_square else np.nan), np.float64)

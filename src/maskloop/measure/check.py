@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maskloop.errors import MaskloopError, UsageError
 from maskloop.measure.base import Column, Measurement, Scene
 from maskloop.measure.frame import ObjectFrame
-from maskloop.measure.table import checked_values
+from maskloop.measure.measurer import checked_values
 from maskloop.records import Record
 
 __all__ = [

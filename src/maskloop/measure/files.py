@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,20 +14,22 @@ from typing import Any
 from pydantic import Field
 
 from maskloop import plugins
-from maskloop.errors import Cancelled, ImageError, MaskloopError, UsageError
+from maskloop.errors import Cancelled, ImageError, MaskloopError, ProjectError, UsageError
 from maskloop.events import Message, Progress, Report, silent
 from maskloop.images.formats import find_format, refer
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
 from maskloop.measure.base import Column
+from maskloop.measure.measurer import Measurer
 from maskloop.measure.note import TableFailure, TableNote, TableSource, note_path
 from maskloop.measure.plugin_files import load_measurement
 from maskloop.measure.sources import open_by_own_axes
-from maskloop.measure.table import Measurer, scene_of
+from maskloop.measure.table import count_frames, measure_frames, scene_of
 from maskloop.measure.writers import TableWriter, open_table
 from maskloop.records import Record, write_record
+from maskloop.wording import counted
 
-__all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "measure_files"]
+__all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "file_sha256", "identity_of", "measure_files"]
 
 ORIGIN = (
     Column(name="image", description="File of the image; of the labels where none is measured."),
@@ -84,7 +87,7 @@ def measure_files(
     project
         Folder of the project, for `maskloop trace`.
     report
-        Hears `Progress` in images, and a warning for each failure.
+        Hears `Progress` in images, of movies also in frames, and a warning for each failure.
     is_cancelled
         Asked before each frame.
 
@@ -98,15 +101,28 @@ def measure_files(
     ------
     UsageError
         If no file could be measured, or the settings do not fit.
+    ProjectError
+        If the table cannot be written.
     Cancelled
         If `is_cancelled` said so; no table is written.
     """
     how = how or TableSettings()
     table = _Table(how, report, is_cancelled)
     with _registered(how.plugins), open_table(out) as writer:
+        begin = time.monotonic()
         for number, source in enumerate(sources, 1):
             table.add(source, writer)
-            report(Progress(stage="images", done=number, total=len(sources), unit="images"))
+            rate = number / max(time.monotonic() - begin, 1e-9)
+            report(
+                Progress(
+                    stage="images",
+                    done=number,
+                    total=len(sources),
+                    unit="images",
+                    rate=rate,
+                    seconds_left=(len(sources) - number) / rate,
+                )
+            )
         note = table.note(out, project)
     written = note.model_copy(update={"table_sha256": file_sha256(out)})
     # Files first, record last: a table without a note is unknown, a note never lies.
@@ -131,8 +147,8 @@ class _Table:
         """Measure a file; what is this file's fault is kept as a failure."""
         try:
             measured = self._measure(source, writer)
-        except (Cancelled, UsageError):
-            raise
+        except (Cancelled, ProjectError, UsageError):
+            raise  # not this file's fault: the next one would fail in the same way
         except MaskloopError as error:
             self._fail(source, writer, error.problem, error.way_out)
         except (OSError, MemoryError) as error:
@@ -179,37 +195,39 @@ class _Table:
         measurer = self._columns_for(labels, image)
         # Hashed before it is read: what changes in between shows up as changed later on.
         hashes = {
-            "labels_sha256": _identity(source.labels),
-            "image_sha256": _identity(source.image) if source.image else "",
+            "labels_sha256": identity_of(source.labels),
+            "image_sha256": identity_of(source.image) if source.image else "",
         }
         known = source.model_copy(update=hashes)
         self._warn_if_changed(known)
-        frames = measurer.frames(
+        frames = measure_frames(
+            measurer,
             labels,
             image,
             objects=source.objects,
             class_names=source.class_names,
             pixel_size_um=self._how.pixel_size_um,
         )
-        rows = 0
-        for frame in self._until_cancelled(frames):
+        rows, total = 0, count_frames(labels, measurer.scene)
+        for number in range(1, total + 1):
+            self._refuse_cancelled()
+            frame = next(frames)
             for at, (name, value) in enumerate(_origin(known).items()):
                 frame.insert(at, name, value)
             writer.write(frame)
             rows += len(frame)
+            if total > 1:
+                name = Path(source.labels).name
+                self._report(Progress(stage=name, done=number, total=total, unit="frames"))
         return known.model_copy(update={"rows": rows})
 
-    def _until_cancelled(self, frames: Any) -> Any:
-        while True:
-            if self._is_cancelled():
-                raise Cancelled(
-                    f"The measurement was cancelled after {len(self._sources)} images.",
-                    "Start it again when you like; no table was written.",
-                )
-            frame = next(frames, None)
-            if frame is None:
-                return
-            yield frame
+    def _refuse_cancelled(self) -> None:
+        if self._is_cancelled():
+            done = counted(len(self._sources), "image")
+            raise Cancelled(
+                f"The measurement was cancelled after {done}.",
+                "Start it again when you like; no table was written.",
+            )
 
     def _columns_for(self, labels: Image, image: Image | None) -> Measurer:
         if self._measurer is None:
@@ -255,7 +273,8 @@ def _open(open_file: Callable[..., Image], path: str, axes: str | None) -> Image
     return open_by_own_axes(open_file, path, axes)
 
 
-def _identity(path: str) -> str:
+def identity_of(path: str) -> str:
+    """What the pixels of an image are: equal for equal content, another after any change."""
     ref = refer(path)
     return find_format(ref).identity(ref)
 

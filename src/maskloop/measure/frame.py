@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maskloop.errors import ImageError, MaskError
 from maskloop.measure.groups import PixelGroups
 
-__all__ = ["ObjectFrame", "Runs"]
+__all__ = ["ObjectFrame", "Runs", "whole_numbers"]
 
 
 class Runs(NamedTuple):
@@ -62,7 +62,7 @@ class ObjectFrame:
         pixel_size_um: Sequence[float] | None = None,
     ) -> None:
         # Read-only: what one measurement changed, all others would measure.
-        self.labels = _read_only(np.ascontiguousarray(_whole_numbers(labels)))
+        self.labels = _read_only(np.ascontiguousarray(whole_numbers(labels)))
         self.image = None if image is None else _read_only(image)
         self.pixel_size_um = None if pixel_size_um is None else tuple(pixel_size_um)
         channels = 0 if image is None else len(image)
@@ -162,7 +162,7 @@ def _read_only(pixels: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-def _whole_numbers(labels: NDArray[Any]) -> NDArray[Any]:
+def whole_numbers(labels: NDArray[Any]) -> NDArray[Any]:
     """Labels as integers; floats are taken where they hold whole numbers."""
     if labels.ndim not in (2, 3) or 0 in labels.shape:
         raise MaskError(

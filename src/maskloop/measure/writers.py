@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from maskloop.errors import UsageError
 from maskloop.extras import require
-from maskloop.records import write_whole
+from maskloop.records import write_errors, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,11 +62,11 @@ def open_table(path: Path) -> Iterator[TableWriter]:
         )
     if path.suffix.lower() == ".csv":
         with write_whole(path) as file:
-            yield _Csv(file)
+            yield _Csv(file, path)
         return
     require("pyarrow")
     with write_whole(path) as file:
-        parquet = _Parquet(file)
+        parquet = _Parquet(file, path)
         yield parquet
         parquet.close()
 
@@ -78,15 +78,17 @@ def _type_of(column: str) -> str:
 
 
 class _Csv:
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
+        self._path = path
         self._kept = 0
 
     def write(self, rows: pd.DataFrame) -> None:
         text = rows.to_csv(
             index=False, header=self._file.tell() == 0, float_format=DIGITS, lineterminator="\n"
         )
-        self._file.write(text.encode())
+        with write_errors(self._path):
+            self._file.write(text.encode())
 
     def keep(self) -> None:
         self._kept = self._file.tell()
@@ -98,8 +100,9 @@ class _Csv:
 
 
 class _Parquet:
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
+        self._path = path
         self._writer: Any = None
         self._waiting: list[Any] = []
 
@@ -115,10 +118,11 @@ class _Parquet:
     def keep(self) -> None:
         from pyarrow import parquet
 
-        for part in self._waiting:
-            if self._writer is None:
-                self._writer = parquet.ParquetWriter(self._file, part.schema)
-            self._writer.write_table(part)
+        with write_errors(self._path):
+            for part in self._waiting:
+                if self._writer is None:
+                    self._writer = parquet.ParquetWriter(self._file, part.schema)
+                self._writer.write_table(part)
         self._waiting = []
 
     def drop(self) -> None:

@@ -38,7 +38,7 @@ def find_machine(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             "A GPU was selected (cuda), but PyTorch finds none on this machine.",
-            "Select the CPU, or install a CUDA build of PyTorch.",
+            "Select the CPU (--device cpu), or install a CUDA build of PyTorch.",
         )
     cores = _cores()
     if device != "cpu" and torch.cuda.is_available():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.images.image import Frame
-from maskloop.images.normalize import ChannelRange, normalize
+from maskloop.images.normalize import ChannelRange, Normalization, normalize
 from maskloop.images.regions import Region, cut_regions
 from maskloop.images.tiles import TilePlan
 from maskloop.predict.base import Segmenter
@@ -57,48 +57,64 @@ def score_bands(
         you need before asking for the next.
     """
     bands = _Bands(plan)
+    # Decided before the first tile, by what a run before has left.
     wanted = [not is_done(region) for region in bands.regions]
     needed = bands.rows_for(wanted)
     if not any(wanted):
         watch.skip(len(plan))
         return
-    tiles = _Tiles(frame, plan, bands.axis)
-    ranges = fit_frame(frame, segmenter)
+    # What fits in memory is read, and decompressed, once.
+    whole = frame.read() if frame.nbytes <= FRAME_BYTES else None
+    ranges = _fit(frame, whole, segmenter.normalization)
+    tiles = _Tiles(frame, whole, plan, bands.axis)
     blend = _Blend(plan, bands.axis, segmenter.output.channels)
     row = 0
-    # Batches are those of a run that leaves nothing out, so that a run that was killed and resumed
-    # gives the very same scores.
-    places = plan.places(bands.axis)
-    while batch := list(islice(places, segmenter.batch_size)):
-        if not any(needed[place[bands.axis]] for place in batch):
-            watch.skip(len(batch))
-            continue
-        watch.check()
-        for place, scores in zip(
-            batch, _scores(segmenter, tiles.cut(batch, ranges), mirror), strict=True
-        ):
-            for passed in range(row, place[bands.axis]):
-                band = blend.advance(bands.regions[passed])
-                if wanted[passed]:
-                    yield bands.regions[passed], band
-            row = place[bands.axis]
-            blend.add(scores, place)
-        watch.advance(len(batch))
+    for place, scores in _scored(tiles, ranges, segmenter, plan, needed, mirror, watch):
+        # Tiles come row by row: the first of a row finishes the bands before it.
+        for passed in range(row, place[bands.axis]):
+            band = blend.advance(bands.regions[passed])
+            if wanted[passed]:
+                yield bands.regions[passed], band
+        row = place[bands.axis]
+        blend.add(scores, place)
     for passed in range(row, len(bands.regions)):
         band = blend.advance(bands.regions[passed])
         if wanted[passed]:
             yield bands.regions[passed], band
 
 
-def fit_frame(frame: Frame, segmenter: Segmenter) -> tuple[ChannelRange, ...]:
+def _scored(
+    tiles: _Tiles,
+    ranges: Sequence[ChannelRange],
+    segmenter: Segmenter,
+    plan: TilePlan,
+    needed: Sequence[bool],
+    mirror: bool,
+    watch: Watch,
+) -> Iterator[tuple[tuple[int, ...], Scores]]:
+    """Place and scores of each tile in a row that is needed."""
+    places = plan.places(tiles.axis)
+    # Batches are those of a run that leaves nothing out, so that a run that was killed and resumed
+    # gives the very same scores.
+    while batch := list(islice(places, segmenter.batch_size)):
+        if not any(needed[place[tiles.axis]] for place in batch):
+            watch.skip(len(batch))
+            continue
+        watch.check()
+        yield from zip(batch, _scores(segmenter, tiles.cut(batch, ranges), mirror), strict=True)
+        watch.advance(len(batch))
+
+
+def _fit(
+    frame: Frame, whole: NDArray[np.generic] | None, normalization: Normalization
+) -> tuple[ChannelRange, ...]:
     """The normalization of a frame, fitted to all of it, in one pass over what is too large."""
-    if frame.nbytes <= FRAME_BYTES:
-        regions: Iterator[Region] = iter([tuple(slice(0, length) for length in frame.shape[1:])])
-    else:
-        itemsize = frame.dtype.itemsize * frame.shape[0]
-        regions = cut_regions(frame.shape[1:], itemsize, limit_bytes=FRAME_BYTES // 4)
+    if whole is not None:
+        return normalization.fit(whole)
+    itemsize = frame.dtype.itemsize * frame.shape[0]
+    regions = cut_regions(frame.shape[1:], itemsize, limit_bytes=FRAME_BYTES // 4)
     pieces = (frame.read(region) for region in regions)
-    return segmenter.normalization.fit_pieces(frame.shape, frame.dtype, pieces)
+    return normalization.fit_pieces(frame.shape, frame.dtype, pieces)
 
 
 class _Bands:
@@ -108,6 +124,7 @@ class _Bands:
     """
 
     def __init__(self, plan: TilePlan) -> None:
+        # The most tiles along an axis: the fewest pixels in a band across it.
         self.axis = max(range(len(plan.shape)), key=lambda axis: len(plan.starts[axis]))
         self._starts, self._length = plan.starts[self.axis], plan.tile_shape[self.axis]
         ends = (*self._starts[1:], plan.shape[self.axis])
@@ -126,6 +143,7 @@ class _Bands:
             for region, is_wanted in zip(self.regions, wanted, strict=True)
             if is_wanted
         ]
+        # A tile adds to each band that it overlaps.
         return [
             any(start < side.stop and side.start < start + self._length for side in sides)
             for start in self._starts
@@ -135,9 +153,11 @@ class _Bands:
 class _Tiles:
     """Cuts normalized tiles out of a frame, reading no more of it than fits in memory."""
 
-    def __init__(self, frame: Frame, plan: TilePlan, axis: int) -> None:
-        self._frame, self._plan, self._axis = frame, plan, axis
-        self._whole = frame.read() if frame.nbytes <= FRAME_BYTES else None
+    def __init__(
+        self, frame: Frame, whole: NDArray[np.generic] | None, plan: TilePlan, axis: int
+    ) -> None:
+        self._frame, self._whole = frame, whole
+        self._plan, self.axis = plan, axis
         self._row = -1
         self._rows: NDArray[np.generic] | None = None
 
@@ -149,27 +169,27 @@ class _Tiles:
         window = self._plan.window(place)
         if self._whole is not None:
             return self._whole[(slice(None), *window)]
-        if not self._fits(window[self._axis]):
+        if not self._fits(window[self.axis]):
             return self._frame.read(window)
-        if place[self._axis] != self._row:
+        if place[self.axis] != self._row:
             self._rows = None  # before the next are read: never two in memory
             self._rows = self._frame.read(
                 [
-                    side if axis == self._axis else slice(0, length)
+                    side if axis == self.axis else slice(0, length)
                     for axis, (side, length) in enumerate(
                         zip(window, self._plan.shape, strict=True)
                     )
                 ]
             )
-            self._row = place[self._axis]
+            self._row = place[self.axis]
         assert self._rows is not None
         inner = tuple(
-            slice(None) if axis == self._axis else side for axis, side in enumerate(window)
+            slice(None) if axis == self.axis else side for axis, side in enumerate(window)
         )
         return self._rows[(slice(None), *inner)]
 
     def _fits(self, side: slice) -> bool:
-        row_bytes = self._frame.nbytes // self._plan.shape[self._axis]
+        row_bytes = self._frame.nbytes // self._plan.shape[self.axis]
         depth: int = side.stop - side.start
         return row_bytes * depth <= FRAME_BYTES
 
@@ -179,6 +199,7 @@ class _Blend:
 
     def __init__(self, plan: TilePlan, axis: int, channels: int) -> None:
         self._plan, self._axis = plan, axis
+        # Padding of an image shorter than a tile is cut before scores are added.
         depth = min(plan.tile_shape[axis], plan.shape[axis])
         others = [length for at, length in enumerate(plan.shape) if at != axis]
         # (channels, along the axis of the bands, other axes): what is finished leaves in front
@@ -203,6 +224,7 @@ class _Blend:
         return np.moveaxis(self._rows[:, : self._finished], 1, 1 + self._axis)
 
     def _drop_finished(self) -> None:
+        # Late, so that the band that was handed out stays as it is until the next one.
         done = self._finished
         if done:
             self._rows[:, : self._rows.shape[1] - done] = self._rows[:, done:].copy()
@@ -214,6 +236,7 @@ def _scores(segmenter: Segmenter, tiles: Scores, mirror: bool) -> Scores:
     if not mirror:
         return segmenter.scores(tiles)
     total = segmenter.scores(tiles).astype(np.float32)
+    # Never along Z: microscopes blur differently above and below the focus.
     for flip in ((-1,), (-2,), (-2, -1)):
         total += np.flip(segmenter.scores(np.ascontiguousarray(np.flip(tiles, flip))), flip)
     total /= 4

@@ -236,6 +236,7 @@ class _File:
 
     def outcome(self, segmenter: Segmenter, **options: Any) -> FileOutcome:
         """Make the labels, and never raise for what is this image's fault."""
+        # Only what this image brings about: mistakes of the program itself stop the run.
         begin = time.monotonic()
         try:
             made = self._make(segmenter, **options)
@@ -299,19 +300,25 @@ class _File:
         finally:
             for sink in sinks:
                 sink.close()
-        write_record(note, wanted.model_copy(update={"labels_sha256": hash_file(self.target)}))
+        write_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
         return True
 
     def _sinks(
         self, image: Image, segmenter: Segmenter, wanted: Provenance
     ) -> tuple[LabelSink, LabelSink | None]:
+        # The hash of the labels cannot be within the labels.
         facts = wanted.model_dump(mode="json", exclude={"labels_sha256"})
         # Nobody can say whether labels of a nameless model may be continued.
         work = wanted.json_line if self.model_id else ""
-        labels = create_file(self.target, label_spec(image, description=facts, work=work))
+        output = segmenter.output
+        # How large class ids can be is known; numbers of objects take the type that holds them.
+        dtype = output.label_dtype if output.margin_px == 0 else None
+        labels = create_file(
+            self.target, label_spec(image, dtype=dtype, description=facts, work=work)
+        )
         if not self.probabilities:
             return labels, None
-        spec = score_spec(image, segmenter.output, description=facts, work=work)
+        spec = score_spec(image, output, description=facts, work=work)
         return labels, create_file(_probabilities_path(self.target), spec)
 
     def _is_there(self, wanted: Provenance) -> bool:
@@ -322,25 +329,35 @@ class _File:
         ImageError
             If somebody else has made or changed them.
         """
+        # Hashes are compared only where there is something to compare.
         if self.overwrite or not self.target.exists():
             return False
         found = read_provenance(self.target)
         if found is None:
             is_ours, why = _is_described(self.target), "was not written by a prediction"
         else:
-            is_ours = found.labels_sha256 == hash_file(self.target)
+            is_ours = found.labels_sha256 == _hash(self.target)
             why = "was changed after it was predicted"
         if not is_ours:
             raise ImageError(
                 f"'{self.target}' exists already and {why}.",
                 "Select another folder for the labels, or allow overwriting.",
             )
+        # A nameless model may be any model.
         is_same = (
             found is not None
             and bool(self.model_id)
             and found.model_copy(update={"labels_sha256": ""}) == wanted
         )
         return is_same and (not self.probabilities or _probabilities_path(self.target).exists())
+
+
+def _hash(path: Path) -> str:
+    """What a file of labels holds; of a folder, its format knows."""
+    if path.is_file():
+        return hash_file(path)
+    ref = ImageRef.of(path)
+    return find_format(ref).identity(ref)
 
 
 def read_provenance(labels: Path) -> Provenance | None:
@@ -361,6 +378,7 @@ def _probabilities_path(labels: Path) -> Path:
 
 def _is_result(path: Path) -> bool:
     """Whether a prediction wrote this file."""
+    # Scores have no note of their own: that of their labels counts.
     labels = path.with_name(path.name.replace(SCORES_ENDING, ENDING))
     return _note(labels).exists() or (
         path.name.endswith((ENDING, SCORES_ENDING)) and _is_described(path)
@@ -379,11 +397,12 @@ def _is_described(labels: Path) -> bool:
 
 
 def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Path]:
-    """A file of labels in `folder` for each image: by its stem, or more of its name if stems meet."""
+    """A file of labels in `folder` for each image, called by its stem, or more if stems meet."""
     levels = dict.fromkeys(sources, 0)
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
         counts = Counter(name.casefold() for name in names.values())
+        # Only names that meet get longer: most results are called like their image.
         meeting = [
             source
             for source, name in names.items()
@@ -404,6 +423,7 @@ def _names(source: ImageRef) -> list[str]:
     level = f"level{source.level}" if source.level else ""
     part = "".join(f"_{each}" for each in (item, level) if each)
     whole = path.name.replace(".", "_") + part
+    # The last resort: folders of one name in different places.
     place = hashlib.sha256(f"{path.absolute()}{source.item}".encode()).hexdigest()[:8]
     return [
         stem_of(path) + part,
@@ -414,6 +434,7 @@ def _names(source: ImageRef) -> list[str]:
 
 
 def _refuse_collisions(targets: Mapping[ImageRef, Path]) -> None:
+    # Without case, as Windows and macOS compare names.
     seen: dict[str, ImageRef] = {}
     for source, target in targets.items():
         first = seen.setdefault(str(target.absolute()).casefold(), source)

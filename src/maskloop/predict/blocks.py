@@ -22,7 +22,7 @@ DECODE_PIXELS = 3_000_000
 def plan_blocks(
     shape: Sequence[int], margin: int, *, pixels: int = DECODE_PIXELS
 ) -> Iterator[tuple[slice, ...]]:
-    """Blocks that cover an array once, such that each with a margin around it has about `pixels` pixels or fewer.
+    """Blocks that cover an array once, each of about `pixels` pixels or fewer with its margin.
 
     A block is never made shorter than twice the margin, or most of the work would go into margins.
     """
@@ -31,13 +31,14 @@ def plan_blocks(
     def lengths() -> list[int]:
         return [-(-length // count) for length, count in zip(shape, counts, strict=True)]
 
-    while (
-        prod(
-            min(total, length + 2 * margin) for total, length in zip(shape, lengths(), strict=True)
-        )
-        > pixels
-    ):
+    def size() -> int:
+        sides = zip(shape, lengths(), strict=True)
+        return prod(min(total, length + 2 * margin) for total, length in sides)
+
+    while size() > pixels:
+        # Cutting the longest side keeps blocks compact, and margins small.
         longest = max(range(len(shape)), key=lambda axis: lengths()[axis])
+        # Shorter blocks would be nearly all margin; they may exceed the limit.
         if lengths()[longest] < max(4 * margin, 2):
             break
         counts[longest] += 1
@@ -62,7 +63,7 @@ def decode_blocks(
     """Find the objects of a large image block by block, as if it were decoded in one piece.
 
     Each block is decoded with a margin of twice the largest object around it and owns the objects
-    that begin in it. So an object and all neighbours that it competes with for pixels lie whole in
+    that begin in it. So an object and all neighbors that it competes with for pixels lie whole in
     the block that owns it, and the result is that of the whole image. It differs only for objects
     larger than the settings say, and for foreground without any seed that is larger than the
     margin.
@@ -91,12 +92,14 @@ def decode_blocks(
     margin = output.margin_px
     for core in plan_blocks(shape, margin, pixels=pixels):
         before_block()
+        # At the edge of the image there is nothing to look at.
         outer = tuple(
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, length in zip(core, shape, strict=True)
         )
         decoded = output.find(np.asarray(scores.open()[(slice(None), *outer)]))
         owned = _owned(decoded, core, outer, shape)
+        # What another block owns is written there.
         renumber = np.zeros(len(owned) + 1, np.int32)
         renumber[1:][owned] = np.arange(first_id, first_id + int(owned.sum()))
         write(outer, renumber[decoded.labels])
@@ -107,11 +110,15 @@ def decode_blocks(
 def _owned(
     decoded: DecodedInstances, core: Sequence[slice], outer: Sequence[slice], shape: Sequence[int]
 ) -> NDArray[np.bool_]:
-    """Which objects of a block begin in its core; foreground that may have its seed behind the margin belongs to nobody."""
+    """Which objects of a block begin in its core.
+
+    Foreground that may have its seed behind the margin belongs to no block.
+    """
     owned = np.ones(len(decoded.anchors), bool)
     for axis, (inside, around, length) in enumerate(zip(core, outer, shape, strict=True)):
         place = decoded.anchors[:, axis] + around.start
         owned &= (place >= inside.start) & (place < inside.stop)
+        # Foreground that a cut divides may belong to a seed that this block cannot see.
         for end, is_cut in ((0, around.start > 0), (-1, around.stop < length)):
             if is_cut:
                 reached = np.unique(np.take(decoded.labels, end, axis=axis))

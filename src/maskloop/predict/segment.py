@@ -40,7 +40,8 @@ __all__ = [
 SPOOL_BYTES = 64_000_000
 """Scores and labels of a frame above this size wait in scratch files."""
 FEW_TILES = 16
-"""Frames of so few tiles are scored again after a kill: that is faster than to wait for the disk."""
+"""Frames of so few tiles are scored again after a kill; that is faster than waiting for the disk.
+"""
 WRITE_BYTES = 16_000_000
 """Labels of a frame that was decoded in blocks are written in regions of this size."""
 
@@ -177,6 +178,7 @@ def segment_into(
     for frame in image.lazy_frames(dims):
         labels = _FrameSink(into, frame)
         taken = _FrameSink(scores, frame) if scores is not None else None
+        # Each frame is looked up by itself: a stack that was interrupted resumes at its frame.
         whole = whole_region(shape)
         if not (labels.is_written(whole) and (taken is None or taken.is_written(whole))):
             bands = _Bands(frame, segmenter, plan, mirror, watch, taken)
@@ -211,6 +213,7 @@ def label_spec(
     work
         What the labels are made from; see `SinkSpec`.
     """
+    # Labels have one number per pixel, whatever the channels were.
     axes = image.axes.replace("C", "")
     return SinkSpec(
         tuple(image.sizes[axis] for axis in axes),
@@ -239,6 +242,7 @@ def score_spec(
         Says what the scores are.
     """
     sizes = {**image.sizes, "C": output.channels}
+    # A single score needs no axis of its own: it then opens as a plain image.
     has_channels = output.channels > 1
     axes = "".join(
         axis
@@ -286,24 +290,25 @@ class _FrameSink:
     """One frame of a sink: regions are named by the frame's own axes."""
 
     def __init__(self, sink: LabelSink, frame: Frame) -> None:
-        self._sink, self._index, self._spatial = sink, frame.index, frame.spatial
         self.sink = sink
+        self._index, self._spatial = frame.index, frame.spatial
 
     def is_written(self, region: Region) -> bool:
         """Whether a region (*spatial) was written."""
-        return self._sink.is_written(self._place(region))
+        return self.sink.is_written(self._place(region))
 
     def highest(self, region: Region) -> int:
         """The highest label in a region (*spatial)."""
-        return self._sink.highest(self._place(region))
+        return self.sink.highest(self._place(region))
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
         """Write a region (*spatial) of values (*spatial) or (channels, *spatial)."""
+        # Labels have no channel axis, scores have one.
         letters = self._spatial if values.ndim == len(self._spatial) else f"C{self._spatial}"
-        self._sink.write(self._place(region), reorder(values, letters, self._sink.spec.axes))
+        self.sink.write(self._place(region), reorder(values, letters, self.sink.spec.axes))
 
     def _place(self, region: Region) -> Region:
-        spec = self._sink.spec
+        spec = self.sink.spec
         sides = dict(zip(self._spatial, region, strict=True))
         sides |= {axis: slice(at, at + 1) for axis, at in self._index.items()}
         return tuple(
@@ -344,6 +349,7 @@ class _Bands:
         """
         output = self.segmenter.output
         assert isinstance(output, BlockOutput)
+        # In a frame of its own: what waits of one frame is gone before the next.
         spool = self._spool(output, labels.sink, scratch)
         try:
             self._decode_spool(output, spool, labels, first_id, scratch)
@@ -361,10 +367,12 @@ class _Bands:
         every = slice(0, output.channels)
         for region, scores in self._score(lambda region: spool.is_written((every, *region))):
             spool.write((every, *region), kept(scores, output))
+        # Blocks overlap, and a sink takes each region once: objects meet here first.
         found = Scratch(self.plan.shape, np.int32, folder=scratch, limit_bytes=SPOOL_BYTES)
 
         def take(region: Region, objects: NDArray[np.int32]) -> None:
             target = found.open()[region]
+            # The first block that found an object keeps its pixels.
             np.copyto(target, objects, where=(target == 0) & (objects > 0))
 
         decode_blocks(spool, output, take, first_id=first_id, before_block=self.watch.check)
@@ -386,6 +394,7 @@ class _Bands:
             is_done=lambda region: is_done(region) and (taken is None or taken.is_written(region)),
         )
         for region, scores in bands:
+            # Before the labels of the region: a region with labels has its scores.
             if taken is not None:
                 taken.write(region, scores)
             yield region, scores
@@ -403,6 +412,7 @@ class _Bands:
 
 def kept(scores: NDArray[np.float32], output: Output) -> NDArray[Any]:
     """Scores as they wait to be decoded: 0..1 in 256 steps, or in a float type of the output's."""
+    # 256 steps change no object, and take a quarter of the space of floats.
     if output.dtype == np.uint8:
         scores = np.clip(np.rint(scores * 255), 0, 255)
     return scores.astype(output.dtype)

@@ -62,9 +62,11 @@ class Watch:
         """Count tiles that were scored, and report at times and at the end."""
         self._done += tiles
         now = time.monotonic()
+        # The last one is always reported: views close with it.
         if self._done < self._total and now - self._said < REPORT_EVERY_S:
             return
         self._said = now
+        # At least one tile: a run that skipped all so far has no rate yet.
         rate = max(1, self._done - self._skipped) / max(now - self._begin, 1e-9)
         self._report(
             Progress(

@@ -20,9 +20,10 @@ from maskloop.project.inventory import (
     collection_of_file,
     records,
 )
+from maskloop.project.journal import SUFFIX as JOURNAL
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import file_sha256
-from maskloop.records import Record
+from maskloop.records import LAST_GOOD, Record
 
 __all__ = ["CheckReport", "Problem", "check", "is_readable"]
 
@@ -31,9 +32,11 @@ Kind = Literal[
 ]
 HARMLESS = ("orphan", "unfinished write")
 LEFTOVERS = (".tmp", ".link")
-COPIES = (".last-good", ".journal", ".broken-")
+COPIES = (LAST_GOOD, JOURNAL, ".broken-")
 """In the names of files that are kept beside a record."""
-OUT_OF_STEP = "The next write updates it; 'maskloop check --repair' does so now."
+OUT_OF_STEP = (
+    "The next write corrects it; to correct it now, repair the project (maskloop check --repair)."
+)
 
 
 class Problem(Record):
@@ -180,7 +183,7 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
         yield Problem(
             kind="out of step",
             path=paths.LATEST,
-            problem=f"It is not checkpoint '{latest.checkpoint_id}'.",
+            problem=f"It is not the file of checkpoint '{latest.checkpoint_id}'.",
             way_out=OUT_OF_STEP,
         )
 
@@ -229,7 +232,7 @@ def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
             yield Problem(
                 kind="unfinished write",
                 path=relative,
-                problem="A write was not finished: its program was stopped, or is still writing.",
+                problem="A temporary file: its program was stopped, or is still writing.",
                 way_out="If no program is writing to the project, delete it.",
             )
             continue

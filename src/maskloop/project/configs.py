@@ -25,11 +25,9 @@ class ProjectConfig(Record):
     version: NewVersion = VERSION
     project_name: str
     created_at: str
-    last_opened_at: str = Field(
-        description="When it was last opened and written to; opening to read changes nothing."
-    )
+    last_opened_at: str = Field(description="Time of the last write; reading does not change it.")
     plugin_version: str = ""
-    task: Task = Field(default_factory=Task, description="What is to be found.")
+    task: Task = Field(default_factory=Task, description="What to segment.")
     default_training_mode: str = "continue_from_latest"
     default_dataset_source: str = "all_accepted_pairs"
     patch_size: int | None = Field(None, description="None: planned from the data.")
@@ -43,7 +41,7 @@ class ProjectConfig(Record):
     augmentation_settings: dict[str, Any] = Field(default_factory=dict)
     training_choices: dict[str, Any] = Field(
         default_factory=dict,
-        description="What a person chose in the window for the next training: fields of a recipe.",
+        description="Choices made in the window for the next training: fields of a recipe.",
     )
     default_architecture_config_path: InsidePath = ARCHITECTURE
     default_starting_weights_config_path: InsidePath = STARTING_WEIGHTS
@@ -59,7 +57,7 @@ class ProjectConfig(Record):
     notes: str = ""
     auto_configuration_decisions: tuple[dict[str, Any], ...] = ()
     metadata: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of another program, kept as they were found."
+        default_factory=dict, description="Settings of another program, kept unchanged."
     )
 
 

@@ -68,7 +68,7 @@ class Dataset:
         if pair_id not in self._index[1]:
             raise NotFound(
                 f"There is no pair '{pair_id}' in '{self._folder.folder}'.",
-                "Ask for the pairs with 'maskloop status --pairs'.",
+                "List the pairs (maskloop status DIR --pairs).",
             )
         return self._index[1][pair_id]
 
@@ -225,10 +225,19 @@ class Dataset:
             if pair.pixels_sha256 != candidate.pixels_sha256 or pair.pair_id == but:
                 continue
             if pair.state == "active":
-                way_out = f"To correct its mask, replace it: dataset.replace('{pair.pair_id}', mask=...), or 'maskloop add --replace'."
+                way_out = (
+                    "To correct its mask, replace the mask of that pair (--replace "
+                    f"{pair.pair_id} --masks FILE)."
+                )
             else:
-                way_out = f"It was removed; bring it back with dataset.restore('{pair.pair_id}')."
-            problem = f"The pixels of '{candidate.name}' are already here, as pair '{pair.pair_id}' ({pair.name})."
+                way_out = (
+                    "That pair was removed: restore it "
+                    f"(maskloop remove DIR {pair.pair_id} --restore)."
+                )
+            problem = (
+                f"'{candidate.name}' is already in the project, as pair '{pair.pair_id}' "
+                f"({pair.name})."
+            )
             raise KnownPixels(problem, way_out, pair.pair_id)
 
     def _save(self, manifest: Manifest) -> None:
@@ -288,7 +297,7 @@ class Dataset:
         if mask is None and image is None and not pixel_size_um:
             raise UsageError(
                 "Neither a mask nor an image was given.",
-                "Give the corrected mask: replace(pair_id, mask=...).",
+                "Give the corrected mask (--masks FILE).",
             )
         old = self.get(pair_id)
         candidate = examine(
@@ -353,7 +362,7 @@ class Dataset:
             if not self._folder.path(path).is_file():
                 raise ProjectError(
                     f"The file '{path}' of pair '{pair_id}' is not in the folder.",
-                    "Put it back from a backup first.",
+                    "Restore it from a backup first.",
                 )
         return self._change_one("restore a pair", pair_id, state="active")
 
@@ -370,7 +379,7 @@ class Dataset:
             if pair.state == "active":
                 raise UsageError(
                     f"Pair '{pair_id}' is in use.",
-                    f"Remove it first: dataset.remove('{pair_id}'); only then can it be erased.",
+                    "Remove it first; only removed pairs can be deleted.",
                 )
             manifest = self._file.read()
             # The record goes first: a kill leaves orphan files, never a record of files that are
@@ -415,7 +424,7 @@ class Dataset:
         if not found.is_file():
             raise ProjectError(
                 f"The file '{path}' of pair '{pair.pair_id}' is missing.",
-                "Put it back from a backup, or remove the pair.",
+                "Restore it from a backup, or remove the pair.",
             )
         return found
 
@@ -432,8 +441,9 @@ class Dataset:
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
                     raise UsageError(
-                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}' of this group, so '{group}' cannot validate.",
-                        "Choose a pair of another group, or accept a new image.",
+                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}', so its group "
+                        f"'{group}' cannot be used for validation.",
+                        "Select a pair of another group, or accept a new image.",
                     )
             self.change(
                 "keep a pair for validation",
@@ -461,7 +471,7 @@ class Dataset:
             if pair.state != "active":
                 raise UsageError(
                     f"Pair '{pair.pair_id}' is {pair.state}.",
-                    f"Bring it back first: dataset.restore('{pair.pair_id}').",
+                    f"Restore it first (maskloop remove DIR {pair.pair_id} --restore).",
                 )
         return chosen
 
@@ -489,7 +499,7 @@ class Dataset:
         if not chosen:
             raise UsageError(
                 f"'{self._folder.folder}' has no accepted pairs.",
-                "Accept some first: 'maskloop add DIR --images I --masks M'.",
+                "Accept some first (maskloop add DIR --images DIR --masks DIR).",
             )
         instances = self._task().mode == "instances"
         # Pairs of an older program that were not upgraded yet have no facts: measure them now.

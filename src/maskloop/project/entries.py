@@ -80,9 +80,7 @@ class Pair(Record):
     created_at: str
     source: str = "manual_label"
     state: Literal["active", "removed", "missing"] = "active"
-    group: str = Field(
-        "", description="Pairs of one group are never parted between training and validation."
-    )
+    group: str = Field("", description="Pairs of a group stay on one side of the validation split.")
     split: Literal["training", "validation"] | None = None
     used_in_checkpoints: tuple[str, ...] = ()
     mask_preparation: dict[str, Any] = Field(default_factory=dict)
@@ -108,7 +106,7 @@ class Manifest(Record):
     version: Version = VERSION
     created_at: str
     updated_at: str
-    next_pair: int = Field(1, ge=1, description="Number of the next pair; never goes back.")
+    next_pair: int = Field(1, ge=1, description="Number of the next pair; never decreases.")
     pairs: tuple[Pair, ...] = ()
 
 
@@ -139,7 +137,7 @@ class CheckpointRecord(Record):
     format: Literal["maskloop", "state_dict"] = "maskloop"
     architecture_verified: bool = Field(
         True,
-        description="False where the record comes from another program and may not say what was built.",
+        description="False for records of other programs, which may not state what was built.",
     )
     metrics: dict[str, Any] = Field(default_factory=dict)
     plan: dict[str, Any] = Field(default_factory=dict)
@@ -230,7 +228,7 @@ class PredictionRecord(Record):
     checkpoint_sha256: Sha256 = ""
     input_path: str = Field(
         "",
-        description="Of the image that was predicted, as the person gave it; it may lie anywhere.",
+        description="Path of the predicted image as it was given; inside or outside the project.",
     )
     input_sha256: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -243,3 +241,25 @@ class Predictions(Record):
     version: Version = VERSION
     next_prediction: int = Field(1, ge=1)
     predictions: tuple[PredictionRecord, ...] = ()
+
+
+class TableRecord(Record):
+    """A table of objects that was measured in predictions; its note says what its columns are."""
+
+    table_id: Identifier
+    path: InsidePath
+    sha256: Sha256
+    note_path: InsidePath
+    note_sha256: Sha256
+    rows: int
+    prediction_ids: tuple[str, ...] = Field((), description="The predictions in it.")
+    run_id: str = ""
+    created_at: str
+
+
+class Tables(Record):
+    """All tables of objects kept in the project."""
+
+    version: Version = VERSION
+    next_table: int = Field(1, ge=1)
+    tables: tuple[TableRecord, ...] = ()

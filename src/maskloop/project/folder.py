@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from maskloop.errors import UsageError
 from maskloop.project.inventory import collection_of_record
+from maskloop.project.journal import Journal
 from maskloop.project.lock import WriterLock
 from maskloop.project.store import RecordFile, changed
 from maskloop.records import Record
@@ -49,7 +50,9 @@ class Folder:
             row = collection_of_record(path)
             # Folders made before this kind of thing was kept have no record of it.
             default = kind() if row is not None and row.is_later else None
-            self._records[path] = RecordFile(self.path(path), kind, default=default)
+            place = self.path(path)
+            journal = Journal(place, row) if row is not None else None
+            self._records[path] = RecordFile(place, kind, default=default, journal=journal)
         return self._records[path]
 
     def forget(self) -> None:

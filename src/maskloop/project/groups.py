@@ -78,7 +78,7 @@ def choose_side(group: str, pairs: Sequence[Pair], offer: Offer) -> Side | None:
     present = next((pair.split for pair in pairs if pair.group == group and pair.split), None)
     if offer.split and present and offer.split != present:
         raise UsageError(
-            f"'{offer.candidate.name}' belongs to group '{group}', which is kept for {present}, not {offer.split}.",
-            f"Accept it for {present}, or give it a group of its own if it shows something else.",
+            f"'{offer.candidate.name}' belongs to group '{group}', which is used for {present}, not {offer.split}.",
+            f"Accept it for {present}, or give it its own group if it shows a different specimen.",
         )
     return present or offer.split

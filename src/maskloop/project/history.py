@@ -79,7 +79,9 @@ class History:
             If this can be no run's id.
         """
         if not run_id or "/" in run_id or "\\" in run_id or run_id.startswith("."):
-            raise NotFound(f"'{run_id}' is not the id of a run.", "Choose one of 'maskloop runs'.")
+            raise NotFound(
+                f"'{run_id}' is not the id of a run.", "List the runs (maskloop runs DIR)."
+            )
         return self.runs_folder / run_id
 
     def runs(self) -> list[str]:
@@ -120,7 +122,7 @@ class History:
         except (OSError, ValueError, csv.Error) as error:
             raise RecordError(
                 f"The table '{path}' cannot be read: {error}.",
-                "'maskloop check --repair' writes it anew (the broken file is kept).",
+                "Rebuild it (maskloop check --repair); the damaged file is kept.",
             ) from error
 
     def complete(self, checkpoints: Sequence[CheckpointRecord]) -> None:

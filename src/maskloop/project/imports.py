@@ -29,8 +29,14 @@ BATCH_S = 2.0
 would take longer than reading the images.
 """
 BATCH_BYTES = 256 * 2**20
-UNMATCHED = "Give both files the same name (or name the mask's suffix), or list the pairs in a CSV."
-GROUP_BY = "Choose 'folder', 'file', or a regular expression such as '(.+)_z', whose one bracket finds the group in the file name."
+UNMATCHED = (
+    "Give image and mask the same name, name the suffix of the masks (--mask-suffix), or list the "
+    "pairs in a table (--pairs)."
+)
+GROUP_BY = (
+    "Use 'folder', 'file', or a regular expression such as '(.+)_z', whose parentheses match the "
+    "group in the file name."
+)
 
 
 class Destination(Protocol):
@@ -79,7 +85,7 @@ class ImportReport(Record):
     accepted: tuple[Imported, ...]
     refused: tuple[Refused, ...]
     cancelled: bool = Field(
-        False, description="It was stopped before all files were seen; what was accepted stays."
+        False, description="It was stopped before all files were checked; accepted pairs are kept."
     )
 
 
@@ -201,7 +207,7 @@ class _Batch:
         if digest in self._seen:
             raise MaskError(
                 f"'{row.image}' has the same pixels as '{self._seen[digest]}' of this import.",
-                "Leave one of the two out.",
+                "Use only one of the two.",
             )
         self._seen[digest] = row.image
         self._waiting.append((offer, row))
@@ -246,7 +252,9 @@ def _naming(group_by: str | None) -> re.Pattern[str] | str | None:
     except re.error as error:
         raise UsageError(f"'{group_by}' is not a regular expression: {error}.", GROUP_BY) from error
     if pattern.groups != 1:
-        raise UsageError(f"'{group_by}' has {pattern.groups} brackets, one is needed.", GROUP_BY)
+        raise UsageError(
+            f"'{group_by}' has {pattern.groups} groups in parentheses; it needs one.", GROUP_BY
+        )
     return pattern
 
 

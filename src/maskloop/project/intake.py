@@ -108,8 +108,8 @@ def _pixel_size(image: Image, given: Mapping[str, float]) -> dict[str, float]:
         if axis not in "ZYX" or not 0 < size < math.inf
     ]:
         raise UsageError(
-            f"'{', '.join(wrong)}' is no pixel size.",
-            "Give micrometres above zero along Z, Y and X.",
+            f"'{', '.join(wrong)}' is not a pixel size.",
+            "Give micrometers greater than zero along Z, Y and X.",
         )
     return {
         **image.pixel_size_um,
@@ -169,7 +169,7 @@ def take_image(image: Pixels, *, axes: str | None, name: str) -> Image:
     if axes is None and pixels.ndim != 2:
         raise AxesError(
             f"The image has {pixels.ndim} dimensions {pixels.shape} and its axes are not named.",
-            "Name one letter per dimension, such as axes='ZYX' or axes='YXC'.",
+            "Name one letter per dimension, such as ZYX or YXC (--axes ZYX).",
         )
     return Image(pixels, axes or "YX", name=name)
 

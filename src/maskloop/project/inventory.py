@@ -26,6 +26,8 @@ from maskloop.project.entries import (
     Pair,
     PredictionRecord,
     Predictions,
+    TableRecord,
+    Tables,
     TrainingRun,
     TrainingRuns,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "PAIRS",
     "PREDICTIONS",
     "RUNS",
+    "TABLES",
     "Collection",
     "collection_of_file",
     "collection_of_record",
@@ -198,9 +201,25 @@ RUNS = Collection(
     numbered_in=paths.RUNS,
     find="List the runs with 'maskloop runs'.",
 )
+TABLES = Collection(
+    name="tables",
+    noun="table of objects",
+    record=paths.MEASUREMENTS,
+    kind=Tables,
+    entry=TableRecord,
+    entries="tables",
+    entry_id="table_id",
+    counter="next_table",
+    numbered_in="measurements",
+    folders=("measurements",),
+    files=(("path", "sha256"), ("note_path", "note_sha256")),
+    way_out="Measure again: 'maskloop measure DIR'.",
+    find=f"The tables are listed in '{paths.MEASUREMENTS}'.",
+    is_later=True,
+)
 
 COLLECTIONS: dict[str, Collection[Any]] = {
-    row.name: row for row in (PAIRS, CHECKPOINTS, MODELS, PREDICTIONS, RUNS)
+    row.name: row for row in (PAIRS, CHECKPOINTS, MODELS, PREDICTIONS, TABLES, RUNS)
 }
 """Every kind of thing that a project keeps, by its name."""
 

@@ -36,6 +36,7 @@ from maskloop.project.layout import (
 from maskloop.project.version2 import USUAL, choices_of, load_raw, task_of
 from maskloop.records import Record, read_record
 from maskloop.task import Task
+from maskloop.wording import fault_in_words
 
 __all__ = ["Converted", "OlderTask", "convert", "find_tasks", "is_legacy"]
 
@@ -483,9 +484,9 @@ class _Reader:
         try:
             return self._fit(kind, values, blank)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
             self._warnings.append(
-                f"An entry could not be read ({first['loc']}: {first['msg']}).\n  -> It is kept in the original record."
+                f"An entry could not be read. {fault_in_words(error)}\n"
+                "  -> It is kept in the original record."
             )
             return None
 

@@ -16,6 +16,7 @@ from maskloop.errors import ProjectError, ProjectLocked
 from maskloop.project import paths
 from maskloop.project.fields import now
 from maskloop.records import write_errors
+from maskloop.wording import time_in_words
 
 __all__ = ["WriterLock"]
 
@@ -81,7 +82,7 @@ class WriterLock:
             except (NotImplementedError, RuntimeError) as error:
                 raise ProjectError(
                     f"'{self._folder}' cannot be locked: {error}.",
-                    "Copy the project to a disk that knows file locks, and write there.",
+                    "Copy the project to a disk that supports file locks, and write there.",
                 ) from error
         holder = {
             "host": socket.gethostname(),
@@ -101,8 +102,8 @@ class WriterLock:
 
     def _locked(self, timeout_s: float) -> ProjectLocked:
         return ProjectLocked(
-            f"'{self._folder}' is being written by {self._holder()}; waited {timeout_s:g} s.",
-            "Wait until it is done and try again, or stop that program. Reading is possible all the while.",
+            f"'{self._folder}' is being written by {self._holder()}; waited {time_in_words(timeout_s)}.",
+            "Wait until it has finished and try again, or stop that program. Reading still works.",
         )
 
     def _holder(self) -> str:

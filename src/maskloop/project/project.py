@@ -19,9 +19,11 @@ from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Confi
 from maskloop.project.predictions import PredictionList
 from maskloop.project.settings import Settings, installed_version
 from maskloop.project.status import Status, status_of
+from maskloop.project.tables import TableList
 from maskloop.project.weights import Weights
-from maskloop.records import jsonable, write_errors
+from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
 from maskloop.task import OutputMode, Task
+from maskloop.wording import counted
 
 __all__ = ["ProjectFolder", "refuse_occupied"]
 
@@ -88,17 +90,18 @@ class ProjectFolder(Folder):
             plugin_version=installed_version(),
             task=task,
         )
+        empty = [one for one in layout.records() if one not in (layout.CONFIG, layout.ARCHITECTURE)]
+        # What makes a folder a project comes last: until then it can be created again.
+        empty.sort(key=lambda one: one in (layout.CHECKPOINTS, layout.MANIFEST))
         with project.lock("create the project"):
+            # The copy comes first: a repair after a kill must not guess what is to be found.
+            write_bytes(last_good(project.path(layout.CONFIG)), dump_record(config))
             project.record(layout.ARCHITECTURE, ArchitectureConfig).write(
                 _choices(architecture or {})
             )
             project.history.write_benchmarks([])
-            written = (layout.CONFIG, layout.ARCHITECTURE)
-            # What makes a folder a project comes last: until then it can be created again.
-            for missing in [one for one in reversed(layout.records()) if one not in written]:
-                project.record(missing, layout.records()[missing]).write(
-                    layout.empty_record(missing)
-                )
+            for one in empty:
+                project.record(one, layout.records()[one]).write(layout.empty_record(one))
             project.record(layout.CONFIG, ProjectConfig).write(config)
         return project
 
@@ -119,12 +122,12 @@ class ProjectFolder(Folder):
         if not path.is_dir():
             raise ProjectError(
                 f"There is no folder '{path}'.",
-                f"Check the spelling, or make a new project there (maskloop new '{path}').",
+                f"Check the spelling, or create a project there (maskloop new '{path}').",
             )
         if not layout.is_project(path):
             raise ProjectError(
-                f"'{path}' holds no project.",
-                f"Choose the folder with {layout.CONFIG} in it, or make a new project (maskloop new DIR).",
+                f"'{path}' is not a project folder.",
+                f"Choose the folder with {layout.CONFIG} in it, or create a project (maskloop new DIR).",
             )
         project = cls(path)
         project._stand_in()
@@ -180,6 +183,11 @@ class ProjectFolder(Folder):
     def predictions(self) -> PredictionList:
         """Predicted images."""
         return PredictionList(self, self.checkpoints)
+
+    @cached_property
+    def tables(self) -> TableList:
+        """Tables of objects that were measured in predictions."""
+        return TableList(self)
 
     @cached_property
     def history(self) -> History:
@@ -258,17 +266,17 @@ class ProjectFolder(Folder):
         present, count = self.task, len(self.dataset.pairs)
         if not count:
             return
+        pairs = counted(count, "pair")
         if task.mode != present.mode:
             raise UsageError(
-                f"The output mode is {present.mode}, and the masks of {count} pairs were made for "
-                f"it, not for {task.mode}.",
-                "Make a new project for it and add the pairs there.",
+                f"The masks of {pairs} were made for mode {present.mode}, not for {task.mode}.",
+                "Create a new project for it and add the pairs there.",
             )
         if task.num_classes < present.num_classes:
             raise UsageError(
-                f"The task has {present.num_classes} classes, and the masks of {count} pairs were "
-                f"made for them, not for {task.num_classes}.",
-                "Make a new project for it and add the pairs there.",
+                f"The masks of {pairs} were made for {present.num_classes} classes, not for "
+                f"{task.num_classes}.",
+                "Create a new project for it and add the pairs there.",
             )
 
     @property
@@ -349,14 +357,14 @@ def refuse_occupied(path: Path) -> None:
         raise ProjectError(f"'{path}' is a file.", "Choose a folder that does not exist yet.")
     if path.is_dir() and (path / layout.CONFIG).exists():
         raise ProjectError(
-            f"'{path}' holds a project already.", "Open it, or choose another folder."
+            f"'{path}' already holds a project.", "Open it, or choose another folder."
         )
-    found = sorted(_foreign_names(path)) if path.is_dir() else []
+    found = list(_foreign_names(path)) if path.is_dir() else []
     if found:
         more = " and more" if len(found) > 1 else ""
         raise ProjectError(
             f"'{path}' is not empty: it holds '{found[0]}'{more}.",
-            "Choose a folder that does not exist yet, so that nothing of yours is mixed up.",
+            "Choose a new folder, so that your own files are not mixed with the project.",
         )
 
 
@@ -374,13 +382,13 @@ def _choices(values: Mapping[str, Any]) -> ArchitectureConfig:
 def _foreign_names(path: Path) -> Iterator[str]:
     """Names in a folder that a `create` that was killed cannot have left behind."""
     own = {part.split("/")[0] for part in layout.folders()}
-    own |= {Path(layout.LOCK).name, Path(layout.HOLDER).name}
-    for entry in path.iterdir():
-        is_unfinished = entry.name.startswith(f".{layout.CONFIG}.")
-        if entry.name not in own and not is_unfinished:
+    # Records, copies of them beside, and unfinished writes of them, which begin with a dot.
+    written = tuple(Path(file).name for file in (*layout.records(), layout.BENCHMARKS))
+    for entry in sorted(path.iterdir()):
+        is_lock = entry.name in (Path(layout.LOCK).name, Path(layout.HOLDER).name)
+        if entry.is_dir() and entry.name in own:
+            for file in sorted(entry.rglob("*")):
+                if not file.is_dir() and not file.name.lstrip(".").startswith(written):
+                    yield file.relative_to(path).as_posix()
+        elif not is_lock and not entry.name.lstrip(".").startswith(written):
             yield entry.name
-    # Its records, tables and unfinished writes may lie there, and nothing else.
-    for folder in sorted(own):
-        for file in (path / folder).rglob("*"):
-            if file.is_file() and file.suffix not in (".json", ".csv", ".tmp", ".journal"):
-                yield file.relative_to(path).as_posix()

@@ -6,7 +6,7 @@ A damaged record is rebuilt from what lies beside it; what repeats the checkpoin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ from maskloop.project.inventory import (
     empty_record,
     records,
 )
+from maskloop.project.journal import Journal
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import changed, place_file
 from maskloop.records import Record, last_good, read_record
 from maskloop.task import MODES, Task
+from maskloop.wording import counted
 
 __all__ = ["RepairReport", "repair"]
 
@@ -44,9 +46,9 @@ class RepairReport(Record):
 def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     """Repair what can be repaired.
 
-    A record that cannot be read is rebuilt from its last good copy and the intact entries of the
-    damaged file (a record has one entry per line); without either, it starts empty. The damaged
-    file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is completed. No file
+    A record that cannot be read is rebuilt from its last good copy, the intact entries of the
+    damaged file (a record has one entry per line) and its journal; without them, it starts empty.
+    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is completed. No file
     is deleted, and no orphan is taken in.
 
     Raises
@@ -69,19 +71,20 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
 
 def _restore(project: ProjectFolder, path: str) -> str:
     place = project.path(path)
-    row = collection_of_record(path)
     good = _good_copy(place, records()[path])
-    record, added = good or _start_anew(project, path), 0
+    record = good or _start_anew(project, path)
+    sources = ["its last good copy"] if good else []
+    row = collection_of_record(path)
     if row is not None:
-        record, added = _with_entries(record, row, _intact_entries(place, row))
+        record, found = _with_entries(record, row, place)
         record = _count_on(project, record, row)
+        sources += found
     aside = _keep_aside(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     project.record(path, type(record)).restore(record)
-    origin = "its last good copy" if good else "nothing, since there was no good copy"
-    more = f" and {added} intact entries of the damaged file" if added else ""
+    origin = " and ".join(sources) or "nothing, since there was no good copy"
     kept = f" The damaged file is kept as '{aside.name}'." if aside else ""
-    return f"'{path}' was rebuilt from {origin}{more}.{kept}"
+    return f"'{path}' was rebuilt from {origin}.{kept}"
 
 
 def _keep_aside(place: Path) -> Path | None:
@@ -100,24 +103,40 @@ def _good_copy(place: Path, kind: type[Record]) -> Record | None:
         return None
 
 
+def _with_entries(
+    record: Record, row: Collection[Any], place: Path
+) -> tuple[Record, Sequence[str]]:
+    """The record with the entries that lie beside it, and where they were found."""
+    sources = []
+    entries = {row.id_of(entry): entry for entry in row.entries_of(record)}
+    # The good copy wins over the damaged file, whose lines may be valid and still wrong; the
+    # journal wins over both, since it holds the last word on every entry.
+    saved = {row.id_of(entry): entry for entry in _intact_entries(place, row)}
+    intact = len(saved.keys() - entries.keys())
+    if intact:
+        sources.append(f"{counted(intact, 'intact entry', 'intact entries')} of the damaged file")
+    entries |= {name: entry for name, entry in saved.items() if name not in entries}
+    written = Journal(place, row).replay()
+    if written.entries or written.removed:
+        sources.append("its journal")
+    entries |= written.entries
+    counter = max(getattr(record, row.counter), written.counter)
+    kept = tuple(entry for name, entry in entries.items() if name not in written.removed)
+    return changed(record, **{row.entries: kept, row.counter: counter}), sources
+
+
 def _intact_entries(place: Path, row: Collection[Any]) -> list[Record]:
+    damaged = place
+    if not place.is_file():
+        # A repair by an older program moved the damaged file away first, and may have been killed.
+        damaged = max(place.parent.glob(f"{place.name}.broken-*"), default=place)
     entries = []
-    for line in place.read_bytes().splitlines() if place.is_file() else ():
+    for line in damaged.read_bytes().splitlines() if damaged.is_file() else ():
         try:
             entries.append(row.entry.model_validate_json(line.rstrip(b",\r ")))
         except ValidationError:
             continue  # the line that broke the file, or the rest of the record
     return entries
-
-
-def _with_entries(
-    record: Record, row: Collection[Any], saved: Iterable[Record]
-) -> tuple[Record, int]:
-    # The good copy wins: a line of the damaged file may be valid and still wrong.
-    entries = {row.id_of(entry): entry for entry in row.entries_of(record)}
-    fresh = {row.id_of(entry): entry for entry in saved if row.id_of(entry) not in entries}
-    changes = {row.entries: (*entries.values(), *fresh.values())}
-    return changed(record, **changes), len(fresh)
 
 
 def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> Record:

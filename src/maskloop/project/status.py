@@ -43,7 +43,7 @@ class Status(Record):
     classes: tuple[str, ...]
     pair_count: int
     new_pair_count: int = Field(
-        description="Pairs that no checkpoint was trained on, those kept for validation left out."
+        description="Pairs that no checkpoint was trained on, without those used for validation."
     )
     validation_pair_count: int
     removed_pair_count: int

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maskloop.errors import ProjectError
+from maskloop.project.journal import Journal
 from maskloop.records import (
     Record,
+    dump_record,
     read_record,
     replace_record,
+    write_content,
     write_errors,
-    write_record,
     write_whole,
 )
 
@@ -33,14 +35,22 @@ class RecordFile(Generic[AnyRecord]):
         The record it holds.
     default
         What is read where there is no file; None: a missing file is an error.
+    journal
+        Where each write is noted, for records of entries.
     """
 
     def __init__(
-        self, path: Path, kind: type[AnyRecord], *, default: AnyRecord | None = None
+        self,
+        path: Path,
+        kind: type[AnyRecord],
+        *,
+        default: AnyRecord | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.path = path
         self._kind = kind
         self._default = default
+        self.journal = journal
         self._seen: tuple[int, int, int] | None = None
         self._record: AnyRecord | None = None
         self._stand_in: AnyRecord | None = None
@@ -61,6 +71,8 @@ class RecordFile(Generic[AnyRecord]):
             return self._default
         if self._record is None or seen is None or seen != self._seen:
             self._record = read_record(self.path, self._kind, before=self._record)
+            if self.journal is not None:
+                self.journal.forget()
             self._seen, self._stand_in = seen, None
         return self._record
 
@@ -74,8 +86,17 @@ class RecordFile(Generic[AnyRecord]):
         """
         if self._default is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_record(self.path, record)
+        content = dump_record(record)
+        if self.journal is None:
+            write_content(self.path, content)
+        else:
+            with self.journal.leading_to(self._before(), record, content):
+                write_content(self.path, content)
         self._record, self._seen, self._stand_in = record, self._look(), None
+
+    def _before(self) -> AnyRecord | None:
+        """The record on the disk, or None where there is none."""
+        return self.read() if self.path.exists() else None
 
     def restore(self, record: AnyRecord) -> None:
         """Replace a damaged record and leave the copy before it as it is.
@@ -88,6 +109,8 @@ class RecordFile(Generic[AnyRecord]):
             If the disk is full or the folder is not writable.
         """
         replace_record(self.path, record)
+        if self.journal is not None:
+            self.journal.forget()
         self._record, self._seen, self._stand_in = record, self._look(), None
 
     def stand_in(self, record: AnyRecord | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +104,7 @@ def upgrade(
     path = Path(folder).expanduser().absolute()
     if not layout.is_project(path):
         raise ProjectError(
-            f"'{path}' holds no project.", f"Choose the folder with {layout.CONFIG} in it."
+            f"'{path}' is not a project folder.", f"Choose the folder with {layout.CONFIG} in it."
         )
     if out is None:
         with WriterLock(path).hold("upgrade", timeout_s=timeout_s):
@@ -113,8 +115,8 @@ def upgrade(
             )
     else:
         done = _upgrade_apart(path, Path(out).expanduser().absolute(), task, report)
-    if done.was_needed:
-        _complete(Path(done.folder))
+    # Also where nothing was to be upgraded: an upgrade may have been killed just before this.
+    _complete(Path(done.folder))
     return done
 
 
@@ -123,8 +125,11 @@ def _complete(path: Path) -> None:
     folder = Folder(path)
     settings = Settings(folder)
     dataset = Dataset(folder, lambda: settings.read().task)
-    with folder.writing("upgrade"):
-        CheckpointList(folder, settings, dataset, History(folder)).follow()
+    checkpoints = CheckpointList(folder, settings, dataset, History(folder))
+    with contextlib.suppress(ProjectError):
+        if not checkpoints.is_followed():
+            with folder.writing("upgrade"):
+                checkpoints.follow()
 
 
 def upgrade_in_place(
@@ -176,6 +181,8 @@ def _write(folder: Path, records: Mapping[str, Record]) -> None:
 def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) -> UpgradeReport:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ProjectError(f"'{out}' is not empty.", "Choose a folder that does not exist yet.")
+    if task is None and not is_legacy(folder):
+        return _copy_apart(folder, out)
     converted = convert(folder, task_id=task, apart=True)
     with write_errors(out):
         for part in (
@@ -187,6 +194,17 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
         if (folder / source).is_file():
             copy_file(folder / source, out / target)
     return _finish(folder, out, converted, report, "")
+
+
+def _copy_apart(folder: Path, out: Path) -> UpgradeReport:
+    """A copy of a project of ours: read as an older one it would lose what those did not keep."""
+    locks = shutil.ignore_patterns(layout.LOCK, layout.HOLDER)
+    with write_errors(out):
+        # Links stay links: what they point to is not the project's.
+        shutil.copytree(folder, out, symlinks=True, ignore=locks, dirs_exist_ok=True)
+    if is_older(out):
+        return upgrade_in_place(out)
+    return UpgradeReport(folder=str(out), was_needed=False, originals=str(folder))
 
 
 def _finish(

@@ -95,7 +95,7 @@ class Weights:
         suffix = source.suffix.lower()
         if suffix not in SUFFIXES:
             raise UsageError(
-                f"'{source.name}' is not a file of weights.",
+                f"'{source.name}' is not a weights file.",
                 f"Choose a file that ends in {', '.join(SUFFIXES)}.",
             )
         digest = file_sha256(source)
@@ -106,8 +106,8 @@ class Weights:
             copy_file(source, self._folder.path(path))
             if file_sha256(self._folder.path(path)) != digest:
                 raise ProjectError(
-                    f"'{source}' changed while it was copied.",
-                    "Wait until it is written, then import it again.",
+                    f"'{source}' changed while it was being copied.",
+                    "Wait until it has been written, then import it again.",
                 )
             model = ImportedModel(
                 model_id=Path(path).stem,

@@ -140,8 +140,10 @@ class FormatContract:
         labels = self._labels(axes)
         paths = [tmp_path / f"{name}{self.ending}" for name in "abc"]
         self._write(paths[0], labels, axes)
+        # A copy in another place: the identity is that of the content, not of the path.
         copy = shutil.copytree if paths[0].is_dir() else shutil.copyfile
         copy(paths[0], paths[1])
+        # A single pixel by one: no hash of a preview will do.
         changed = labels.copy()
         changed[..., 3, 4] += 1
         self._write(paths[2], changed, axes)
@@ -152,6 +154,7 @@ class FormatContract:
     def test_nothing_has_the_name_before_it_is_whole(self, tmp_path: Path) -> None:
         """And nothing is left beside it afterwards, or when it is discarded."""
         axes = self.axes[0]
+        # With and without a name for the work: both must clean up.
         labels = self._labels(axes)
         path = tmp_path / f"a{self.ending}"
         for work in ("", "some work"):
@@ -176,6 +179,7 @@ class FormatContract:
         assert not sink.is_written(first)
         sink.write(first, labels[first])
         sink.close()
+        # As when a model was trained again between the two runs.
         other = self.make_format().create(path, SinkSpec(labels.shape, axes, work="model 2"))
         assert not other.is_written(first)
         other.discard()
@@ -200,8 +204,10 @@ class FormatContract:
         labels = self._labels(axes)
         regions = list(self._regions(labels))
         spec = SinkSpec(labels.shape, axes, work="model 1")
+        # Before the first region, after each, and after the last but before the end.
         for killed_after in range(len(regions) + 1):
             path = tmp_path / f"{killed_after}{self.ending}"
+            # Forked, so that a format that only this test module knows is there in the child.
             child = os.fork()
             if child == 0:
                 try:
@@ -227,6 +233,7 @@ class FormatContract:
         with pytest.raises(ImageError):
             form.create(path, SinkSpec((0,) * len(axes), axes)).finish()
         shape = self._labels(axes).shape
+        # Negative numbers would become huge ids, fractions would be cut.
         for wrong in (np.full(shape, -1), np.full(shape, 0.5)):
             sink = form.create(path, SinkSpec(shape, axes))
             with pytest.raises(MaskError):
@@ -247,13 +254,16 @@ class FormatContract:
         return ImageRef.of(path, axes=None if self.keeps_axes else axes)
 
     def _labels(self, axes: str) -> NDArray[Any]:
+        # Lengths that differ: an exchange of axes cannot go unnoticed.
         lengths = {"T": 2, "Z": 3, "Y": 12, "X": 17}
         shape = [lengths[axis] for axis in axes]
+        # More than 255, so that a type of 8 bits is caught.
         return np.random.default_rng(0).integers(0, 400, shape).astype(np.uint16)
 
     def _regions(self, labels: NDArray[Any]) -> list[Region]:
         """Quarters of the planes."""
         *outer, height, width = labels.shape
+        # Odd lengths leave parts of different sizes.
         halves = [slice(0, height // 2), slice(height // 2, height)]
         sides = [slice(0, width // 2), slice(width // 2, width)]
         places = cut_regions(outer, 1, limit_bytes=1) if outer else [()]

@@ -72,7 +72,7 @@ class TargetContract:
         assert events[-1].result["first"] == 0
         assert not handle.is_alive()
         assert run_state(project, handle.run_id) == "finished"
-        # Whoever executes it here may report; who does not, leaves that to the follower.
+        # A place that executes the run itself reports its events; others leave that to `follow`.
         assert told in ([], events)
 
     def test_the_journal_is_whole(self, project: Project) -> None:
@@ -96,7 +96,7 @@ class TargetContract:
         assert (run.folder / EVENTS).read_bytes() == before
 
     def test_a_job_that_fails_says_why(self, project: Project) -> None:
-        """The words reach whoever waits, and the journal."""
+        """The message reaches the caller and the journal."""
         run = submit(project, CountJob(until=1, fails=True))
         with pytest.raises(MaskloopError, match="1 is not a number to count to"):
             last_word(start(run, self.target))
@@ -133,9 +133,9 @@ class TargetContract:
         assert summary_of(project, run.run_id).outcome == "Counted from 0 to 3."
 
     def test_a_killed_run_is_interrupted_and_resumed(self, project: Project) -> None:
-        """Its followers are told, and the same job goes on from what was saved."""
+        """Its followers are told, and the same job resumes from what was saved."""
         if not self.returns_at_once:
-            pytest.skip("Who kills a run in this very process kills the test.")
+            pytest.skip("A run in this process cannot be killed without killing the test.")
         job = CountJob(until=4, hold_at=2)
         run = submit(project, job)
         handle = start(run, self.target)
@@ -168,14 +168,15 @@ class _Running:
     """A run that is started, in a thread where starting it means doing it."""
 
     def __init__(self, run: FolderHandle, target: str, *, returns_at_once: bool) -> None:
-        self._run, self._target, self._returns_at_once = run, target, returns_at_once
+        self._run, self._target = run, target
+        self._returns_at_once = returns_at_once
         self._thread = threading.Thread(target=self._start)
 
     def _start(self) -> None:
         try:
             start(self._run, self._target, report=silent)
         except MaskloopError:
-            return  # told in the journal
+            return  # the journal says why
 
     def __enter__(self) -> RunHandle:
         if self._returns_at_once:

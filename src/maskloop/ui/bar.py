@@ -9,9 +9,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QSi
 
 from maskloop.compute.project import Project
 from maskloop.ui.new_project import NewProjectDialog
-from maskloop.ui.session import Session
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.widgets import Line, Notice
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["ProjectBar"]
 
@@ -22,9 +22,9 @@ SCORES = ("ap50", "dice", "iou")
 class ProjectBar(QWidget):
     """Chooses, creates and opens projects; shows path, state, pairs, latest checkpoint and its score."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._session = session
+        self._workspace = workspace
         self.selector = QComboBox(accessibleName="Project")
         self.selector.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.new = QPushButton("New...", toolTip="Make a new training project")
@@ -44,15 +44,15 @@ class ProjectBar(QWidget):
         self.selector.activated.connect(self._choose)
         self.new.clicked.connect(self.ask_new)
         self.open.clicked.connect(self._ask_open)
-        session.events.project_changed.connect(self._list_recent)
-        session.events.snapshot_changed.connect(self._show)
-        self._list_recent(session.project)
-        self._show(session.snapshot)
+        workspace.events.project_changed.connect(self._list_recent)
+        workspace.events.snapshot_changed.connect(self._show)
+        self._list_recent(workspace.project)
+        self._show(workspace.snapshot)
 
     def _list_recent(self, project: Project | None) -> None:
         present = None if project is None else project.folder
-        self._session.background.run(
-            self._session.recent.list, lambda found: self._fill(found, present), key="recent"
+        self._workspace.background.run(
+            self._workspace.recent.list, lambda found: self._fill(found, present), key="recent"
         )
 
     def _fill(self, found: list[Path], present: Path | None) -> None:
@@ -74,13 +74,13 @@ class ProjectBar(QWidget):
     def _choose(self, index: int) -> None:
         folder = self.selector.itemData(index)
         if folder is not None:
-            self._session.open(folder)
+            self._workspace.open(folder)
 
     def ask_new(self) -> None:
         """Ask for a new project and create it."""
         dialog = NewProjectDialog(self)
         dialog.accepted.connect(
-            lambda: self._session.create(
+            lambda: self._workspace.create(
                 dialog.path, mode=dialog.mode, classes=dialog.class_names or None
             )
         )
@@ -90,10 +90,10 @@ class ProjectBar(QWidget):
     def _ask_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of the project")
         if folder:
-            self._session.open(folder)
+            self._workspace.open(folder)
 
     def _show(self, snapshot: Snapshot) -> None:
-        project = self._session.project
+        project = self._workspace.project
         self.path.setText("" if project is None else _short(project.folder))
         self.path.setToolTip("" if project is None else str(project.folder))
         self.facts.setText(_facts(snapshot))

@@ -1,4 +1,4 @@
-"""What of the viewer the person works on: one choice for all tabs."""
+"""The layers of the viewer that a person works on, the same for all tabs."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ __all__ = ["Chosen", "FurtherChannels"]
 
 
 class FurtherChannels:
-    """Layers that are further channels of the chosen image.
+    """Layers that are further channels of the selected image.
 
     Parameters
     ----------
     image
-        The choice of the first channel. With another image there are none: channels are never
-        carried over in silence.
+        Selects the first channel. Selecting another image clears the further ones: they would be
+        those of the image before.
     """
 
     changed = Signal()
-    """Others were chosen, or one that was is gone."""
+    """Others were selected, or one of them was removed."""
 
     def __init__(self, image: LayerChoice) -> None:
         self.layers: list[Layer] = []
         image.changed.connect(lambda _layer: self._set([]))
-        image.choices_changed.connect(
-            lambda left: self._set(
-                [layer for layer in self.layers if any(layer is other for other in left)]
-            )
-        )
+        image.choices_changed.connect(self._drop)
 
     def choose(self, layer: Layer, is_wanted: bool) -> None:
-        """Take a layer as the last channel, or leave it out."""
-        self._set([other for other in self.layers if other is not layer] + [layer] * is_wanted)
+        """Add a layer as the last channel, or leave it out."""
+        others = [other for other in self.layers if other is not layer]
+        self._set([*others, layer] if is_wanted else others)
+
+    def _drop(self, left: list[Layer]) -> None:
+        self._set([layer for layer in self.layers if any(layer is other for other in left)])
 
     def _set(self, layers: list[Layer]) -> None:
         if layers != self.layers:
@@ -50,9 +50,9 @@ class FurtherChannels:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen layers of a viewer.
+    """The selected layers of a viewer.
 
-    The axes that a person names are kept with the layer, as ``layer.metadata["axes"]``.
+    The axes that a person selects are kept in ``layer.metadata["axes"]``.
     """
 
     viewer: ViewerModel

@@ -1,4 +1,4 @@
-"""What napari finds in the manifest besides the dock: a reader of project folders, sample data, a menu entry."""
+"""Contributions to napari besides the dock: a reader of projects, sample data, a menu entry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["add_mask", "get_reader", "sample_nuclei", "sample_nuclei_3d", "sampl
 
 LayerData = tuple[Any, ...]
 NOTHING: list[LayerData] = [(None,)]
-"""napari's word for: read, and there is no layer to show."""
+"""napari's way to say that a file was read and has no layers."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | None:
-    """The reader of a project folder (or of its ``project_config.json``), of any other folder that of napari; None for other files.
+    """The reader of a project, given as its folder or ``project_config.json``; None for others.
 
-    napari offers every reader of folders for every folder that is dropped, so a folder of images
-    may be sent here.
+    Other folders go to napari's own reader: napari offers every reader of folders for every folder
+    that is dropped, so that a folder of images may come here.
     """
     if not isinstance(path, str):
         return None
@@ -63,7 +63,7 @@ def add_mask(viewer: Viewer) -> None:
 
     chosen = viewer.layers.selection.active
     if not isinstance(chosen, Image):
-        show_warning("No image layer is selected.\nSelect the image to draw on in the layer list.")
+        show_warning("No image layer selected.\nSelect the image to draw on in the layer list.")
         return
     try:
         new_mask(viewer, chosen)

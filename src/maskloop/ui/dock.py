@@ -1,22 +1,24 @@
-"""The dock: the bar, the tabs, the shortcuts and the words of the session, wired to one napari viewer."""
+"""The dock: the bar, the tabs, the shortcuts and the messages, in one napari viewer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QApplication, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QTabWidget, QVBoxLayout, QWidget
 
+from maskloop.ui.actions import Action
+from maskloop.ui.arrange import scrolled
 from maskloop.ui.bar import ProjectBar
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.main_thread import MainThread
 from maskloop.ui.session import Session
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.tabs.advanced import AdvancedTab
+from maskloop.ui.tabs.base import Tab
 from maskloop.ui.tabs.checkpoints import CheckpointsTab
 from maskloop.ui.tabs.dataset import DatasetTab
 from maskloop.ui.tabs.predict import PredictTab
@@ -26,16 +28,12 @@ from maskloop.ui.widgets import Line
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["MaskloopDock"]
+__all__ = ["TABS", "MaskloopDock"]
 
+TABS: tuple[type[Tab], ...] = (DatasetTab, TrainTab, CheckpointsTab, PredictTab, AdvancedTab)
+"""In the order shown; titles and shortcuts come from the tabs."""
 MINIMUM_PX = 330
-SHORTCUTS = {
-    "Ctrl+Return": "Accept",
-    "Ctrl+Shift+Right": "Next image",
-    "Ctrl+Shift+Left": "Previous image",
-    "Ctrl+Shift+Return": "Predict",
-    "Ctrl+Shift+L": "Show or hide the labels",
-}
+AnyTab = TypeVar("AnyTab", bound=Tab)
 
 
 class MaskloopDock(QWidget):
@@ -50,34 +48,41 @@ class MaskloopDock(QWidget):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.setObjectName("maskloop")
-        # napari may hand a proxy over, whose layers are new objects each time they are asked for:
-        # none is ever the chosen one.
+        # napari may pass a proxy, whose layers are new objects each time they are asked for: none
+        # would ever be the selected one.
         self.viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(MainThread())
         self.chosen = Chosen.of(self.viewer)
-        self.bar = ProjectBar(self.session)
-        self.dataset = DatasetTab(self.session, self.chosen)
-        self.train = TrainTab(self.session, self.chosen)
-        self.checkpoints = CheckpointsTab(self.session, self.chosen)
-        self.predict = PredictTab(self.session, self.chosen)
-        self.advanced = AdvancedTab(self.session, self.chosen)
+        self.bar = ProjectBar(self.session.workspace)
         self.tabs = QTabWidget(accessibleName="maskloop")
-        for title, tab in (
-            ("Dataset", self.dataset),
-            ("Train", self.train),
-            ("Checkpoints", self.checkpoints),
-            ("Predict", self.predict),
-            ("Advanced", self.advanced),
-        ):
-            self.tabs.addTab(tab, title)
         self.tabs.setUsesScrollButtons(True)
-        self.help = Line(
-            "Shortcuts: "
-            + ", ".join(f"{_native(keys)} {words.lower()}" for keys, words in SHORTCUTS.items())
-        )
+        for kind in TABS:
+            self.tabs.addTab(kind(self.session, self.chosen), kind.title)
+        self.shortcuts = self._make_shortcuts()
+        keys = [f"{action.keys} {action.tooltip or action.text}" for action in self.shortcuts]
+        self.help = Line(f"Shortcuts: {'; '.join(keys)}")
         self._lay_out()
-        self._bind()
         self._listen()
+
+    def tab(self, kind: type[AnyTab]) -> AnyTab:
+        """One of the tabs, by its class."""
+        tabs = map(self.tabs.widget, range(self.tabs.count()))
+        return next(tab for tab in tabs if isinstance(tab, kind))
+
+    def _make_shortcuts(self) -> list[Action]:
+        labels = Action(
+            "Show or hide the labels",
+            self._toggle_labels,
+            shortcut="Ctrl+Shift+L",
+        )
+        tabs = [self.tab(kind) for kind in TABS]
+        actions = [*(action for tab in tabs for action in tab.shortcuts), labels]
+        for action in actions:
+            shortcut = QShortcut(QKeySequence(action.shortcut), self)
+            # In the whole window: the canvas has the focus while a person paints.
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(action.run)
+        return actions
 
     def _lay_out(self) -> None:
         inside = QWidget()
@@ -86,39 +91,22 @@ class MaskloopDock(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.help)
-        # Whatever changes in here is laid out in here: without the area between, each new word in a
-        # label would lay out and draw napari's whole window, which takes a tenth of a second.
-        area = QScrollArea(widgetResizable=True)
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(inside)
+        # A scroll area, so that whatever changes in here is laid out in here: otherwise each new
+        # word in a label would lay out napari's whole window, which takes a tenth of a second.
+        area = scrolled(inside)
         area.setMinimumWidth(MINIMUM_PX)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(area)
 
-    def _bind(self) -> None:
-        verbs: tuple[Callable[[], object], ...] = (
-            self.dataset.accept,
-            self.dataset.queue.next,
-            self.dataset.queue.previous,
-            self.predict.predict,
-            self._toggle_labels,
-        )
-        for keys, verb in zip(SHORTCUTS, verbs, strict=True):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            # The canvas has the focus while one paints.
-            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-            shortcut.activated.connect(verb)
-
     def _listen(self) -> None:
-        events = self.session.events
+        events = self.session.workspace.events
         events.failed.connect(lambda problem, way_out: show_warning(f"{problem}\n{way_out}"))
         events.said.connect(show_info)
         events.snapshot_changed.connect(self._enable)
-        self._enable(self.session.snapshot)
-        # A dock ends in three ways: by its cross (see `event`), with its window, with the
-        # application. Not a method of the widget: when `destroyed` is told, the widget is gone.
+        self._enable(self.session.workspace.snapshot)
+        # A dock ends in three ways: with its close button (see `event`), its window, or the
+        # application. Not a method of the widget: when `destroyed` is emitted, the widget is gone.
         self._end = _Ending(self.session, self.chosen)
         self.destroyed.connect(self._end)
 
@@ -129,7 +117,7 @@ class MaskloopDock(QWidget):
             self.tabs.setTabToolTip(index, reason or "")
             self.tabs.widget(index).setEnabled(reason is None)
         if reason is not None or not was_open:
-            # Qt leaves a disabled tab for its neighbour, and so ends at the last one.
+            # Qt moves from a disabled tab to its neighbor, and so ends at the last one.
             self.tabs.setCurrentIndex(0)
 
     def _toggle_labels(self) -> None:
@@ -139,7 +127,7 @@ class MaskloopDock(QWidget):
 
     def open_project(self, folder: str | Path) -> None:
         """Open a project in this dock."""
-        self.session.open(folder)
+        self.session.workspace.open(folder)
 
     def event(self, event: QEvent) -> bool:
         """End the session when napari takes the dock out of its window."""
@@ -166,7 +154,3 @@ class _Ending:
             self._application = None
             self._chosen.close()
             self._session.close()
-
-
-def _native(keys: str) -> str:
-    return str(QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText))

@@ -100,6 +100,11 @@ def take(
     if extent == "whole":
         return image, to_labels(labels_layer, first, axes=axes)
     where = _find_crop(first, axes, extent, viewer, shapes_layer)
+    return image, _cut_labels(labels_layer, first, axes, image, where)
+
+
+def _cut_labels(labels_layer: Labels, first: Layer, axes: str, image: Image, where: _Crop) -> Image:
+    """The part of the labels that belongs to a part of their image."""
     letters = fit_labels(labels_layer, first, axes=axes)
     if not set(image.axes) <= set(letters + "C"):
         raise MaskError(
@@ -109,11 +114,12 @@ def take(
         )
     data = finest(labels_layer)
     if "C" in letters:
+        # Labels of length one along C are for all channels, whichever is in view.
         channel = where.index.get("C", 0) if data.shape[letters.index("C")] > 1 else 0
         where = _Crop({**where.index, "C": channel}, where.bounds)
     part = crop(data, tuple(_at(letter, where) for letter in letters))
     kept = "".join(letter for letter in letters if letter not in where.index)
-    return image, Image(
+    return Image(
         part, kept, image.pixel_size_um, name=labels_layer.name + _suffix(where, first, axes)
     )
 

@@ -1,6 +1,6 @@
-"""Parts and stacks of arrays that are read only where and when somebody looks.
+"""Parts and stacks of arrays, read piece by piece when they are indexed.
 
-Knows nothing of layers.
+Knows nothing about layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Key = tuple[int | slice, ...]
 
 
 def crop(data: ArrayLike, key: Key) -> ArrayLike:
-    """A part of an array that is not read yet.
+    """A part of an array, which is not read yet.
 
     Parameters
     ----------
@@ -29,13 +29,14 @@ def crop(data: ArrayLike, key: Key) -> ArrayLike:
         For each dimension an index, which drops it, or a slice without step.
     """
     if isinstance(data, np.ndarray):
-        part: ArrayLike = data[key]  # a view: nothing is read of a memory map either
+        # numpy's own view reads nothing either, not even of a memory map.
+        part: ArrayLike = data[key]
         return part
     return View(data, key)
 
 
 class View:
-    """A part of an array, read piece by piece when it is sliced.
+    """A part of an array, read piece by piece when it is indexed.
 
     Parameters
     ----------
@@ -55,23 +56,22 @@ class View:
         wanted = iter(_expand(key, len(self.shape)))
         places = [at if isinstance(at, int) else at[next(wanted)] for at in self._key]
         piece = np.asarray(self._source[tuple(_forward(at) for at in places)])
-        turned = tuple(
-            slice(None, None, 1 if at.step > 0 else -1) for at in places if isinstance(at, range)
-        )
-        return piece[turned]
+        # Read forwards, then reversed: see `_forward`.
+        steps = tuple(at.step for at in places if isinstance(at, range))
+        return piece[tuple(slice(None, None, 1 if step > 0 else -1) for step in steps)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
 
 
 class Channels:
-    """Arrays of one shape side by side as channels, read piece by piece when they are sliced.
+    """Arrays of one shape as channels, read piece by piece when they are indexed.
 
     Parameters
     ----------
     sources
-        The channels; of different types the one that holds them all is taken. The channel is the
-        first dimension.
+        The channels, which become the first dimension; different types become the one that holds
+        them all.
     """
 
     def __init__(self, sources: Sequence[ArrayLike]) -> None:
@@ -85,10 +85,10 @@ class Channels:
             return np.asarray(self._sources[channel][tuple(rest)]).astype(self.dtype, copy=False)
         chosen = self._sources[channel]
         if not chosen:
+            # Nothing to stack, but of the shape that is asked for.
             return np.asarray(self[(slice(0, 1), *rest)])[:0]
-        return np.stack([np.asarray(source[tuple(rest)]) for source in chosen]).astype(
-            self.dtype, copy=False
-        )
+        pieces = [np.asarray(source[tuple(rest)]) for source in chosen]
+        return np.stack(pieces).astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
@@ -107,7 +107,7 @@ def _expand(key: Any, ndim: int) -> list[Any]:
 
 
 def _forward(places: int | range) -> int | slice:
-    """Ascending places, because zarr and HDF5 read in no other order."""
+    """Ascending places: zarr and HDF5 read in no other order."""
     if isinstance(places, int):
         return places
     if len(places) == 0:

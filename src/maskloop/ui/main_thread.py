@@ -1,4 +1,4 @@
-"""The way from any thread into the thread of the window."""
+"""The way from any thread into the main thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ __all__ = ["MainThread"]
 
 
 class MainThread(QObject):
-    """Calls functions in the thread it was made in, soon and in order."""
+    """Calls functions in the thread it was made in, soon and in order.
+
+    Not psygnal's queued connections: they are emitted by a timer that polls. Not superqt's
+    `ensure_main_thread`: from the main thread it calls at once, so that order is lost.
+    """
 
     _asked = Signal(object)
 
@@ -19,7 +23,7 @@ class MainThread(QObject):
         self._asked.connect(self._call, Qt.ConnectionType.QueuedConnection)
 
     def __call__(self, function: Callable[[], None]) -> None:
-        """Have a function called; may be asked from any thread."""
+        """Have a function called; from any thread."""
         self._asked.emit(function)
 
     def _call(self, function: Callable[[], None]) -> None:

@@ -1,10 +1,9 @@
-"""Ask what a new project is for; nothing is written before the person says Create."""
+"""Asks for the folder and the task of a new project; writes nothing."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_args
 
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -23,24 +22,24 @@ from qtpy.QtWidgets import (
 
 from maskloop.errors import MaskloopError
 from maskloop.project.project import refuse_occupied
-from maskloop.task import OutputMode
+from maskloop.task import MODES, OutputMode
 
 __all__ = ["NewProjectDialog"]
 
 EXPLAINED: dict[OutputMode, str] = {
-    "binary": "Foreground or not (an area, a tissue)",
-    "multiclass": "Several classes (axon, myelin, background ...)",
-    "instances": "Single objects, counted and measured (nuclei, cells)",
+    "binary": "Foreground / background (e.g. tissue)",
+    "multiclass": "Several classes (e.g. axon, myelin); background is implied",
+    "instances": "Individual objects (e.g. nuclei, cells)",
 }
 
 
 class NewProjectDialog(QDialog):
-    """Folder, kind of result and class names of a new project."""
+    """Folder, task and class names of a new project."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("New training project")
-        self.folder = QLineEdit(placeholderText="A folder that does not exist yet")
+        self.folder = QLineEdit(placeholderText="A new, empty folder")
         self.folder.setMinimumWidth(280)
         browse = QPushButton("Browse...")
         browse.clicked.connect(self._browse)
@@ -49,20 +48,21 @@ class NewProjectDialog(QDialog):
         place.addWidget(browse)
         self.modes = QButtonGroup(self)
         choices = QVBoxLayout()
-        for number, mode in enumerate(get_args(OutputMode)):
+        for number, mode in enumerate(MODES):
             button = QRadioButton(EXPLAINED[mode])
             button.setObjectName(mode)
             self.modes.addButton(button, number)
             choices.addWidget(button)
-        self.modes.button(get_args(OutputMode).index("instances")).setChecked(True)
+        self.modes.button(MODES.index("instances")).setChecked(True)
         self.classes = QLineEdit(placeholderText="axon, myelin")
-        self.classes.setToolTip("Names of the classes without the background, separated by commas.")
+        self.classes.setToolTip("Names of the classes without the background, separated by commas")
         self.words = QLabel(wordWrap=True)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.create = self.buttons.addButton("Create", QDialogButtonBox.ButtonRole.AcceptRole)
         form = QFormLayout(self)
         form.addRow("Folder", place)
-        form.addRow("To be found", choices)
+        form.addRow(QLabel("What do you want to segment?"))
+        form.addRow(choices)
         form.addRow("Classes", self.classes)
         form.addRow(self.words)
         form.addRow(self.buttons)
@@ -75,22 +75,23 @@ class NewProjectDialog(QDialog):
 
     @property
     def mode(self) -> OutputMode:
-        """What the model shall find."""
-        return list(EXPLAINED)[int(self.modes.checkedId())]
+        """What to segment."""
+        return MODES[int(self.modes.checkedId())]
 
     @property
     def class_names(self) -> list[str]:
-        """As typed, without the background."""
+        """The names typed, without the background."""
         return [name.strip() for name in self.classes.text().split(",") if name.strip()]
 
     @property
     def path(self) -> Path:
-        """Where the project is made; what is no whole path is in the person's home, not wherever napari was started."""
+        """The folder; a relative path starts at the home folder."""
+        # Not at the working directory: nobody knows where napari was started.
         return Path.home() / Path(self.folder.text().strip()).expanduser()
 
     def _browse(self) -> None:
         chosen, _ = QFileDialog.getSaveFileName(
-            self, "Name of the new project folder", str(Path.home()), "Folder (*)"
+            self, "New project folder", str(Path.home()), "Folder (*)"
         )
         if chosen:
             self.folder.setText(chosen)
@@ -98,21 +99,21 @@ class NewProjectDialog(QDialog):
     def _check(self) -> None:
         is_multiclass = self.mode == "multiclass"
         self.classes.setPlaceholderText(
-            "axon, myelin" if is_multiclass else "nucleus (may stay empty)"
+            "axon, myelin" if is_multiclass else "optional, e.g. nucleus"
         )
-        missing = "Name a folder." if not self.folder.text().strip() else _why_not(self.path)
+        reason = "Choose a new, empty folder."
+        if self.folder.text().strip():
+            reason = _why_not(self.path)
         if is_multiclass and not self.class_names:
-            missing = missing or "Name the classes, separated by commas."
-        self.words.setText(missing or f"It is made as '{self.path}'.")
-        self.create.setEnabled(not missing)
-        self.create.setToolTip(missing)
+            reason = reason or "Name the classes, separated by commas."
+        self.words.setText(reason or f"Will be created at '{self.path}'.")
+        self.create.setEnabled(not reason)
+        self.create.setToolTip(reason)
 
 
 def _why_not(path: Path) -> str:
-    """Why no project can be made there; empty when one can.
-
-    Told while a person types, who would else have to type all anew.
-    """
+    """Why no project can be created there; empty if one can."""
+    # Checked as a person types: after Create the dialog and all that was typed would be gone.
     try:
         refuse_occupied(path)
     except MaskloopError as error:
@@ -120,8 +121,6 @@ def _why_not(path: Path) -> str:
     except OSError as error:
         return f"'{path}' cannot be used: {error.strerror}."
     above = next(folder for folder in path.parents if folder.is_dir())
-    return (
-        ""
-        if os.access(above, os.W_OK)
-        else f"You may not write to '{above}': name a folder elsewhere."
-    )
+    if os.access(above, os.W_OK):
+        return ""
+    return f"You have no permission to write to '{above}'. Choose another folder."

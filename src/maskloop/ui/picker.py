@@ -1,9 +1,6 @@
-"""Which image is meant: its layer, what its dimensions are, and the layers that are its further channels."""
+"""Which image a person works on: its layer, its axes, and the layers that are further channels."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
@@ -21,52 +18,23 @@ from maskloop.errors import MaskloopError
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.layer_images import finest
 from maskloop.ui.layers import LayerCombo, guess_axes, to_image
+from maskloop.ui.watch import Watch
 
 __all__ = ["ImagePicker", "Watch"]
 
 NAMED = "axes_named_by_person"
-"""In ``layer.metadata``: the axes there were chosen here, so they can be chosen anew."""
-NO_IMAGE = "There is no image layer. Drag an image file onto the window."
-_LETTERS = {"T": "time", "C": "channel", "Z": "height", "Y": "row", "X": "column"}
-
-
-class Watch:
-    """Hears some events of napari, others each time it is told to, none when stopped.
-
-    Parameters
-    ----------
-    heard
-        Called without arguments whenever one of the events is told.
-    """
-
-    def __init__(self, heard: Callable[[], object]) -> None:
-        self._heard = heard
-        self._emitters: list[Any] = []
-
-    def follow(self, emitters: Iterable[Any]) -> None:
-        """Listen to these events and to no others."""
-        self.stop()
-        self._emitters = list(emitters)
-        for emitter in self._emitters:
-            emitter.connect(self._hear)
-
-    def stop(self, *_gone: object) -> None:
-        """Listen no more."""
-        for emitter in self._emitters:
-            emitter.disconnect(self._hear)
-        self._emitters = []
-
-    def _hear(self, _event: Any = None) -> None:
-        self._heard()
+"""In ``layer.metadata``: a person selected the axes there, and can select others."""
+NO_IMAGE = "No image layer. Drag an image file onto the window."
+_LETTERS = {"T": "time", "C": "channel", "Z": "plane", "Y": "row", "X": "column"}
 
 
 class ImagePicker(QWidget):
-    """Chooses an image among the layers, for all tabs, and asks for its axes where nothing tells them.
+    """Selects an image for all tabs, and asks for its axes if they are not known.
 
     Parameters
     ----------
     chosen
-        Where the choice is kept; axes that are named are kept in ``layer.metadata["axes"]``.
+        Keeps what is selected; axes are kept in ``layer.metadata["axes"]``.
     parent
         As for any widget.
     """
@@ -85,7 +53,7 @@ class ImagePicker(QWidget):
         self.channels.setMenu(QMenu(self.channels))
         self.axes_combo = QComboBox(
             accessibleName="Axes",
-            toolTip="What the dimensions of this image are; the image does not tell.",
+            toolTip="The axes of this image, which its file does not name",
         )
         self.axes_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
@@ -104,22 +72,22 @@ class ImagePicker(QWidget):
         self._take()
 
     def layers(self) -> list[Layer]:
-        """The layers of the image, one per channel where there are several; empty when there is none."""
+        """The layers of the image, one per channel if there are several; empty if there is none."""
         first = self._chosen.image.layer
         return [] if first is None else [first, *self._chosen.channels.layers]
 
     def axes(self) -> str | None:
-        """The axes of the first layer, None while nobody knows them."""
+        """The axes of the first layer, or None if they are not known."""
         layer = self._chosen.image.layer
         return None if layer is None else guess_axes(layer, self._chosen.viewer).axes
 
     def problem(self) -> str | None:
-        """Why the image cannot be used yet, with the way out; None when it can."""
+        """Why the image cannot be used yet, with the way out, or None if it can."""
         layers, axes = self.layers(), self.axes()
         if not layers:
             return NO_IMAGE
         if axes is None:
-            return f"Choose below '{layers[0].name}' what its {layers[0].ndim} dimensions are."
+            return f"Select the axes of '{layers[0].name}' ({layers[0].ndim} dimensions) below it."
         try:
             to_image(layers, axes=axes)
         except MaskloopError as error:
@@ -127,12 +95,12 @@ class ImagePicker(QWidget):
         return None
 
     def _take(self, _layer: Layer | None = None) -> None:
-        """Another image is chosen: its axes are its own."""
+        """Follow the axes of another image."""
         layer = self._chosen.image.layer
-        dims = [self._chosen.viewer.dims.events.axis_labels]
-        self._watch.follow(
-            dims if layer is None else [*dims, layer.events.metadata, layer.events.axis_labels]
-        )
+        emitters = [self._chosen.viewer.dims.events.axis_labels]
+        if layer is not None:
+            emitters += [layer.events.metadata, layer.events.axis_labels]
+        self._watch.follow(emitters)
         self._show()
 
     def _show_lost(self, _layers: list[Layer]) -> None:
@@ -150,26 +118,22 @@ class ImagePicker(QWidget):
 
     def _show_axes(self) -> None:
         layer = self._chosen.image.layer
-        known = None if layer is None else guess_axes(layer, self._chosen.viewer)
-        asked = (
-            layer is not None
-            and known is not None
-            and (known.axes is None or bool(layer.metadata.get(NAMED)))
-        )
-        self.axes_combo.setVisible(asked)
-        if layer is None or known is None or not asked:
+        self.axes_combo.hide()
+        if layer is None:
+            return
+        known = guess_axes(layer, self._chosen.viewer)
+        # What a file says is not asked, and cannot be changed here.
+        if known.axes is not None and not layer.metadata.get(NAMED):
             return
         self.axes_combo.clear()
-        self.axes_combo.addItem("Axes: choose...", None)
-        for axes in known.choices:
+        self.axes_combo.addItem("Axes: select...", None)
+        for place, axes in enumerate(known.choices, 1):
             self.axes_combo.addItem(f"Axes: {axes}", axes)
             words = ", ".join(_LETTERS[letter] for letter in axes)
-            self.axes_combo.setItemData(
-                self.axes_combo.count() - 1, words, Qt.ItemDataRole.ToolTipRole
-            )
-        self.axes_combo.setCurrentIndex(
-            max(0, self.axes_combo.findData(known.axes)) if known.axes else 0
-        )
+            self.axes_combo.setItemData(place, words, Qt.ItemDataRole.ToolTipRole)
+        place = 0 if known.axes is None else self.axes_combo.findData(known.axes)
+        self.axes_combo.setCurrentIndex(max(0, place))
+        self.axes_combo.show()
 
     def _show_channels(self) -> None:
         menu, further = self.channels.menu(), self._chosen.channels.layers
@@ -182,16 +146,15 @@ class ImagePicker(QWidget):
                 lambda is_wanted, layer=layer: self._chosen.channels.choose(layer, is_wanted)
             )
         self.channels.setVisible(not menu.isEmpty())
-        self.channels.setText(f"+{len(further)} channels" if further else "+ channels")
-        names = ", ".join(layer.name for layer in further)
-        self.channels.setToolTip(
-            f"Further channels: {names}"
-            if names
-            else "Take other layers as further channels of this image"
-        )
+        count = "" if not further else f"{len(further)} "
+        self.channels.setText(f"+ {count}channel{'' if len(further) == 1 else 's'}")
+        words = "Use other layers as further channels of this image"
+        if further:
+            words = f"Further channels: {', '.join(layer.name for layer in further)}"
+        self.channels.setToolTip(words)
 
     def _possible_channels(self) -> list[Layer]:
-        """Other layers of the same shape; an image that has channels already takes none."""
+        """Other layers of the same shape; none if the image itself has channels."""
         first, axes = self._chosen.image.layer, self.axes()
         if first is None or axes is None or "C" in axes:
             return []

@@ -13,12 +13,12 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from maskloop.errors import MaskError, MaskloopError
 from maskloop.images.image import Image
-from maskloop.ui.controllers.predicted import OpenedPrediction, Part, PredictedImage
+from maskloop.ui.controllers.prediction_files import OpenedPrediction, Part, PredictedImage
 from maskloop.ui.layers import Extent, add_labels, crop_metadata, take_image, to_image
 from maskloop.ui.transforms import place_like
 
 if TYPE_CHECKING:
-    from maskloop.ui.session import Session
+    from maskloop.ui.controllers.predictions import PredictionsController
 
 __all__ = ["Subject", "images_of", "is_prediction", "outline", "show_opened", "show_predicted"]
 
@@ -85,13 +85,31 @@ class Subject:
 
 
 def show_predicted(
-    session: Session, subject: Subject, predicted: PredictedImage, then: Shown | None = None
+    predictions: PredictionsController,
+    subject: Subject,
+    predicted: PredictedImage,
+    say: Callable[[str], None],
+    then: Shown | None = None,
 ) -> None:
-    """Put predicted labels on the image they were made of, once they are read."""
+    """Put predicted labels on the image they were made from, once they are read.
+
+    Parameters
+    ----------
+    predictions
+        Reads the labels, in a thread.
+    subject
+        The image that was predicted.
+    predicted
+        What to show.
+    say
+        Tells a person that the image is gone.
+    then
+        Called with the layer of the labels.
+    """
 
     def add(labels: Image) -> None:
         if any(layer not in subject.viewer.layers for layer in subject.layers):
-            session.say(f"The layer of '{subject.name}' is gone; its labels are {predicted.kept}.")
+            say(f"The layer of '{subject.name}' is gone; its labels are {predicted.kept}.")
             return
         layer = _add(labels)
         if (
@@ -99,7 +117,7 @@ def show_predicted(
             and subject.part is not None
             and not subject.part.index
         ):
-            session.prediction.read_scores(
+            predictions.read_scores(
                 predicted, lambda scores: _add_scores(subject.viewer, layer, labels.axes, scores)
             )
         if then is not None:
@@ -122,7 +140,7 @@ def show_predicted(
             axes=subject.axes,
         )
 
-    session.prediction.read_labels(predicted, add, part=subject.part)
+    predictions.read_labels(predicted, add, part=subject.part)
 
 
 def _add_scores(viewer: ViewerModel, labels: Labels, axes: str, scores: Image) -> None:
@@ -168,9 +186,13 @@ def images_of(labels: Labels, viewer: ViewerModel) -> list[Layer]:
     return [found[one] for one in wanted] if wanted and all(one in found for one in wanted) else []
 
 
-def show_opened(session: Session, viewer: ViewerModel, opened: OpenedPrediction) -> Labels:
+def show_opened(
+    viewer: ViewerModel, opened: OpenedPrediction, say: Callable[[str], None]
+) -> Labels:
     """Show a kept prediction on its image: on a layer of it that is there, on its file, or alone."""
-    name = f"{opened.predicted.origin.replace(chr(92), '/').rpartition('/')[2]} {opened.predicted.checkpoint_id}"
+    # The project may come from Windows: its paths have backslashes.
+    file = opened.predicted.origin.replace("\\", "/").rpartition("/")[2]
+    name = f"{file} {opened.predicted.checkpoint_id}"
     for layer in _layers_of(opened, viewer):
         metadata = {**opened.predicted.facts, "image_ids": [str(layer.unique_id)]}
         try:
@@ -180,7 +202,7 @@ def show_opened(session: Session, viewer: ViewerModel, opened: OpenedPrediction)
         except MaskloopError:  # a layer of that name that shows something else
             continue
     if opened.image is None:
-        session.say(opened.why_no_image)
+        say(opened.why_no_image)
         scale = [opened.labels.pixel_size_um.get(letter, 1.0) for letter in opened.labels.axes]
         metadata = {**opened.predicted.facts, "axes": opened.labels.axes}
         alone = viewer.add_labels(

@@ -1,4 +1,4 @@
-"""The projects a person opened last, kept with the person's settings and not with a project."""
+"""The projects that a person opened last, in the settings of the person."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ KEPT = 10
 
 class _Kept(Record):
     projects: dict[str, list[str]]
-    """Images gone through by folder of the project; the last opened comes first."""
+    """Inputs of the annotation queue by project folder, the last opened first."""
 
 
 class RecentProjects:
-    """Remembers folders, the last one first, and of each the images that were gone through: they lie where they lie on this computer.
+    """Remembers project folders, and the annotation queue of each.
+
+    Not in the project: the images of a queue lie on this computer, a project may move to another.
 
     Parameters
     ----------
     file
-        Where they are kept; by default among the person's settings.
+        Where to keep them; in the settings of the person by default.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -35,25 +37,21 @@ class RecentProjects:
         self._file = file
 
     def list(self) -> list[Path]:
-        """The folders, the last opened first; a file that cannot be read counts as empty."""
+        """The folders, the last opened first; none if the file cannot be read."""
         return [Path(folder) for folder in self._read()]
 
     def add(self, folder: Path) -> None:
-        """Put a folder first. It is a convenience: where it cannot be written, nothing is said."""
-        known = self._read()
-        self._write(
-            {
-                str(folder): known.get(str(folder), ()),
-                **{name: known[name] for name in known if name != str(folder)},
-            }
-        )
+        """Put a folder first; nothing happens if it cannot be written."""
+        known = dict(self._read())
+        inputs = known.pop(str(folder), ())
+        self._write({str(folder): inputs, **known})
 
     def images(self, folder: Path) -> tuple[str, ...]:
-        """The folders, files and patterns that were last gone through in a project."""
+        """The folders, files and patterns that were in the annotation queue of a project."""
         return tuple(self._read().get(str(folder), ()))
 
     def set_images(self, folder: Path, inputs: Sequence[str]) -> None:
-        """Remember what is gone through in a project that was added."""
+        """Remember the annotation queue of a project that was added."""
         self._write({**self._read(), str(folder): [*inputs]})
 
     def _read(self) -> Mapping[str, Sequence[str]]:
@@ -68,4 +66,5 @@ class RecentProjects:
             kept = _Kept(projects={name: list(projects[name]) for name in list(projects)[:KEPT]})
             write_bytes(self._file, kept.model_dump_json(indent=1).encode())
         except (ProjectError, OSError):
+            # A convenience: a full disk or a read-only home is not worth a message.
             return

@@ -1,4 +1,4 @@
-"""How a project stands, read in one go away from the window, so that the window never reads a file."""
+"""The state of a project, read at once in a thread, so that the window never reads a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from maskloop.project.layout import (
 from maskloop.project.status import Status
 from maskloop.task import Task
 
-__all__ = ["Condition", "Snapshot", "look", "take_snapshot"]
+__all__ = ["Condition", "Snapshot", "take_snapshot"]
 
 Condition = Literal["none", "valid", "incomplete", "missing", "read-only", "locked"]
 Value = TypeVar("Value")
@@ -35,16 +35,16 @@ NO_PROJECT = "No project is open: choose or create one at the top."
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that the window shows of a project, as it was at one moment."""
+    """All that the window shows of a project at one moment."""
 
     condition: Condition = "none"
     words: str = "No project"
     """The condition in a few words."""
     way_out: str = NO_PROJECT
-    """What to do about it; empty where nothing is to be done."""
+    """What to do about it; empty if nothing is to be done."""
     status: Status | None = None
     pairs: tuple[Pair, ...] = ()
-    """Removed ones too."""
+    """Including removed ones."""
     checkpoints: tuple[CheckpointRecord, ...] = ()
     predictions: tuple[PredictionRecord, ...] = ()
     models: tuple[ImportedModel, ...] = ()
@@ -67,43 +67,24 @@ class Snapshot:
 
     @property
     def active_pairs(self) -> list[Pair]:
-        """The pairs that are trained on."""
+        """The pairs used for training and validation."""
         return [pair for pair in self.pairs if pair.state == "active"]
 
     @property
     def why_not_read(self) -> str | None:
-        """Why nothing of the project can be used, or None."""
+        """Why the project cannot be used at all, or None."""
         return self.way_out if self.condition in ("none", "missing") else None
 
     @property
     def why_not_write(self) -> str | None:
         """Why nothing can be changed, or None. A lock is waited for, so it is no reason."""
-        return (
-            f"{self.words}. {self.way_out}"
-            if self.condition in ("missing", "read-only")
-            else self.why_not_read
-        )
-
-
-def look(folder: Path) -> tuple[Any, ...]:
-    """What changes when a project changes, cheap enough to be asked every second."""
-    if not folder.is_dir():
-        return ("missing",)
-    seen = [_stamp(folder / path) for path in (*layout.records(), layout.HOLDER)]
-    runs = folder / layout.RUNS
-    return (*seen, _stamp(runs), os.access(folder, os.W_OK))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        if self.condition in ("missing", "read-only"):
+            return f"{self.words}. {self.way_out}"
+        return self.why_not_read
 
 
 def take_snapshot(project: Project) -> Snapshot:
-    """Read all that the window shows; what is broken is left out and named in `words` and `way_out`."""
+    """Read all that the window shows; a broken record is left out and named in `words`."""
     condition, words, way_out = _condition(project)
     if condition == "missing":
         return Snapshot(condition, words, way_out)
@@ -126,38 +107,27 @@ def take_snapshot(project: Project) -> Snapshot:
 
 
 def _condition(project: Project) -> tuple[Condition, str, str]:
+    """The worst that is true of the folder, in words, and what to do about it."""
     folder = project.folder
     if not folder.is_dir():
-        return (
-            "missing",
-            "The folder is gone",
-            f"'{folder}' was moved or erased: put it back, or open another project.",
-        )
+        way_out = f"'{folder}' was moved or deleted. Move it back, or open another project."
+        return "missing", "Folder not found", way_out
     if not layout.is_project(folder):
-        return (
-            "missing",
-            "No project in this folder",
-            f"'{folder}' no longer holds a project: put its files back, or open another one.",
-        )
+        way_out = f"Restore the files of '{folder}', or open another project."
+        return "missing", "Not a project any more", way_out
     warnings = project.warnings
     if warnings:
         problem, _, way_out = warnings[0].partition("\n  -> ")
         more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
         return "incomplete", problem + more, way_out or "See Advanced > Check and repair."
     if not os.access(folder, os.W_OK):
-        return (
-            "read-only",
-            "Read only",
-            "You may not write into this folder: ask for the permission, or copy the project.",
-        )
+        way_out = "You cannot write to this folder. Ask for permission, or copy the project."
+        return "read-only", "Read-only", way_out
     holder = _holder(folder)
     if holder is not None:
-        return (
-            "locked",
-            holder,
-            "Wait until it is done. Looking and predicting into another folder go on.",
-        )
-    return "valid", "Valid", ""
+        way_out = "Wait until it is done. You can still view and predict into another folder."
+        return "locked", holder, way_out
+    return "valid", "OK", ""
 
 
 def _holder(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Tables of many rows that can be sorted and filtered at once, because both work on keys that are computed once."""
+"""Tables of many rows that sort and filter at once: both use keys that are computed once."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ __all__ = ["Column", "RowModel", "Table", "Thumbnails"]
 
 Row = TypeVar("Row")
 ROW_MARGIN_PX = 4
+MOST_KEPT = 500
+"""Thumbnails in memory."""
 Load = Callable[[str, Callable[[NDArray[np.uint8]], None]], None]
 
 
@@ -42,21 +44,23 @@ class Column(Generic[Row]):
 
     title: str
     value: Callable[[Row], Any]
-    """Shown, sorted by and searched; None is shown as nothing and sorted last."""
+    """Shown, sorted by and searched; None is empty and sorted last."""
     tooltip: Callable[[Row], str] | None = None
-    """By default the whole text."""
+    """The whole text by default."""
     picture: Callable[[Row], QPixmap | None] | None = None
 
 
 class RowModel(QAbstractTableModel, Generic[Row]):
-    """Rows of records, sorted and filtered here: asking Python for each comparison would be slow for ten thousand rows.
+    """Rows of records, sorted and filtered.
+
+    Not a QSortFilterProxyModel, which asks Python for each comparison: slow for ten thousand rows.
 
     Parameters
     ----------
     columns
         What is shown of a row.
     key
-        What a row is known by, so that its selection survives new rows; the row itself by default.
+        Identifies a row, so that the selection survives new rows; the row itself by default.
     """
 
     def __init__(
@@ -78,10 +82,10 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         return self._shown
 
     def set_rows(self, rows: Sequence[Row]) -> None:
-        """Show other rows; those that are the same objects as before are not looked at again."""
+        """Show other rows; those that are the same objects as before are not read again."""
         self._rows = list(rows)
         known = self._texts
-        # Kept with the row itself, so that its identity cannot pass to another.
+        # With the row itself: while it lives, no other object has its id.
         self._texts = {id(row): known.get(id(row)) or self._read(row) for row in self._rows}
         self._sorted.clear()
         self._arrange()
@@ -91,12 +95,12 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         return row, values, " ".join(str(value) for value in values if value is not None).casefold()
 
     def filter(self, text: str) -> None:
-        """Show only rows that hold all these words, in any column."""
+        """Show only rows that contain all these words, in any column."""
         self._words = text.casefold().split()
         self._arrange()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column; a negative one means as the rows came."""
+        """Sort by a column; a negative one restores the order of `set_rows`."""
         self._order = None if column < 0 else (column, order == Qt.SortOrder.DescendingOrder)
         self._arrange()
 
@@ -118,7 +122,7 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         self.layoutChanged.emit()
 
     def _in_order(self) -> list[Row]:
-        """All rows as they are sorted; each column is sorted once, until other rows come."""
+        """All rows in order; each column is sorted once, until there are other rows."""
         if self._order is None:
             return self._rows
         column, is_descending = self._order
@@ -129,25 +133,24 @@ class RowModel(QAbstractTableModel, Generic[Row]):
             places.sort(key=keys.__getitem__)  # type: ignore[arg-type]
             self._sorted[column] = [self._rows[place] for place in places]
         filled = self._sorted[column]
-        empty = (
-            [row for row in self._rows if self._texts[id(row)][1][column] is None]
-            if len(filled) < len(self._rows)
-            else []
-        )
+        # Last in both directions: who sorts by a score looks for scores.
+        empty = []
+        if len(filled) < len(self._rows):
+            empty = [row for row in self._rows if self._texts[id(row)][1][column] is None]
         return (filled[::-1] if is_descending else filled) + empty
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Rows shown."""
+        """The number of rows shown."""
         return 0 if parent is not None and parent.isValid() else len(self._shown)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Columns."""
+        """The number of columns."""
         return 0 if parent is not None and parent.isValid() else len(self.columns)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Titles."""
+        """The titles of the columns."""
         is_title = orientation == Qt.Orientation.Horizontal and role in (
             Qt.ItemDataRole.DisplayRole,
             Qt.ItemDataRole.ToolTipRole,
@@ -155,7 +158,7 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         return self.columns[section].title if is_title else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """What a cell shows."""
+        """The content of a cell."""
         row, column = self._shown[index.row()], self.columns[index.column()]
         value = self._texts[id(row)][1][index.column()]
         if role == Qt.ItemDataRole.DisplayRole:
@@ -180,9 +183,9 @@ def _sort_key(value: Any) -> tuple[int, Any]:
 
 
 class _View(QTableView):
-    """A list of rows with words in its middle when there are none.
+    """A list of rows, with a sentence in its middle if there are none.
 
-    Not a QTreeView: that asks the model for each of ten thousand rows whenever they are sorted,
+    Not a QTreeView, which asks the model for each of ten thousand rows whenever they are sorted,
     filtered or changed.
     """
 
@@ -200,7 +203,7 @@ class _View(QTableView):
         return self.horizontalHeader()
 
     def setIconSize(self, size: QSize) -> None:
-        """Show pictures of this size; rows are as high as they."""
+        """Show pictures of this size, in rows of their height."""
         super().setIconSize(size)
         self._fit_rows()
 
@@ -229,19 +232,19 @@ class _View(QTableView):
 
 
 class Table(QWidget):
-    """A table with a line to filter it; a click on a title sorts.
+    """A table with a filter; a click on a title sorts.
 
     Parameters
     ----------
     model
         The rows.
     empty
-        Said in the middle while there is no row.
+        Shown in the middle if there are no rows.
     """
 
     selection_changed = Signal()
     activated = Signal(object)
-    """The row that was double-clicked, or chosen with Return."""
+    """The row that was double-clicked, or on which Return was pressed."""
 
     def __init__(
         self, model: RowModel[Any], *, empty: str = "", parent: QWidget | None = None
@@ -275,20 +278,20 @@ class Table(QWidget):
         self.view.activated.connect(lambda index: self.activated.emit(model.shown[index.row()]))
 
     def set_widths(self, *widths: int) -> None:
-        """Widths of the columns in letters."""
+        """Set the widths of the columns, in letters."""
         letter = self.fontMetrics().averageCharWidth()
         for column, letters in enumerate(widths):
             self.view.setColumnWidth(column, letters * letter)
 
     def selected(self) -> list[Any]:
-        """The rows that are marked, in the order shown."""
+        """The selected rows, in the order shown."""
         return [
             self.model.shown[index.row()]
             for index in sorted(self.view.selectionModel().selectedRows(), key=QModelIndex.row)
         ]
 
     def select(self, key: Any) -> None:
-        """Mark the row with this key and bring it into view."""
+        """Select the row with this key and scroll to it."""
         for number, row in enumerate(self.model.shown):
             if self.model.key(row) == key:
                 index = self.model.index(number, 0)
@@ -298,22 +301,22 @@ class Table(QWidget):
 
 
 class Thumbnails:
-    """Small pictures by key: at once from memory, else asked for; only what is seen is ever asked for.
+    """Small pictures by key, loaded when they are shown for the first time.
 
     Parameters
     ----------
     load
-        Called with a key and a function to hand the picture to, later, in the thread of the window:
-        an array of uint8, YX or YXC.
+        Called with a key and a function that takes the picture later, in the main thread: uint8, YX
+        or YXC.
     changed
-        Called when a picture has come, so that it is drawn.
+        Called when a picture was loaded, to draw it.
     size_px
-        Of the pictures as they are shown, in pixels of a usual screen.
+        Size shown, in pixels of a standard screen.
     """
 
     def __init__(
         self,
-        load: Callable[[str, Callable[[NDArray[np.uint8]], None]], None],
+        load: Load,
         changed: Callable[[], None],
         *,
         size_px: int = 32,
@@ -324,7 +327,7 @@ class Thumbnails:
         self._asked: set[str] = set()
 
     def get(self, key: str) -> QPixmap | None:
-        """The picture, or None while it is being made."""
+        """The picture, or None while it is being loaded."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -336,12 +339,12 @@ class Thumbnails:
     def _take(self, key: str, pixels: NDArray[np.uint8]) -> None:
         self._asked.discard(key)
         picture = to_pixmap(pixels)
-        # What has more pixels than that is as large, and sharp on a screen of high resolution.
-        picture.setDevicePixelRatio(
-            max(1.0, max(picture.width(), picture.height()) / self.size.width())
-        )
+        # A picture of more pixels is shown no larger, but sharp on a screen of high resolution.
+        longer = max(picture.width(), picture.height())
+        picture.setDevicePixelRatio(max(1.0, longer / self.size.width()))
         self._kept[key] = picture
-        while len(self._kept) > 500:
+        # The least recently shown go first: who scrolls back finds the others at once.
+        while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         self._changed()
 
@@ -352,10 +355,9 @@ class Thumbnails:
 
 
 def to_pixmap(pixels: NDArray[np.uint8]) -> QPixmap:
-    """A picture of an array of uint8, YX (grey) or YXC (red, green, blue)."""
+    """A picture of an array of uint8, YX (gray) or YXC (red, green, blue)."""
     whole = np.ascontiguousarray(pixels)
+    height, width = whole.shape[:2]
     kind = QImage.Format.Format_Grayscale8 if whole.ndim == 2 else QImage.Format.Format_RGB888
-    # The image only looks at the array's memory; the pixmap is a copy.
-    return QPixmap.fromImage(
-        QImage(whole.data, whole.shape[1], whole.shape[0], whole.strides[0], kind)
-    )
+    # The image uses the memory of the array; the pixmap is a copy.
+    return QPixmap.fromImage(QImage(whole.data, width, height, whole.strides[0], kind))

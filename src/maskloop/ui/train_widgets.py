@@ -1,4 +1,4 @@
-"""Widgets of the Train tab: the plan as a table that can be edited, and the picture that sharpens."""
+"""Widgets of the Train tab: the plan as an editable table, and the preview picture."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from maskloop.ui.controllers.train_plan import Row
 
 __all__ = ["Picture", "PlanTable"]
 
-WHAT, VALUE, WHY, BACK = range(4)
+SETTING, VALUE, REASON, BACK = range(4)
+READ_ONLY = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
 SOURCES = {
-    "planned": "planned",
-    "yours": "yours",
-    "settings": "project's settings",
-    "network": "Advanced",
+    "planned": "automatic",
+    "yours": "set by you",
+    "settings": "project settings",
+    "network": "Advanced tab",
 }
 MARGIN_PX = 8
 VALUE_PX = 100
-HINT = "Click a value to see why, double-click to change it."
+HINT = "Click a value to see its reason, double-click to change it."
 
 
 class PlanTable(QTableWidget):
-    """What, value, why: values can be typed over, and given back to the plan."""
+    """The settings of a plan with their reasons; values can be changed, and reset to automatic."""
 
     typed = Signal(str, str)
     """A name and what was typed for it."""
     given_back = Signal(str)
-    """The name of a value that is left to the plan again."""
-
+    """The name of a value that was reset to automatic."""
     explained = Signal(str)
-    """Why the chosen value is what it is, in full."""
+    """The reason for the selected value, in full."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 4, parent)
         self.setAccessibleName("Plan")
-        self.setHorizontalHeaderLabels(["What", "Value", "Why", ""])
+        self.setHorizontalHeaderLabels(["Setting", "Value", "Reason", ""])
         self.verticalHeader().hide()
         self.setWordWrap(False)
         self.setShowGrid(False)
@@ -58,24 +58,24 @@ class PlanTable(QTableWidget):
         header = self.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setMinimumSectionSize(1)
-        for column in (WHAT, VALUE, BACK):
+        for column in (SETTING, VALUE, BACK):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-        header.setSectionResizeMode(WHY, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(REASON, QHeaderView.ResizeMode.Stretch)
         self._rows: list[Row] = []
         self.itemChanged.connect(self._tell_typed)
         self.cellClicked.connect(self._tell_clicked)
         self.currentCellChanged.connect(self._explain)
 
     def show_rows(self, rows: Sequence[Row]) -> None:
-        """Show a plan; a value that is being typed is left alone."""
+        """Show a plan; a value that is being typed stays as it is."""
         if [row.name for row in rows] != [row.name for row in self._rows]:
             self.setRowCount(len(rows))
-        edited = (
-            self.currentItem() if self.state() == QAbstractItemView.State.EditingState else None
-        )
+        is_typing = self.state() == QAbstractItemView.State.EditingState
+        edited = self.currentRow() if is_typing else -1
+        # `itemChanged` is for what a person changes.
         before = self.blockSignals(True)
         for index, row in enumerate(rows):
-            if edited is None or edited.row() != index:
+            if index != edited:
                 self._fill(index, row)
         self.blockSignals(before)
         self._rows = list(rows)
@@ -84,56 +84,47 @@ class PlanTable(QTableWidget):
         self.viewport().update()
 
     def _explain(self, *_: int) -> None:
-        index = self.currentRow()
-        self.explained.emit(
-            f"{self._rows[index].label}: {self._rows[index].reason}"
-            if 0 <= index < len(self._rows)
-            else HINT
-        )
+        words, index = HINT, self.currentRow()
+        if 0 <= index < len(self._rows):
+            words = f"{self._rows[index].label}: {self._rows[index].reason}"
+        self.explained.emit(words)
 
     def _fill(self, index: int, row: Row) -> None:
-        back = "\N{MULTIPLICATION SIGN}" if row.can_be_given_back else ""
         tip = f"{row.label} ({SOURCES[row.source]}): {row.tooltip}\n{row.reason}"
-        for column, text in (
-            (WHAT, row.label),
-            (VALUE, row.words),
-            (WHY, row.reason),
-            (BACK, back),
-        ):
-            item = self.item(index, column) or QTableWidgetItem()
-            if item.tableWidget() is None:
-                self.setItem(index, column, item)
-            item.setText(text)
-            item.setToolTip(
-                tip if column != BACK else "Leave it to the plan again (Delete)" if back else ""
-            )
-            is_typed = column == VALUE and row.is_editable
-            item.setFlags(
-                Qt.ItemFlag.ItemIsEnabled
-                | Qt.ItemFlag.ItemIsSelectable
-                | (Qt.ItemFlag.ItemIsEditable if is_typed else Qt.ItemFlag.NoItemFlags)
-            )
-            font = self.font()
-            font.setBold(column in (WHAT, VALUE) and row.source == "yours")
-            item.setFont(font)
-            if column == BACK:
-                item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+        for column, text in ((SETTING, row.label), (VALUE, row.words), (REASON, row.reason)):
+            self._item(index, column).setText(text)
+            self._item(index, column).setToolTip(tip)
+        font = self.font()
+        font.setBold(row.source == "yours")
+        for column in (SETTING, VALUE):
+            self._item(index, column).setFont(font)
+        if row.is_editable:
+            self._item(index, VALUE).setFlags(READ_ONLY | Qt.ItemFlag.ItemIsEditable)
+        else:
+            self._item(index, VALUE).setFlags(READ_ONLY)
+        back = self._item(index, BACK)
+        back.setText("\N{MULTIPLICATION SIGN}" if row.can_be_given_back else "")
+        back.setToolTip("Reset to automatic (Delete)" if row.can_be_given_back else "")
+        back.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+
+    def _item(self, index: int, column: int) -> QTableWidgetItem:
+        """The cell, made when it is asked for first."""
+        item = self.item(index, column)
+        if item is None:
+            item = QTableWidgetItem()
+            item.setFlags(READ_ONLY)
+            self.setItem(index, column, item)
+        return item
 
     def _fit(self) -> None:
         metrics = self.fontMetrics()
-        self.setColumnWidth(
-            WHAT,
-            max((metrics.horizontalAdvance(row.label) for row in self._rows), default=40)
-            + 3 * MARGIN_PX,
-        )
-        self.setColumnWidth(
-            VALUE,
-            min(
-                VALUE_PX,
-                max((metrics.horizontalAdvance(row.words) for row in self._rows), default=40)
-                + 3 * MARGIN_PX,
-            ),
-        )
+
+        def width(texts: list[str]) -> int:
+            return max(map(metrics.horizontalAdvance, texts), default=40) + 3 * MARGIN_PX
+
+        self.setColumnWidth(SETTING, width([row.label for row in self._rows]))
+        # A long value is elided, so that the reasons have room; its tooltip has all of it.
+        self.setColumnWidth(VALUE, min(VALUE_PX, width([row.words for row in self._rows])))
         self.setColumnWidth(BACK, metrics.height() + MARGIN_PX)
         self.verticalHeader().setDefaultSectionSize(metrics.height() + MARGIN_PX)
         self.updateGeometry()
@@ -141,16 +132,15 @@ class PlanTable(QTableWidget):
     def sizeHint(self) -> QSize:
         """As high as its rows: the tab scrolls, not the table."""
         rows = self.rowCount() * self.verticalHeader().defaultSectionSize()
-        return QSize(
-            200, self.horizontalHeader().sizeHint().height() + rows + 2 * self.frameWidth()
-        )
+        titles = self.horizontalHeader().sizeHint().height()
+        return QSize(200, titles + rows + 2 * self.frameWidth())
 
     def minimumSizeHint(self) -> QSize:
         """See `sizeHint`."""
         return self.sizeHint()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Delete gives the value back."""
+        """Delete resets the value to automatic."""
         if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace) and self.currentRow() >= 0:
             self._tell_clicked(self.currentRow(), BACK)
             return
@@ -166,7 +156,7 @@ class PlanTable(QTableWidget):
 
 
 class Picture(QLabel):
-    """A picture as wide as there is room, sharp on any screen."""
+    """A picture that fits its width, sharp on any screen."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -184,6 +174,7 @@ class Picture(QLabel):
             self.clear()
             self.setFixedHeight(0)
             return
+        # Never larger than it is: the pixels of a preview are those of the network.
         width = max(1, min(self.width(), self.image.width()))
         height = max(1, round(self.image.height() * width / self.image.width()))
         ratio = self.devicePixelRatioF()
@@ -197,13 +188,13 @@ class Picture(QLabel):
         self.setFixedHeight(height)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Fit the picture into the new width."""
+        """Fit the picture to the new width."""
         super().resizeEvent(event)
         if event.oldSize().width() != event.size().width():
             self._draw()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Draw anew on a screen of another resolution."""
+        """Draw again for a screen of another resolution."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ScreenChangeInternal:
             self._draw()

@@ -31,20 +31,16 @@ __all__ = [
     "ReasonButton",
     "Section",
     "ask",
-    "human_bytes",
-    "human_time",
     "narrow_combo",
 ]
 
 TINTS = {"info": "#3c82dc", "warning": "#dc961e", "error": "#d23c3c"}
 CURVES = ("#4aa3df", "#e8a33d", "#5cb85c", "#d9534f", "#9b7fd4", "#8c8c8c")
-"""Readable on dark and on light, and apart for people who do not tell red from green by their
-brightness.
-"""
+"""Readable on dark and light themes; different in brightness for people who see no red or green."""
 
 
 class Line(QElidingLabel):
-    """One line of text that can be marked; what does not fit is in the tooltip."""
+    """One line of text that can be selected; its tooltip has what does not fit."""
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
@@ -54,32 +50,32 @@ class Line(QElidingLabel):
 
     def setText(self, text: str) -> None:
         """Show another text."""
-        # What is said again and again must cost nothing: eliding takes milliseconds.
+        # Progress repeats itself many times a second, and eliding takes milliseconds.
         if text != self.text() or text != self.toolTip():
             super().setText(text)
             self.setToolTip(text)
 
 
 class ReasonButton(QPushButton):
-    """A button that says in its tooltip why it is disabled."""
+    """A button whose tooltip says why it is disabled."""
 
     def __init__(self, text: str, parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
         self._usual = ""
 
     def setToolTip(self, text: str) -> None:
-        """What the button does, shown while it is enabled."""
+        """Say what the button does, while it is enabled."""
         self._usual = text
         super().setToolTip(text)
 
     def set_reason(self, reason: str | None) -> None:
-        """Disable it with a reason, or enable it with None."""
+        """Disable it for a reason, or enable it with None."""
         self.setEnabled(reason is None)
         super().setToolTip(self._usual if reason is None else reason)
 
 
 class Notice(QFrame):
-    """A framed message, hidden while there is none."""
+    """A framed message, hidden if there is none."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -87,6 +83,7 @@ class Notice(QFrame):
         self._shown = "", ""
         self._label = QLabel(wordWrap=True)
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # Qt would take the width of the longest word, such as a path, for the least of the dock.
         self._label.setMinimumWidth(40)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 8, 4)
@@ -94,20 +91,20 @@ class Notice(QFrame):
         self.hide()
 
     def show_message(self, text: str, *, level: str = "info") -> None:
-        """Show a message with the colour of its level (info, warning, error) on its left; an empty one hides the frame."""
+        """Show a message in the color of its level (info, warning, error); an empty one hides."""
+        self.setVisible(bool(text))
+        # Qt works out a style sheet again even if it is the same.
         if (text, level) == self._shown:
-            # A style sheet would be worked out anew, even when it is the same.
-            self.setVisible(bool(text))
             return
         self._shown = text, level
-        tint = QColor(TINTS.get(level, TINTS["info"]))
-        # A tint of the colour over whatever the theme has below it reads on dark and on light.
+        tint = QColor(TINTS[level])
+        # Mostly transparent: text stays readable on dark and light themes.
+        background = f"rgba({tint.red()}, {tint.green()}, {tint.blue()}, 40)"
         self.setStyleSheet(
             f"#notice {{ border: none; border-left: 3px solid {tint.name()};"
-            f" background: rgba({tint.red()}, {tint.green()}, {tint.blue()}, 40); }} #notice QLabel {{ background: transparent; }}"
+            f" background: {background}; }} #notice QLabel {{ background: transparent; }}"
         )
         self._label.setText(text)
-        self.setVisible(bool(text))
 
     def text(self) -> str:
         """The message."""
@@ -115,7 +112,7 @@ class Notice(QFrame):
 
 
 class ProgressLine(QWidget):
-    """How far something is, in a bar and in words, with a button to stop it."""
+    """Progress as a bar and in words, with a button to cancel."""
 
     cancelled = Signal()
 
@@ -136,14 +133,20 @@ class ProgressLine(QWidget):
         self.cancel.clicked.connect(self.cancelled)
 
     def show_progress(self, done: float, total: float, words: str = "") -> None:
-        """Show how far it is; a total of 0 means that it is not known."""
+        """Show the progress; a total of 0 if it is not known."""
+        # Qt shows a maximum of 0 as busy.
         self.bar.setMaximum(1000 if total else 0)
         self.bar.setValue(round(1000 * min(done / total, 1)) if total else 0)
         self.words.setText(words or (f"{done:g} of {total:g}" if total else ""))
 
 
 class Section(QWidget):
-    """A titled part of a tab that can be folded away; its height follows what it shows."""
+    """A titled part of a tab that can be collapsed.
+
+    Not superqt's QCollapsible: that fixes the height of its content when it is expanded, so that a
+    notice that appears later is cut off, and only shrinks what is collapsed to no height, so that
+    the Tab key still goes through it and it never hears that it is hidden.
+    """
 
     def __init__(
         self, title: str, content: QWidget, *, expanded: bool = True, parent: QWidget | None = None
@@ -157,25 +160,24 @@ class Section(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.button)
         layout.addWidget(content)
-        self.button.toggled.connect(self._fold)
-        self._fold(expanded)
+        self.button.toggled.connect(self._show_content)
+        self._show_content(expanded)
 
     def expand(self) -> None:
-        """Show what is inside."""
+        """Show the content."""
         self.button.setChecked(True)
 
-    def _fold(self, is_open: bool) -> None:
+    def _show_content(self, is_open: bool) -> None:
         self.button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         self.content.setVisible(is_open)
 
 
 class Curves(pyqtgraph.PlotWidget):
-    """Some curves over epochs, in the colours of the theme."""
+    """Curves over epochs, in the colors of the theme."""
 
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent, background=None, enableMenu=False)
-        # pyqtgraph makes this menu even when it is not enabled, as a window of its own that nobody
-        # closes.
+        # pyqtgraph makes this menu even if menus are disabled, as a window that nobody closes.
         menu = self.getPlotItem().ctrlMenu
         menu.setParent(self, menu.windowFlags())
         self.setAccessibleName(title)
@@ -190,8 +192,8 @@ class Curves(pyqtgraph.PlotWidget):
         self.follow_palette()
 
     def show_curves(self, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
-        """Show curves by name: epochs and values. Those that are not named are taken away."""
-        for name in [name for name in self._curves if name not in curves]:
+        """Show curves by name, as epochs and values, and no others."""
+        for name in set(self._curves) - set(curves):
             self.removeItem(self._curves.pop(name))
         for name, (epochs, values) in curves.items():
             if name not in self._curves:
@@ -201,36 +203,36 @@ class Curves(pyqtgraph.PlotWidget):
             self._curves[name].setData(epochs, values, symbol="o" if len(epochs) == 1 else None)
 
     def follow_palette(self) -> None:
-        """Draw axes and words in the text colour of the theme."""
-        colour = self.palette().color(QPalette.ColorRole.WindowText)
+        """Draw axes and text in the text color of the theme."""
+        color = self.palette().color(QPalette.ColorRole.WindowText)
         for side in ("left", "bottom"):
             axis = self.getAxis(side)
-            axis.setPen(colour)
-            axis.setTextPen(colour)
-        self._legend.setLabelTextColor(colour)
+            axis.setPen(color)
+            axis.setTextPen(color)
+        self._legend.setLabelTextColor(color)
         for _, label in self._legend.items:
-            label.setText(label.text, color=colour)
-        # The view keeps its background as it was painted last.
+            label.setText(label.text, color=color)
+        # The view would keep the background of the theme before.
         self.resetCachedContent()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Follow another theme."""
+        """Follow the theme."""
         super().changeEvent(event)
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange) and hasattr(
-            self, "_legend"
-        ):
+        is_theme = event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
+        # Qt sends the first of these from within `__init__`.
+        if is_theme and hasattr(self, "_legend"):
             self.follow_palette()
 
 
 def narrow_combo(name: str, options: Iterable[tuple[Any, str]] = ()) -> QComboBox:
-    """A list to choose from that is no wider than there is room.
+    """A combo box that is never wider than its place.
 
     Parameters
     ----------
     name
-        What it chooses, for people who hear the window.
+        What is selected, for screen readers.
     options
-        Values and their words.
+        Values with their text.
     """
     combo = QComboBox(accessibleName=name)
     combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -240,7 +242,7 @@ def narrow_combo(name: str, options: Iterable[tuple[Any, str]] = ()) -> QComboBo
 
 
 def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> bool:
-    """Ask before something that is not easily undone; No is what Escape and Return mean."""
+    """Ask before something that is hard to undo; Escape and Return mean No."""
     box = QMessageBox(QMessageBox.Icon.Question, "maskloop", question, parent=parent)
     box.setInformativeText(detail)
     agree = box.addButton(yes, QMessageBox.ButtonRole.AcceptRole)
@@ -249,24 +251,3 @@ def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> boo
     agreed = box.clickedButton() is agree
     box.deleteLater()
     return agreed
-
-
-def human_time(seconds: float) -> str:
-    """A span of time as people say it, such as ``2 min 5 s``."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def human_bytes(count: float) -> str:
-    """A number of bytes as people say it, such as ``1.6 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return (
-                f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
-            )
-        count /= 1000
-    return f"{count:.1f} TB"

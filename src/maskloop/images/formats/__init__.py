@@ -24,6 +24,7 @@ def _formats() -> Iterator[Format]:
 
 def endings() -> tuple[str, ...]:
     """Endings of the files and folders that can be opened, the longest first."""
+    # The longest first: .ome.tif must not be taken for .tif with a dot in its stem.
     known = {ending for each in _formats() for ending in each.endings}
     return tuple(sorted(known, key=lambda ending: (-len(ending), ending)))
 
@@ -45,6 +46,7 @@ def refer(image: str | Path | ImageRef, *, axes: str | None = None) -> ImageRef:
     AxesError
         If the axes are not possible.
     """
+    # What exists under its full name is meant, whatever separators are in the name.
     if isinstance(image, ImageRef) or Path(image).expanduser().exists():
         return ImageRef.of(image, axes=axes)
     return ImageRef.of(ImageRef.parse(str(image)), axes=axes)
@@ -70,6 +72,7 @@ def find_format(ref: ImageRef) -> Format:
 
 def is_container(folder: Path) -> bool:
     """Whether a folder is itself an image (or a plate of images) that a format opens."""
+    # Each format looks for one file of its own; listing the folder would take long.
     return any(each.sniff(folder, b"") for each in _formats())
 
 
@@ -85,6 +88,7 @@ def create_file(path: str | Path, spec: SinkSpec) -> LabelSink:
     """
     path = Path(path)
     name = path.name.lower()
+    # By name alone: the file does not exist yet.
     writing = [each for each in _formats() if name.endswith(each.written_endings)]
     if not writing:
         known = sorted({ending for each in _formats() for ending in each.written_endings})

@@ -77,6 +77,7 @@ class LabelSink(Protocol):
     def write_all(self, image: Image) -> None:
         """Write all pixels of an image of the same axes and shape."""
 
+    # Scores that wait for a whole frame take longer to compute than labels to write.
     def workspace(self) -> Path | None:
         """A folder for intermediate results that survives with what is written, until the end.
 
@@ -108,6 +109,7 @@ class Format(Protocol):
     name: str
     endings: tuple[str, ...]
     """Of the files or folders it opens, in small letters, such as ``.ome.tif``."""
+    # A property of the format rather than a method that fails: choices can be offered.
     written_endings: tuple[str, ...]
     """Of those that it can write."""
 

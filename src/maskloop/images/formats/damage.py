@@ -61,6 +61,7 @@ def reading(path: Path) -> Iterator[list[str]]:
     ImageError
         If the block fails because the file is missing, damaged, cut short or of another kind.
     """
+    # A context variable: threads that read other files must not hear each other.
     heard: list[str] = []
     token = _heard.set(heard)
     try:
@@ -83,6 +84,7 @@ def reading(path: Path) -> Iterator[list[str]]:
             "Ask for permission to read it, or copy it to a folder of yours.",
         ) from None
     except _BROKEN as error:
+        # Libraries explain damage in paragraphs; the first line says what is wrong.
         said = str(error).strip()
         reason = said.splitlines()[0][:200] if said else type(error).__name__
         raise ImageError(

@@ -20,6 +20,7 @@ def refuse_empty_file(path: Path) -> None:
     ImageError
         If it is missing, may not be read or is empty.
     """
+    # A folder has a size of its own, on some systems 0: it is refused with other words.
     with reading(path):
         if path.stat().st_size == 0 and path.is_file():
             raise ImageError(f"'{path}' is empty (0 bytes).", "Copy or export it again.")

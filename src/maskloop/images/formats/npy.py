@@ -78,6 +78,7 @@ def _read(ref: ImageRef) -> Pixels:
             nothing = (0,) if 0 in shape else (1,) * len(shape)
             return Pixels(np.empty(nothing, dtype), "?" * len(shape))
         data: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    # Two dimensions are rows and columns by convention; of more, nobody can know.
     return Pixels(native(data), "YX" if data.ndim == 2 else "?" * data.ndim)
 
 
@@ -86,6 +87,7 @@ def _write(path: Path, image: Image, dtype: np.dtype[Any], spec: SinkSpec) -> No
         header = {"descr": dtype.str, "fortran_order": False, "shape": image.shape}
         np.lib.format.write_array_header_1_0(file, header)
         row_bytes = max(1, prod(image.shape[1:]) * dtype.itemsize)
+        # Written in runs of rows: the pixels may be larger than memory.
         rows = max(1, RUN_BYTES // row_bytes)
         for top in range(0, image.shape[0], rows):
             file.write(np.ascontiguousarray(image.data[top : top + rows], dtype).tobytes())

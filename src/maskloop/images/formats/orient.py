@@ -39,13 +39,11 @@ def orient(pixels: NDArray[Any], letters: str, orientation: int) -> NDArray[Any]
     orientation
         1 to 8, as in TIFF and EXIF.
     """
-    transposed, mirrored_rows, mirrored_columns = _TURNS[orientation]
-    rows, columns = letters.index("Y"), letters.index("X")
-    upright = pixels.swapaxes(rows, columns) if transposed else pixels
-    mirrored = [
-        axis for axis, is_so in ((rows, mirrored_rows), (columns, mirrored_columns)) if is_so
-    ]
-    return np.flip(upright, tuple(mirrored)) if mirrored else upright
+    is_transposed, *is_mirrored = _TURNS[orientation]
+    axes = letters.index("Y"), letters.index("X")
+    upright = pixels.swapaxes(*axes) if is_transposed else pixels
+    mirrored = tuple(axis for axis, is_so in zip(axes, is_mirrored, strict=True) if is_so)
+    return np.flip(upright, mirrored) if mirrored else upright
 
 
 def orient_lazily(data: LazyArray, letters: str, orientation: int) -> LazyArray:
@@ -69,7 +67,7 @@ class OrientedArray:
     """
 
     def __init__(self, data: LazyArray, letters: str, orientation: int) -> None:
-        self._data, self._letters, self._orientation = data, letters, orientation
+        self._data = data
         self.dtype = data.dtype
         self._transposed, *self._mirrored = _TURNS[orientation]
         self._axes = letters.index("Y"), letters.index("X")
@@ -84,6 +82,7 @@ class OrientedArray:
         return tuple(lengths)
 
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        # Keys count upright; mirroring and exchanging them makes them count as stored.
         shape = self.shape
         keys = expand_key(key, len(shape))
         for axis, is_mirrored in zip(self._axes, self._mirrored, strict=True):
@@ -96,6 +95,7 @@ class OrientedArray:
         stored = np.asarray(self._data[tuple(keys)])
         if not (isinstance(keys[rows], slice) and isinstance(keys[columns], slice)):
             return stored  # of two axes that lie side by side one is left: there is no order
+        # Integers drop their dimension: count the slices before the pair.
         at = sum(isinstance(each, slice) for each in keys[: min(rows, columns)])
         return stored.swapaxes(at, at + 1)
 
@@ -114,6 +114,7 @@ def _mirror(key: Any, length: int) -> Any:
     entries = range(length)[key]
     if not entries:
         return slice(0, 0)
+    # Going the other way: the first entry that was named stays the first.
     first, step = length - 1 - entries[0], -entries.step
     stop = first + step * len(entries)
     return slice(first, stop if stop >= 0 else None, step)

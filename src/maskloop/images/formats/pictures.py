@@ -62,6 +62,7 @@ class PictureFormat:
 
     def open_labels(self, ref: ImageRef) -> Image:
         """Read a mask; the indices of a palette are the labels."""
+        # By name: a JPEG with another ending opens, and its labels show what they are.
         if ref.path.name.lower().endswith(_JPEG_ENDINGS):
             raise MaskError(
                 f"Mask '{ref.uri}' is a JPEG, which blurs the borders of labels and invents "
@@ -117,6 +118,7 @@ def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
                         f"'{path}' is an animation of {frames} pictures.",
                         "Save the pictures as a TIFF stack.",
                     )
+                # Before `convert`, which forgets it.
                 orientation = picture.getexif().get(ORIENTATION_TAG, 1)
                 mode = _plain_mode(picture.mode, colors=colors)
                 pixels = np.asarray(picture.convert(mode))
@@ -127,10 +129,12 @@ def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
             ) from error
     if orientation not in range(2, 9):
         return pixels
+    # In the order of memory: what is read next is faster than the turn.
     return np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
 
 
 def _plain_mode(mode: str, *, colors: bool) -> str:
+    # A mask keeps the numbers; the palette says how to show them.
     if mode in ("P", "PA"):
         return "RGB" if colors else "P"
     return _WITHOUT_ALPHA.get(mode, mode)
@@ -140,6 +144,7 @@ def _is_deep_color(path: Path) -> bool:
     """Whether this is a PNG of 16 bits with several samples, which Pillow would cut to 8 bits."""
     with path.open("rb") as file:
         head = file.read(26)
+    # The header chunk comes first, always: bit depth and color type at fixed places.
     is_png = head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26
     return is_png and head[24] == 16 and head[25] in (2, 4, 6)
 
@@ -156,6 +161,7 @@ def _check_png(path: Path, spec: SinkSpec) -> None:
     sizes = dict(zip(spec.axes, spec.shape, strict=True))
     if spec.dtype is not None:
         _check_type(path, spec.dtype)
+    # Axes of length one can be dropped; a longer one would need several files.
     target = _png_axes(spec.axes, sizes.get("C", 1))
     if any(size > 1 for letter, size in sizes.items() if letter not in target):
         raise ImageError(

@@ -90,6 +90,7 @@ class NativeArray:
 
 def native(data: NDArray[Any]) -> LazyArray:
     """The array itself when its byte order is the machine's, else a lazy converter."""
+    # torch and cc3d take no foreign byte order.
     return data if data.dtype.isnative else NativeArray(data)
 
 
@@ -114,6 +115,7 @@ class PaletteArray:
         return (*self._indices.shape, self._palette.shape[1])
 
     def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        # The last dimension is not in the indices: its key comes after the lookup.
         *places, colors = expand_key(key, len(self.shape))
         return np.asarray(self._palette[self._indices[tuple(places)]][..., colors])
 
@@ -152,6 +154,7 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
     _refuse_type(where, pixels.data)
     data, letters = pixels.data, pixels.letters
     if ref.axes is not None:
+        # TIFF stacks of one channel or one frame often have an axis that people do not count.
         short = tuple(size for size in data.shape if size > 1)
         clean = parse_axes(ref.axes)
         if len(clean) == len(short) != len(letters):
@@ -162,9 +165,11 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
         raise AxesError(
             f"'{where}' has the shape {data.shape}, and nothing in the file says what its "
             f"{len(letters)} dimensions are.",
-            f"Name them, for instance --axes {example} (in Python axes='{example}').",
+            f"Name them, such as {example} (--axes {example}).",
         )
+    # A pixel size along an axis that is not there any longer tells nothing.
     sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
+    # Names belong to the channels of the file: with other axes nobody knows whose they are.
     names = pixels.channel_names if letters == pixels.letters else ()
     return Image(data, letters, pixel_size_um=sizes, channel_names=names, name=ref.name)
 
@@ -181,6 +186,12 @@ def _refuse_type(where: str, data: LazyArray) -> None:
         )
     if 0 in data.shape:
         raise ImageError(f"'{where}' is empty: its shape is {data.shape}.", "Export it again.")
+    # Asked for here, not by the axes: no letters could be named for these.
+    if not 2 <= len(data.shape) <= len(CANONICAL):
+        raise ImageError(
+            f"'{where}' is not an image: its shape is {data.shape}.",
+            f"Save 2 to {len(CANONICAL)} dimensions, with rows and columns among them.",
+        )
 
 
 _MOST_LIKELY: Mapping[int, Sequence[str]] = {1: "ZTC", 2: "TZC", 3: "TCZ"}
@@ -189,6 +200,7 @@ _MOST_LIKELY: Mapping[int, Sequence[str]] = {1: "ZTC", 2: "TZC", 3: "TCZ"}
 
 def _example(letters: str) -> str:
     """Axes that might fit, for a message; what is known keeps its place."""
+    # The last two are rows and columns in nearly all files.
     known = letters if "Y" in letters else "?" * max(0, len(letters) - 2) + "YX"[-len(letters) :]
     for letter in _MOST_LIKELY.get(known.count("?"), _MOST_LIKELY[3]):
         if letter not in known:

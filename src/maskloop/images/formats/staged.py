@@ -15,7 +15,7 @@ from maskloop.images.formats.base import SinkSpec
 from maskloop.images.image import ArrayLike, Image
 from maskloop.images.refs import ImageRef
 from maskloop.images.regions import Region, cut_regions, whole_region
-from maskloop.images.scratch import Scratch, StagedArray
+from maskloop.images.scratch import Reopened, Scratch, StagedArray
 from maskloop.records import write_errors
 
 __all__ = ["Encode", "StagedSink", "partial_folder", "smallest_dtype"]
@@ -68,7 +68,8 @@ class StagedSink:
                 f"There is nothing to write to '{path}': the shape is {spec.shape}.",
                 "Write an image with pixels.",
             )
-        self.spec, self._path, self._encode = spec, path, encode
+        self.spec = spec
+        self._path, self._encode = path, encode
         self._folder = partial_folder(path)
         self._stage: StagedArray | Scratch | None = None
         self._lock: Any = None
@@ -79,13 +80,16 @@ class StagedSink:
 
     def highest(self, region: Region) -> int:
         """The highest label written within a region; 0 where there is none."""
-        return _range(self._opened().open()[region])[1]
+        stage = Reopened(self._opened())
+        return _range(stage, region)[1]
 
     def write(self, region: Region, pixels: Any) -> None:
         """Write a region, in the order of the axes; one that is written already stays as it is."""
         stage = self._opened()
+        # Also in a run that was resumed: what is on the disk was checked when it was written.
         if stage.is_written(region):
             return
+        # One pass over the region while it is in memory; at the end it would be on the disk.
         values = np.asarray(pixels)
         if self.spec.dtype is None:
             _check_labels(self._path, values.dtype, *_range(values), limit=STAGED_LABELS)
@@ -115,8 +119,10 @@ class StagedSink:
         """Encode the file under a temporary name, rename it, and remove what waited."""
         stage = self._opened()
         spec = self.spec
+        # The file gets the smallest type, for which all labels must be known.
         dtype = spec.dtype or smallest_dtype(self.highest(whole_region(spec.shape)))
-        image = Image(stage.open(), spec.axes, spec.pixel_size_um, spec.channel_names)
+        image = Image(Reopened(stage), spec.axes, spec.pixel_size_um, spec.channel_names)
+        # Atomic, and before the parts go: a kill in between encodes once more.
         self._encode(self._path, image, dtype, spec)
         self.discard()
         return ImageRef.of(self._path)
@@ -149,6 +155,7 @@ class StagedSink:
             if not self.spec.work:
                 folder = self._path.parent
                 return Scratch(self.spec.shape, dtype, folder=folder, limit_bytes=IN_MEMORY_BYTES)
+            # Hidden, so that no listing of images takes its files for images.
             self._folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
             stage = self._folder / "pixels.raw"
@@ -171,18 +178,26 @@ class StagedSink:
     def _release(self) -> None:
         if self._lock is not None:
             with contextlib.suppress(OSError):
+                # Removed while it is held: whoever waits for it gets a new one.
                 Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
 
-def _range(data: ArrayLike) -> tuple[int, int]:
-    """Lowest and highest of all pixels and 0, read in pieces."""
+def _range(data: ArrayLike, region: Region | None = None) -> tuple[int, int]:
+    """Lowest and highest of the pixels of a region (or all) and 0, read in pieces."""
+    # Booleans need no look, and other types are refused for their type.
     if data.dtype.kind not in "ui":
         return 0, 1
+    region = region or whole_region(data.shape)
+    shape = [side.stop - side.start for side in region]
     low, high = 0, 0
-    for region in cut_regions(data.shape, data.dtype.itemsize, limit_bytes=PASS_BYTES):
-        piece = np.asarray(data[region])
+    for part in cut_regions(shape, data.dtype.itemsize, limit_bytes=PASS_BYTES):
+        place = tuple(
+            slice(side.start + inner.start, side.start + inner.stop)
+            for side, inner in zip(region, part, strict=True)
+        )
+        piece = np.asarray(data[place])
         low, high = min(low, int(piece.min())), max(high, int(piece.max()))
     return low, high
 

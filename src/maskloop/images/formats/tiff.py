@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TIFF", "TiffFormat"]
 
-_MINISBLACK, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
+# Values of the tags of a page (TIFF 6.0).
+_MINISBLACK = 1
+_RGB = 2
+_PALETTE = 3
+_YCBCR = 6
 _CONTIGUOUS = 1
 _ALPHA = ((1,), (2,))
 """What a page says of its extra sample when it is alpha: associated or not."""
@@ -86,8 +90,10 @@ class TiffFormat:
         if len(paths) == 1:
             found = hash_file(ref.path)
         else:
+            # Files of a set may be many and large: hashes of hashes are as good.
             digests = "".join(hash_file(path) for path in paths)
             found = hashlib.sha256(digests.encode()).hexdigest()
+        # The plain hash for a whole file, as notes of earlier versions hold it.
         return found if not (ref.item or ref.level) else f"{found}:{ref.item}@{ref.level}"
 
     def create(self, path: Path, spec: SinkSpec) -> LabelSink:
@@ -104,6 +110,7 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
     """The open file, once it is known to hold something."""
     from tifffile import TiffFile
 
+    # tifffile goes on with fewer pages than there should be and only logs it: listen.
     with reading(ref.path) as heard:
         refuse_empty_file(ref.path)
         with TiffFile(ref.path) as file:
@@ -124,6 +131,7 @@ def _number(ref: ImageRef, file: TiffFile) -> int:
         return 0
     if ref.item.isdecimal() and int(ref.item) < count:
         return int(ref.item)
+    # Shapes tell which one is the image, and which are previews.
     shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4])
     more = ", ..." if count > 4 else ""
     wrong = f"and none of them is '{ref.item}'" if ref.item else "and none of them was selected"
@@ -147,11 +155,13 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
             )
         level = series.levels[ref.level]
         pixels = _open_series(ref, level)
+        # ImageJ and OME mean colors to look at: the numbers are the measurement.
         is_for_display = series.kind in ("imagej", "ome")
         if colors and series.keyframe.photometric == _PALETTE and not is_for_display:
             pixels = _apply_palette(pixels, np.asarray(series.keyframe.colormap))
         found = describe_pixels(pixels, file, number)
         if ref.level:
+            # Larger pixels, by as much as there are fewer.
             full = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
             here = dict(zip(level.get_axes(False), level.get_shape(False), strict=True))
             sizes = scale_pixel_size(found.pixel_size_um, full, here)
@@ -170,6 +180,7 @@ def _open_series(ref: ImageRef, series: TiffPageSeries) -> Pixels:
         for letter, size in zip(letters, whole, strict=True)
     )
     page = series.keyframe
+    # In one piece and uncompressed: the system reads what is touched.
     if series.dataoffset is not None and page.is_memmappable:
         stored = np.dtype(page.parent.byteorder + page.dtype.char)
         mapped: NDArray[Any] = np.memmap(
@@ -195,6 +206,7 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
         raise ImageError(
             f"'{path}' is empty: its shape is {tuple(series.shape)}.", "Export it again."
         )
+    # Of pixels in one piece only the first page is needed; listing all takes long.
     pages = list(series) if series.dataoffset is None else [series.keyframe]
     if any(page is None for page in pages):
         raise ImageError(
@@ -228,6 +240,7 @@ def _samples_to_keep(series: TiffPageSeries, *, named: bool) -> int | None:
     page = series.keyframe
     letters, shape = series.get_axes(False), series.get_shape(False)
     samples = int(shape[letters.index("S")]) if "S" in letters else 1
+    # Older writers leave out the planar configuration: samples then lie together.
     is_alpha = tuple(page.extrasamples) in _ALPHA and int(page.planarconfig or 1) == _CONTIGUOUS
     if named or not is_alpha:
         return None
@@ -237,6 +250,7 @@ def _samples_to_keep(series: TiffPageSeries, *, named: bool) -> int | None:
 
 
 def _apply_palette(pixels: Pixels, colormap: NDArray[Any]) -> Pixels:
+    # Palettes of TIFF have 16 bits; pictures are looked at with 8.
     colors = (colormap >> 8).astype(np.uint8).T
     return replace(pixels, data=PaletteArray(pixels.data, colors), letters=pixels.letters + "C")
 
@@ -250,6 +264,7 @@ def _turn_upright(pixels: Pixels, series: TiffPageSeries) -> Pixels:
     data = orient_lazily(pixels.data, pixels.letters, orientation)
     sizes = dict(pixels.pixel_size_um)
     if orientation >= 5:
+        # Turned by a quarter: what was the width of a pixel is its height.
         swap = {"X": "Y", "Y": "X"}
         sizes = {swap.get(axis, axis): size for axis, size in sizes.items()}
     return replace(pixels, data=data, pixel_size_um=sizes)

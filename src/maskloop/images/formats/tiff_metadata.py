@@ -67,12 +67,14 @@ def describe_pixels(pixels: Pixels, file: TiffFile, number: int) -> Pixels:
     page = series.keyframe
     facts, ome = _own_facts(file), _ome_pixels(file, number)
     found = _by_own_facts(pixels, facts) or _by_series(pixels, declared=series.kind == "shaped")
+    # Later ones win: OME over ImageJ over resolution tags, which are often print settings.
     sizes = facts.get("pixel_size_um") or {
         **_resolution(page, _imagej_unit(file)),
         **_imagej_depth(file),
         **_ome_sizes(ome),
     }
     names = facts.get("channel_names") or _ome_channels(ome) or _imagej_channels(file)
+    # Names that do not match the channels belong to something else.
     channels = dict(zip(found.letters, found.data.shape, strict=True)).get("C", 1)
     return replace(
         found,
@@ -116,6 +118,7 @@ def _own_facts(file: TiffFile) -> dict[str, Any]:
     ):
         text = match[1]
     try:
+        # Anybody may write into a description: what is no record of ours is ignored.
         facts = json.loads(text) if isinstance(text, str) and text else {}
     except ValueError:
         return {}
@@ -135,6 +138,7 @@ def _by_own_facts(pixels: Pixels, facts: Mapping[str, Any]) -> Pixels | None:
         for letter, size in zip(pixels.letters, pixels.data.shape, strict=True)
         if size > 1
     ]
+    # Fiji keeps our description when it crops or reslices: then it lies.
     if long != [letter for letter, size in zip(facts["axes"], shape, strict=True) if size > 1]:
         return None
     return replace(pixels, data=pixels.data.reshape(shape), letters=facts["axes"])
@@ -142,6 +146,8 @@ def _by_own_facts(pixels: Pixels, facts: Mapping[str, Any]) -> Pixels | None:
 
 def _by_series(pixels: Pixels, *, declared: bool) -> Pixels:
     """Drop the axes of length one that the format adds by itself; call unknown axes by ``?``."""
+    # An axis of length one that a person declared is kept; formats that always have five axes
+    # declare nothing.
     known = "TCZYX" if declared else "YX"
     kept = [
         (letter, size)
@@ -159,7 +165,8 @@ def _by_series(pixels: Pixels, *, declared: bool) -> Pixels:
 
 
 def _resolution(page: Any, unit: float | None) -> dict[str, float]:
-    """Pixel size from the resolution tags: pixels per `unit` micrometres, or per inch or centimetre."""
+    """Pixel size from the resolution tags: pixels per `unit` micrometers, inch or centimeter."""
+    # Units 2 and 3 of the tag are inch and centimeter; 1 is none.
     per_unit = unit or {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
     if per_unit is None:
         return {}
@@ -172,6 +179,7 @@ def _resolution(page: Any, unit: float | None) -> dict[str, float]:
 
 
 def _imagej_unit(file: TiffFile) -> float | None:
+    # ImageJ writes the micro sign in several ways.
     unit = str((file.imagej_metadata or {}).get("unit", "")).strip().lower().replace("\\u00b5", "µ")
     return UM_PER_UNIT.get(unit)
 
@@ -210,6 +218,7 @@ def _ome_sizes(ome: ElementTree.Element | None) -> dict[str, float]:
     for axis in "XYZ" if ome is not None else "":
         assert ome is not None
         unit = UM_PER_UNIT.get(ome.get(f"PhysicalSize{axis}Unit", "µm").strip().lower())
+        # Some writers put text where a number belongs.
         with contextlib.suppress(ValueError):
             size = float(ome.get(f"PhysicalSize{axis}", "nan")) * (unit or 0)
             if isfinite(size) and size > 0:

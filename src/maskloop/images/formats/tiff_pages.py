@@ -68,7 +68,8 @@ class PagedArray:
         shape: tuple[int, ...],
         samples: int | None = None,
     ) -> None:
-        self._pages, self._page_shape, self._letters = tuple(pages), page_shape, page_letters
+        self._pages = tuple(pages)
+        self._page_shape, self._letters = page_shape, page_letters
         self._samples = samples
         self.shape, self.dtype = shape, dtype.newbyteorder("=")
         kept = prod(
@@ -114,6 +115,7 @@ class PagedArray:
         """The part of one page that an index names."""
         lengths = self.shape[self._outer :]
         spans = [_span(key, length) for key, length in zip(inner, lengths, strict=True)]
+        # Nothing is asked for, so nothing is read.
         if any(start == stop for start, stop in spans):
             nothing: NDArray[Any] = np.empty(lengths, self.dtype)[tuple(inner)]
             return nothing
@@ -167,6 +169,8 @@ class PagedArray:
         from tifffile import TiffFile, TiffPage
 
         place = self._pages[number]
+        # Opened anew each time: an image that is held open cannot be moved on Windows, and
+        # not be sent to other processes.
         with reading(place.path), TiffFile(place.path) as file:
             file.filehandle.seek(place.offset)
             page = TiffPage(file, index=place.index)
@@ -218,6 +222,7 @@ def _read_parts(
     page: TiffPage, box: tuple[slice, slice], shape: tuple[int, ...], letters: str
 ) -> NDArray[Any]:
     """Rows and columns of a page, with its axes, from the strips or tiles that they touch."""
+    # In the terms of tifffile: planes of samples, rows, columns, samples of a pixel.
     rows, columns = box
     planes, samples = page.shaped[0], page.shaped[4]
     height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -248,6 +253,7 @@ def _parts(
     page: TiffPage, box: tuple[slice, slice]
 ) -> Iterator[tuple[NDArray[Any], int, int, int]]:
     """Each strip or tile within the box: (rows, columns, samples), its plane, top and left."""
+    # A strip is a tile as wide as the image.
     tall, wide = (
         (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     )
@@ -261,6 +267,7 @@ def _parts(
             range(columns.start // wide, -(-columns.stop // wide)),
         )
     ]
+    # Without padding: the last tiles of a row are cut at the edge of the image.
     tables: dict[str, Any] = {"_fullsize": False}
     if page.compression in _JPEG:
         tables |= {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}

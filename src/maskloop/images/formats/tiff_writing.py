@@ -1,4 +1,4 @@
-"""Writes TIFF: compressed, with axes and pixel size, in memory that does not grow with the image."""
+"""Writes TIFF, compressed, with axes and pixel size; memory does not grow with the image."""
 
 from __future__ import annotations
 
@@ -140,6 +140,7 @@ class _Layout:
         self.outer = self.stored.removesuffix(self.inner)
         self.shape = tuple(image.sizes[letter] for letter in self.stored)
         self.height, self.width = image.sizes["Y"], image.sizes["X"]
+        # A viewer can show a part of a tiled plane without reading all of it.
         self.tiled = self.height * self.width > LARGEST_STRIPPED_PX
         row_bytes = self.width * self.samples * dtype.itemsize
         self.block = (TILE, TILE)
@@ -149,12 +150,13 @@ class _Layout:
 
 
 def _blocks(image: Image, layout: _Layout) -> Iterator[NDArray[Any]]:
-    """Strips or tiles of all pages in the order of the file, read one at a time, cut at the edge."""
+    """Strips or tiles of all pages in the order of the file, cut at the edge, one at a time."""
     rows, columns = layout.block
     for place in product(*(range(image.sizes[letter]) for letter in layout.outer)):
         at: dict[str, Any] = dict(zip(layout.outer, place, strict=True))
         for top, left in product(range(0, layout.height, rows), range(0, layout.width, columns)):
             key = at | {"Y": slice(top, top + rows), "X": slice(left, left + columns)}
+            # Only one block is in memory at a time.
             piece = np.asarray(
                 image.data[tuple(key.get(letter, slice(None)) for letter in image.axes)]
             )
@@ -181,6 +183,7 @@ def _encoded(image: Image, layout: _Layout) -> Iterator[bytes]:
 def _fill_tiff(file: IO[bytes], image: Image, layout: _Layout, options: dict[str, Any]) -> None:
     from tifffile import FileHandle, TiffWriter
 
+    # Other programs show three channels of these types as colors, of floats as black.
     color = layout.samples == 3 and layout.dtype.name in ("uint8", "uint16")
     # A temporary file has a number where tifffile looks for a name.
     handle = FileHandle(file, name="image.tif")
@@ -233,6 +236,7 @@ def _plain_description(layout: _Layout, facts: Mapping[str, Any]) -> str:
 
 def _imagej_description(layout: _Layout, facts: Mapping[str, Any]) -> str:
     sizes, counts = facts["pixel_size_um"], dict(zip(layout.stored, layout.shape, strict=True))
+    # ImageJ takes only what it wrote itself; this is the version whose format it is.
     entries = {"ImageJ": "1.54f", "images": prod(layout.shape[:-2])}
     entries |= {
         word: counts[axis]
@@ -254,6 +258,7 @@ def _ome_metadata(layout: _Layout, facts: Mapping[str, Any]) -> dict[str, Any]:
         "MapAnnotation": {"Namespace": FACTS_KEY, FACTS_KEY: json.dumps(facts)},
     }
     for axis, size in facts["pixel_size_um"].items():
+        # In micrometers, the unit that OME assumes anyway.
         metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     if facts["channel_names"] and layout.samples == 1:
         metadata["Channel"] = {"Name": facts["channel_names"]}

@@ -1,111 +1,198 @@
-"""What is accepted: the labels as they were at the click, and how they are saved."""
+"""Add an image and its mask to the training set, exactly as they were at the click."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from psygnal import Signal
 
-from maskloop.compute.project import Project
-from maskloop.errors import MaskloopError
+from maskloop.errors import EmptyMask, KnownPixels, MaskloopError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.project.layout import Pair
+from maskloop.ui.controllers.acceptance import Acceptance, is_quick_to_copy
+from maskloop.ui.controllers.base import Controller
+from maskloop.ui.controllers.display import PAIR, PROJECT
+from maskloop.ui.controllers.label_semantics import Classes
+from maskloop.ui.controllers.pair_rows import objects_in_words, short_id
 
-__all__ = ["Offer", "freeze", "is_quick_to_copy"]
+if TYPE_CHECKING:
+    from maskloop.compute.project import Project
+    from maskloop.ui.controllers.pairs import PairsController
+    from maskloop.ui.snapshot import Snapshot
+    from maskloop.ui.workspace import Workspace
 
-QUICK_BYTES = 64 * 2**20
-"""So much is copied in a few hundredths of a second: at once, in the thread of the window."""
+__all__ = ["AcceptController"]
+
+Then = Callable[[Pair], None] | None
 
 
-@dataclass(frozen=True)
-class Offer:
-    """An image and its mask, and what the person said about them."""
+class AcceptController(Controller):
+    """Saves masks as pairs, asks where it must, and replaces masks of pairs that are shown.
 
-    image: Image
-    labels: Image
-    rule: MaskRule | None = None
-    source: str = "manual_label"
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    allow_empty: bool = False
-    replace: str | None = None
+    `changed` means: `is_accepting` or `is_copying` changed.
 
-    def frozen(self) -> Offer:
-        """The same with labels that nobody paints on any more."""
-        return replace(self, labels=freeze(self.labels))
+    Parameters
+    ----------
+    workspace
+        Its project takes the pairs.
+    pairs
+        The pairs that are there.
+    """
 
-    def save(self, project: Project) -> Pair:
-        """Accept it, or put the mask in the place of another one; for a thread.
+    accepted = Signal(object)
+    """A `Pair` is safe on the disk."""
+    empty_asked = Signal(object)
+    """The mask is empty: is it a negative example? To be called if so."""
+    known_asked = Signal(str, object)
+    """This pair has the same pixels: replace its mask? The second is to be called if so."""
+    restored = Signal(object, object)
+    """A project was opened: names of the image and mask layers used last, or None."""
 
-        Raises
-        ------
-        MaskloopError
-            As `Dataset.accept` and `Dataset.replace`.
+    def __init__(self, workspace: Workspace, pairs: PairsController) -> None:
+        super().__init__(workspace)
+        self.is_accepting = False
+        self.is_copying = False
+        """Whether the labels are being copied; call `disturb` if they are painted on meanwhile."""
+        self._pairs = pairs
+        self._is_torn = False
+        self._is_fresh = True
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing can be accepted now, or None."""
+        if self.is_accepting:
+            return "The previous mask is still being saved."
+        return self._workspace.snapshot.why_not_write
+
+    def title(self, replaced: str | None) -> str:
+        """What the button says, for a new pair or one whose mask is replaced."""
+        if self.is_accepting:
+            return "Saving..."
+        if replaced is None:
+            return "Add to training set"
+        return f"Replace the mask of {short_id(replaced)}"
+
+    def shown_pair(self, image: Mapping[str, Any], labels: Mapping[str, Any]) -> str | None:
+        """The pair whose mask is replaced, as both layers' metadata show it; None: a new pair."""
+        project, pair_id = self._workspace.project, image.get(PAIR)
+        if project is None or not image.get(PROJECT) == labels.get(PROJECT) == str(project.folder):
+            return None
+        is_known = isinstance(pair_id, str) and self._pairs.row(pair_id) is not None
+        return str(pair_id) if is_known and pair_id == labels.get(PAIR) else None
+
+    def accept(
+        self,
+        image: Image,
+        labels: Image,
+        *,
+        rule: MaskRule | None = None,
+        source: str = "manual_label",
+        metadata: Mapping[str, Any] | None = None,
+        allow_empty: bool = False,
+        replace: str | None = None,
+        then: Then = None,
+    ) -> None:
+        """Save an image and its mask in the project, as the mask is at this moment.
+
+        Parameters
+        ----------
+        image, labels
+            As `layers.take` gives them. Labels of up to 64 MB in memory are copied at once; larger
+            ones in a thread, while `is_copying`. If they are painted on meanwhile, nothing is
+            saved.
+        rule
+            How the labels are read; by default as fits the project.
+        source
+            manual_label, corrected_prediction, ...
+        metadata
+            Facts to keep with the pair, such as `layers.crop_metadata` gives them; its layer names
+            are remembered.
+        allow_empty
+            Whether an empty mask is accepted, as a negative example.
+        replace
+            Id of the pair whose mask is replaced.
+        then
+            Called with the pair when it is safe on the disk.
         """
-        if self.replace is not None:
-            # What this time is not known (a pair that is shown again has no file) stays as it was.
-            known = {name: value for name, value in self.metadata.items() if value is not None}
-            pair = project.dataset.replace(
-                self.replace,
-                mask=self.labels,
-                rule=self.rule,
-                allow_empty=self.allow_empty,
-                source=self.source,
-                metadata=known,
-            )
+        if not self._workspace.may(self.why_not, "Nothing was accepted."):
+            return
+        wanted = Acceptance(image, labels, rule, source, dict(metadata or {}), allow_empty, replace)
+        project = self._workspace.project
+        self.is_accepting = True
+        if is_quick_to_copy(labels):
+            self._save(wanted.frozen(), then, project)
+            return
+        self.is_copying, self._is_torn = True, False
+        self.changed.emit()
+
+        def copied(frozen: Acceptance) -> None:
+            if self._is_torn:
+                problem = "The mask changed while it was being copied, so nothing was accepted."
+                self._end(MaskloopError(problem, "Accept it again."))
+            else:
+                self._save(frozen, then, project)
+
+        self._workspace.background.run(wanted.frozen, copied, otherwise=self._end)
+
+    def disturb(self) -> None:
+        """The labels being copied were painted on: the copy is neither old nor new."""
+        self._is_torn = True
+
+    def _save(self, wanted: Acceptance, then: Then, project: Project | None) -> None:
+        if self._workspace.project is not project:
+            return  # it was meant for a project that is no longer open
+        self.is_accepting, self.is_copying = True, False
+        self.changed.emit()
+
+        def saved(pair: Pair) -> None:
+            self._end()
+            self.accepted.emit(pair)
+            if then is not None:
+                then(pair)
+
+        def say(pair: Pair) -> str:
+            classes = Classes.of(self._workspace.snapshot.task)
+            verb = "Replaced the mask of" if wanted.replace else "Accepted"
+            return f"{verb} {short_id(pair.pair_id)}: {objects_in_words(pair, classes)}"
+
+        self._workspace.do(
+            wanted.save,
+            saved,
+            said=say,
+            otherwise=lambda error: self._ask(error, wanted, then, project),
+        )
+
+    def _ask(
+        self, error: Exception, wanted: Acceptance, then: Then, project: Project | None
+    ) -> None:
+        """Some refusals are questions; what is saved after the answer is what was seen before."""
+        self._end()
+        if isinstance(error, EmptyMask):
+            anyway = replace(wanted, allow_empty=True)
+            self.empty_asked.emit(lambda: self._save(anyway, then, project))
+        elif isinstance(error, KnownPixels) and wanted.replace is None:
+            instead = replace(wanted, replace=error.pair_id)
+            self.known_asked.emit(error.pair_id, lambda: self._save(instead, then, project))
         else:
-            pair = project.dataset.accept(
-                self.image,
-                self.labels,
-                rule=self.rule,
-                source=self.source,
-                metadata=self.metadata,
-                allow_empty=self.allow_empty,
-            )
-        with contextlib.suppress(MaskloopError):
-            # The pair is safe; a choice that is not remembered is no failure.
-            self._remember(project)
-        return pair
+            self._workspace.fail(error)
 
-    def _remember(self, project: Project) -> None:
-        config = project.config
-        names = self.metadata.get("image_layers") or [None]
-        wanted: dict[str, Any] = {
-            "last_selected_image_layer": names[0] or config.last_selected_image_layer,
-            "last_selected_mask_layer": self.metadata.get("labels_layer")
-            or config.last_selected_mask_layer,
-        }
-        if self.rule is not None:
-            wanted["mask_preparation"] = self.rule.model_dump(
-                mode="json", include={"mask_mode", "label_map"}
-            )
-        if any(getattr(config, name) != value for name, value in wanted.items()):
-            project.update_config(**wanted)
+    def _end(self, error: Exception | None = None) -> None:
+        self.is_accepting, self.is_copying = False, False
+        self.changed.emit()
+        if error is not None:
+            self._workspace.fail(error)
 
+    def take(self, snapshot: Snapshot) -> None:
+        """Say which layers were used when the project was open last."""
+        config = snapshot.config
+        if self._is_fresh and config is not None:
+            self._is_fresh = False
+            self.restored.emit(config.last_selected_image_layer, config.last_selected_mask_layer)
 
-def is_quick_to_copy(labels: Image) -> bool:
-    """Whether labels may be copied in the thread of the window; what is not in memory has to be read."""
-    data = labels.data
-    return (
-        isinstance(data, np.ndarray)
-        and not isinstance(_owner(data), np.memmap)
-        and data.nbytes < QUICK_BYTES
-    )
-
-
-def freeze(labels: Image) -> Image:
-    """Labels of their own: napari goes on painting into the old ones."""
-    return replace(labels, data=np.array(labels.data[...]))
-
-
-def _owner(data: NDArray[Any]) -> Any:
-    base: Any = data
-    while (
-        isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None
-    ):
-        base = base.base
-    return base
+    def reset(self, project: Project | None) -> None:
+        """What was being saved belongs to the previous project."""
+        self._is_fresh = True
+        self._end()

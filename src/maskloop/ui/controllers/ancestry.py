@@ -1,4 +1,4 @@
-"""Which checkpoint came from which, as rows in the order of their descent."""
+"""The rows of the checkpoint table, each below the checkpoint it was trained from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from maskloop.models.base import outline_of
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
+from maskloop.ui.controllers.display import local_time
 
 __all__ = ["CheckpointRow", "rows_of"]
 
@@ -26,11 +27,11 @@ class CheckpointRow:
 
     checkpoint_id: str
     label: str
-    """The id, set in by one step for each ancestor."""
+    """The id, indented by one step for each ancestor."""
     parent: str
     """The checkpoint or the imported weights it came from, or scratch."""
     when: str
-    """To the minute, UTC."""
+    """Local time, to the minute."""
     mode: str
     images: int
     scores: str
@@ -40,7 +41,7 @@ class CheckpointRow:
     note: str
     network: str
     warning: str
-    """What is wrong with it, such as that its weights are missing; empty where nothing is."""
+    """What is wrong with it, such as that its weights are missing; else empty."""
     record: CheckpointRecord
 
     @property
@@ -51,7 +52,7 @@ class CheckpointRow:
             self.scores,
             f"{self.images} images, {self.mode} ({self.parent})",
             self.network,
-            self.when + " UTC",
+            self.when,
         ]
         return "\n".join(line for line in [*lines, self.note, self.warning] if line)
 
@@ -88,7 +89,8 @@ def _row(
     }
     warning = "Its weights are missing." if is_missing else ""
     if one.format != "maskloop":
-        warning = f"{warning} Bare weights of another program: can be trained on from, not predicted with.".strip()
+        bare = "Bare weights of another program: continue training from them to predict."
+        warning = f"{warning} {bare}".strip()
     return CheckpointRow(
         checkpoint_id=one.checkpoint_id,
         label="\N{NO-BREAK SPACE}" * 3 * (depth - 1)
@@ -96,7 +98,7 @@ def _row(
         + one.checkpoint_id,
         parent=one.parent_checkpoint_id
         or (f"imported {names.get(str(imported), imported)}" if imported else "scratch"),
-        when=one.timestamp[:16].replace("T", " "),
+        when=local_time(one.timestamp),
         mode=MODES.get(one.training_mode, one.training_mode.replace("_", " ")),
         images=one.number_of_images,
         scores=one.benchmark_summary,

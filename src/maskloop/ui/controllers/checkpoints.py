@@ -7,32 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal, SignalGroup
+from psygnal import Signal
 
-from maskloop.errors import MaskloopError, ProjectError, UsageError
+from maskloop.errors import ProjectError, UsageError
 from maskloop.images.image import Image
 from maskloop.project.ancestry import ancestry
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.store import copy_file, file_sha256
 from maskloop.ui.controllers.ancestry import CheckpointRow, rows_of
+from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.comparison import Difference, compare
-from maskloop.ui.controllers.predicted import PredictedImage
+from maskloop.ui.controllers.prediction_files import PredictedImage
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
-    from maskloop.ui.session import Session
+    from maskloop.ui.controllers.plan import PlanController
+    from maskloop.ui.controllers.prediction import PredictionController
+    from maskloop.ui.controllers.weight_files import WeightFiles
     from maskloop.ui.snapshot import Snapshot
+    from maskloop.ui.workspace import Workspace
 
-__all__ = ["CheckpointsEvents", "CheckpointsController"]
-
-
-class CheckpointsEvents(SignalGroup):
-    """Told in the thread of the window."""
-
-    rows_changed = Signal()
-    """`rows` changed."""
-    changed = Signal()
-    """What can be done changed."""
+__all__ = ["CheckpointsController"]
 
 
 @dataclass
@@ -46,24 +41,40 @@ class _Sides:
     then: Callable[[PredictedImage], None]
 
 
-class CheckpointsController:
-    """Shows, compares, notes, chooses and exports checkpoints.
+class CheckpointsController(Controller):
+    """Shows, compares, annotates, selects and exports checkpoints.
+
+    `changed` means: what can be done changed.
 
     Parameters
     ----------
-    session
-        Whose project is shown.
+    workspace
+        Whose checkpoints they are.
+    weight_files
+        Knows which of them have lost their weights.
+    plan
+        Can be told to start the next training from one.
+    prediction
+        Can be told to predict with one.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.events = CheckpointsEvents()
+    rows_changed = Signal()
+    """`rows` changed."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        weight_files: WeightFiles,
+        plan: PlanController,
+        prediction: PredictionController,
+    ) -> None:
+        super().__init__(workspace)
         self.rows: list[CheckpointRow] = []
-        """In the order of their descent."""
-        self._session = session
-        self._missing: frozenset[str] = frozenset()
+        """Each below the one it was trained from."""
+        self._weight_files = weight_files
+        self._plan, self._prediction = plan, prediction
         self._seen: tuple[Any, ...] = ()
-        session.events.project_changed.connect(self._change_project)
-        session.events.snapshot_changed.connect(self._take)
+        weight_files.changed.connect(self._show)
 
     # What is shown.
 
@@ -71,73 +82,63 @@ class CheckpointsController:
         """The row of a checkpoint, or None."""
         return next((row for row in self.rows if row.checkpoint_id == checkpoint_id), None)
 
-    def is_missing(self, checkpoint_id: str) -> bool:
-        """Whether the weights are known not to be in the folder."""
-        return checkpoint_id in self._missing
-
     def ancestry(self, checkpoint_id: str) -> str:
         """Where a checkpoint came from, back to its beginning."""
-        return ancestry(
-            checkpoint_id, self._session.snapshot.checkpoints, self._session.snapshot.models
-        )
+        snapshot = self._workspace.snapshot
+        return ancestry(checkpoint_id, snapshot.checkpoints, snapshot.models)
 
     def compare(self, first: str, second: str) -> list[Difference]:
-        """What differs between two checkpoints: what, of the first, of the second."""
-        return compare(self._record(first), self._record(second), self._session.snapshot.pairs)
+        """What differs between two checkpoints: property, first value, second value."""
+        return compare(self._record(first), self._record(second), self._workspace.snapshot.pairs)
 
     def _record(self, checkpoint_id: str) -> CheckpointRecord:
-        for record in self._session.snapshot.checkpoints:
+        for record in self._workspace.snapshot.checkpoints:
             if record.checkpoint_id == checkpoint_id:
                 return record
-        raise UsageError(f"There is no checkpoint '{checkpoint_id}'.", "Choose one of the table.")
+        raise UsageError(f"There is no checkpoint '{checkpoint_id}'.", "Select one in the table.")
 
     # What can be done.
 
     @property
     def why_not_write(self) -> str | None:
-        """Why no note can be kept and no choice made, or None."""
-        return self._session.snapshot.why_not_write
+        """Why no note can be saved and no start chosen, or None."""
+        return self._workspace.snapshot.why_not_write
 
     def why_not_continue(self, checkpoint_id: str) -> str | None:
-        """Why training cannot go on from it, or None."""
-        return self.why_not_write or self._why_missing(checkpoint_id)
+        """Why training cannot continue from it, or None."""
+        return self.why_not_write or self._weight_files.why_missing(checkpoint_id)
 
     def why_not_predict(self, checkpoint_id: str) -> str | None:
-        """Why it cannot be chosen for predicting, or None."""
+        """Why nothing can be predicted with it, or None."""
         row = self.row(checkpoint_id)
         return row.warning or None if row is not None else None
 
     def why_not_export(self, checkpoint_id: str) -> str | None:
         """Why it cannot be exported, or None."""
-        return self._why_missing(checkpoint_id)
-
-    def _why_missing(self, checkpoint_id: str) -> str | None:
-        return (
-            "Its weights are missing: put them back from a backup."
-            if self.is_missing(checkpoint_id)
-            else None
-        )
+        return self._weight_files.why_missing(checkpoint_id)
 
     def why_not_side_by_side(
         self, first: str, second: str, image: Image | None, problem: str | None = None
     ) -> str | None:
         """Why these two cannot predict this image, or None."""
-        prediction = self._session.prediction
         reasons = (
-            prediction.why_not_image(image, problem, checkpoint=one) for one in (first, second)
+            self._prediction.why_not_image(image, problem, checkpoint=one)
+            for one in (first, second)
         )
         return next((reason for reason in reasons if reason is not None), None)
 
     # What is done.
 
     def set_note(self, checkpoint_id: str, text: str) -> None:
-        """Keep a note on a checkpoint."""
+        """Save a note on a checkpoint."""
         row = self.row(checkpoint_id)
         if row is not None and row.note != text.strip():
-            self._session.do(lambda project: project.checkpoints.note(checkpoint_id, text.strip()))
+            self._workspace.do(
+                lambda project: project.checkpoints.note(checkpoint_id, text.strip())
+            )
 
     def use_for_continuing(self, checkpoint_id: str) -> None:
-        """Have the next training go on from it."""
+        """Continue from it in the next training."""
 
         def choose(project: Project) -> None:
             project.weights.set_start(
@@ -147,32 +148,32 @@ class CheckpointsController:
                 imported_model_path=None,
             )
 
-        self._session.do(
+        self._workspace.do(
             choose,
-            lambda _: self._session.training.set_start(checkpoint_id),
-            said=lambda _: f"The next training goes on from {checkpoint_id}.",
+            lambda _: self._plan.set_start(checkpoint_id),
+            said=lambda _: f"The next training continues from {checkpoint_id}.",
         )
 
     def use_for_predicting(self, checkpoint_id: str) -> None:
-        """Have the next predictions made by it."""
-        self._session.prediction.set_checkpoint(checkpoint_id)
-        self._session.say(f"The next predictions are made by {checkpoint_id}.")
+        """Use it for the next predictions."""
+        self._prediction.set_checkpoint(checkpoint_id)
+        self._workspace.say(f"The next predictions use {checkpoint_id}.")
 
     def export(self, checkpoint_id: str, target: Path, *, overwrite: bool = False) -> None:
-        """Copy a checkpoint to anywhere, whole and checked; it describes itself, so the one file is all that is needed.
+        """Copy a checkpoint anywhere, and verify the copy; the one file is all that is needed.
 
         Parameters
         ----------
         checkpoint_id
             Which.
         target
-            The file to write; ``.pt`` is added where it has no ending.
+            The file to write; ``.pt`` is added if it has no extension.
         overwrite
-            Whether a file that is there may be replaced: somebody was asked.
+            Whether an existing file may be replaced: a person confirmed it.
         """
         record = self._record(checkpoint_id)
         path = target if target.suffix else target.with_name(target.name + ".pt")
-        self._session.do(
+        self._workspace.do(
             lambda project: _export(project, record, path, overwrite=overwrite),
             said=lambda _: f"{checkpoint_id} was copied to {path}.",
         )
@@ -198,11 +199,9 @@ class CheckpointsController:
         then
             Called with each result.
         """
-        reason = self.why_not_side_by_side(first, second, image)
-        if reason is not None:
-            self._session.fail(MaskloopError("Nothing was predicted.", reason))
-            return
-        self._next(_Sides(image, name, origin, [first, second], then))
+        why_not = self.why_not_side_by_side(first, second, image)
+        if self._workspace.may(why_not, "Nothing was predicted."):
+            self._next(_Sides(image, name, origin, [first, second], then))
 
     def _next(self, sides: _Sides) -> None:
         if not sides.waiting:
@@ -213,72 +212,48 @@ class CheckpointsController:
             self._next(sides)
 
         checkpoint = sides.waiting.pop(0)
-        self._session.prediction.predict_image(
+        self._prediction.predict_image(
             sides.image, name=sides.name, origin=sides.origin, checkpoint=checkpoint, then=take
         )
 
     # What others do.
 
-    def _take(self, snapshot: Snapshot) -> None:
+    def take(self, snapshot: Snapshot) -> None:
+        """Show the checkpoints of the project."""
         seen = (snapshot.checkpoints, snapshot.models)
         if seen != self._seen:
             self._seen = seen
             self._show()
-        self._look()
-        self.events.changed.emit()
+        self.changed.emit()
 
     def _show(self) -> None:
-        snapshot = self._session.snapshot
-        self.rows = rows_of(snapshot.checkpoints, snapshot.models, self._missing)
-        self.events.rows_changed.emit()
+        snapshot = self._workspace.snapshot
+        self.rows = rows_of(snapshot.checkpoints, snapshot.models, self._weight_files.missing)
+        self.rows_changed.emit()
+        self.changed.emit()
 
-    def _look(self) -> None:
-        """Look in a thread which weights are there."""
-        project, records = self._session.project, self._session.snapshot.checkpoints
-        if project is None:
-            return
-
-        def find() -> frozenset[str]:
-            return frozenset(
-                one.checkpoint_id
-                for one in records
-                if not project.path(one.checkpoint_path).is_file()
-            )
-
-        self._session.background.run(find, self._mark, key="missing weights")
-
-    def _mark(self, missing: frozenset[str]) -> None:
-        if missing != self._missing:
-            self._missing = missing
-            self._show()
-            self.events.changed.emit()
-
-    def _change_project(self, _project: Project | None) -> None:
-        self._missing, self._seen, self.rows = frozenset(), (), []
-        self.events.rows_changed.emit()
-        self.events.changed.emit()
-
-    def close(self) -> None:
-        """Nothing is left to end."""
+    def reset(self, project: Project | None) -> None:
+        """Forget the rows."""
+        self._seen, self.rows = (), []
+        self.rows_changed.emit()
+        self.changed.emit()
 
 
 def _export(project: Project, record: CheckpointRecord, target: Path, *, overwrite: bool) -> None:
     source = project.checkpoints.path(record.checkpoint_id)
     if target.exists() and not overwrite:
-        raise UsageError(
-            f"'{target}' is there already.", "Choose another name, or agree to replace it."
-        )
+        raise UsageError(f"'{target}' exists already.", "Choose another name, or replace it.")
     if target.exists() and target.samefile(source):
-        raise UsageError(f"'{target}' is the checkpoint itself.", "Choose another place.")
+        raise UsageError(f"'{target}' is the checkpoint itself.", "Choose another folder.")
     if record.sha256 and file_sha256(source) != record.sha256:
         raise ProjectError(
-            f"The weights of {record.checkpoint_id} are not those that were registered: '{source}' was changed.",
-            "Put the file back from a backup; nothing was copied.",
+            f"'{source}' was changed since {record.checkpoint_id} was registered.",
+            "Restore the file from a backup; nothing was copied.",
         )
     copy_file(source, target)
     if record.sha256 and file_sha256(target) != record.sha256:
         target.unlink(missing_ok=True)
         raise ProjectError(
-            f"The copy '{target}' does not hold the same bytes.",
+            f"The copy '{target}' differs from the checkpoint.",
             "Check that disk, and export again.",
         )

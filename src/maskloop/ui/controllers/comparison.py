@@ -1,4 +1,4 @@
-"""Two checkpoints side by side: their scores, and everything in which they differ."""
+"""Two checkpoints side by side: their scores, and everything that differs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskloop.project.layout import CheckpointRecord, Pair
 __all__ = ["Difference", "compare"]
 
 Difference = tuple[str, str, str]
-"""What, of the first, of the second."""
+"""Property, value of the first, value of the second."""
 SCORES = {
     "dice": "Dice",
     "iou": "IoU",
@@ -22,7 +22,7 @@ SCORES = {
     "val_loss": "Validation loss",
     "loss": "Training loss",
 }
-FIGURES = {"epochs": "Epochs done", "best_epoch": "Best epoch", "seconds": "Seconds"}
+FIGURES = {"epochs": "Epochs", "best_epoch": "Best epoch", "seconds": "Duration (s)"}
 NOT_COMPARED = {
     "decisions",
     "architecture",
@@ -36,7 +36,7 @@ NOT_COMPARED = {
     "tensorboard",
 }
 LISTED = 5
-"""More pairs than this are counted only."""
+"""More pairs than this are only counted."""
 NONE = "\N{EN DASH}"
 
 
@@ -76,13 +76,9 @@ def _figures(record: CheckpointRecord) -> dict[str, Any]:
 def _number(value: Any) -> str:
     if value is None or value != value:
         return NONE
-    return (
-        str(value)
-        if isinstance(value, int)
-        else f"{value:.3f}"
-        if abs(value) < 100
-        else f"{value:.0f}"
-    )
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _data(
@@ -92,17 +88,17 @@ def _data(
     if first.number_of_images != second.number_of_images:
         yield "Images", str(first.number_of_images), str(second.number_of_images)
     if ours != theirs:
-        yield "Only trained on here", _listed(ours - theirs, names), _listed(theirs - ours, names)
+        yield "Trained only on", _listed(ours - theirs, names), _listed(theirs - ours, names)
     mine, other = _validation(first), _validation(second)
     if mine != other:
-        yield "Scored on", _listed(mine, names), _listed(other, names)
+        yield "Validated on", _listed(mine, names), _listed(other, names)
     changed = {
         pair
         for pair in ours & theirs
         if first.dataset_pixel_hashes.get(pair) != second.dataset_pixel_hashes.get(pair)
     }
     if changed and first.dataset_pixel_hashes and second.dataset_pixel_hashes:
-        yield "Images replaced between", _listed(changed, names), _listed(changed, names)
+        yield "Images replaced in between", _listed(changed, names), _listed(changed, names)
 
 
 def _validation(record: CheckpointRecord) -> set[str]:
@@ -113,11 +109,9 @@ def _listed(pairs: set[str], names: Mapping[str, str]) -> str:
     if not pairs:
         return NONE
     words = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}"
-    return (
-        f"{words}: {', '.join(sorted(names.get(pair, pair) for pair in pairs))}"
-        if len(pairs) <= LISTED
-        else words
-    )
+    if len(pairs) > LISTED:
+        return words
+    return f"{words}: {', '.join(sorted(names.get(pair, pair) for pair in pairs))}"
 
 
 def _differing(

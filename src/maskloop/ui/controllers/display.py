@@ -1,51 +1,71 @@
-"""Images made ready to be shown, in a thread: small ones in memory, with the intensities between which they are seen well."""
+"""Images prepared for display, in a thread: small ones in memory, with contrast limits."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
 from maskloop.images.image import Image
 
-__all__ = ["IMAGE", "PAIR", "PROJECT", "SOURCE", "bytes_of", "display_limits", "read_small"]
+__all__ = [
+    "IMAGE",
+    "PAIR",
+    "PROJECT",
+    "SOURCE",
+    "bytes_of",
+    "display_limits",
+    "local_time",
+    "middle_plane",
+    "read_small",
+]
 
 IMAGE, PAIR, PROJECT, SOURCE = "maskloop_image", "maskloop_pair", "maskloop_project", "source_path"
-"""In ``layer.metadata``: the image a mask was made for, the pair shown and the folder of its
-project, the file it came from.
+"""Keys of ``layer.metadata``: the image a mask was made for, the pair that is shown, the folder of
+its project, the file it came from.
 """
 
 IN_MEMORY_BYTES = 2**28
-"""Images up to this size are read at once; of larger ones the planes in view."""
+"""Images up to this size are read whole; of larger ones only the planes in view."""
 PERCENTILES = (0.1, 99.9)
 SAMPLE_PX = 512
 
 
+def local_time(stamp: str) -> str:
+    """A record's time (UTC, ISO 8601) as the person's clock shows it, to the minute."""
+    try:
+        when = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp  # of another program: better than nothing
+    utc = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return utc.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def bytes_of(image: Image) -> int:
-    """How large the pixels are."""
+    """Size of the pixels."""
     return math.prod(image.shape) * image.data.dtype.itemsize
 
 
 def read_small(image: Image) -> Image:
-    """The image in memory where it is small, else as it is."""
+    """The image in memory if it is small, else as it is."""
     return replace(image, data=image.read()) if bytes_of(image) <= IN_MEMORY_BYTES else image
 
 
+def middle_plane(image: Image, step: int) -> tuple[slice | int, ...]:
+    """Index of the middle plane with all channels, every `step`-th row and column."""
+    places: dict[str, slice | int] = {"C": slice(None)}
+    places |= dict.fromkeys("YX", slice(None, None, step))
+    return tuple(places.get(letter, image.sizes[letter] // 2) for letter in image.axes)
+
+
 def display_limits(image: Image) -> tuple[float, float] | None:
-    """Intensities between which the middle plane is seen well; None where they do not tell."""
+    """Contrast limits from the middle plane; None for a constant or binary one."""
     if image.data.dtype.kind == "b":
         return None
     step = max(1, min(image.sizes["Y"], image.sizes["X"]) // SAMPLE_PX)
-    places = tuple(
-        slice(None)
-        if letter == "C"
-        else slice(None, None, step)
-        if letter in "YX"
-        else image.sizes[letter] // 2
-        for letter in image.axes
-    )
-    pixels = np.asarray(image.data[places])
+    pixels = np.asarray(image.data[middle_plane(image, step)])
     finite = pixels[np.isfinite(pixels)]
     if finite.size == 0:
         return None

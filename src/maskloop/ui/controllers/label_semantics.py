@@ -1,4 +1,4 @@
-"""What a mask will be saved as, in words, before it is accepted."""
+"""What the labels of a mask mean, and in words what will be saved, before it is accepted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskloop.task import Task
 __all__ = ["Classes", "Description", "RuleOption", "describe", "rule_options"]
 
 MOST = 4
-"""So many labels or classes are named one by one."""
+"""Up to this many labels or classes are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Description:
     is_fine: bool = True
     """Whether it would be accepted without a question."""
     labels: tuple[int, ...] = ()
-    """Labels that were drawn, background left out."""
+    """Labels that were drawn, without the background."""
 
 
 def rule_options(classes: Classes) -> list[RuleOption]:
-    """The ways that fit what a project segments, the usual one first."""
+    """The rules that fit the task of a project, the usual one first."""
     mapped = RuleOption(
-        "manual_label_map", "Choose for each label", "Say below what each label becomes"
+        "manual_label_map", "Choose for each label", "Choose below which class each label becomes"
     )
     if classes.mode == "instances":
         return [
             RuleOption(
                 "keep_instances",
                 "Each label is one object",
-                "Labels are numbered anew: 1, 2, 3 ...",
+                "Labels are renumbered: 1, 2, 3 ...",
             )
         ]
     if classes.mode == "multiclass":
@@ -78,20 +78,20 @@ def rule_options(classes: Classes) -> list[RuleOption]:
             ),
             mapped,
         ]
-    title = f"Everything drawn is {classes.name(1)}"
+    title = f"All labels are {classes.name(1)}"
     return [
-        RuleOption("merge_nonzero_to_foreground", title, "All labels but 0 become one class"),
+        RuleOption("merge_nonzero_to_foreground", title, "Every label except 0 becomes this class"),
         mapped,
     ]
 
 
 def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
-    """Say what accepting a mask would save.
+    """Describe what accepting a mask would save.
 
     Parameters
     ----------
     labels
-        As drawn; read plane by plane, so that a stack on the disk is never whole in memory.
+        As drawn; read plane by plane, so that a stack on disk is never whole in memory.
     rule
         What the labels mean.
     classes
@@ -102,8 +102,8 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
         found = _find_labels(labels)
         drawn = tuple(label for label in found if label)
         if not drawn:
-            return Description("Nothing is drawn yet.", is_fine=False)
-        # The labels stand for the mask: each occurs once.
+            return Description("The mask is empty.", is_fine=False)
+        # Each label once stands for the whole mask: the rule looks at no pixel's neighbors.
         saved = foresee_mask(
             np.array([found]), rule, num_classes=len(classes.names), name=labels.name
         )
@@ -125,17 +125,17 @@ def _find_labels(labels: Image) -> list[int]:
 def _sentence(saved: Mapping[int, int], rule: MaskRule, classes: Classes) -> str:
     drawn = [label for label in saved if label]
     if rule.mask_mode == "keep_instances":
-        return f"{_upper(_name_labels(drawn))} {_become(drawn)} {_count(len(drawn), 'object')}."
+        return f"{_count(len(drawn), 'object')} will be saved."
     if rule.mask_mode == "keep_labels_as_multiclass":
         names = [f"{classes.name(label)} ({label})" for label in drawn]
-        return f"{_upper(_name_labels(drawn))} {'is' if len(drawn) == 1 else 'are'} saved as {_listed(names)}."
+        return f"{_upper(_listed(names))} will be saved."
     if rule.mask_mode == "merge_nonzero_to_foreground":
-        return f"{_upper(_name_labels(drawn))} {_become(drawn)} {classes.name(1)}."
+        return f"{_upper(_name_labels(drawn))} will be saved as {classes.name(1)}."
     parts = []
     for target in sorted({saved[label] for label in drawn}):
         sources = [label for label in drawn if saved[label] == target]
-        parts.append(f"{_name_labels(sources)} {_become(sources)} {classes.name(target)}")
-    return f"{_upper('; '.join(parts))}."
+        parts.append(f"{_name_labels(sources)} as {classes.name(target)}")
+    return f"Will be saved: {'; '.join(parts)}."
 
 
 def _name_labels(labels: Sequence[int]) -> str:
@@ -147,10 +147,6 @@ def _name_labels(labels: Sequence[int]) -> str:
     if len(labels) <= MOST:
         return f"labels {_listed([str(label) for label in labels])}"
     return f"{len(labels)} labels ({labels[0]}..{labels[-1]})"
-
-
-def _become(labels: Sequence[int]) -> str:
-    return "becomes" if len(labels) == 1 else "become"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The pixels of a layer as a file, because a prediction runs in another process and reads files."""
+"""The pixels of a layer as a file: a prediction runs in another process, which reads files."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ OLD_S = 86_400.0
 
 
 def write_input(folder: Path, image: Image, name: str) -> Path:
-    """Write an image piece by piece, so that a large one is never in memory; in a thread, it may take a while.
+    """Write an image region by region, never whole in memory; call it in a thread.
 
     Parameters
     ----------
     folder
-        The place for such files; each gets a folder of its own.
+        For such files; each gets its own subfolder.
     image
         The pixels, read as they are written.
     name
-        What the file is called, as far as a file may be called so.
+        Of the file; characters that a file name cannot have are replaced.
 
     Raises
     ------
@@ -48,8 +48,7 @@ def write_input(folder: Path, image: Image, name: str) -> Path:
     with write_errors(place):
         place.mkdir(parents=True)
     try:
-        # A plain TIFF takes more types of pixels than an OME-TIFF does, and ours keeps axes and
-        # pixel size just as well.
+        # A plain TIFF holds more pixel types than an OME-TIFF, and ours keeps axes and pixel size.
         write_image(place / f"{stem}.tif", image)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
@@ -63,16 +62,13 @@ def remove_input(path: Path) -> None:
 
 
 def sweep_inputs(project: Project) -> None:
-    """Remove what windows left behind that were closed or killed before their prediction ended."""
+    """Remove files of windows that were closed or killed before their prediction ended."""
     folder = project.path(INPUTS)
     before = time.time() - OLD_S
-    old = (
-        [place for place in folder.iterdir() if place.is_dir() and place.stat().st_mtime < before]
-        if folder.is_dir()
-        else []
-    )
+    places = [place for place in folder.iterdir() if place.is_dir()] if folder.is_dir() else []
+    old = [place for place in places if place.stat().st_mtime < before]
     if not old:
-        return
+        return  # the usual case: journals of runs are read only if there is something to remove
     wanted = _in_use(project)
     for place in old:
         if not any(Path(path).parent == place for path in wanted):

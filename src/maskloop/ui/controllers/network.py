@@ -1,4 +1,4 @@
-"""The network's description as a person edits it: what it means, whether it fits, and when it is kept."""
+"""The network of the project as a person edits it: what it means, and whether it is valid."""
 
 from __future__ import annotations
 
@@ -6,72 +6,64 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal, SignalGroup
+from psygnal import Signal
 from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError
 from maskloop.models.base import DEFAULT_BACKEND, Architecture, Start, backend, kinds
 from maskloop.project.layout import CheckpointRecord
 from maskloop.task import Task
+from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
-    from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
+    from maskloop.ui.workspace import Workspace
 
 __all__ = ["NetworkController"]
 
 NAMED = 3
-"""So many checkpoints are named; the others are counted."""
+UNCHANGED = "Nothing was changed."
+"""Up to this many checkpoints are named; the others are counted."""
 
 
-class NetworkEvents(SignalGroup):
-    """Told in the thread of the window."""
+class NetworkController(Controller):
+    """The architecture of the project: as it is saved, as it is edited, and what that means.
 
-    loaded = Signal()
-    """`values` are others than those the form shows."""
-    changed = Signal()
-    """`problem`, `is_dirty`, `misfits` or `summary` changed."""
-    stale = Signal()
-    """`count` has something to do: call it when nothing more is typed."""
-
-
-class NetworkController:
-    """The architecture of the project: as it is kept, as it is edited, and what that means.
+    `changed` means: `problem`, `is_dirty`, `misfits` or `summary` changed.
 
     Parameters
     ----------
-    session
+    workspace
         Whose project it belongs to.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.events = NetworkEvents()
+    loaded = Signal()
+    """`values` differ from those the form shows."""
+    stale = Signal()
+    """`count` has something to do: call it when typing has stopped."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.values: dict[str, Any] = {}
         """As edited: fields of `kind`; None where it is planned from the data."""
         self.backend = DEFAULT_BACKEND
         self.problem = ""
-        """Why the values cannot be a network; empty when they can."""
+        """Why the values are not a valid network; empty if they are."""
         self.summary: NetworkSummary | None = None
-        """Counted of the values; None until it is."""
+        """Counted from the values; None until it is."""
         self.misfits = ""
-        """Which checkpoints this network would not go on from."""
-        self._session = session
+        """Which checkpoints a training of this network could not continue."""
         self._kept: dict[str, Any] = {}
         self._task: Task | None = None
         self._checkpoints: Sequence[CheckpointRecord] = ()
         self._pair_count = 0
         self._is_watched = self._is_counted = False
-        session.events.project_changed.connect(self._change_project)
-        session.events.snapshot_changed.connect(self._take)
 
     @property
     def kind(self) -> type[Architecture]:
-        """The choices that the project's backend takes.
-
-        Output mode and classes are not among them: they belong to the project and its masks.
-        """
+        """The choices that the project's backend takes; task and classes are not among them."""
         return kinds(self.backend)[0]
 
     @property
@@ -82,9 +74,14 @@ class NetworkController:
     @property
     def why_not_save(self) -> str | None:
         """Why it cannot be saved now, or None."""
-        if self._session.snapshot.why_not_write is not None:
-            return self._session.snapshot.why_not_write
-        return self.problem or (None if self.is_dirty else "Nothing was changed.")
+        if self._workspace.snapshot.why_not_write is not None:
+            return self._workspace.snapshot.why_not_write
+        return self.problem or (None if self.is_dirty else UNCHANGED)
+
+    @property
+    def why_not_revert(self) -> str | None:
+        """Why there is nothing to discard, or None."""
+        return None if self.is_dirty else UNCHANGED
 
     @property
     def decided(self) -> str:
@@ -93,8 +90,8 @@ class NetworkController:
             return ""
         names = ", ".join(self._task.classes)
         return (
-            f"Output: {self._task.mode} ({names}). It was chosen with the project; classes are "
-            "named in Dataset."
+            f"Task: {self._task.mode} ({names}). It was chosen with the project; "
+            "rename classes in Dataset."
         )
 
     @property
@@ -111,17 +108,17 @@ class NetworkController:
 
     @property
     def complaint(self) -> str:
-        """Why it cannot be a network, or cannot be trained on the project's images; empty where neither is so."""
+        """Why it is not valid, or cannot be trained on the project's images; else empty."""
         return self.problem or (self.summary.problem if self.summary is not None else "")
 
     @property
     def adapted(self) -> str:
-        """What a training would fit to the images, in words."""
+        """What a training would adapt to the images, in words."""
         found = self.summary.adapted if self.summary is not None else ()
-        return f"A training fits it to your images: {' '.join(found)}" if found else ""
+        return f"Adapted to your images: {' '.join(found)}" if found else ""
 
     def edit(self, values: Mapping[str, Any]) -> None:
-        """Take what the form says; fields that are not edited here stay as they are."""
+        """Take what the form says; other fields stay as they are."""
         edited = {name: value for name, value in values.items() if name in self.kind.model_fields}
         if all(self.values.get(name) == value for name, value in edited.items()):
             return
@@ -129,29 +126,29 @@ class NetworkController:
         self._judge()
 
     def show(self, values: Mapping[str, Any]) -> None:
-        """Take the network of some weights into the form; nothing is saved by it."""
+        """Show the network of some weights in the form; nothing is saved."""
         self.edit(values)
-        self.events.loaded.emit()
+        self.loaded.emit()
 
     def revert(self) -> None:
-        """Go back to what is kept."""
+        """Discard the changes."""
         self.values = dict(self._kept)
-        self.events.loaded.emit()
+        self.loaded.emit()
         self._judge()
 
     def save(self) -> None:
-        """Keep the values as the project's network; refused in words where they do not fit the accepted masks."""
+        """Save the network; refused with a reason if it does not fit the accepted masks."""
         values = dict(self.values)
         chosen = {"backend": self.backend, **self.edited}
 
         def kept(_: None) -> None:
             self._kept = values
-            self.events.changed.emit()
+            self.changed.emit()
 
         def say(_: None) -> str:
-            return f"The network is saved. {self.misfits}".strip()
+            return f"Network saved. {self.misfits}".strip()
 
-        self._session.do(lambda project: project.set_architecture(chosen), kept, said=say)
+        self._workspace.do(lambda project: project.set_architecture(chosen), kept, said=say)
 
     def watch(self, is_watched: bool) -> None:
         """Count only while somebody looks: it takes a process that loads torch."""
@@ -160,11 +157,11 @@ class NetworkController:
 
     def _tell_stale(self) -> None:
         if self._is_watched and not self._is_counted and self.values and not self.problem:
-            self.events.stale.emit()
+            self.stale.emit()
 
     def count(self) -> None:
-        """Count the network of the values, in a child process, while somebody looks."""
-        project = self._session.project
+        """Count the network, in a helper process, while somebody looks."""
+        project = self._workspace.project
         if (
             project is None
             or not self._is_watched
@@ -174,7 +171,7 @@ class NetworkController:
         ):
             return
         self._is_counted = True
-        self._session.background.apart(
+        self._workspace.background.apart(
             summarize_network,
             str(project.folder),
             self.edited,
@@ -183,14 +180,17 @@ class NetworkController:
             key="network summary",
         )
 
-    def _change_project(self, _project: Project | None) -> None:
-        self._kept, self.values, self._checkpoints, self._pair_count = {}, {}, (), 0
+    def reset(self, project: Project | None) -> None:
+        """Forget the network of the previous project."""
+        self._kept, self.values = {}, {}
+        self._checkpoints, self._pair_count = (), 0
         self._task = None
-        self.summary, self._is_counted, self.problem, self.misfits = None, False, "", ""
-        self.events.changed.emit()
+        self.summary, self._is_counted = None, False
+        self.problem, self.misfits = "", ""
+        self.changed.emit()
 
-    def _take(self, snapshot: Snapshot) -> None:
-        """Show what another window or a training kept, unless something is being edited here."""
+    def take(self, snapshot: Snapshot) -> None:
+        """Show what another window or a training saved, unless something is being edited."""
         self.backend = snapshot.backend
         kept, was_dirty = _complete(snapshot, self.kind), self.is_dirty
         pair_count = 0 if snapshot.status is None else snapshot.status.pair_count
@@ -199,29 +199,30 @@ class NetworkController:
         self._checkpoints, self._pair_count = snapshot.checkpoints, pair_count
         if not was_dirty and self.values != kept:
             self.values = dict(kept)
-            self.events.loaded.emit()
+            self.loaded.emit()
         if before != (self._kept, self._task, self._checkpoints, self._pair_count):
             self._judge()
         else:
-            self.events.changed.emit()
+            self.changed.emit()
 
     def _judge(self) -> None:
         self._is_counted = False
         if not self.values:
-            self.events.changed.emit()
+            self.changed.emit()
             return
         try:
             wanted = self.kind.model_validate(self.values)
         except ValidationError as error:
-            self.problem, self.summary, self.misfits = _in_words(error), None, ""
-            self.events.changed.emit()
+            self.problem, self.misfits = _in_words(error), ""
+            self.summary = None
+            self.changed.emit()
             return
         self.values = wanted.model_dump(mode="json")
         self.problem = ""
-        self.events.changed.emit()
+        self.changed.emit()
         checkpoints, task = self._checkpoints, self._task
         if task is not None:
-            self._session.background.run(
+            self._workspace.background.run(
                 lambda: _misfits(self.backend, task, wanted, checkpoints),
                 self._show_misfits,
                 key="network misfits",
@@ -230,18 +231,15 @@ class NetworkController:
 
     def _show_misfits(self, words: str) -> None:
         self.misfits = words
-        self.events.changed.emit()
+        self.changed.emit()
 
     def _show_summary(self, summary: NetworkSummary) -> None:
         self.summary = summary
-        self.events.changed.emit()
-
-    def close(self) -> None:
-        """End; what was not saved is dropped, as the form said it would be."""
+        self.changed.emit()
 
 
 def _complete(snapshot: Snapshot, kind: type[Architecture]) -> dict[str, Any]:
-    """All fields, those that nobody chose too; values that are no choice stay as they are."""
+    """All fields, including those nobody chose; values that are not valid stay as they are."""
     if not snapshot.architecture:
         return {}
     try:
@@ -260,20 +258,15 @@ def _in_words(error: ValidationError) -> str:
 def _misfits(
     name: str, task: Task, wanted: Architecture, checkpoints: Sequence[CheckpointRecord]
 ) -> str:
-    """Which checkpoints were trained with another network, in words; empty when none was."""
+    """Which checkpoints were trained with another network, in words; empty if none."""
     found: list[tuple[str, str]] = []
     for record in checkpoints:
-        start = Start(
-            record.checkpoint_id,
-            Path(record.checkpoint_path),
-            record.backend,
-            record.network,
-            record.task,
-        )
+        path = Path(record.checkpoint_path)
+        start = Start(record.checkpoint_id, path, record.backend, record.network, record.task)
         try:
             mismatches = backend(name).compare(task, wanted, start)
         except MaskloopError:
-            found.append((record.checkpoint_id, "it does not say which"))
+            found.append((record.checkpoint_id, "unknown network"))
             continue
         if mismatches:
             found.append((record.checkpoint_id, f"{mismatches[0].name} {mismatches[0].found}"))
@@ -282,8 +275,8 @@ def _misfits(
     shown = ", ".join(f"{name} ({why})" for name, why in found[-NAMED:])
     others = len(found) - NAMED
     more = f" and {others} other{'s' * (others != 1)}" if others > 0 else ""
-    one = len(found) == 1
+    it = "it" if len(found) == 1 else "them"
     return (
-        f"{shown}{more} {'has' if one else 'have'} another network: {'it goes' if one else 'they go'} on predicting, "
-        f"but a training with this network cannot go on from {'it' if one else 'them'} and starts from scratch."
+        f"Other network: {shown}{more}. You can still predict with {it}, "
+        f"but a training of this network starts from scratch instead of continuing {it}."
     )

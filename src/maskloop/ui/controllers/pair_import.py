@@ -1,4 +1,4 @@
-"""Pairs that lie in folders: looked through first, then accepted; one bad file does not stop the rest."""
+"""Import pairs from folders: checked first, then added; one bad file does not stop the rest."""
 
 from __future__ import annotations
 
@@ -8,32 +8,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from psygnal import Signal, SignalGroup
-
 from maskloop.events import Event, Progress
 from maskloop.images.masks import MaskRule
 from maskloop.jobs.imports import add_pairs
 from maskloop.project.imports import ImportReport
+from maskloop.ui.controllers.base import Controller
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
-    from maskloop.ui.session import Session
+    from maskloop.ui.controllers.label_rule import LabelRuleController
+    from maskloop.ui.workspace import Workspace
 
-__all__ = ["ImportChoice", "PairImportController", "ImportRow"]
+__all__ = ["ImportChoice", "ImportRow", "PairImportController"]
 
+BUSY = "Wait until it is done."
 TOLD_EVERY_S = 0.1
-
-
-class ImportEvents(SignalGroup):
-    """Told in the thread of the window."""
-
-    changed = Signal()
-    """What was found, or how far it is."""
 
 
 @dataclass(frozen=True)
 class ImportChoice:
-    """Where the pairs lie and how they are to be read."""
+    """Where the pairs are and how they are read."""
 
     images: Path | None = None
     masks: Path | None = None
@@ -46,7 +40,7 @@ class ImportChoice:
 
 @dataclass(frozen=True)
 class ImportRow:
-    """A pair that fits, or a file that was refused."""
+    """A pair that is OK, or a file that was rejected."""
 
     image: str
     mask: str
@@ -54,62 +48,63 @@ class ImportRow:
     reason: str
 
 
-class PairImportController:
-    """Looks through folders of pairs and accepts what fits.
+class PairImportController(Controller):
+    """Checks folders of pairs and adds those that are OK.
+
+    `changed` means: what was found, or the progress, changed.
 
     Parameters
     ----------
-    session
-        Whose project the pairs go into.
+    workspace
+        Whose project the pairs are added to.
+    label_rule
+        How their labels are read.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.events = ImportEvents()
+    def __init__(self, workspace: Workspace, label_rule: LabelRuleController) -> None:
+        super().__init__(workspace)
+        self._label_rule = label_rule
         self.choice = ImportChoice()
         self.report: ImportReport | None = None
         self.rows: tuple[ImportRow, ...] = ()
         self.is_busy = False
         self.done, self.total = 0.0, 0.0
         self.stage = ""
-        self._session = session
         self._stop = threading.Event()
-        session.events.project_changed.connect(self._change_project)
 
     def choose(self, **changes: object) -> None:
-        """Change where or how; what was found before no longer counts."""
+        """Change where or how; what was found before is dropped."""
         choice = replace(self.choice, **changes)  # type: ignore[arg-type]
         if choice != self.choice:
             self.choice, self.report, self.rows = choice, None, ()
-            self.events.changed.emit()
+            self.changed.emit()
 
     @property
     def why_not_look(self) -> str | None:
-        """Why it cannot be looked through yet, or None."""
+        """Why nothing can be checked yet, or None."""
         choice = self.choice
         if self.is_busy:
-            return "It is being done."
+            return BUSY
         if choice.table is None and choice.images is None:
-            return "Choose the folder of the images first."
+            return "Select the folder of the images first."
         if choice.table is None and choice.masks is None and not choice.mask_suffix:
-            return "Choose the folder of the masks, or say how the names of masks end."
-        return self._session.snapshot.why_not_read
+            return "Select the folder of the masks, or type the mask suffix."
+        return self._workspace.snapshot.why_not_read
 
     @property
     def why_not_import(self) -> str | None:
         """Why nothing can be imported yet, or None."""
         if self.is_busy:
-            return "It is being done."
+            return BUSY
         if self.report is None or not self.report.dry_run:
-            return "Look through the files first."
-        return (
-            self._session.snapshot.why_not_write
-            if self.report.accepted
-            else "None of the files fits."
-        )
+            return "Check the files first."
+        if not self.report.accepted:
+            return "None of the files can be imported."
+        return self._workspace.snapshot.why_not_write
 
     @property
     def title(self) -> str:
-        """What the button that imports says."""
+        """What the import button says."""
         count = len(self.report.accepted) if self.report is not None and self.report.dry_run else 0
         return f"Import {_pairs(count)}" if count else "Import"
 
@@ -117,51 +112,50 @@ class PairImportController:
     def words(self) -> str:
         """What was found or done, in a sentence."""
         if self.is_busy:
-            return (
-                f"{self.done:.0f} of {self.total:.0f}: {self.stage}"
-                if self.total
-                else "Looking for files..."
-            )
+            progress = f"{self.done:.0f} of {self.total:.0f}: {self.stage}"
+            return progress if self.total else "Looking for files..."
         if self.report is None:
             return ""
-        refused = f", {len(self.report.refused)} refused" if self.report.refused else ""
-        stopped = " Stopped before the end." if self.report.cancelled else ""
-        verb = "fit" if self.report.dry_run else "imported"
+        refused = f", {len(self.report.refused)} rejected" if self.report.refused else ""
+        stopped = " Cancelled before the end." if self.report.cancelled else ""
+        verb = "OK" if self.report.dry_run else "imported"
         return f"{_pairs(len(self.report.accepted))} {verb}{refused}.{stopped}"
 
     def look(self) -> None:
-        """See what fits and what does not; nothing is written."""
+        """Check all files; nothing is written."""
         if self.why_not_look is None:
             self._run(dry_run=True)
 
     def run(self) -> None:
-        """Accept the pairs that fit."""
+        """Add the pairs that are OK."""
         if self.why_not_import is None:
             self._run(dry_run=False)
 
     def cancel(self) -> None:
-        """Stop after the file that is being read; what was accepted stays."""
+        """Stop after the file that is being read; what was added stays."""
         self._stop.set()
 
     def _run(self, *, dry_run: bool) -> None:
-        choice, rule, stop = self.choice, self._session.dataset.rule, threading.Event()
-        self._stop, self.is_busy, self.done, self.total, self.stage = stop, True, 0.0, 0.0, ""
-        self.events.changed.emit()
+        choice, rule, stop = self.choice, self._label_rule.rule, threading.Event()
+        self._stop, self.is_busy = stop, True
+        self.done, self.total = 0.0, 0.0
+        self.stage = ""
+        self.changed.emit()
 
         def ended(report: ImportReport) -> None:
             if self._stop is stop:
                 self.is_busy, self.report, self.rows = False, report, _rows(report)
-                self.events.changed.emit()
+                self.changed.emit()
                 if not dry_run:
-                    self._session.say(self.words)
+                    self._workspace.say(self.words)
 
         def failed(error: Exception) -> None:
             if self._stop is stop:
                 self.is_busy = False
-                self.events.changed.emit()
-                self._session.fail(error)
+                self.changed.emit()
+                self._workspace.fail(error)
 
-        self._session.do(
+        self._workspace.do(
             lambda project: self._add(project, choice, rule, stop, dry_run=dry_run),
             ended,
             otherwise=failed,
@@ -182,7 +176,7 @@ class PairImportController:
             nonlocal told
             if isinstance(event, Progress) and time.monotonic() - told > TOLD_EVERY_S:
                 told = time.monotonic()
-                self._session.deliver(lambda: self._show(event, stop))
+                self._workspace.deliver(lambda: self._show(event, stop))
 
         return add_pairs(
             project,
@@ -202,24 +196,25 @@ class PairImportController:
     def _show(self, event: Progress, stop: threading.Event) -> None:
         if self._stop is stop and self.is_busy:
             self.done, self.total, self.stage = event.done, event.total, event.stage
-            self.events.changed.emit()
+            self.changed.emit()
 
-    def _change_project(self, _project: Project | None) -> None:
+    def reset(self, project: Project | None) -> None:
+        """Stop, and forget what was found."""
         self._stop.set()
         self._stop = threading.Event()
         self.report, self.rows, self.is_busy = None, (), False
-        self.events.changed.emit()
+        self.changed.emit()
 
     def close(self) -> None:
-        """Stop in good order; what was accepted stays."""
+        """Stop; what was added stays."""
         self._stop.set()
 
 
 def _rows(report: ImportReport) -> tuple[ImportRow, ...]:
-    state = "fits" if report.dry_run else "imported"
+    state = "OK" if report.dry_run else "imported"
     refused = [
         ImportRow(
-            Path(row.image).name, Path(row.mask).name, "refused", f"{row.problem} {row.way_out}"
+            Path(row.image).name, Path(row.mask).name, "rejected", f"{row.problem} {row.way_out}"
         )
         for row in report.refused
     ]

@@ -1,4 +1,4 @@
-"""The rows of the pair table: all that is shown of a pair, made away from the window."""
+"""The rows of the pair table: all that is shown of a pair, made in a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maskloop.images.similarity import find_near_duplicates_among
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.label_semantics import Classes
 
-__all__ = ["NearDuplicates", "PairRow", "make_rows", "short_id", "tell_objects"]
+__all__ = ["NearDuplicates", "PairRow", "make_rows", "short_id", "objects_in_words"]
 
 SOURCES = {
     "manual_label": "drawn",
@@ -35,27 +35,24 @@ class PairRow:
     objects: int | None
     split: str
     used: str
-    like: str
+    near: str
     state: str
     tooltip: str
-    like_tooltip: str
+    near_tooltip: str
 
     @property
     def picture_key(self) -> str:
-        """What the thumbnail is known by: another one is needed when the mask is replaced."""
+        """What the thumbnail is known by; another one is needed once the mask is replaced."""
         return f"{self.pair_id} {self.pair.mask_sha256[:8]}{self.pair.image_sha256[:8]}"
 
     @property
     def is_active(self) -> bool:
-        """Whether it is trained on."""
+        """Whether it is in use."""
         return self.pair.state == "active"
 
 
 class NearDuplicates:
-    """Which pairs look alike.
-
-    Remembers what was compared, so that a new pair is compared with the others only.
-    """
+    """Finds pairs that show the same; a new pair is compared with the known ones only."""
 
     def __init__(self) -> None:
         self._hashes: dict[str, str] = {}
@@ -68,7 +65,7 @@ class NearDuplicates:
         return self._near
 
     def update(self, pairs: Sequence[Pair]) -> dict[str, tuple[str, ...]]:
-        """Near-duplicates of each pair that has any, by id, among those that are trained on; call it in a thread."""
+        """Near-duplicates of each active pair that has any, by id; call it in a thread."""
         hashes = {pair.pair_id: pair.perceptual_hash for pair in pairs if pair.state == "active"}
         with self._lock:
             known = [
@@ -98,18 +95,17 @@ def make_rows(
     classes: Classes,
     before: Mapping[str, PairRow],
 ) -> dict[str, PairRow]:
-    """The rows of all pairs by id, the oldest first; rows in which nothing changed are the same objects as before."""
+    """The rows of all pairs by id, the oldest first; an unchanged row is the same object as before."""
     sides = {pair.pair_id: pair.split for pair in pairs}
     rows = {}
     for pair in pairs:
         old = before.get(pair.pair_id)
         row = _row(pair, near.get(pair.pair_id, ()), classes, sides)
-        is_same = (
-            old is not None
-            and old.pair == pair
-            and (old.classes, old.like_tooltip) == (row.classes, row.like_tooltip)
-        )
-        rows[pair.pair_id] = old if is_same and old is not None else row
+        # The table looks only at rows that are other objects than before.
+        if old is not None and old.pair == pair:
+            is_same = (old.classes, old.near_tooltip) == (row.classes, row.near_tooltip)
+            row = old if is_same else row
+        rows[pair.pair_id] = row
     return rows
 
 
@@ -127,23 +123,23 @@ def _row(
         objects=None if pair.fingerprint is None else pair.fingerprint.object_count,
         split=pair.split or "",
         used=_listed(pair.used_in_checkpoints),
-        like=f"like {_listed([short_id(other) for other in near])}" if near else "",
+        near=_listed([short_id(other) for other in near]),
         state="" if pair.state == "active" else pair.state,
         tooltip=_tooltip(pair),
-        like_tooltip=_warn(pair, near, sides),
+        near_tooltip=_warn(pair, near, sides),
     )
 
 
 def short_id(pair_id: str) -> str:
-    """The id without the part that only tells pixels apart, such as ``pair_0004``."""
+    """The id without the hash of its pixels, such as ``pair_0004``."""
     parts = pair_id.split("_")
     return "_".join(parts[:2]) if len(parts) == 3 and parts[0] == "pair" else pair_id
 
 
-def tell_objects(pair: Pair, classes: Classes) -> str:
-    """What is on a pair's mask, such as ``37 objects``."""
+def objects_in_words(pair: Pair, classes: Classes) -> str:
+    """What a pair's mask holds, such as ``37 objects``."""
     if pair.fingerprint is None or pair.mask_preparation.get("is_empty"):
-        return "nothing on it"
+        return "empty mask"
     count = pair.fingerprint.object_count
     objects = f"{count} object{'' if count == 1 else 's'}"
     return f"{objects} ({_classes(pair, classes)})" if classes.mode == "multiclass" else objects
@@ -166,11 +162,10 @@ def _tooltip(pair: Pair) -> str:
         f"accepted {pair.created_at[:16].replace('T', ' ')}",
     ]
     if pair.group and pair.group != pair.pair_id:
-        lines.append(f"belongs to the group {pair.group}")
+        lines.append(f"group {pair.group}")
     if pair.history:
-        lines.append(
-            f"corrected {len(pair.history)} times" if len(pair.history) > 1 else "corrected once"
-        )
+        times = "once" if len(pair.history) == 1 else f"{len(pair.history)} times"
+        lines.append(f"corrected {times}")
     lines += [str(note) for note in pair.mask_preparation.get("notes", ())]
     return "\n".join(line for line in lines if line)
 
@@ -183,11 +178,12 @@ def _warn(pair: Pair, near: Sequence[str], sides: Mapping[str, str | None]) -> s
         other for other in near if pair.split and sides.get(other) and sides[other] != pair.split
     ]
     if parted:
+        side = sides[parted[0]]
         return (
-            f"Shows the same as {names}, and {short_id(parted[0])} is kept for {sides[parted[0]]}: the score may be too good. "
-            "Remove one of the two."
+            f"Near-duplicate of {names}, but {short_id(parted[0])} is used for {side}: "
+            "the score may be optimistic. Remove one of the two."
         )
-    return f"Shows the same as {names}, or a part of it. They are kept on one side of the split."
+    return f"Near-duplicate of {names}. They are kept on the same side of the split."
 
 
 def _listed(names: Sequence[str]) -> str:

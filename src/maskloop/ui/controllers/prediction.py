@@ -1,67 +1,48 @@
-"""Predict: what the next prediction is to do, what the present one does, and what is kept of those before."""
+"""Predict: what the next prediction will do, and the one that is running."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from psygnal import Signal, SignalGroup
+from psygnal import Signal
 
 from maskloop.errors import MaskloopError
-from maskloop.events import Event, Failed, Finished
+from maskloop.events import Failed, Finished
 from maskloop.images.image import Image
 from maskloop.jobs.prediction import PredictJob
 from maskloop.models.base import outline_of
 from maskloop.project.layout import CheckpointRecord
-from maskloop.ui.controllers.accepting import freeze, is_quick_to_copy
+from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
-from maskloop.ui.controllers.predict_story import PredictStory
-from maskloop.ui.controllers.predicted import (
-    OpenedPrediction,
-    Part,
-    PredictedImage,
-    PredictionRow,
-    collect,
-    is_edited,
-    open_prediction,
-    read_labels,
-    read_scores,
-    rows_of,
-)
+from maskloop.ui.controllers.prediction_files import PredictedImage, collect
 from maskloop.ui.controllers.runs import RunController
+from maskloop.wording import counted
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
-    from maskloop.ui.session import Session
+    from maskloop.compute.run_progress import RunProgress
+    from maskloop.ui.controllers.weight_files import WeightFiles
     from maskloop.ui.snapshot import Snapshot
+    from maskloop.ui.workspace import Workspace
 
-__all__ = ["LATEST", "PredictionEvents", "PredictionController"]
+__all__ = ["DEVICES", "LATEST", "PredictionController"]
 
 LATEST = "latest"
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: list[tuple[Device, str]] = [
-    ("auto", "The quickest there is"),
-    ("cpu", "Processor"),
-    ("cuda", "Graphics card (CUDA)"),
+    ("auto", "Automatic"),
+    ("cpu", "CPU"),
+    ("cuda", "GPU (CUDA)"),
 ]
+NOTHING = "Nothing was predicted."
+SCORES = {"ap50": "AP50", "dice": "Dice"}
+"""Of a checkpoint, the first that it has is named: it tells most."""
 Then = Callable[[PredictedImage], None]
-
-
-class PredictionEvents(SignalGroup):
-    """Told in the thread of the window."""
-
-    changed = Signal()
-    """A choice, or what can be chosen or done, changed."""
-    run_changed = Signal()
-    """`story` or `is_active` changed."""
-    rows_changed = Signal()
-    """`rows` changed."""
-    predicted = Signal(list)
-    """What a prediction of this window made: `PredictedImage`, in the order of its inputs."""
 
 
 @dataclass
@@ -70,78 +51,82 @@ class _Request:
 
     then: Then | None = None
     input: Path | None = None
-    """Written for this run, and to be removed after it."""
+    """Written for this run, and removed after it."""
 
 
-class PredictionController:
-    """Predicts layers and files, one run at a time, and takes corrected labels back into the dataset.
+class PredictionController(Controller):
+    """Predicts images and files, one run at a time.
+
+    `changed` means: a choice, what can be chosen, or what can be done, changed.
 
     Parameters
     ----------
-    session
+    workspace
         Whose project is used.
+    weight_files
+        Knows which checkpoints cannot predict because their weights are missing.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.events = PredictionEvents()
-        self.story = PredictStory()
-        self.running = RunController(session, "predict")
-        self.rows: list[PredictionRow] = []
-        """The predictions kept in the project, the newest first."""
+    run_changed = Signal()
+    """`progress` or `is_active` changed."""
+    predicted = Signal(list)
+    """What a prediction of this window made: `PredictedImage`, in the order of its inputs."""
+
+    def __init__(self, workspace: Workspace, weight_files: WeightFiles) -> None:
+        self.run = RunController(workspace, "predict")
+        super().__init__(workspace)
         self.mirror = False
         self.probabilities = False
         self.device: Device = "auto"
+        self._weight_files = weight_files
         self._checkpoint = LATEST
-        self._session = session
         self._request = _Request()
         self._scratch: Path | None = None
         self._shown = ""
-        self.running.events.changed.connect(self._tell_run)
-        self.running.events.told.connect(self._hear)
-        self.running.events.ended.connect(self._end)
-        session.events.project_changed.connect(self._change_project)
-        session.events.snapshot_changed.connect(self._take)
+        self.run.changed.connect(self._tell_run)
+        self.run.ended.connect(self._end)
+        weight_files.changed.connect(self.changed.emit)
 
     # What is chosen.
 
     @property
     def checkpoint(self) -> str:
-        """What is predicted with: latest, or the id of a checkpoint that is there."""
-        known = {one.checkpoint_id for one in self._session.snapshot.checkpoints}
+        """What is predicted with: latest, or the id of a checkpoint."""
+        known = {one.checkpoint_id for one in self._workspace.snapshot.checkpoints}
         return self._checkpoint if self._checkpoint in known else LATEST
 
     @property
     def checkpoint_options(self) -> list[tuple[str, str]]:
-        """All that can be predicted with, and what it is called."""
-        records = self._session.snapshot.checkpoints[::-1]
+        """What can be predicted with, as value and words."""
+        records = self._workspace.snapshot.checkpoints[::-1]
         if not records:
             return [(LATEST, "No checkpoint yet")]
-        found = [(LATEST, f"Latest: {records[0].checkpoint_id}{_score(records[0])}")]
-        return found + [(one.checkpoint_id, _called(one)) for one in records]
+        latest = (LATEST, f"Latest: {records[0].checkpoint_id}{_score(records[0])}")
+        return [latest, *((one.checkpoint_id, _title(one)) for one in records)]
 
     def set_checkpoint(self, checkpoint: str) -> None:
         """Choose what is predicted with."""
         self._checkpoint = checkpoint
-        self.events.changed.emit()
+        self.changed.emit()
 
     def set_mirror(self, is_wanted: bool) -> None:
-        """Average over mirrored copies: slower, a little better."""
+        """Average over mirrored copies: slower, often a little better."""
         self.mirror = is_wanted
-        self.events.changed.emit()
+        self.changed.emit()
 
     def set_probabilities(self, is_wanted: bool) -> None:
-        """Also keep the scores."""
+        """Save probability maps, too."""
         self.probabilities = is_wanted
-        self.events.changed.emit()
+        self.changed.emit()
 
     def set_device(self, device: Device) -> None:
-        """Choose where it computes."""
+        """Choose where it is computed."""
         self.device = device
-        self.events.changed.emit()
+        self.changed.emit()
 
     def record(self, checkpoint: str | None = None) -> CheckpointRecord | None:
-        """The record of a checkpoint, by default of the one that is chosen."""
-        wanted, records = checkpoint or self.checkpoint, self._session.snapshot.checkpoints
+        """The record of a checkpoint, by default of the chosen one."""
+        wanted, records = checkpoint or self.checkpoint, self._workspace.snapshot.checkpoints
         if wanted == LATEST:
             return records[-1] if records else None
         return next((one for one in records if one.checkpoint_id == wanted), None)
@@ -149,30 +134,32 @@ class PredictionController:
     # What can be done.
 
     @property
-    def is_active(self) -> bool:
-        """Whether a prediction is going on or about to."""
-        return self.running.is_active or self.running.is_starting
+    def progress(self) -> RunProgress:
+        """How far the prediction is, or how it ended."""
+        return self.run.progress
 
     @property
-    def why_not_cancel(self) -> str | None:
-        """Why there is nothing to cancel, or None."""
-        return None if self.running.is_active else "No prediction is going on."
+    def is_active(self) -> bool:
+        """Whether a prediction runs or is about to."""
+        return self.run.is_busy
 
     def why_not(self, checkpoint: str | None = None) -> str | None:
         """Why nothing can be predicted, whatever the image, or None."""
-        snapshot = self._session.snapshot
+        snapshot = self._workspace.snapshot
         if snapshot.why_not_read is not None:
             return snapshot.why_not_read
         record = self.record(checkpoint)
         if record is None:
             return "There is no checkpoint yet: train one first (Train)."
         if record.format != "maskloop":
-            return f"{record.checkpoint_id} comes from another program and does not say all it needs: train on from it first (Train)."
-        if self._session.checkpoints.is_missing(record.checkpoint_id):
-            return f"The weights of {record.checkpoint_id} are missing: put back '{record.checkpoint_path}', or choose another checkpoint."
-        if self.is_active:
-            return "A prediction is going on."
-        return None
+            return (
+                f"{record.checkpoint_id} holds bare weights of another program: "
+                "continue training from it first (Train)."
+            )
+        missing = self._weight_files.why_missing(record.checkpoint_id)
+        if missing is not None:
+            return missing
+        return "A prediction is running." if self.is_active else None
 
     def why_not_image(
         self, image: Image | None, problem: str | None = None, *, checkpoint: str | None = None
@@ -182,7 +169,7 @@ class PredictionController:
         Parameters
         ----------
         image
-            The image; None where there is none.
+            The image; None if there is none.
         problem
             Why there is none, in words.
         checkpoint
@@ -191,7 +178,7 @@ class PredictionController:
         reason = self.why_not(checkpoint) or problem
         if reason is not None:
             return reason
-        return "Choose an image first." if image is None else self._misfit(image, checkpoint)
+        return "Select an image first." if image is None else self._misfit(image, checkpoint)
 
     def _misfit(self, image: Image, checkpoint: str | None) -> str | None:
         record = self.record(checkpoint)
@@ -199,20 +186,25 @@ class PredictionController:
         model = outline_of(record.backend, record.network)
         channels = image.channels if model.channels is None else model.channels
         if channels != image.channels:
-            has = f"'{image.name}' has {image.channels} channel{'s' * (image.channels != 1)}"
-            return f"{has}, {record.checkpoint_id} was trained on {channels}: choose the channels that it knows, or another checkpoint."
+            return (
+                f"'{image.name}' has {counted(image.channels, 'channel')}, "
+                f"{record.checkpoint_id} was trained on {channels}: "
+                "select these channels, or another checkpoint."
+            )
         if model.dimensions == 3 and "Z" not in image.axes:
-            has = f"'{image.name}' has no Z ({image.axes})"
-            return f"{record.checkpoint_id} was trained on volumes, {has}: choose the whole stack, or another checkpoint."
+            return (
+                f"{record.checkpoint_id} was trained on volumes, '{image.name}' has no Z axis "
+                f"({image.axes}): select the whole stack, or another checkpoint."
+            )
         return None
 
     def why_not_files(self, paths: Sequence[str | Path], out: Path | None) -> str | None:
         """Why these files cannot be predicted, or None."""
         reason = self.why_not()
         if reason is None and not paths:
-            return "Choose files or a folder first."
-        if reason is None and out is None and self._session.snapshot.why_not_write is not None:
-            return f"{self._session.snapshot.words}: choose a folder to write the labels to."
+            return "Select files or a folder first."
+        if reason is None and out is None and self._workspace.snapshot.why_not_write is not None:
+            return f"{self._workspace.snapshot.words}: select another folder for the labels."
         return reason
 
     # What is done.
@@ -231,21 +223,20 @@ class PredictionController:
         Parameters
         ----------
         image
-            Lazy pixels; they are read piece by piece in a thread and handed over as a file.
+            Lazy pixels; a thread reads them region by region and writes them to a file.
         name
-            What to call it.
+            What the image is called.
         origin
-            Where it came from, kept with the prediction; by default that it was a layer of this
-            name.
+            Where it came from, kept with the prediction; by default a layer of this name.
         checkpoint
             What to predict with; by default what is chosen.
         then
-            Called with the result in the thread of the window; not if it fails.
+            Called with the result in the main thread; not if it fails.
         """
-        if not self._may(self.why_not_image(image, checkpoint=checkpoint)):
+        why_not = self.why_not_image(image, checkpoint=checkpoint)
+        if not self._workspace.may(why_not, NOTHING):
             return
-        # Into a project that may only be read nothing is written: neither the pixels nor the
-        # labels.
+        # Into a read-only project nothing is written: neither the pixels nor the labels.
         place = self._own_place()
         request = self._begin(then)
         options = self._options(checkpoint)
@@ -253,18 +244,13 @@ class PredictionController:
         def prepare(project: Project) -> PredictJob:
             if place is None:
                 sweep_inputs(project)
-            request.input = write_input(
-                project.path(INPUTS) if place is None else place / "inputs", image, name
-            )
+            folder = project.path(INPUTS) if place is None else place / "inputs"
+            request.input = write_input(folder, image, name)
             out = None if place is None else str(place / "labels" / request.input.parent.name)
-            return PredictJob(
-                inputs=(str(request.input),),
-                origins=(origin or f"layer {name}",),
-                out=out,
-                **options,
-            )
+            origins = (origin or f"layer {name}",)
+            return PredictJob(inputs=(str(request.input),), origins=origins, out=out, **options)
 
-        self.running.start(prepare, runs=None if place is None else place / "runs")
+        self._start(prepare, place)
 
     def predict_files(
         self, paths: Sequence[str | Path], *, out: Path | None = None, axes: str | None = None
@@ -276,11 +262,11 @@ class PredictionController:
         paths
             Files, folders and patterns.
         out
-            Folder for the labels; into the project when left out.
+            Folder for the labels; by default the project.
         axes
-            Axes of the files, where they do not tell.
+            Axes of the files, if they do not say.
         """
-        if not self._may(self.why_not_files(paths, out)):
+        if not self._workspace.may(self.why_not_files(paths, out), NOTHING):
             return
         place = self._own_place()
         self._begin(None)
@@ -290,59 +276,51 @@ class PredictionController:
             axes=axes,
             **self._options(None),
         )
-        self.running.start(lambda _project: job, runs=None if place is None else place / "runs")
+        self._start(lambda _project: job, place)
 
-    def _may(self, reason: str | None) -> bool:
-        if reason is not None:
-            self._session.fail(MaskloopError("Nothing was predicted.", reason))
-        return reason is None
+    def _start(self, prepare: Callable[[Project], PredictJob], place: Path | None) -> None:
+        runs = None if place is None else place / "runs"
+        self.run.start(prepare, runs=runs, stage="Preparing")
 
     def _options(self, checkpoint: str | None) -> dict[str, Any]:
-        # By its name: a checkpoint that is registered meanwhile must not slip in.
+        # By name: a checkpoint that is registered meanwhile must not be used instead.
         record = self.record(checkpoint)
         assert record is not None
-        chosen = record.checkpoint_id
         return {
-            "checkpoint": chosen,
+            "checkpoint": record.checkpoint_id,
             "mirror": self.mirror,
             "probabilities": self.probabilities,
             "device": self.device,
         }
 
     def _own_place(self) -> Path | None:
-        """A folder of our own where the project's may not be written, else None."""
-        if self._session.snapshot.why_not_write is None:
+        """A temporary folder if the project is read-only, else None."""
+        if self._workspace.snapshot.why_not_write is None:
             return None
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="maskloop-"))
         return self._scratch
 
     def _begin(self, then: Then | None) -> _Request:
-        self._drop_input()  # of one that could not be started
-        self._request, self.story = _Request(then), PredictStory(stage="Getting ready")
-        self.events.run_changed.emit()
+        self._drop_input()  # of a run that could not be started
+        self._request = _Request(then)
         return self._request
 
     def cancel(self) -> None:
-        """Stop in good order; images that are done are kept."""
-        self.running.cancel()
-
-    def _hear(self, events: list[Event]) -> None:
-        self.story.take(events)
-        self.events.run_changed.emit()
+        """Stop; images that are done are kept."""
+        self.run.cancel()
 
     def _end(self, last: Finished | Failed) -> None:
-        run_id = str(self.running.run_id)
+        run_id, progress = str(self.run.run_id), self.progress
         self._drop_input()
         request, self._request = self._request, _Request()
-        if self.story.tone == "bad":
-            self._session.fail(
-                MaskloopError(self.story.outcome, self.story.way_out or self._look_at_failures())
-            )
-        elif self.story.tone == "stopped" or request.then is None:
-            self._session.say(f"{self.story.outcome} {self.story.way_out}".strip())
+        if progress.tone == "bad":
+            failures = "; ".join(f"{one.name}: {one.problem}" for one in progress.failures[:3])
+            self._workspace.fail(MaskloopError(progress.outcome, progress.way_out or failures))
+        elif progress.tone == "stopped" or request.then is None:
+            self._workspace.say(f"{progress.outcome} {progress.way_out}".strip())
         if isinstance(last, Finished):
-            self._session.do(
+            self._workspace.do(
                 lambda project: collect(project, run_id, last.result),
                 lambda found: self._hand_over(found, request.then),
             )
@@ -350,120 +328,45 @@ class PredictionController:
     def _drop_input(self) -> None:
         path = self._request.input
         if path is not None:
-            self._session.background.run(lambda: remove_input(path))
-
-    def _look_at_failures(self) -> str:
-        return "; ".join(f"{one.name}: {one.problem}" for one in self.story.failures[:3])
+            self._workspace.background.run(lambda: remove_input(path))
 
     def _hand_over(self, found: list[PredictedImage], then: Then | None) -> None:
-        self.events.predicted.emit(found)
+        self.predicted.emit(found)
         if then is not None and found:
             then(found[0])
 
-    # What becomes of it.
-
-    def read_labels(
-        self, predicted: PredictedImage, then: Callable[[Image], None], *, part: Part | None = None
-    ) -> None:
-        """Read predicted labels to correct them, at their place in the whole image where only a part was predicted."""
-        is_instances = self._is_instances(predicted.checkpoint_id)
-        self._session.background.run(
-            lambda: read_labels(predicted, is_instances=is_instances, part=part), then
-        )
-
-    def read_scores(self, predicted: PredictedImage, then: Callable[[Image], None]) -> None:
-        """Read the scores of a prediction, to look at them."""
-        self._session.background.run(lambda: read_scores(predicted), then)
-
-    def open(self, row: PredictionRow, then: Callable[[OpenedPrediction], None]) -> None:
-        """Read a kept prediction, and its image where it is still found."""
-        is_instances = self._is_instances(row.checkpoint)
-        self._session.do(
-            lambda project: open_prediction(project, row, is_instances=is_instances),
-            then,
-            key="open a prediction",
-        )
-
-    def _is_instances(self, checkpoint_id: str) -> bool:
+    def is_instances(self, checkpoint_id: str) -> bool:
+        """Whether a checkpoint predicts individual objects."""
         record = self.record(checkpoint_id)
-        task = self._session.snapshot.task if record is None else record.task
+        record, task = self.record(checkpoint_id), self._workspace.snapshot.task
+        if record is not None:
+            task = record.task
         return task is not None and task.mode == "instances"
-
-    def accept(
-        self, image: Image, labels: Image, *, origin: Mapping[str, Any], where: Mapping[str, Any]
-    ) -> None:
-        """Take corrected labels into the dataset, with the prediction they were made from.
-
-        Parameters
-        ----------
-        image, labels
-            As `layers.take` gives them.
-        origin
-            What the labels' layer remembers of its prediction.
-        where
-            As `layers.crop_metadata` gives it.
-        """
-        # Small labels are copied at the click, so that what is painted while they are compared is
-        # not accepted.
-        taken = freeze(labels) if is_quick_to_copy(labels) else labels
-
-        def look(project: Project) -> tuple[Image, bool]:
-            frozen = taken if taken is not labels else freeze(labels)
-            return frozen, is_edited(project, origin, frozen, where)
-
-        def accept(found: tuple[Image, bool]) -> None:
-            facts = {name: origin.get(name) for name in ("prediction_id", "checkpoint_id")}
-            metadata = {**where, **facts, "was_edited": found[1]}
-            self._session.dataset.accept(
-                image, found[0], source="corrected_prediction", metadata=metadata
-            )
-
-        # A prediction whose file is gone is no reason not to accept what was made of it.
-        self._session.do(look, accept, otherwise=lambda _error: accept((taken, True)))
 
     # What others do.
 
-    def _take(self, snapshot: Snapshot) -> None:
-        before = {row.prediction_id: row for row in self.rows}
-        rows = rows_of(snapshot.predictions, before)
-        is_same = len(rows) == len(self.rows) and all(
-            one is other for one, other in zip(rows, self.rows, strict=True)
-        )
-        self.rows = rows
-        if not is_same:
-            self.events.rows_changed.emit()
-        self._follow(snapshot)
-        self.events.changed.emit()
-
-    def _follow(self, snapshot: Snapshot) -> None:
-        """Show a prediction that goes on in another window, or since before this one was opened."""
-        last = next((run for run in reversed(snapshot.runs) if run.kind == "predict"), None)
-        if (
-            last is not None
-            and last.state == "running"
-            and not self.is_active
-            and last.run_id != self._shown
-        ):
-            self._shown, self.story = last.run_id, PredictStory()
-            self.running.take_up(last.run_id)
+    def take(self, snapshot: Snapshot) -> None:
+        """Show a prediction that runs in another window, or since before this one was opened."""
+        last = self.run.newest(snapshot)
+        is_news = last is not None and last.state == "running" and last.run_id != self._shown
+        if last is not None and is_news and not self.is_active:
+            self._shown = last.run_id
+            self.run.show(last.run_id)
+        self.changed.emit()
 
     def _tell_run(self) -> None:
-        if self.running.run_id is not None:
-            self._shown = self.running.run_id
-        self.events.run_changed.emit()
-        self.events.changed.emit()
+        if self.run.run_id is not None:
+            self._shown = self.run.run_id
+        self.run_changed.emit()
+        self.changed.emit()
 
-    def _change_project(self, _project: Project | None) -> None:
-        self._request, self.story, self._checkpoint, self._shown = (
-            _Request(),
-            PredictStory(),
-            LATEST,
-            "",
-        )
-        self.rows = []
+    def reset(self, project: Project | None) -> None:
+        """Forget the choices; a prediction continues."""
+        self._request, self._checkpoint = _Request(), LATEST
+        self._shown = ""
         self._drop_scratch()
-        for signal in (self.events.rows_changed, self.events.run_changed, self.events.changed):
-            signal.emit()
+        self.run_changed.emit()
+        self.changed.emit()
 
     def _drop_scratch(self) -> None:
         if self._scratch is not None and not self.is_active:
@@ -471,24 +374,20 @@ class PredictionController:
         self._scratch = None
 
     def close(self) -> None:
-        """End; a prediction goes on."""
-        self.running.close()
+        """Stop following; a prediction continues."""
+        self.run.close()
         self._drop_scratch()
 
 
-def _called(record: CheckpointRecord) -> str:
+def _title(record: CheckpointRecord) -> str:
     note = f": {record.note}" if record.note else ""
     return f"{record.checkpoint_id}{_score(record)}{note}"
 
 
 def _score(record: CheckpointRecord) -> str:
-    """The figure that tells most (AP50 or Dice), so that a training that was cancelled early is not taken for the best."""
+    """A checkpoint's best figure: a training that was cancelled early is not mistaken for good."""
     figures = {**record.dice_iou_metrics, **record.metrics}
-    return next(
-        (
-            f", {figures[name]:.2f}"
-            for name in ("ap50", "dice")
-            if isinstance(figures.get(name), float)
-        ),
-        "",
-    )
+    for name, title in SCORES.items():
+        if isinstance(figures.get(name), float):
+            return f", {title} {figures[name]:.2f}"
+    return ""

@@ -1,4 +1,4 @@
-"""Images to go through one after the other: which is next, and which were accepted already."""
+"""The annotation queue: which image is next, and which are annotated already."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from psygnal import Signal, SignalGroup
+from psygnal import Signal
 
 from maskloop.errors import AxesError, MaskloopError
 from maskloop.images.image import Image
@@ -16,70 +16,65 @@ from maskloop.images.readers import open_image
 from maskloop.images.sources import find_files
 from maskloop.project.intake import hash_pixels
 from maskloop.project.layout import Pair
+from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.display import bytes_of, display_limits, read_small
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
-    from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
+    from maskloop.ui.workspace import Workspace
 
 __all__ = ["OpenedFile", "QueueController"]
 
+EMPTY = "Select a folder or files first."
 HASHED_BYTES = 64 * 2**20
-"""Images up to this size are recognised by their pixels, larger ones by their path only."""
-
-
-class QueueEvents(SignalGroup):
-    """Told in the thread of the window."""
-
-    changed = Signal()
-    """The list, the place in it, or what was accepted changed."""
-    opened = Signal(object)
-    """An `OpenedFile` is to be shown."""
+"""Images up to this size are recognized by their pixels, larger ones only by their path."""
 
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """An image of the list, its pixels not read yet."""
+    """An image of the queue, its pixels not read yet."""
 
     path: Path
     image: Image
     axes: str | None
-    """None where neither the file tells nor a person told: those of the image are then only a
-    possible reading.
+    """None if neither the file nor a person says: the image's axes are then only one possible
+    reading.
     """
     is_named: bool
-    """Whether a person named the axes (of the image before)."""
+    """Whether a person named the axes (of the previous image)."""
     pair_id: str | None
-    """The pair that has these pixels already."""
+    """The pair that has the same pixels."""
     limits: tuple[float, float] | None
-    """Between which intensities it is shown."""
+    """Intensities between which it is displayed."""
 
 
-class QueueController:
-    """A list of image files and the place in it.
+class QueueController(Controller):
+    """A list of image files and the position in it.
+
+    `changed` means: the list, the position, or what was accepted changed.
 
     Parameters
     ----------
-    session
-        Whose project the images are accepted into.
+    workspace
+        Whose project the images are annotated for.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.events = QueueEvents()
+    opened = Signal(object)
+    """An `OpenedFile` is to be shown."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.files: tuple[Path, ...] = ()
         self.index = -1
-        """Of the image that is shown, -1 while none is."""
+        """Of the image that is shown; -1 if none is."""
         self.is_opening = False
         self.named_axes: dict[int, str] = {}
-        """What a person said of images with so many dimensions: the next ones are shown as that,
-        and can be named otherwise.
+        """What a person said of images with so many dimensions: following images are opened with
+        these axes, which can be changed.
         """
-        self._session = session
         self._accepted: dict[str, str] = {}
         self._pairs: Sequence[Pair] = ()
-        session.events.project_changed.connect(self._change_project)
-        session.events.snapshot_changed.connect(self._take)
 
     @property
     def current(self) -> Path | None:
@@ -88,9 +83,9 @@ class QueueController:
 
     @property
     def words(self) -> str:
-        """Where it stands, such as ``3 of 40: cell_07.tif``."""
+        """The position, such as ``3 of 40: cell_07.tif``."""
         if not self.files:
-            return "No images are listed."
+            return "No images selected."
         done = sum(self.is_accepted(path) for path in self.files)
         accepted = f", {done} accepted" if done else ""
         if self.current is None:
@@ -102,18 +97,14 @@ class QueueController:
     def why_not_next(self) -> str | None:
         """Why there is no next image, or None."""
         if not self.files:
-            return "Choose a folder or files to go through first."
+            return EMPTY
         return "This is the last image." if self.index >= len(self.files) - 1 else self._why_busy
 
     @property
     def why_not_previous(self) -> str | None:
-        """Why there is no image before, or None."""
+        """Why there is no previous image, or None."""
         if self.current is None:
-            return (
-                "No image of the list is shown yet."
-                if self.files
-                else "Choose a folder or files to go through first."
-            )
+            return "No image of the queue is shown yet." if self.files else EMPTY
         return "This is the first image." if self.index == 0 else self._why_busy
 
     @property
@@ -125,11 +116,11 @@ class QueueController:
         return str(path) in self._accepted
 
     def choose(self, inputs: Sequence[str | Path]) -> None:
-        """List the images of folders, files and patterns, and show the first that was not accepted yet.
+        """Queue the images of folders, files and patterns, and show the first new one.
 
-        They are remembered for the next time that the project is opened on this computer.
+        They are remembered for the next time the project is opened on this computer.
         """
-        project, recent = self._session.project, self._session.recent
+        project, recent = self._workspace.project, self._workspace.recent
         places = [str(Path(one).expanduser().absolute()) for one in inputs]
 
         def find() -> list[Path]:
@@ -145,7 +136,7 @@ class QueueController:
             self.files, self.index = tuple(files), -1
             then()
 
-        self._session.background.run(find, take, key="images to go through")
+        self._workspace.background.run(find, take, key="annotation queue")
 
     def _first_new(self) -> int:
         return next(
@@ -153,50 +144,49 @@ class QueueController:
         )
 
     def name_axes(self, axes: str) -> None:
-        """A person said what the dimensions of the image shown are: the next ones with as many are shown as that."""
+        """Open following images with as many dimensions with these axes, too."""
         self.named_axes[len(axes)] = axes
 
     def next(self) -> None:
-        """Open the next image; of a list that was remembered, the first that was not accepted yet."""
+        """Open the next image; of a queue that was remembered, the first that is not annotated."""
         if self.why_not_next is None:
             self.go(self._first_new() if self.current is None else self.index + 1)
         else:
-            self._session.say(self.why_not_next)
+            self._workspace.say(self.why_not_next)
 
     def previous(self) -> None:
-        """Open the image before."""
+        """Open the previous image."""
         if self.why_not_previous is None:
             self.go(self.index - 1)
         else:
-            self._session.say(self.why_not_previous)
+            self._workspace.say(self.why_not_previous)
 
     def go(self, index: int) -> None:
-        """Open an image of the list; where it cannot be opened it is told, and the place is kept all the same."""
+        """Open an image of the queue; if that fails, the position moves there all the same."""
         self.index, self.is_opening = index, True
-        self.events.changed.emit()
-        path, known = (
-            self.files[index],
-            {pair.pixels_sha256: pair.pair_id for pair in self._pairs if pair.state == "active"},
-        )
-        named = dict(self.named_axes)
+        self.changed.emit()
+        path, named = self.files[index], dict(self.named_axes)
+        active = [pair for pair in self._pairs if pair.state == "active"]
+        known = {pair.pixels_sha256: pair.pair_id for pair in active}
 
         def show(opened: OpenedFile) -> None:
             self.is_opening = False
             if opened.pair_id is not None:
                 self._accepted[str(path)] = opened.pair_id
-            self.events.changed.emit()
-            self.events.opened.emit(opened)
+            self.changed.emit()
+            self.opened.emit(opened)
 
         def failed(error: Exception) -> None:
             self.is_opening = False
-            self.events.changed.emit()
-            self._session.fail(error)
+            self.changed.emit()
+            self._workspace.fail(error)
 
-        self._session.background.run(
-            lambda: _open(path, named, known), show, key="image of the list", otherwise=failed
+        self._workspace.background.run(
+            lambda: _open(path, named, known), show, key="image of the queue", otherwise=failed
         )
 
-    def _take(self, snapshot: Snapshot) -> None:
+    def take(self, snapshot: Snapshot) -> None:
+        """Find out, in a thread, which images of the queue are annotated now."""
         if snapshot.pairs is self._pairs:
             return
         pairs = self._pairs = snapshot.pairs
@@ -204,30 +194,28 @@ class QueueController:
         def mark(found: dict[str, str]) -> None:
             if self._pairs is pairs:
                 self._accepted = found
-                self.events.changed.emit()
+                self.changed.emit()
 
-        self._session.background.run(lambda: _sources(pairs), mark, key="accepted files")
+        self._workspace.background.run(lambda: _sources(pairs), mark, key="accepted files")
 
-    def _change_project(self, project: Project | None) -> None:
+    def reset(self, project: Project | None) -> None:
+        """Show the queue that was used last with this project."""
         self._pairs, self._accepted = (), {}
         self.files, self.index = (), -1
-        self.events.changed.emit()
+        self.changed.emit()
         if project is not None:
-            self._list(lambda: self._remembered(project.folder), self.events.changed.emit)
+            self._list(lambda: self._remembered(project.folder), self.changed.emit)
 
     def _remembered(self, folder: Path) -> list[Path]:
-        places = self._session.recent.images(folder)
+        places = self._workspace.recent.images(folder)
         try:
             return find_files(places) if places else []
         except MaskloopError:
-            return []  # they were moved, or the disk is not there today
-
-    def close(self) -> None:
-        """Nothing is left open."""
+            return []  # they were moved, or the disk is not connected
 
 
 def _sources(pairs: Sequence[Pair]) -> dict[str, str]:
-    """Pair ids by the files that their images came from."""
+    """Pair ids by the files their images came from."""
     told = (
         (pair, pair.metadata.get(name))
         for pair in pairs
@@ -257,7 +245,7 @@ def _open(path: Path, named: dict[int, str], known: dict[str, str]) -> OpenedFil
 
 
 def _open_somehow(path: Path) -> Image:
-    """An image with any axes that fit, so that it can be looked at while a person says what they are."""
+    """An image with any axes that fit, so that a person can look at it and name them."""
     for count in range(2, 6):
         for letters in permutations("ZTC", count - 2):
             try:

@@ -15,11 +15,12 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.project.layout import Pair
 from maskloop.records import write_bytes
+from maskloop.ui.controllers.display import middle_plane
 
 __all__ = ["SIZE_PX", "thumbnail"]
 
 SIZE_PX = 112
-"""Twice of what is shown on a usual screen, all of it on one of high resolution."""
+"""Twice the size on an ordinary screen, all of it on a high-resolution one."""
 FOLDER = "cache/thumbnails"
 TINT = (255, 196, 0)
 STRENGTH = 0.6
@@ -49,7 +50,7 @@ def thumbnail(project: Project, pair: Pair) -> NDArray[np.uint8]:
         return _decode(file.read_bytes())
     picture = _draw(project.dataset.read_image(pair), project.dataset.read_mask(pair))
     with contextlib.suppress(OSError, MaskloopError):
-        # The cache may be deleted at any time, and a project that may only be read has none.
+        # The cache may be deleted at any time, and a read-only project has none.
         file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, _encode(picture))
     return picture
@@ -59,7 +60,7 @@ def _draw(image: Image, labels: Image) -> NDArray[np.uint8]:
     step = max(1, -(-max(image.sizes["Y"], image.sizes["X"]) // SIZE_PX))
     pixels = _plane(image, step, "CYX")
     colours = pixels[:COLOURS] if len(pixels) >= COLOURS else np.repeat(pixels[:1], COLOURS, axis=0)
-    # Colours of a camera are shown as they are; of stains each between its own limits.
+    # Camera colours are shown as they are; each stain is stretched between its own limits.
     is_photograph = len(pixels) == COLOURS and pixels.dtype == np.uint8
     picture = np.stack(
         [channel if is_photograph else _stretch(channel.astype(np.float32)) for channel in colours],
@@ -71,17 +72,9 @@ def _draw(image: Image, labels: Image) -> NDArray[np.uint8]:
 
 
 def _plane(image: Image, step: int, axes: str) -> NDArray[Any]:
-    """The middle plane, thinned out."""
-    places = tuple(
-        slice(None)
-        if letter == "C"
-        else slice(None, None, step)
-        if letter in "YX"
-        else image.sizes[letter] // 2
-        for letter in image.axes
-    )
+    """The middle plane in this order of axes, every `step`-th row and column."""
     return reorder(
-        np.asarray(image.data[places]),
+        np.asarray(image.data[middle_plane(image, step)]),
         "".join(letter for letter in image.axes if letter in "CYX"),
         axes,
     )

@@ -1,4 +1,4 @@
-"""What a person chose for the next training, and how it is kept in the project."""
+"""What a person chose for the next training, and how the project keeps it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,21 @@ __all__ = ["ALL", "NEW", "SettingsKeeper", "TrainSettings", "kept_settings"]
 ALL: Literal["all"] = "all"
 NEW: Literal["new"] = "new"
 SOURCES = {ALL: "all_accepted_pairs", NEW: "new_accepted_pairs"}
-"""What the project's settings call the pairs that are learned from."""
+"""What the project's settings call the pairs that are trained on."""
 MODES = {
     "scratch": "train_from_scratch",
     "latest_project_checkpoint": "continue_from_latest",
     "selected_project_checkpoint": "continue_from_selected",
     "imported_pretrained_unet": "continue_from_imported",
 }
-"""Training mode for each kind of starting weights."""
+"""Training mode in the project's settings, for each kind of starting weights."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Start, pairs and choices as they are remembered.
-
-    Pairs selected in a table are of the moment, so they are not.
-    """
+    """Start, pairs and choices as they are kept; pairs selected in a table are not kept."""
 
     start: str = "latest"
     """scratch, latest, or the id of a checkpoint or of imported weights."""
@@ -58,7 +55,7 @@ class TrainSettings:
         return replace(self, **changes)
 
     def changed(self, values: Mapping[str, Any]) -> TrainSettings:
-        """The same with other values of the recipe; what is None or a recipe's default is no choice."""
+        """The same with other values of the recipe; None and a recipe's default are no choice."""
         usual = self.kind()
         wanted = {
             name: value for name, value in {**self.choices, **values}.items() if value is not None
@@ -73,7 +70,7 @@ class TrainSettings:
         )
 
     def merged(self, before: TrainSettings, now: TrainSettings) -> TrainSettings:
-        """What is kept now, but for what was changed here since it was kept before."""
+        """What is kept now, except for what was changed here since."""
         return TrainSettings(
             start=now.start if self.start == before.start else self.start,
             pairs=now.pairs if self.pairs == before.pairs else self.pairs,
@@ -83,7 +80,7 @@ class TrainSettings:
 
 
 def kept_settings(snapshot: Snapshot) -> TrainSettings:
-    """What the project remembers; values that no recipe can have are left out."""
+    """What the project keeps; values that no recipe can have are left out."""
     start, config = snapshot.start, snapshot.config
     chosen = {
         "selected_project_checkpoint": start.checkpoint_id,
@@ -103,17 +100,17 @@ def _readable(kind: type[Recipe], values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             found[name] = getattr(kind.model_validate({name: value}), name)
         except ValidationError:
-            continue  # kept by another version of maskloop: it is planned anew
+            continue  # kept by another version of maskloop: it is planned again
     return found
 
 
 class SettingsKeeper:
-    """Writes the newest settings into one project: of two that are written at a time, the older never wins.
+    """Writes the newest settings into one project; of two concurrent writes the newer wins.
 
     Parameters
     ----------
     project
-        Where they are remembered.
+        Keeps them.
     """
 
     def __init__(self, project: Project) -> None:
@@ -122,12 +119,12 @@ class SettingsKeeper:
         self._lock = threading.Lock()
 
     def keep(self) -> None:
-        """Remember the newest settings; may be called in any thread."""
+        """Write the newest settings; may be called in any thread."""
         with self._lock:
             _write(self.project, self.newest)
 
     def keep_for_good(self) -> None:
-        """The same when nobody can be told any more that it went wrong."""
+        """The same when nobody can be told any more that it failed."""
         try:
             self.keep()
         except MaskloopError:

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: brought in by a child process, since reading them loads torch; what matched is told in words."""
+"""Import pretrained weights: in a helper process, because reading them loads torch."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal, SignalGroup
 from pydantic import ValidationError
 
 from maskloop.errors import MaskloopError
 from maskloop.models.base import Mismatch, Start, backend
 from maskloop.project.layout import ImportedModel
+from maskloop.ui.controllers.base import Controller
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
-    from maskloop.ui.session import Session
     from maskloop.ui.snapshot import Snapshot
+    from maskloop.ui.workspace import Workspace
 
-__all__ = ["Brought", "WeightsController", "ModelRow", "SUFFIXES", "bring_in"]
+__all__ = ["SUFFIXES", "Brought", "ModelRow", "WeightsController", "bring_in"]
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Brought:
-    """Weights that were registered, and what of them matched."""
+    """Weights that were imported, and how they match."""
 
     model_id: str
     title: str
-    """The model that they fill."""
+    """The network that they fill."""
     mismatches: tuple[Mismatch, ...]
-    """In what their network differs from the project's."""
+    """How their network differs from the project's."""
 
     @property
     def words(self) -> str:
-        """What matched, in a sentence or two."""
-        matched = f"All weights matched ({self.title}): none missing, none left over."
+        """How they match, in a sentence or two."""
+        matched = f"All tensors match ({self.title})."
         if not self.mismatches:
-            return f"{matched} Their network is the project's."
+            return f"{matched} The network is the project's."
         return f"{matched} {differs(self.mismatches)}"
 
 
@@ -51,126 +51,115 @@ class ModelRow:
     fit: str
     """How their network compares with the project's."""
     is_start: bool
-    """Whether the next training begins from them."""
+    """Whether the next training starts from them."""
 
 
-class ImportedEvents(SignalGroup):
-    """Told in the thread of the window."""
-
-    changed = Signal()
-    """`rows`, `is_busy` or `words` changed."""
-
-
-class WeightsController:
+class WeightsController(Controller):
     """The imported weights of the project.
+
+    `changed` means: `rows`, `is_busy` or `words` changed.
 
     Parameters
     ----------
-    session
+    workspace
         Whose project they belong to.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.events = ImportedEvents()
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
         self.rows: list[ModelRow] = []
         self.is_busy = False
         self.words = ""
-        """How the last import went; why it was refused."""
-        self._session = session
-        session.events.project_changed.connect(self._change_project)
-        session.events.snapshot_changed.connect(self._take)
+        """How the last import went, or why it was refused."""
 
     @property
     def why_not_bring_in(self) -> str | None:
-        """Why no weights can be brought in now, or None."""
-        return self._session.snapshot.why_not_write or (
-            "Wait until the last file is read." if self.is_busy else None
+        """Why no weights can be imported now, or None."""
+        return self._workspace.snapshot.why_not_write or (
+            "Wait until the previous file is read." if self.is_busy else None
         )
 
     def bring_in(self, file: Path, architecture: Mapping[str, Any] | None = None) -> None:
-        """Register a file of weights, once it is known to fill a network to the last weight.
+        """Import a file of weights if it fills a network completely.
 
         Parameters
         ----------
         file
             A .pt, .pth or .safetensors file; it is never unpickled.
         architecture
-            Fields that the person says of their network; the others are read from the file.
+            Fields of their network that a person names; the others are read from the file.
         """
-        project = self._session.project
+        project = self._workspace.project
         if project is None or self.is_busy:
             return
         self.is_busy, self.words = True, f"Reading '{file.name}'..."
-        self.events.changed.emit()
+        self.changed.emit()
 
         def ended(words: str) -> None:
             self.is_busy = False
-            if self._session.project is project:
+            if self._workspace.project is project:
                 self.words = words
-            self.events.changed.emit()
+            self.changed.emit()
 
         def done(brought: Brought) -> None:
             ended(f"{brought.model_id}: {brought.words}")
-            self._session.refresh()
+            self._workspace.refresh()
 
         def failed(error: Exception) -> None:
-            ended(getattr(error, "problem", "It could not be read."))
-            self._session.fail(error)
+            ended(getattr(error, "problem", "The file could not be read."))
+            self._workspace.fail(error)
 
-        self._session.background.apart(
+        self._workspace.background.apart(
             bring_in,
             str(project.folder),
             str(file),
             dict(architecture or {}),
+            # Behind a plan at worst: a process of its own would load torch a second time.
             helper="plan",
             then=done,
             otherwise=failed,
         )
 
     def start_from(self, model_id: str) -> None:
-        """Let the next training begin from imported weights."""
-        self._session.do(
+        """Start the next training from imported weights."""
+        self._workspace.do(
             lambda project: project.weights.set_start(
                 mode="imported_pretrained_unet", imported_model_id=model_id, checkpoint_id=None
             ),
-            said=lambda _: f"The next training begins from {model_id}.",
+            said=lambda _: f"The next training starts from {model_id}.",
         )
 
     def network_of(self, model_id: str) -> dict[str, Any]:
-        """The description of the network that imported weights need; empty where there are none of this id."""
+        """The network of imported weights; empty if there are none with this id."""
         return next(
             (dict(row.model.network) for row in self.rows if row.model.model_id == model_id),
             {},
         )
 
-    def _change_project(self, _project: Project | None) -> None:
+    def reset(self, project: Project | None) -> None:
+        """Forget the weights of the previous project."""
         self.rows, self.words, self.is_busy = [], "", False
-        self.events.changed.emit()
+        self.changed.emit()
 
-    def _take(self, snapshot: Snapshot) -> None:
-        start = (
-            snapshot.start.imported_model_id
-            if snapshot.start.mode == "imported_pretrained_unet"
-            else None
-        )
+    def take(self, snapshot: Snapshot) -> None:
+        """Show the weights of the project."""
+        is_start = snapshot.start.mode == "imported_pretrained_unet"
+        start = snapshot.start.imported_model_id if is_start else None
         rows = [
             ModelRow(model, _fit(snapshot, model), model.model_id == start)
             for model in snapshot.models
         ]
         if rows != self.rows:
             self.rows = rows
-            self.events.changed.emit()
-
-    def close(self) -> None:
-        """End; what is being read is finished or left out as a whole."""
+            self.changed.emit()
 
 
 def differs(mismatches: tuple[Mismatch, ...]) -> str:
-    """In what the network of weights differs from the project's, in words."""
+    """How the network of weights differs from the project's, in words."""
     named = "; ".join(
         f"{mismatch.name} {mismatch.found}, here {mismatch.wanted}" for mismatch in mismatches
     )
-    return f"Their network differs from the project's: {named}."
+    return f"The network differs from the project's: {named}."
 
 
 def _fit(snapshot: Snapshot, model: ImportedModel) -> str:
@@ -182,12 +171,12 @@ def _fit(snapshot: Snapshot, model: ImportedModel) -> str:
         choices = family.Architecture.model_validate(snapshot.choices)
         mismatches = family.compare(snapshot.task, choices, start)
     except (MaskloopError, ValidationError):
-        return "It does not say for which network it was made."
-    return differs(tuple(mismatches)) if mismatches else "Fits the project's network."
+        return "The file does not say for which network it was made."
+    return differs(tuple(mismatches)) if mismatches else "Compatible with this project"
 
 
 def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought:
-    """Register weights and compare them with the project; for a child process, as it reads them.
+    """Import weights and compare them with the project; for a helper process, as it reads them.
 
     Parameters
     ----------
@@ -196,7 +185,7 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     file
         Of the weights.
     architecture
-        What the person says of their model.
+        What the person says of their network.
 
     Raises
     ------
@@ -208,7 +197,7 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     from maskloop.jobs.imports import import_weights
 
     project = Project.open(folder)
-    # The weights fill this model to the last one, or `import_weights` refuses them.
+    # The weights fill this network completely, or `import_weights` refuses them.
     model = import_weights(project, Path(file), architecture=architecture)
     family = backend_of(project)
     mismatches = family.compare(project.task, choices_of(project), start_from(project, model))

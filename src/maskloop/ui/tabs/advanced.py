@@ -1,110 +1,52 @@
-"""The Advanced tab: the network, pretrained weights, notes, check and repair, and what is known of the project."""
+"""Advanced: the network, pretrained weights, notes, check and repair, facts of the project."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, QUrl
+from qtpy.QtCore import QEvent, QObject, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QTextEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QPushButton, QTextEdit, QWidget
 
 from maskloop.project.check import Problem
+from maskloop.ui.actions import Action, ActionButton
+from maskloop.ui.arrange import Paragraph, column, debounced, row
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.controllers.advanced import AdvancedController
 from maskloop.ui.controllers.weights_import import SUFFIXES, ModelRow
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table
-from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Section, ask
+from maskloop.ui.tabs.base import Tab
+from maskloop.ui.widgets import Line, Notice, ProgressLine, Section, ask
 
 __all__ = ["AdvancedTab"]
 
 COUNT_AFTER_MS = 300
-"""The network is counted when nothing was typed for so long; a tab that is shown in passing
-counts nothing.
-"""
+"""Pause after typing before the network is counted; a tab shown in passing counts nothing."""
 PAUSE_MS = 1000
-"""Notes are kept when nothing was typed for so long."""
+"""Pause after typing before notes are saved."""
 
 
-class AdvancedTab(QScrollArea):
-    """What is needed now and then, in sections that fold.
+class AdvancedTab(Tab):
+    """What is needed now and then, in sections that fold."""
 
-    Parameters
-    ----------
-    session
-        What is shown, and does what is asked.
-    chosen
-        What of the viewer the person works on; nothing of it is needed here.
-    parent
-        As for any widget.
-    """
+    title = "Advanced"
 
-    def __init__(self, session: Session, chosen: Chosen, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.chosen = chosen
-        part = session.advanced
+    def __init__(self, session: Session, chosen: Chosen) -> None:
+        super().__init__(session, chosen)
         self.network = NetworkSection(session)
         self.weights = WeightsSection(session)
         self.notes = NotesSection(session)
         self.checkup = CheckupSection(session)
-        self.about = AboutSection(part)
-        self.sections: dict[str, Section] = {}
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.setContentsMargins(4, 4, 4, 4)
-        for title, section, is_open in (
-            ("Network", self.network, True),
-            ("Pretrained weights", self.weights, False),
-            ("Notes", self.notes, True),
-            ("Check and repair", self.checkup, False),
-            ("About this project", self.about, False),
-        ):
-            self.sections[title] = Section(title, section, expanded=is_open)
-            layout.addWidget(self.sections[title])
-        layout.addStretch(1)
-        self.setWidget(content)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-
-
-def _column(widget: QWidget) -> QVBoxLayout:
-    layout = QVBoxLayout(widget)
-    layout.setContentsMargins(0, 0, 0, 0)
-    return layout
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    row.addStretch(1)
-    return row
-
-
-class _Words(QLabel):
-    """A sentence or two, which may be marked and copied; takes no room while there are none."""
-
-    def __init__(self) -> None:
-        super().__init__(wordWrap=True)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.hide()
-
-    def setText(self, text: str) -> None:
-        """Show another text."""
-        super().setText(text)
-        self.setVisible(bool(text))
+        self.about = AboutSection(session)
+        self.sections = {
+            "Network": Section("Network", self.network),
+            "Pretrained weights": Section("Pretrained weights", self.weights, expanded=False),
+            "Notes": Section("Notes", self.notes),
+            "Check and repair": Section("Check and repair", self.checkup, expanded=False),
+            "About this project": Section("About this project", self.about, expanded=False),
+        }
+        self.fill(self.sections.values())
 
 
 class NetworkSection(QWidget):
@@ -112,55 +54,37 @@ class NetworkSection(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._part = session.advanced.network
-        self.form = RecordForm(self._part.kind)
-        self._kind = self._part.kind
-        self.decided, self.summary, self.adapted, self.misfits = (
-            _Words(),
-            _Words(),
-            _Words(),
-            _Words(),
-        )
+        self._network = network = session.network
+        self.form = RecordForm(network.kind)
+        self._kind = network.kind
+        self.decided, self.summary = Paragraph(), Paragraph()
+        self.adapted, self.misfits = Paragraph(), Paragraph()
         self.problem = Notice()
-        self.save, self.revert = ReasonButton("Save"), ReasonButton("Revert")
-        layout = _column(self)
-        for widget in (
-            self.form,
-            self.decided,
-            self.problem,
-            self.summary,
-            self.adapted,
-            self.misfits,
-        ):
-            layout.addWidget(widget)
-        layout.addLayout(_row(self.save, self.revert))
-        self.form.changed.connect(self._part.edit)
-        self.save.clicked.connect(self._part.save)
-        self.revert.clicked.connect(self._part.revert)
-        self._typed = QTimer(self, singleShot=True, interval=COUNT_AFTER_MS)
-        self._typed.timeout.connect(self._part.count)
-        self._part.events.stale.connect(self._count_soon)
-        self._part.events.loaded.connect(self._load)
-        self._part.events.changed.connect(self._show)
+        self.save = ActionButton(Action("Save", network.save, lambda: network.why_not_save))
+        self.revert = ActionButton(Action("Revert", network.revert, lambda: network.why_not_revert))
+        words = (self.decided, self.problem, self.summary, self.adapted, self.misfits)
+        column((self.form, *words, row(self.save, self.revert, stretch=True)), into=self)
+        self.form.changed.connect(network.edit)
+        self._count_later = debounced(self, COUNT_AFTER_MS, network.count)
+        network.stale.connect(self._count_later.throttle)
+        network.loaded.connect(self._load)
+        network.changed.connect(self._show)
         self._load()
         self._show()
 
-    def _count_soon(self) -> None:
-        self._typed.start()
-
     def _load(self) -> None:
-        if self._part.kind is not self._kind:
+        if self._network.kind is not self._kind:
             self._draw()
         known = self._kind.model_fields
         self.form.set_values(
-            {name: value for name, value in self._part.values.items() if name in known}
+            {name: value for name, value in self._network.values.items() if name in known}
         )
 
     def _draw(self) -> None:
         """Draw the choices that another backend takes."""
-        self._kind = self._part.kind
+        self._kind = self._network.kind
         form = RecordForm(self._kind)
-        form.changed.connect(self._part.edit)
+        form.changed.connect(self._network.edit)
         layout = self.layout()
         assert layout is not None
         layout.replaceWidget(self.form, form)
@@ -168,40 +92,40 @@ class NetworkSection(QWidget):
         self.form = form
 
     def _show(self) -> None:
-        part = self._part
-        self.decided.setText(part.decided)
-        self.problem.show_message(part.complaint, level="warning")
-        self.summary.setText(part.words)
-        self.adapted.setText(part.adapted)
-        self.misfits.setText(part.misfits)
-        self.save.set_reason(part.why_not_save)
-        self.revert.set_reason(None if part.is_dirty else "Nothing was changed.")
+        network = self._network
+        self.decided.setText(network.decided)
+        self.problem.show_message(network.complaint, level="warning")
+        self.summary.setText(network.words)
+        self.adapted.setText(network.adapted)
+        self.misfits.setText(network.misfits)
+        self.save.refresh()
+        self.revert.refresh()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Count while somebody looks."""
         super().showEvent(event)
-        self._part.watch(True)
+        self._network.watch(True)
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Let the counting be."""
+        """Count nothing that nobody sees."""
         super().hideEvent(event)
-        self._part.watch(False)
+        self._network.watch(False)
 
 
 class WeightsSection(QWidget):
-    """Weights from elsewhere: brought in, listed, chosen for the next training."""
+    """Weights from elsewhere: imported, listed, chosen for the next training."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._session, self._part, self._network = (
-            session,
-            session.advanced.imported,
-            session.advanced.network,
+        self._weights, self._network = session.weights, session.network
+        weights, workspace = session.weights, session.workspace
+        self.bring = ActionButton(
+            Action("Import weights...", self.ask_file, lambda: weights.why_not_bring_in),
+            workspace.events.snapshot_changed,
         )
-        self.bring = ReasonButton("Import weights...")
-        self.as_form = QCheckBox("Their network is the one in the form above")
-        self.as_form.setToolTip("Otherwise it is read from the file, as far as the file tells.")
-        self.words = _Words()
+        self.as_form = QCheckBox("Use the architecture above")
+        self.as_form.setToolTip("Otherwise it is read from the file, as far as the file says")
+        self.words = Paragraph()
         self.model: RowModel[ModelRow] = RowModel(
             [
                 Column(
@@ -213,59 +137,60 @@ class WeightsSection(QWidget):
             ],
             key=lambda row: row.model.model_id,
         )
-        self.table = Table(self.model, empty="No weights were imported yet.")
+        self.table = Table(self.model, empty="No weights imported yet.")
         self.table.set_widths(16, 22, 6, 11)
-        self.start = ReasonButton("Use for the next training")
-        self.adopt = ReasonButton("Show their network above")
-        layout = _column(self)
-        layout.addLayout(_row(self.bring))
-        for widget in (self.as_form, self.words, self.table):
-            layout.addWidget(widget)
-        layout.addWidget(self.start)
-        layout.addWidget(self.adopt)
-        self.bring.clicked.connect(self.ask_file)
-        self.start.clicked.connect(lambda: self._part.start_from(self._chosen()))
-        self.adopt.clicked.connect(
-            lambda: self._network.show(self._part.network_of(self._chosen()))
+        self.start = ActionButton(
+            Action(
+                "Use for the next training",
+                lambda: weights.start_from(self._selected()),
+                lambda: workspace.snapshot.why_not_write or self._why_none(),
+            ),
+            self.table.selection_changed,
+            workspace.events.snapshot_changed,
         )
-        self.table.selection_changed.connect(self._enable)
-        self._part.events.changed.connect(self._show)
-        session.events.snapshot_changed.connect(self._enable)
+        self.adopt = ActionButton(
+            Action(
+                "Show their network above",
+                lambda: self._network.show(weights.network_of(self._selected())),
+                self._why_none,
+            ),
+            self.table.selection_changed,
+        )
+        imported = (row(self.bring, stretch=True), self.as_form, self.words, self.table)
+        column((*imported, self.start, self.adopt), into=self)
+        weights.changed.connect(self._show)
         self._show()
 
     def ask_file(self) -> None:
-        """Ask for a file and bring it in."""
+        """Ask for a file and import it."""
         kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
         file, _ = QFileDialog.getOpenFileName(self, "Weights to import", "", f"Weights ({kinds})")
         if file:
             self.bring_in(Path(file))
 
     def bring_in(self, file: Path) -> None:
-        """Bring a file in, with the network of the form where it was ticked."""
-        self._part.bring_in(file, self._network.edited if self.as_form.isChecked() else None)
+        """Import a file, with the architecture of the form if that is ticked."""
+        self._weights.bring_in(file, self._network.edited if self.as_form.isChecked() else None)
 
-    def _chosen(self) -> str:
-        return next((row.model.model_id for row in self.table.selected()), "")
+    def _selected(self) -> str:
+        return next((one.model.model_id for one in self.table.selected()), "")
+
+    def _why_none(self) -> str | None:
+        return None if self._selected() else "Select weights in the table."
 
     def _show(self) -> None:
-        self.words.setText(self._part.words)
-        self.model.set_rows(self._part.rows)
-        self._enable()
-
-    def _enable(self) -> None:
-        unwritable = self._session.snapshot.why_not_write
-        self.bring.set_reason(self._part.why_not_bring_in)
-        chosen = self._chosen()
-        self.start.set_reason(unwritable or (None if chosen else "Select weights in the table."))
-        self.adopt.set_reason(None if chosen else "Select weights in the table.")
+        self.words.setText(self._weights.words)
+        self.model.set_rows(self._weights.rows)
+        for button in (self.bring, self.start, self.adopt):
+            button.refresh()
 
 
 class NotesSection(QWidget):
-    """Notes, kept by themselves; those of two windows are both offered."""
+    """Notes, saved automatically; if two windows wrote at once, a person chooses."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._session, self._part = session, session.advanced.notes
+        self._workspace, self._notes = session.workspace, session.notes
         self.editor = QTextEdit(
             accessibleName="Notes",
             placeholderText="What the next person should know",
@@ -274,37 +199,29 @@ class NotesSection(QWidget):
         self.editor.setFixedHeight(7 * self.fontMetrics().lineSpacing())
         self.state = Line()
         self.theirs = Notice()
-        self.both, self.mine, self.other = (
-            QPushButton("Keep both"),
-            QPushButton("Keep mine"),
-            QPushButton("Take theirs"),
-        )
-        layout = _column(self)
-        for widget in (self.editor, self.state, self.theirs):
-            layout.addWidget(widget)
-        layout.addLayout(_row(self.both, self.mine, self.other))
-        self._pause = QTimer(self, singleShot=True, interval=PAUSE_MS)
-        self._pause.timeout.connect(self._part.save)
+        self.both = ActionButton(Action("Keep both", self._notes.keep_both))
+        self.mine = ActionButton(Action("Keep mine", self._notes.keep_mine))
+        self.other = ActionButton(Action("Keep theirs", self._notes.take_theirs))
+        self.answers = row(self.both, self.mine, self.other, stretch=True)
+        column((self.editor, self.state, self.theirs, self.answers), into=self)
+        self._save_later = debounced(self, PAUSE_MS, self._notes.save)
         self.editor.textChanged.connect(self._edit)
         self.editor.installEventFilter(self)
-        self.both.clicked.connect(self._part.keep_both)
-        self.mine.clicked.connect(self._part.keep_mine)
-        self.other.clicked.connect(self._part.take_theirs)
-        self._part.events.loaded.connect(self._load)
-        self._part.events.changed.connect(self._show)
-        session.events.snapshot_changed.connect(self._enable)
-        self._load(self._part.text)
+        self._notes.loaded.connect(self._load)
+        self._notes.changed.connect(self._show)
+        session.workspace.events.snapshot_changed.connect(self._enable)
+        self._load(self._notes.text)
         self._show()
         self._enable()
 
     def _edit(self) -> None:
-        self._part.edit(self.editor.toPlainText())
-        self._pause.start()
+        self._notes.edit(self.editor.toPlainText())
+        self._save_later.throttle()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Keep the notes when the editor is left."""
+        """Save the notes when the editor is left."""
         if event.type() == QEvent.Type.FocusOut:
-            self._part.save()
+            self._notes.save()
         return bool(super().eventFilter(watched, event))
 
     def _load(self, text: str) -> None:
@@ -313,32 +230,38 @@ class NotesSection(QWidget):
         self.editor.blockSignals(before)
 
     def _show(self) -> None:
-        self.state.setText(self._part.state)
-        self.theirs.show_message(self._part.theirs_in_words, level="warning")
-        for button in (self.both, self.mine, self.other):
-            button.setVisible(self._part.theirs is not None)
+        self.state.setText(self._notes.state)
+        self.theirs.show_message(self._notes.theirs_in_words, level="warning")
+        self.answers.setVisible(self._notes.theirs is not None)
 
     def _enable(self) -> None:
-        reason = self._session.snapshot.why_not_write
+        reason = self._workspace.snapshot.why_not_write
         self.editor.setReadOnly(reason is not None)
-        self.editor.setToolTip(reason or "Kept by themselves a second after you stop typing")
+        self.editor.setToolTip(reason or "Saved automatically")
 
 
 class CheckupSection(QWidget):
-    """Checks the folder, lists what it finds, repairs after asking."""
+    """Checks the folder, lists problems, repairs after asking."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._part = session.advanced.checkup
-        self.check, self.repair = ReasonButton("Check"), ReasonButton("Repair...")
-        self.check.setToolTip(
-            "Read every record and compare every file with its hash; nothing is changed"
+        self._checkup = checkup = session.checkup
+        self.check = ActionButton(
+            Action(
+                "Check",
+                checkup.check,
+                lambda: checkup.why_not_check,
+                "Read every record and compare every file with its hash; nothing is changed",
+            )
+        )
+        self.repair = ActionButton(
+            Action("Repair...", self.ask_repair, lambda: checkup.why_not_repair)
         )
         self.progress = ProgressLine()
-        self.words = _Words()
+        self.words = Paragraph()
         self.model: RowModel[Problem] = RowModel(
             [
-                Column("What", lambda row: row.kind),
+                Column("Kind", lambda row: row.kind),
                 Column("File", lambda row: row.path),
                 Column(
                     "Problem",
@@ -352,24 +275,20 @@ class CheckupSection(QWidget):
         )
         self.table = Table(self.model)
         self.table.set_widths(14, 18, 18, 18, 9)
-        self.detail = _Words()
-        layout = _column(self)
-        layout.addLayout(_row(self.check, self.repair))
-        for widget in (self.progress, self.words, self.table, self.detail):
-            layout.addWidget(widget)
-        self.check.clicked.connect(self._part.check)
-        self.repair.clicked.connect(self.ask_repair)
+        self.detail = Paragraph()
+        buttons = row(self.check, self.repair, stretch=True)
+        column((buttons, self.progress, self.words, self.table, self.detail), into=self)
         self.table.selection_changed.connect(self._describe)
-        self.progress.cancelled.connect(self._part.cancel)
-        self._part.events.progressed.connect(self._show_progress)
-        self._part.events.changed.connect(self._show)
-        session.events.snapshot_changed.connect(self._show)
+        self.progress.cancelled.connect(checkup.cancel)
+        checkup.progressed.connect(self._show_progress)
+        checkup.changed.connect(self._show)
+        session.workspace.events.snapshot_changed.connect(self._show)
         self._show()
 
     def ask_repair(self) -> None:
-        """Say what a repair would do, and do it when that is wanted."""
-        if ask(self, "Repair the project?", self._part.question, yes="Repair"):
-            self._part.repair()
+        """Say what a repair would do, and do it if a person agrees."""
+        if ask(self, "Repair the project?", self._checkup.question, yes="Repair"):
+            self._checkup.repair()
 
     def _describe(self) -> None:
         self.detail.setText(
@@ -383,39 +302,38 @@ class CheckupSection(QWidget):
         self.progress.show_progress(done, total, f"{done:,.0f} of {total:,.0f} files")
 
     def _show(self) -> None:
-        part = self._part
-        self.words.setText("" if part.is_busy else part.words)
-        self.model.set_rows(part.problems)
-        self.table.setVisible(bool(part.problems))
-        self.progress.setVisible(part.is_busy)
-        self.progress.cancel.setVisible(part.is_checking)
-        self.check.set_reason(part.why_not_check)
-        self.repair.set_reason(part.why_not_repair)
+        checkup = self._checkup
+        self.words.setText("" if checkup.is_busy else checkup.words)
+        self.model.set_rows(checkup.problems)
+        self.table.setVisible(bool(checkup.problems))
+        self.progress.setVisible(checkup.is_busy)
+        self.progress.cancel.setVisible(checkup.is_checking)
+        self.check.refresh()
+        self.repair.refresh()
 
 
 class AboutSection(QWidget):
-    """Where the project lies, who wrote it, and with what."""
+    """Where the project is, and which versions wrote it."""
 
-    def __init__(self, part: AdvancedController) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self._part = part
+        self._about = about = session.about
         self.words = Notice()
         self.facts = QFormLayout()
         self.open = QPushButton(
             "Open the folder", toolTip="Show the project's files in the file browser"
         )
-        layout = _column(self)
-        layout.addWidget(self.words)
-        layout.addLayout(self.facts)
-        layout.addLayout(_row(self.open))
-        self.open.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(part.folder)))
-        part.events.changed.connect(self._show)
+        column((self.words, self.facts, row(self.open, stretch=True)), into=self)
+        self.open.clicked.connect(
+            lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(about.folder))
+        )
+        about.changed.connect(self._show)
         self._show()
 
     def _show(self) -> None:
-        self.words.show_message(self._part.words, level="warning")
+        self.words.show_message(self._about.words, level="warning")
         while self.facts.rowCount():
             self.facts.removeRow(0)
-        for name, value in self._part.facts:
+        for name, value in self._about.facts:
             self.facts.addRow(f"{name}:", Line(value))
-        self.open.setEnabled(bool(self._part.folder))
+        self.open.setEnabled(bool(self._about.folder))

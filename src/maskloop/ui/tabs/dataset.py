@@ -1,207 +1,171 @@
-"""Dataset: draw, accept, go on to the next image; the pairs and their classes. Wiring only."""
+"""Dataset: draw, accept, next image; the pairs and their classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari.layers import Labels, Layer
-from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from maskloop.errors import MaskloopError
 from maskloop.project.layout import Pair
+from maskloop.ui.actions import Action, ActionButton
+from maskloop.ui.arrange import debounced, form, row
+from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.controllers.dataset import DatasetController, OpenedPair
 from maskloop.ui.controllers.display import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.controllers.pair_rows import short_id
+from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
 from maskloop.ui.picker import ImagePicker, Watch
 from maskloop.ui.session import Session
+from maskloop.ui.shelf import Shelf, doubt_of
 from maskloop.ui.steady_drawing import steady
+from maskloop.ui.tabs.base import Tab
 from maskloop.ui.tabs.dataset_classes import ClassesSection
 from maskloop.ui.tabs.dataset_import import ImportSection
 from maskloop.ui.tabs.dataset_label_rule import LabelRuleChoice
-from maskloop.ui.tabs.dataset_layers import Shelf, doubt_of
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
-from maskloop.ui.widgets import Notice, ReasonButton, Section, ask, narrow_combo
+from maskloop.ui.widgets import Notice, Section, ask
 
 __all__ = ["DatasetTab"]
 
 DESCRIBE_AFTER_MS = 300
-"""So long nothing is painted or chosen before the mask is counted anew."""
-EXTENTS: tuple[tuple[str, Extent, str], ...] = (
-    ("Whole image", "whole", "Everything the layer holds"),
-    ("Visible slice", "slice", "The plane that the sliders show"),
-    (
-        "Rectangle",
-        "rectangle",
-        "The part of the visible slice inside a rectangle drawn in a Shapes layer",
-    ),
+"""Pause after painting before the mask is counted again."""
+EXTENTS: tuple[tuple[Extent, str, str], ...] = (
+    ("whole", "Whole image", "Everything in the layer"),
+    ("slice", "Visible slice", "The plane that the sliders show"),
+    ("rectangle", "Rectangle", "The part of the visible slice inside a rectangle"),
 )
-RECTANGLE = "Area to accept"
+RECTANGLE = "Region to add"
 
 
-class DatasetTab(QWidget):
-    """Takes masks into the project and shows what was taken.
+class DatasetTab(Tab):
+    """Adds masks to the training set and shows what was added."""
 
-    Parameters
-    ----------
-    session
-        Whose project it is.
-    chosen
-        The layers that the person works on.
-    parent
-        As for any widget.
-    """
+    title = "Dataset"
 
-    def __init__(self, session: Session, chosen: Chosen, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._session, self._chosen = session, chosen
-        self.part: DatasetController = session.dataset
+    def __init__(self, session: Session, chosen: Chosen) -> None:
+        super().__init__(session, chosen)
+        self._accepting, self._pairs = session.accepting, session.pairs
+        self._label_rule, self._classes = session.label_rule, session.classes
         self.shelf = Shelf(chosen.viewer)
         self._steady = steady(chosen.viewer)
         self.shapes = LayerChoice(chosen.viewer, kind="shapes")
-        self._accepting: tuple[Layer, int] | None = None
-        self._had_colours = False
+        self._sent: tuple[Layer, int] | None = None
+        self._had_colors = False
         self._seen_place: tuple[Any, ...] = ()
-        self._make_widgets()
-        self._lay_out()
-        self._timer = QTimer(self, singleShot=True, interval=DESCRIBE_AFTER_MS)
+        self._make_widgets(session)
+        self.classes_box = Section("Classes", self.classes, expanded=False)
+        self.fill(
+            (
+                self._choices(),
+                self.classes_box,
+                Section("Annotation queue", self.queue),
+                Section("Annotated images", self.pairs),
+                Section("Import pairs from folders", self.importing, expanded=False),
+            ),
+            always=(self.description, self.accept_button.reason_line(), self.accept_button),
+        )
+        self._describe_later = debounced(self, DESCRIBE_AFTER_MS, self._describe)
         self._painted = Watch(self._describe_soon)
         self._moved = Watch(self._notice_refresh)
-        self._disturbed = Watch(self.part.disturb)
-        self._connect()
+        self._disturbed = Watch(self._accepting.disturb)
+        self._connect(session)
         self._follow()
 
-    def _make_widgets(self) -> None:
-        self.picker = ImagePicker(self._chosen)
-        self.mask = LayerCombo(self._chosen.labels)
-        self.mask.setAccessibleName("Mask")
-        self.new_mask_button = ReasonButton("New mask")
-        self.new_mask_button.setToolTip("Put an empty mask on the image and paint")
-        self.extent = narrow_combo("Take")
-        self.draw_button = QPushButton("Draw", toolTip="Draw a rectangle on the image")
-        self.meaning = LabelRuleChoice(self.part)
-        self.description = Notice()
-        self.accept_button = ReasonButton("Accept")
-        self.accept_button.setToolTip("Take this image and its mask into the project")
-        self.queue = QueueSection(self.part.queue, self._chosen)
-        self.pairs = PairsSection(self._session)
-        self.importing = ImportSection(self._session)
-        self.classes = ClassesSection(self._session, self._chosen)
+    @property
+    def shortcuts(self) -> Sequence[Action]:
+        """Accept, and go through the queue."""
+        buttons = (self.accept_button, self.queue.next_button, self.queue.previous_button)
+        return [button.action for button in buttons]
 
-    def _lay_out(self) -> None:
-        inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self._choices())
-        self.classes_box = Section("Classes", self.classes, expanded=False)
-        for box in (
-            self.classes_box,
-            Section("Images to go through", self.queue),
-            Section("Pairs", self.pairs),
-            Section("Import pairs from folders", self.importing, expanded=False),
-        ):
-            column.addWidget(box)
-        column.addStretch(1)
-        self.area = QScrollArea(widgetResizable=True)
-        self.area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setWidget(inside)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(4, 4, 4, 4)
-        whole.addWidget(self.area, 1)
-        # Always seen, however far the rest is scrolled.
-        whole.addWidget(self.description)
-        whole.addWidget(self.accept_button)
+    def _make_widgets(self, session: Session) -> None:
+        chosen = self._chosen
+        self.picker = ImagePicker(chosen)
+        self.mask = LayerCombo(chosen.labels)
+        self.mask.setAccessibleName("Mask")
+        self.new_mask_button = ActionButton(
+            Action("New mask", self.make_mask, self._why_no_mask, "Add an empty mask and paint")
+        )
+        self.extent = Choice("Region to add", EXTENTS)
+        self.draw_button = QPushButton("Draw", toolTip="Draw a rectangle on the image")
+        self.meaning = LabelRuleChoice(session.label_rule)
+        self.description = Notice()
+        self.accept_button = ActionButton(
+            Action(
+                lambda: self._accepting.title(self._replaced()),
+                self.accept,
+                self._why_not,
+                "Add this image and its mask to the training set",
+                "Ctrl+Return",
+            )
+        )
+        self.queue = QueueSection(session.queue, chosen)
+        self.pairs = PairsSection(session)
+        self.importing = ImportSection(session)
+        self.classes = ClassesSection(session, chosen)
 
     def _choices(self) -> QWidget:
-        form = QFormLayout(choices := QWidget())
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Image", self.picker)
-        form.addRow("Mask", _row(self.mask, self.new_mask_button))
-        form.addRow("Take", _row(self.extent, self.draw_button))
-        form.addRow("Labels", self.meaning)
-        return choices
-
-    def _connect(self) -> None:
-        for title, extent, tooltip in EXTENTS:
-            self.extent.addItem(title, extent)
-            self.extent.setItemData(self.extent.count() - 1, tooltip, Qt.ItemDataRole.ToolTipRole)
-        clicks: tuple[tuple[QPushButton, Callable[[], object]], ...] = (
-            (self.accept_button, self.accept),
-            (self.new_mask_button, self.make_mask),
-            (self.draw_button, self._draw_rectangle),
+        return form(
+            [
+                ("Image", self.picker),
+                ("Mask", row(self.mask, self.new_mask_button)),
+                ("Region to add", row(self.extent, self.draw_button)),
+                ("Labels", self.meaning),
+            ]
         )
-        for button, verb in clicks:
-            button.clicked.connect(verb)
+
+    def _connect(self, session: Session) -> None:
+        self.draw_button.clicked.connect(self._draw_rectangle)
         self.extent.activated.connect(self._follow)
         self.meaning.changed.connect(self._describe_soon)
         self.pairs.wanted.connect(self.show_pair)
         self.picker.changed.connect(self._follow)
         self._chosen.labels.changed.connect(self._follow)
         self.shapes.changed.connect(self._follow)
-        self._timer.timeout.connect(self._describe)
         watches = (self._painted, self._moved, self._disturbed, self._steady)
         for stop in (*(watch.stop for watch in watches), self.shelf.close, _Closer(self.shapes)):
             self.destroyed.connect(stop)
-        self._listen()
+        accepting = self._accepting
+        accepting.changed.connect(self._show_accepting)
+        accepting.accepted.connect(self._take_accepted)
+        accepting.empty_asked.connect(self._ask_empty)
+        accepting.known_asked.connect(self._ask_known)
+        accepting.restored.connect(self._restore)
+        session.label_rule.described.connect(self._show_description)
+        session.pairs.changed.connect(self._enable)
+        session.queue.opened.connect(self._show_file)
+        session.classes.changed.connect(self._show_classes)
+        session.workspace.events.snapshot_changed.connect(self._enable)
 
-    def _listen(self) -> None:
-        events = self.part.events
-        events.accepting_changed.connect(self._show_accepting)
-        events.accepted.connect(self._take_accepted)
-        events.empty_asked.connect(self._ask_empty)
-        events.known_asked.connect(self._ask_known)
-        events.described.connect(self._show_description)
-        events.restored.connect(self._restore)
-        events.rows_changed.connect(self._enable)
-        self.part.queue.events.opened.connect(self._show_file)
-        self.part.classes.events.changed.connect(self._show_classes)
-        self._session.events.snapshot_changed.connect(self._enable)
-
-    # What is chosen.
-
-    def _extent(self) -> Extent:
-        extent: Extent = self.extent.currentData()
-        return extent
+    # What is selected.
 
     def _follow(self, _layer: object = None) -> None:
         """Listen to what changes the mask that would be accepted."""
         labels, shapes = self._chosen.labels.layer, self.shapes.layer
-        painted = (
-            []
-            if labels is None
-            else [labels.events.paint, labels.events.data, labels.events.metadata]
-        )
-        if shapes is not None and self._extent() == "rectangle":
+        painted = []
+        if labels is not None:
+            painted += [labels.events.paint, labels.events.data, labels.events.metadata]
+        if shapes is not None and self.extent.value == "rectangle":
             painted += [shapes.events.data, shapes.events.set_data, shapes.events.highlight]
         self._painted.follow(painted)
         self._moved.follow([] if labels is None else [labels.events.set_data])
         self._seen_place = self._place()
-        self.draw_button.setVisible(self._extent() == "rectangle")
+        self.draw_button.setVisible(self.extent.value == "rectangle")
         if self.description.text():
-            # What is said there is of another mask.
+            # What is said there is about another mask.
             self.description.show_message("Counting...")
         self._describe_soon()
 
     def _notice_refresh(self) -> None:
-        """A layer is refreshed by undo and by the sliders; only where a slice is taken do the sliders matter."""
+        # Undo refreshes a layer, and so do the sliders, which matter only if a slice is taken.
         before, self._seen_place = self._seen_place, self._place()
-        if before == self._seen_place or self._extent() != "whole":
+        if before == self._seen_place or self.extent.value != "whole":
             self._describe_soon()
 
     def _place(self) -> tuple[Any, ...]:
@@ -211,88 +175,79 @@ class DatasetTab(QWidget):
     def _describe_soon(self) -> None:
         self._enable()
         if self.isVisible():
-            self._timer.start()
+            self._describe_later.throttle()
 
     def _why_not(self) -> str | None:
-        labels = self._chosen.labels.layer
-        missing = (
-            None if labels is not None else 'There is no mask layer. Press "New mask" and paint.'
-        )
-        return self.part.why_not_accept or self.picker.problem() or missing
+        missing = None
+        if self._chosen.labels.layer is None:
+            missing = 'There is no mask layer. Press "New mask" and paint.'
+        return self._accepting.why_not or self.picker.problem() or missing
+
+    def _why_no_mask(self) -> str | None:
+        is_known = self._chosen.image.layer is not None and self.picker.axes() is not None
+        return None if is_known else self.picker.problem()
 
     def _taken(self) -> dict[str, Any]:
-        """The chosen layers as `take` wants them."""
+        """The selected layers as `take` wants them."""
         return {
             "image_layers": self.picker.layers(),
             "labels_layer": self._chosen.labels.layer,
             "axes": self.picker.axes(),
-            "extent": self._extent(),
+            "extent": self.extent.value,
             "viewer": self._chosen.viewer,
             "shapes_layer": self.shapes.layer,
         }
 
     def _describe(self) -> None:
         if self.picker.problem() is not None or self._chosen.labels.layer is None:
-            self.part.describe(None)
+            self._label_rule.describe(None)
             return
         try:
             _, labels = take(**self._taken())
         except MaskloopError as error:
-            self.part.describe(None)
+            self._label_rule.describe(None)
             self.description.show_message(f"{error.problem} {error.way_out}", level="warning")
             return
-        self.part.describe(labels)
+        self._label_rule.describe(labels)
 
     def _show_description(self) -> None:
-        found = self.part.description
+        found = self._label_rule.description
         self.description.show_message(found.words, level="info" if found.is_fine else "warning")
 
     def _replaced(self) -> str | None:
         """The pair whose mask is shown and corrected."""
         image, labels = self._chosen.image.layer, self._chosen.labels.layer
-        if image is None or labels is None or self._extent() != "whole":
+        if image is None or labels is None or self.extent.value != "whole":
             return None
-        return self.part.shown_pair(image.metadata, labels.metadata)
+        return self._accepting.shown_pair(image.metadata, labels.metadata)
 
     def _enable(self, _news: object = None) -> None:
-        self.accept_button.setText(self.part.title(self._replaced()))
-        self.accept_button.set_reason(self._why_not())
-        image = self._chosen.image.layer
-        self.new_mask_button.set_reason(
-            self.picker.problem() if image is None or self.picker.axes() is None else None
-        )
+        self.accept_button.refresh()
+        self.new_mask_button.refresh()
 
     # Accepting.
 
     def accept(self) -> None:
-        """Accept the chosen mask as it is now; what is missing is told."""
-        why_not = self._why_not()
-        if why_not is not None:
-            self._session.fail(MaskloopError("Nothing was accepted.", why_not))
+        """Accept the selected mask as it is now; if something is missing, say what."""
+        if not self._workspace.may(self._why_not(), "Nothing was accepted."):
             return
         layer, first = self._chosen.labels.layer, self._chosen.image.layer
         assert layer is not None
         assert first is not None
         doubt = doubt_of(layer, self.picker.layers(), self._chosen.viewer)
-        if doubt and not ask(
-            self,
-            f"Is this the mask of '{first.name}'?",
-            f"{doubt} The image is chosen above, at Image.",
-            yes="Yes",
-        ):
+        question = f"{doubt} Use this mask for '{first.name}' anyway?"
+        if doubt and not ask(self, question, "The image is selected above, at Image."):
             return
         try:
             image, labels = take(**self._taken())
             metadata = crop_metadata(**self._taken())
         except MaskloopError as error:
-            self._session.fail(error)
+            self._workspace.fail(error)
             return
         metadata["source_path"] = first.metadata.get(SOURCE) or metadata["source_path"]
-        self._accepting = (layer, self.shelf.strokes(layer))
-        is_whole, folder = (
-            self._extent() == "whole",
-            str(self._session.project and self._session.project.folder),
-        )
+        self._sent = (layer, self.shelf.strokes(layer))
+        is_whole, project = self.extent.value == "whole", self._workspace.project
+        folder = "" if project is None else str(project.folder)
 
         def mark(pair: Pair) -> None:
             if is_whole:
@@ -300,49 +255,45 @@ class DatasetTab(QWidget):
                 for other in (layer, first):
                     other.metadata = {**other.metadata, PAIR: pair.pair_id, PROJECT: folder}
 
-        self.part.accept(
+        self._accepting.accept(
             image,
             labels,
-            rule=self.part.rule,
+            rule=self._label_rule.rule,
             metadata=metadata,
             replace=self._replaced(),
             then=mark,
         )
 
     def _take_accepted(self, _pair: Pair) -> None:
-        if self._accepting is not None:
-            self.shelf.accept(*self._accepting)
-            self._accepting = None
+        if self._sent is not None:
+            self.shelf.accept(*self._sent)
+            self._sent = None
 
     def _show_accepting(self) -> None:
-        """While labels are being copied, whoever paints on them is told."""
+        """While labels are being copied, notice if they are painted on."""
         layer = self._chosen.labels.layer
-        if self.part.is_copying and layer is not None:
-            self._disturbed.follow(
-                [layer.events.paint, layer.events.labels_update, layer.events.data]
-            )
+        if self._accepting.is_copying and layer is not None:
+            events = layer.events
+            self._disturbed.follow([events.paint, events.labels_update, events.data])
         else:
             self._disturbed.stop()
         self._enable()
 
     def _ask_empty(self, retry: Callable[[], None]) -> None:
-        detail = "Nothing is drawn on this mask. An image without objects teaches too."
-        if ask(self, "Is there truly nothing here?", detail, yes="Yes, nothing"):
+        question = "This mask is empty. Add it as a negative example?"
+        detail = "Images without objects teach the model what to leave out."
+        if ask(self, question, detail, yes="Add"):
             retry()
 
     def _ask_known(self, pair_id: str, retry: Callable[[], None]) -> None:
         short = short_id(pair_id)
-        if ask(
-            self,
-            f"Replace the mask of {short}?",
-            f"This image is in the project already, as {short}.",
-            yes="Replace",
-        ):
+        detail = f"This image is in the project already, as {short}."
+        if ask(self, f"Replace the mask of {short}?", detail, yes="Replace"):
             retry()
 
     def make_mask(self) -> None:
-        """Put an empty mask on the chosen image and choose it."""
-        # A person who selected an image in napari's list and asks for a mask means that image.
+        """Put an empty mask on the selected image and select it."""
+        # A person who selects an image in napari's list and asks for a mask means that image.
         if self._chosen.viewer.layers.selection.active not in self._chosen.channels.layers:
             self._chosen.image.choose_active()
         image = self._chosen.image.layer
@@ -351,7 +302,7 @@ class DatasetTab(QWidget):
         try:
             layer = new_mask(self._chosen.viewer, image, axes=self.picker.axes())
         except MaskloopError as error:
-            self._session.fail(error)
+            self._workspace.fail(error)
             return
         layer.metadata = {**layer.metadata, IMAGE: image.unique_id}
         self._chosen.labels.choose(layer)
@@ -367,33 +318,34 @@ class DatasetTab(QWidget):
         shapes.mode = "add_rectangle"
 
     def _show_classes(self) -> None:
-        has_colours = self.part.classes.has_colours
-        if has_colours and not self._had_colours:
+        has_colors = self._classes.has_colors
+        if has_colors and not self._had_colors:
             self.classes_box.expand()
-        self._had_colours = has_colours
+        self._had_colors = has_colors
 
     # Pairs and files.
 
     def show_pair(self, pair_id: str) -> None:
-        """Show a pair in the viewer, to be looked at or corrected."""
-        project = self._session.project
+        """Show a pair in the viewer, to look at it or correct it."""
+        project = self._workspace.project
         if project is None:
             return
         shown = self.shelf.find(pair_id, str(project.folder))
         if shown is not None:
-            self._choose(*shown)
+            self._select(*shown)
         else:
-            self.part.read(pair_id, self._show_opened)
+            self._pairs.read(pair_id, self._show_opened)
 
     def _show_opened(self, opened: OpenedPair) -> None:
-        if self._session.project is not None:
-            self._tell_kept()
+        project = self._workspace.project
+        if project is not None:
+            self._say_kept()
             seen = self._extent_seen()
-            self._choose(*self.shelf.show_pair(opened, str(self._session.project.folder)))
+            self._select(*self.shelf.show_pair(opened, str(project.folder)))
             self._fit_view(seen)
 
     def _show_file(self, opened: OpenedFile) -> None:
-        self._tell_kept()
+        self._say_kept()
         seen = self._extent_seen()
         self._chosen.image.choose(self.shelf.show_file(opened))
         self._fit_view(seen)
@@ -403,19 +355,19 @@ class DatasetTab(QWidget):
         return corners
 
     def _fit_view(self, before: list[list[float]]) -> None:
-        """Images of one size are compared at one place; another size is shown whole."""
+        # Images of one size are compared at one place; another size is shown whole.
         if self._extent_seen() != before:
             self._chosen.viewer.reset_view()
 
-    def _choose(self, image: Layer, labels: Labels) -> None:
+    def _select(self, image: Layer, labels: Labels) -> None:
         self._chosen.image.choose(image)
         self._chosen.labels.choose(labels)
         self._chosen.viewer.layers.selection.active = labels
 
-    def _tell_kept(self) -> None:
+    def _say_kept(self) -> None:
         names = ", ".join(f"'{layer.name}'" for layer in self.shelf.unsaved)
         if names:
-            self._session.say(f"Kept {names} and its image: what was painted is not accepted yet.")
+            self._workspace.say(f"Kept {names} and its image: the painting is not accepted yet.")
 
     def _restore(self, image: str | None, mask: str | None) -> None:
         for choice, name in ((self._chosen.image, image), (self._chosen.labels, mask)):
@@ -423,29 +375,21 @@ class DatasetTab(QWidget):
                 choice.choose_by_name(name)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Count what would be accepted while somebody looks."""
+        """Describe what would be accepted while somebody looks."""
         super().showEvent(event)
         self._describe_soon()
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Let the counting be."""
+        """Count nothing that nobody sees."""
         super().hideEvent(event)
-        self._timer.stop()
+        self._describe_later.cancel()
 
 
 class _Closer:
-    """Closes the choice of the rectangle when the tab is gone."""
+    """Closes the choice of the rectangle when the tab is gone; a method would keep the tab."""
 
     def __init__(self, choice: LayerChoice) -> None:
         self._choice = choice
 
     def __call__(self, *_gone: object) -> None:
         self._choice.close()
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    row = QHBoxLayout(whole := QWidget())
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget, 1 if isinstance(widget, QComboBox) else 0)
-    return whole

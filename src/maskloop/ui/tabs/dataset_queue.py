@@ -1,89 +1,95 @@
-"""Images to go through: which is shown, and the way to the next; wiring only."""
+"""The annotation queue: which image is shown, and the way to the next."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from maskloop.images.readers import endings
+from maskloop.ui.actions import Action, ActionButton, ActionGrid
+from maskloop.ui.arrange import column
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.display import SOURCE
 from maskloop.ui.controllers.queue import QueueController
 from maskloop.ui.picker import NAMED
-from maskloop.ui.widgets import Line, ReasonButton
+from maskloop.ui.widgets import Line
 
 __all__ = ["QueueSection"]
 
 
 class QueueSection(QWidget):
-    """Lists images and goes through them.
+    """Selects images and goes through them.
 
     Parameters
     ----------
-    part
-        The list and the place in it.
+    queue
+        The list and the position in it.
     chosen
-        The image that is shown: what a person says of its axes holds for the next ones.
+        The image that is shown: axes that a person names hold for the next ones.
     """
 
-    def __init__(self, part: QueueController, chosen: Chosen) -> None:
+    def __init__(self, queue: QueueController, chosen: Chosen) -> None:
         super().__init__()
-        self.part, self._chosen = part, chosen
+        self._queue, self._chosen = queue, chosen
         self.words = Line()
-        self.previous_button = ReasonButton("◀ Previous")
-        self.next_button = ReasonButton("Next ▶")
-        self.folder_button = QPushButton(
-            "Folder...", toolTip="Choose a folder of images to go through"
-        )
-        self.files_button = QPushButton("Files...", toolTip="Choose image files to go through")
-        buttons = QGridLayout()
-        for place, (button, verb) in enumerate(
-            (
-                (self.previous_button, self.previous),
-                (self.next_button, self.next),
-                (self.folder_button, self._choose_folder),
-                (self.files_button, self._choose_files),
+        self.previous_button = ActionButton(
+            Action(
+                "\N{BLACK LEFT-POINTING TRIANGLE} Previous",
+                self.previous,
+                lambda: queue.why_not_previous,
+                "Previous image",
+                "Ctrl+Shift+Left",
             )
-        ):
-            buttons.addWidget(button, place // 2, place % 2)
-            button.clicked.connect(verb)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.words)
-        column.addLayout(buttons)
-        part.events.changed.connect(self._show)
+        )
+        self.next_button = ActionButton(
+            Action(
+                "Next \N{BLACK RIGHT-POINTING TRIANGLE}",
+                self.next,
+                lambda: queue.why_not_next,
+                "Next image",
+                "Ctrl+Shift+Right",
+            )
+        )
+        self.folder_button = ActionButton(
+            Action("Folder...", self._ask_folder, tooltip="Select a folder of images")
+        )
+        self.files_button = ActionButton(
+            Action("Files...", self._ask_files, tooltip="Select image files")
+        )
+        self.buttons = ActionGrid(
+            (self.previous_button, self.next_button, self.folder_button, self.files_button)
+        )
+        column((self.words, self.buttons), into=self)
+        queue.changed.connect(self._show)
         self._show()
 
     def next(self) -> None:
-        """Open the next image of the list."""
+        """Open the next image of the queue."""
         self._remember_axes()
-        self.part.next()
+        self._queue.next()
 
     def previous(self) -> None:
-        """Open the image before in the list."""
+        """Open the previous image of the queue."""
         self._remember_axes()
-        self.part.previous()
+        self._queue.previous()
 
     def _remember_axes(self) -> None:
         image = self._chosen.image.layer
         if image is not None and image.metadata.get(NAMED) and image.metadata.get(SOURCE):
-            self.part.name_axes(str(image.metadata["axes"]))
+            self._queue.name_axes(str(image.metadata["axes"]))
 
-    def _choose_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of images to go through")
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of images to annotate")
         if folder:
-            self.part.choose([folder])
+            self._queue.choose([folder])
 
-    def _choose_files(self) -> None:
+    def _ask_files(self) -> None:
         kinds = " ".join(f"*{ending}" for ending in endings())
-        files, _ = QFileDialog.getOpenFileNames(
-            self, "Images to go through", "", f"Images ({kinds})"
-        )
+        files, _ = QFileDialog.getOpenFileNames(self, "Images to annotate", "", f"Images ({kinds})")
         if files:
-            self.part.choose([Path(file) for file in files])
+            self._queue.choose([Path(file) for file in files])
 
     def _show(self) -> None:
-        self.words.setText(self.part.words)
-        self.next_button.set_reason(self.part.why_not_next)
-        self.previous_button.set_reason(self.part.why_not_previous)
+        self.words.setText(self._queue.words)
+        self.buttons.refresh()

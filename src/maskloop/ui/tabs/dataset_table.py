@@ -1,4 +1,4 @@
-"""The pair table: all that was accepted, and what can be done with it."""
+"""The pair table: all annotated images, and what can be done with them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QPixmap
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QWidget
 
-from maskloop.ui.controllers.dataset import DatasetController
+from maskloop.ui.actions import Action, ActionButton, ActionGrid
+from maskloop.ui.arrange import column
 from maskloop.ui.controllers.pair_rows import PairRow
 from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
-from maskloop.ui.widgets import Line, ReasonButton, ask
+from maskloop.ui.widgets import Line, ask
 
 __all__ = ["PairsSection"]
 
 PORTION = 1000
 THUMBNAIL_PX = 56
-WIDTHS = (22, 9, 14, 15, 10, 13, 14, 11, 15, 10)
+WIDTHS = (22, 9, 14, 18, 10, 13, 14, 11, 15, 10)
 
 
 class PairsSection(QWidget):
-    """Shows the pairs and removes, restores, keeps for validation what is marked.
+    """Shows the pairs; removes, restores and reserves for validation what is selected.
 
     Parameters
     ----------
@@ -37,14 +38,13 @@ class PairsSection(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._session = session
-        self.part: DatasetController = session.dataset
+        self._pairs = session.pairs
         self.thumbnails = Thumbnails(self._load, self._draw, size_px=THUMBNAIL_PX)
         self.model: RowModel[PairRow] = RowModel(self._columns(), key=lambda row: row.pair_id)
         self.table = Table(
-            self.model, empty="No pairs yet: draw a mask and accept it, or import pairs."
+            self.model, empty="No pairs yet: draw a mask and add it, or import pairs."
         )
-        self.table.view.setAccessibleName("Pairs")
+        self.table.view.setAccessibleName("Annotated images")
         self.table.view.setIconSize(self.thumbnails.size)
         self.table.set_widths(*WIDTHS)
         self.table.setMinimumHeight(22 * self.fontMetrics().lineSpacing())
@@ -54,45 +54,56 @@ class PairsSection(QWidget):
         self._more.timeout.connect(self._fill)
         self.words = Line()
         self.removed_too = QCheckBox(
-            "Removed too", toolTip="Show pairs that were removed; they can be brought back"
+            "Show removed", toolTip="Also show removed pairs, which can be restored"
         )
-        self.show_button = ReasonButton("Show")
-        self.show_button.setToolTip("Show the pair in the viewer to look at it or to correct it")
-        self.remove_button = ReasonButton("Remove")
-        self.remove_button.setToolTip(
-            "Leave these pairs out from now on. Their files stay; they can be brought back."
-        )
-        self.restore_button = ReasonButton("Bring back")
-        self.restore_button.setToolTip("Train on these pairs again")
-        self.validation_button = ReasonButton("For validation")
-        self.validation_button.setToolTip("Never train on these pairs: measure with them")
-        self.train_button = ReasonButton("Train on these")
-        self.train_button.setToolTip("The next training learns from the marked pairs only")
-        self._lay_out()
-        self._connect()
+        self._make_buttons()
+        column((self.words, self.table, self.removed_too, self.buttons), into=self)
+        self.table.selection_changed.connect(self._select)
+        self.table.activated.connect(lambda row: self.wanted.emit(row.pair_id))
+        self.removed_too.toggled.connect(self._show_rows)
+        self._pairs.changed.connect(self._show_rows)
+        session.workspace.events.snapshot_changed.connect(self.buttons.refresh)
         self._show_rows()
 
-    def _columns(self) -> list[Column[PairRow]]:
-        return [
-            Column("Pair", lambda row: row.short, lambda row: row.tooltip, self._picture),
-            Column("Objects", lambda row: row.objects),
-            Column("Name", lambda row: row.name, lambda row: row.tooltip),
-            Column("Like", lambda row: row.like or None, lambda row: row.like_tooltip),
-            Column("Source", lambda row: row.source),
-            Column("Shape", lambda row: row.shape, lambda row: f"{row.pair.axes} {row.shape}"),
-            Column("Classes", lambda row: row.classes),
-            Column("Split", lambda row: row.split or None),
-            Column(
-                "Used in",
-                lambda row: row.used or None,
-                lambda row: ", ".join(row.pair.used_in_checkpoints),
-            ),
-            Column("State", lambda row: row.state or None),
-        ]
+    def _make_buttons(self) -> None:
+        pairs = self._pairs
 
-    def _lay_out(self) -> None:
-        buttons = QGridLayout()
-        for place, button in enumerate(
+        def button(
+            title: str,
+            run: Callable[[], object],
+            why_not: Callable[[list[PairRow]], str | None],
+            tooltip: str,
+        ) -> ActionButton:
+            return ActionButton(Action(title, run, lambda: why_not(self.table.selected()), tooltip))
+
+        self.show_button = button(
+            "Show", self._want, pairs.why_not_show, "Show the pair in the viewer, to correct it"
+        )
+        self.train_button = button(
+            "Train on these",
+            lambda: pairs.train_on(self._ids()),
+            pairs.why_not_train_on,
+            "The next training uses the selected pairs only",
+        )
+        self.validation_button = button(
+            "For validation",
+            lambda: pairs.mark_validation(self._ids()),
+            pairs.why_not_validate,
+            "Never train on these pairs: measure the score with them",
+        )
+        self.remove_button = button(
+            "Remove",
+            self._remove,
+            pairs.why_not_remove,
+            "Do not use these pairs. Their files stay; they can be restored.",
+        )
+        self.restore_button = button(
+            "Restore",
+            lambda: pairs.restore(self._ids()),
+            pairs.why_not_restore,
+            "Use these pairs again",
+        )
+        self.buttons = ActionGrid(
             (
                 self.show_button,
                 self.train_button,
@@ -100,41 +111,37 @@ class PairsSection(QWidget):
                 self.remove_button,
                 self.restore_button,
             )
-        ):
-            buttons.addWidget(button, place // 2, place % 2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.words)
-        column.addWidget(self.table, 1)
-        column.addWidget(self.removed_too)
-        column.addLayout(buttons)
+        )
 
-    def _connect(self) -> None:
-        self.table.selection_changed.connect(self._select)
-        self.table.activated.connect(lambda row: self.wanted.emit(row.pair_id))
-        self.removed_too.toggled.connect(self._show_rows)
-        self.show_button.clicked.connect(self._want)
-        self.remove_button.clicked.connect(self._remove)
-        self.restore_button.clicked.connect(lambda: self.part.restore(self._ids()))
-        self.validation_button.clicked.connect(lambda: self.part.mark_validation(self._ids()))
-        self.train_button.clicked.connect(lambda: self.part.train_on(self._ids()))
-        self.part.events.rows_changed.connect(self._show_rows)
-        self._session.events.snapshot_changed.connect(self._enable)
+    def _columns(self) -> list[Column[PairRow]]:
+        return [
+            Column("Pair", lambda row: row.short, lambda row: row.tooltip, self._picture),
+            Column("Objects", lambda row: row.objects),
+            Column("Name", lambda row: row.name, lambda row: row.tooltip),
+            Column("Near-duplicate of", lambda row: row.near or None, lambda row: row.near_tooltip),
+            Column("Source", lambda row: row.source),
+            Column("Shape", lambda row: row.shape, lambda row: f"{row.pair.axes} {row.shape}"),
+            Column("Classes", lambda row: row.classes),
+            Column("Split", lambda row: row.split or None),
+            Column(
+                "Used by",
+                lambda row: row.used or None,
+                lambda row: ", ".join(row.pair.used_in_checkpoints),
+            ),
+            Column("State", lambda row: row.state or None),
+        ]
 
     def _ids(self) -> list[str]:
         return [row.pair_id for row in self.table.selected()]
 
     def _show_rows(self) -> None:
-        self.words.setText(self.part.words)
-        self._wanted = (
-            list(self.part.rows)
-            if self.removed_too.isChecked()
-            else [row for row in self.part.rows if row.is_active]
-        )
+        self.words.setText(self._pairs.words)
+        is_all = self.removed_too.isChecked()
+        self._wanted = [row for row in self._pairs.rows if is_all or row.is_active]
         self._fill()
 
     def _fill(self) -> None:
-        """Hand the rows over; thousands of new ones in portions, so that the window stays awake."""
+        """Show the rows; thousands of new ones in portions, so that the window stays responsive."""
         new = [row for row in self._wanted if id(row) not in self._given]
         later = {id(row) for row in new[PORTION:]}
         rows = [row for row in self._wanted if id(row) not in later]
@@ -142,14 +149,13 @@ class PairsSection(QWidget):
         self._given = {id(row) for row in rows}
         if later:
             self._more.start()
-        self._enable()
+        self.buttons.refresh()
 
     def _select(self) -> None:
         """One click shows a pair."""
-        self._enable()
-        ids = self._ids()
-        if len(ids) == 1:
-            self.wanted.emit(ids[0])
+        self.buttons.refresh()
+        if len(self._ids()) == 1:
+            self._want()
 
     def _want(self) -> None:
         for pair_id in self._ids()[:1]:
@@ -157,29 +163,17 @@ class PairsSection(QWidget):
 
     def _remove(self) -> None:
         ids = self._ids()
-        if len(ids) == 1 or ask(
-            self,
-            f"Remove {len(ids)} pairs?",
-            "Their files stay, and they can be brought back.",
-            yes="Remove",
-        ):
-            self.part.remove(ids)
-
-    def _enable(self, _snapshot: object = None) -> None:
-        rows = self.table.selected()
-        self.show_button.set_reason(self.part.why_not_show(rows))
-        self.remove_button.set_reason(self.part.why_not_remove(rows))
-        self.restore_button.set_reason(self.part.why_not_restore(rows))
-        self.validation_button.set_reason(self.part.why_not_validate(rows))
-        self.train_button.set_reason(self.part.why_not_train_on(rows))
+        detail = "Their files stay, and they can be restored."
+        if len(ids) == 1 or ask(self, f"Remove {len(ids)} pairs?", detail, yes="Remove"):
+            self._pairs.remove(ids)
 
     def _picture(self, row: PairRow) -> QPixmap | None:
         return self.thumbnails.get(row.picture_key)
 
     def _load(self, key: str, take: Callable[[NDArray[np.uint8]], None]) -> None:
-        row = self.part.row(key.split()[0])
+        row = self._pairs.row(key.split()[0])
         if row is not None:
-            self.part.thumbnail(row, take)
+            self._pairs.thumbnail(row, take)
 
     def _draw(self) -> None:
         self.table.view.viewport().update()

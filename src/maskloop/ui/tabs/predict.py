@@ -1,30 +1,19 @@
-"""Predict: the layer in view, or files and folders; then correct, accept, and look at what was predicted before. Wiring only."""
+"""Predict: the image in view, or files and folders; correct and accept; look at earlier ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QWidget
 
 from maskloop.errors import MaskloopError
-from maskloop.images.readers import endings
+from maskloop.ui.actions import Action, ActionButton
+from maskloop.ui.arrange import column, form
+from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.controllers.predict_story import Failure
-from maskloop.ui.controllers.predicted import PredictionRow
 from maskloop.ui.controllers.prediction import DEVICES, PredictionController
+from maskloop.ui.controllers.prediction_files import PredictionRow
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, guess_axes, take
 from maskloop.ui.picker import ImagePicker, Watch
 from maskloop.ui.predicted_layers import (
@@ -34,117 +23,103 @@ from maskloop.ui.predicted_layers import (
     show_opened,
     show_predicted,
 )
+from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table
-from maskloop.ui.widgets import Line, Notice, ProgressLine, ReasonButton, Section, narrow_combo
-
-if TYPE_CHECKING:
-    from maskloop.ui.session import Session
+from maskloop.ui.tabs.base import Tab
+from maskloop.ui.tabs.predict_files import FilesSection
+from maskloop.ui.widgets import Line, Notice, ProgressLine, Section
 
 __all__ = ["PredictTab"]
 
-EXTENTS = (("whole", "Whole image"), ("slice", "Visible slice"))
-AXES = ("YX", "CYX", "YXC", "ZYX", "TYX", "CZYX", "ZCYX", "TCYX", "TZYX", "TZCYX", "TCZYX")
+EXTENTS: tuple[tuple[Extent, str], ...] = (("whole", "Whole image"), ("slice", "Visible slice"))
 LEVELS = {"good": "info", "stopped": "info", "bad": "warning", "": "info"}
-NOT_PREDICTED = "Choose predicted labels; a mask drawn by hand is accepted in Dataset."
+NOT_PREDICTED = "Select predicted labels; a mask drawn by hand is added in Dataset."
 
 
-class PredictTab(QWidget):
-    """Predicts, shows how far it is, and takes corrections back.
+class PredictTab(Tab):
+    """Predicts, shows the progress, and takes corrections back."""
 
-    Parameters
-    ----------
-    session
-        Whose project is used.
-    chosen
-        The layers of the viewer.
-    parent
-        As for any widget.
-    """
+    title = "Predict"
 
-    def __init__(self, session: Session, chosen: Chosen, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._session, self._chosen = session, chosen
-        self.part = session.prediction
+    def __init__(self, session: Session, chosen: Chosen) -> None:
+        super().__init__(session, chosen)
+        self._prediction = session.prediction
         self.layer = LayerSection(session, chosen)
-        self.options = OptionsSection(self.part)
-        self.files = FilesSection(self.part)
+        self.options = OptionsSection(session.prediction)
+        self.files = FilesSection(session.prediction)
         self.correction = CorrectionSection(session, chosen)
         self.kept = KeptSection(session, chosen)
         self.progress = ProgressLine()
         self.outcome = Notice()
-        self._lay_out()
-        self.progress.cancelled.connect(self.part.cancel)
-        self.part.events.run_changed.connect(self._show_run)
+        self.fill(
+            (
+                self.layer,
+                Section("Options", self.options, expanded=False),
+                Section("Files and folders", self.files, expanded=False),
+                Section("Correct and accept", self.correction),
+                Section("Predictions", self.kept),
+            ),
+            always=(self.outcome, self.progress),
+        )
+        self.progress.cancelled.connect(self._prediction.cancel)
+        self._prediction.run_changed.connect(self._show_run)
         self._show_run()
 
-    def _lay_out(self) -> None:
-        inside = QWidget()
-        column = _column(inside)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.addWidget(self.layer)
-        for title, section, is_open in (
-            ("Options", self.options, False),
-            ("Files and folders", self.files, False),
-            ("Correct and accept", self.correction, True),
-            ("Predictions", self.kept, True),
-        ):
-            column.addWidget(Section(title, section, expanded=is_open))
-        column.addStretch(1)
-        self.area = QScrollArea(widgetResizable=True)
-        self.area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setWidget(inside)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(4, 4, 4, 4)
-        whole.addWidget(self.area, 1)
-        # Always seen, however far the rest is scrolled.
-        for widget in (self.outcome, self.progress):
-            whole.addWidget(widget)
+    @property
+    def shortcuts(self) -> Sequence[Action]:
+        """Predict."""
+        return (self.layer.button.action,)
 
     def predict(self) -> None:
-        """Predict the layer in view."""
+        """Predict the image in view."""
         self.layer.predict()
 
     def accept(self) -> None:
-        """Take the corrected labels into the dataset."""
+        """Add the corrected labels to the training set."""
         self.correction.accept()
 
     def _show_run(self) -> None:
-        part, story = self.part, self.part.story
-        self.progress.setVisible(part.is_active)
-        self.progress.show_progress(*story.share, story.words)
-        self.progress.cancel.setEnabled(part.why_not_cancel is None)
-        self.outcome.show_message(
-            "" if part.is_active else f"{story.outcome} {story.way_out}".strip(),
-            level=LEVELS[story.tone],
-        )
+        prediction, progress = self._prediction, self._prediction.progress
+        self.progress.setVisible(prediction.is_active)
+        self.progress.show_progress(progress.done, progress.total, progress.words)
+        self.progress.cancel.setEnabled(prediction.run.why_not_cancel is None)
+        outcome = "" if prediction.is_active else f"{progress.outcome} {progress.way_out}".strip()
+        self.outcome.show_message(outcome, level=LEVELS[progress.tone])
 
 
 class LayerSection(QWidget):
-    """The image in view, with what it is predicted, and the button."""
+    """The image in view, the checkpoint, and the button."""
 
     def __init__(self, session: Session, chosen: Chosen) -> None:
         super().__init__()
-        self._session, self._chosen, self._part = session, chosen, session.prediction
-        self.checkpoint = narrow_combo("Checkpoint")
+        self._workspace, self._predictions = session.workspace, session.predictions
+        self._prediction, self._chosen = session.prediction, chosen
+        self.checkpoint = Choice("Checkpoint")
         self.picker = ImagePicker(chosen)
-        self.extent = narrow_combo("What of the image", EXTENTS)
-        self.button = ReasonButton("Predict")
-        self.button.setToolTip(
-            "Predict this image in the background; its labels become a layer and are kept in the project."
+        self.extent = Choice("Region to predict", EXTENTS)
+        self.button = ActionButton(
+            Action(
+                "Predict",
+                self.predict,
+                self._why_not,
+                "Predict this image in the background; the labels become a layer and are saved",
+                "Ctrl+Shift+Return",
+            )
         )
-        form = _form(self)
-        form.addRow("Checkpoint", self.checkpoint)
-        form.addRow("Image", self.picker)
-        form.addRow("", self.extent)
-        form.addRow(self.button)
-        self.checkpoint.activated.connect(
-            lambda place: self._part.set_checkpoint(self.checkpoint.itemData(place))
+        form(
+            [
+                ("Checkpoint", self.checkpoint),
+                ("Image", self.picker),
+                ("", self.extent),
+                self.button,
+                self.button.reason_line(),
+            ],
+            into=self,
         )
+        self.checkpoint.chosen.connect(self._prediction.set_checkpoint)
         self.extent.activated.connect(self._show)
-        self.button.clicked.connect(self.predict)
         self.picker.changed.connect(self._show)
-        self._part.events.changed.connect(self._show)
+        self._prediction.changed.connect(self._show)
         # Which slice is in view decides whether there is one to predict.
         self._watch = Watch(self._show)
         self._watch.follow([chosen.viewer.dims.events.order, chosen.viewer.dims.events.ndisplay])
@@ -152,176 +127,59 @@ class LayerSection(QWidget):
         self._show()
 
     def subject(self) -> Subject:
-        """The image as it is chosen now."""
-        extent: Extent = self.extent.currentData() if self._has_slices() else "whole"
+        """The image as it is selected now."""
+        picker = self.picker
+        extent: Extent = self.extent.value if self._has_slices() else "whole"
         return Subject(
-            self._chosen.viewer,
-            self.picker.layers(),
-            self.picker.axes(),
-            extent,
-            self.picker.problem(),
+            self._chosen.viewer, picker.layers(), picker.axes(), extent, picker.problem()
         )
 
     def _has_slices(self) -> bool:
         return bool(set(self.picker.axes() or "") & set("TZ"))
 
+    def _why_not(self) -> str | None:
+        subject = self.subject()
+        return self._prediction.why_not_image(subject.image, subject.problem)
+
     def predict(self) -> None:
         """Predict it."""
-        session, subject = self._session, self.subject()
-        reason = self._part.why_not_image(subject.image, subject.problem)
-        if reason is not None or subject.image is None:
-            session.fail(MaskloopError("Nothing was predicted.", reason or ""))
+        subject = self.subject()
+        why_not = self._prediction.why_not_image(subject.image, subject.problem)
+        if not self._workspace.may(why_not, "Nothing was predicted.") or subject.image is None:
             return
-        self._part.predict_image(
+        predictions, say = self._predictions, self._workspace.say
+        # The newest prediction is what is corrected and accepted next.
+        choose = self._chosen.labels.choose
+        self._prediction.predict_image(
             subject.image,
             name=subject.name,
             origin=subject.origin,
-            # What was predicted last is what is corrected and accepted next.
-            then=lambda found: show_predicted(session, subject, found, self._chosen.labels.choose),
+            then=lambda found: show_predicted(predictions, subject, found, say, choose),
         )
 
     def _show(self) -> None:
-        _fill(self.checkpoint, self._part.checkpoint_options, self._part.checkpoint)
+        prediction = self._prediction
+        self.checkpoint.show_options(prediction.checkpoint_options, prediction.checkpoint)
         self.extent.setVisible(self._has_slices())
-        subject = self.subject()
-        self.button.set_reason(self._part.why_not_image(subject.image, subject.problem))
+        self.button.refresh()
 
 
 class OptionsSection(QWidget):
-    """How to predict, for layers and files alike."""
+    """How to predict, for images and files alike."""
 
-    def __init__(self, part: PredictionController) -> None:
+    def __init__(self, prediction: PredictionController) -> None:
         super().__init__()
-        self.mirror = QCheckBox("Average over mirrored copies")
-        self.mirror.setToolTip("Four times slower, and often a little better.")
-        self.probabilities = QCheckBox("Keep the scores, too")
+        self.mirror = QCheckBox("Test-time augmentation (4x slower)")
+        self.mirror.setToolTip("Average over mirrored copies of the image: often a little better")
+        self.probabilities = QCheckBox("Save probability maps")
         self.probabilities.setToolTip(
-            "How sure the model is at each pixel: kept as a file, and shown as hidden layers."
+            "How certain the model is at each pixel: saved as a file, shown as hidden layers"
         )
-        self.device = narrow_combo("Device", DEVICES)
-        form = _form(self)
-        form.addRow(self.mirror)
-        form.addRow(self.probabilities)
-        form.addRow("Compute on", self.device)
-        self.mirror.toggled.connect(part.set_mirror)
-        self.probabilities.toggled.connect(part.set_probabilities)
-        self.device.activated.connect(lambda place: part.set_device(self.device.itemData(place)))
-
-
-class FilesSection(QWidget):
-    """Files and folders, where their labels go, and which of them failed."""
-
-    def __init__(self, part: PredictionController) -> None:
-        super().__init__()
-        self._part = part
-        self.paths: list[str] = []
-        self.out: Path | None = None
-        self.words = Line()
-        self.add_files, self.add_folder, self.clear = (
-            QPushButton("Files..."),
-            QPushButton("Folder..."),
-            QPushButton("Clear"),
-        )
-        self.target = narrow_combo(
-            "Labels go to", (("project", "This project"), ("folder", "A folder..."))
-        )
-        self.axes = narrow_combo(
-            "Axes", ((None, "As the files say"), *((axes, axes) for axes in AXES))
-        )
-        self.axes.setToolTip("What the dimensions are, where the files do not tell")
-        self.button = ReasonButton("Predict files")
-        self.model: RowModel[Failure] = RowModel(
-            [
-                Column("Failed", lambda one: one.name, lambda one: one.file),
-                Column("Why", lambda one: one.problem, _why),
-            ]
-        )
-        self.table = Table(self.model)
-        self.table.filter.hide()
-        self.table.set_widths(16, 60)
-        buttons = QHBoxLayout()
-        for button in (self.add_files, self.add_folder, self.clear):
-            buttons.addWidget(button)
-        form = _form(self)
-        form.addRow(buttons)
-        form.addRow(self.words)
-        form.addRow("Labels go to", self.target)
-        form.addRow("Axes", self.axes)
-        form.addRow(self.button)
-        form.addRow(self.table)
-        self._connect()
-        self._show()
-        self._show_failures()
-
-    def _connect(self) -> None:
-        self.add_files.clicked.connect(self._ask_files)
-        self.add_folder.clicked.connect(
-            lambda: self._ask_folder("Folder of images", lambda folder: self.add([folder]))
-        )
-        self.clear.clicked.connect(lambda: self.set_paths([]))
-        self.target.activated.connect(self._choose_target)
-        self.button.clicked.connect(
-            lambda: self._part.predict_files(self.paths, out=self.out, axes=self.axes.currentData())
-        )
-        self._part.events.changed.connect(self._show)
-        self._part.events.run_changed.connect(self._show_failures)
-
-    def add(self, paths: Sequence[str]) -> None:
-        """Add files and folders to predict."""
-        self.set_paths(list(dict.fromkeys([*self.paths, *paths])))
-
-    def set_paths(self, paths: Sequence[str]) -> None:
-        """Choose files and folders anew."""
-        self.paths = list(paths)
-        self._show()
-
-    def set_out(self, folder: str | Path | None) -> None:
-        """Choose where the labels go; None is the project."""
-        self.out = None if folder is None else Path(folder)
-        self.target.setItemText(1, "A folder..." if self.out is None else str(self.out))
-        self.target.setCurrentIndex(int(self.out is not None))
-        self._show()
-
-    def _ask_files(self) -> None:
-        patterns = " ".join(f"*{ending}" for ending in endings())
-        dialog = QFileDialog(self, "Images to predict", "", f"Images ({patterns});;All files (*)")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.filesSelected.connect(self.add)
-        dialog.open()
-
-    def _ask_folder(self, title: str, then: Any) -> None:
-        dialog = QFileDialog(self, title)
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.fileSelected.connect(then)
-        dialog.open()
-
-    def _choose_target(self, place: int) -> None:
-        self.target.setCurrentIndex(int(self.out is not None))
-        if place == 0:
-            self.set_out(None)
-        else:
-            self._ask_folder("Folder for the labels", self.set_out)
-
-    def _show(self) -> None:
-        names = ", ".join(Path(path).name for path in self.paths)
-        self.words.setText(
-            f"{len(self.paths)} chosen: {names}" if self.paths else "Nothing chosen yet"
-        )
-        self.words.setToolTip("\n".join(self.paths))
-        self.clear.setEnabled(bool(self.paths))
-        self.button.set_reason(self._part.why_not_files(self.paths, self.out))
-
-    def _show_failures(self) -> None:
-        failures = self._part.story.failures
-        self.model.set_rows(failures)
-        self.table.setVisible(bool(failures))
-
-
-def _why(failure: Failure) -> str:
-    return f"{failure.problem}\n{failure.way_out}"
+        self.device = Choice("Device", DEVICES)
+        form([self.mirror, self.probabilities, ("Device", self.device)], into=self)
+        self.mirror.toggled.connect(prediction.set_mirror)
+        self.probabilities.toggled.connect(prediction.set_probabilities)
+        self.device.chosen.connect(prediction.set_device)
 
 
 class CorrectionSection(QWidget):
@@ -329,50 +187,49 @@ class CorrectionSection(QWidget):
 
     def __init__(self, session: Session, chosen: Chosen) -> None:
         super().__init__()
-        self._session, self._chosen, self._part = session, chosen, session.prediction
+        self._workspace, self._predictions = session.workspace, session.predictions
+        self._accepting, self._chosen = session.accepting, chosen
         self._shapes = LayerChoice(chosen.viewer, kind="shapes")
         self.labels = LayerCombo(chosen.labels)
         self.labels.setAccessibleName("Predicted labels")
-        self.extent = narrow_combo("What to accept", (*EXTENTS, ("rectangle", "Rectangle")))
+        self.extent = Choice("Region to add", (*EXTENTS, ("rectangle", "Rectangle")))
         self.source = Line()
-        self.button = ReasonButton("Correct and accept")
-        self.button.setToolTip(
-            "Take the image with these labels into the dataset. Correct them first: paint, fill and erase as you like."
+        self.button = ActionButton(
+            Action(
+                "Add corrected labels to training set",
+                self.accept,
+                lambda: self.why_not,
+                "Correct the labels first: paint, fill and erase as you like",
+            )
         )
-        form = _form(self)
-        form.addRow("Labels", self.labels)
-        form.addRow("", self.source)
-        form.addRow("Accept", self.extent)
-        form.addRow(self.button)
-        self.button.clicked.connect(self.accept)
+        rows = (("Labels", self.labels), ("", self.source), ("Region to add", self.extent))
+        form([*rows, self.button], into=self)
         chosen.labels.changed.connect(self._show)
         chosen.image.choices_changed.connect(self._show)
-        session.dataset.events.accepting_changed.connect(self._show)
-        self._part.events.changed.connect(self._show)
+        session.accepting.changed.connect(self._show)
+        session.prediction.changed.connect(self._show)
         self.destroyed.connect(self._shapes.close)
         self._show()
 
     def accept(self) -> None:
-        """Take them into the dataset."""
-        labels, reason = self._chosen.labels.layer, self.why_not
-        if labels is None or reason is not None:
-            self._session.fail(MaskloopError("Nothing was accepted.", reason or NOT_PREDICTED))
+        """Add them to the training set."""
+        labels = self._chosen.labels.layer
+        if not self._workspace.may(self.why_not, "Nothing was accepted.") or labels is None:
             return
         layers = images_of(labels, self._chosen.viewer)
         try:
-            axes = guess_axes(layers[0], self._chosen.viewer).axes or ""
             place: dict[str, Any] = {
-                "axes": axes,
-                "extent": self.extent.currentData(),
+                "axes": guess_axes(layers[0], self._chosen.viewer).axes or "",
+                "extent": self.extent.value,
                 "viewer": self._chosen.viewer,
                 "shapes_layer": self._shapes.layer,
             }
             image, mask = take(layers, labels, **place)
             where = crop_metadata(layers, labels, **place)
         except MaskloopError as error:
-            self._session.fail(error)
+            self._workspace.fail(error)
             return
-        self._part.accept(image, mask, origin=labels.metadata, where=where)
+        self._predictions.accept(image, mask, origin=labels.metadata, where=where)
 
     @property
     def why_not(self) -> str | None:
@@ -381,19 +238,18 @@ class CorrectionSection(QWidget):
         if labels is None or not is_prediction(labels):
             return NOT_PREDICTED
         if not images_of(labels, self._chosen.viewer):
-            return "The image that these labels were predicted from is gone: double-click the prediction below to open both."
-        return self._session.dataset.why_not_accept
+            return "The image of these labels is gone: double-click the prediction below."
+        return self._accepting.why_not
 
     def _show(self, *_changed: object) -> None:
         labels = self._chosen.labels.layer
-        self.button.set_reason(self.why_not)
+        self.button.refresh()
         if labels is None or not is_prediction(labels):
-            self.source.setText("Not predicted here")
+            self.source.setText("Not a maskloop prediction")
             return
         names = ", ".join(layer.name for layer in images_of(labels, self._chosen.viewer))
-        self.source.setText(
-            f"By {labels.metadata['checkpoint_id']}" + (f" from {names}" if names else "")
-        )
+        source = f"Predicted with {labels.metadata['checkpoint_id']}"
+        self.source.setText(f"{source} from {names}" if names else source)
 
 
 class KeptSection(QWidget):
@@ -401,54 +257,30 @@ class KeptSection(QWidget):
 
     def __init__(self, session: Session, chosen: Chosen) -> None:
         super().__init__()
-        self._session, self._chosen, self._part = session, chosen, session.prediction
+        self._workspace, self._predictions = session.workspace, session.predictions
+        self._chosen = chosen
         columns: list[Column[PredictionRow]] = [
             Column("Image", lambda row: row.image, lambda row: row.tooltip),
             Column("Checkpoint", lambda row: row.checkpoint, lambda row: row.tooltip),
-            Column("When (UTC)", lambda row: row.when, lambda row: row.tooltip),
+            Column("Predicted", lambda row: row.when, lambda row: row.tooltip),
             Column("Name", lambda row: row.prediction_id, lambda row: row.tooltip),
         ]
         self.model = RowModel(columns, key=lambda row: row.prediction_id)
-        self.table = Table(self.model, empty="What you predict is listed here.")
+        self.table = Table(self.model, empty="Predictions are listed here.")
         self.table.set_widths(19, 17, 22, 18)
-        self.table.setToolTip("Double-click a line to see the labels on their image.")
+        self.table.setToolTip("Double-click a row to see the labels on their image")
         self.table.setMinimumHeight(10 * self.fontMetrics().lineSpacing())
-        _column(self).addWidget(self.table)
+        column([self.table], into=self)
         self.table.activated.connect(self.open)
-        self._part.events.rows_changed.connect(self._show)
+        self._predictions.changed.connect(self._show)
         self._show()
 
     def open(self, row: PredictionRow) -> None:
         """Show a prediction on its image."""
-        choose = self._chosen.labels.choose
-        self._part.open(
-            row, lambda opened: choose(show_opened(self._session, self._chosen.viewer, opened))
+        chosen, say = self._chosen, self._workspace.say
+        self._predictions.open(
+            row, lambda opened: chosen.labels.choose(show_opened(chosen.viewer, opened, say))
         )
 
     def _show(self) -> None:
-        self.model.set_rows(self._part.rows)
-
-
-def _column(widget: QWidget) -> QVBoxLayout:
-    column = QVBoxLayout(widget)
-    column.setContentsMargins(0, 0, 0, 0)
-    return column
-
-
-def _form(widget: QWidget) -> QFormLayout:
-    form = QFormLayout(widget)
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def _fill(combo: QComboBox, options: Sequence[tuple[Any, str]], chosen: Any) -> None:
-    """Show options; a list that is open is left alone when nothing changed."""
-    if [(combo.itemData(place), combo.itemText(place)) for place in range(combo.count())] != list(
-        options
-    ):
-        combo.clear()
-        for value, words in options:
-            combo.addItem(words, value)
-    combo.setCurrentIndex([value for value, _ in options].index(chosen))
-    combo.setToolTip(combo.currentText())
+        self.model.set_rows(self._predictions.rows)

@@ -1,104 +1,109 @@
-"""Train: what to learn from, the plan with its reasons, and the training as it learns; wiring only."""
+"""Train: what to train on, the plan with its reasons, and the training as it learns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QImage, QShowEvent
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QWidget
 
 from maskloop.images.normalize import Normalization
 from maskloop.models.base import DEFAULT_BACKEND, Augmentation, kinds
+from maskloop.ui.actions import Action, ActionButton, ActionGrid
+from maskloop.ui.arrange import Paragraph, column, debounced, form
+from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.forms import RecordForm
+from maskloop.ui.session import Session
+from maskloop.ui.tabs.base import Tab
 from maskloop.ui.train_widgets import Picture, PlanTable
-from maskloop.ui.widgets import (
-    Curves,
-    Line,
-    Notice,
-    ProgressLine,
-    ReasonButton,
-    Section,
-    narrow_combo,
-)
-
-if TYPE_CHECKING:
-    from maskloop.ui.session import Session
+from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, Section
 
 __all__ = ["TrainTab"]
 
 PLAN_AFTER_MS = 300
-"""So long nothing is typed or chosen before it is planned anew."""
+"""Pause after typing before it is planned again."""
 DRAW_AFTER_MS = 100
-"""A training on small images tells of hundreds of epochs a second; they are drawn together."""
+"""Small images make hundreds of epochs a second; they are drawn together."""
 BETWEEN_DRAWINGS_MS = 20
-"""Two plots and a picture drawn in one go would hold the window for a tenth of a second."""
+"""Two plots and a picture drawn at once would block the window for a tenth of a second."""
 MACHINE = ("device", "devices", "seed", "save_every_s", "tensorboard")
 """Fields of a recipe that nobody plans."""
-LOSS_TIP = "How far the network is from the masks: falls as it learns. When only the one of the training falls, it learns by heart."
-SCORE_TIP = "Of images it never learned from; 1 is perfect. Dice: how well the areas agree. AP50: how many of the objects are found."
+LOSS_TIP = (
+    "How far predictions are from the masks: falls during training. "
+    "If only the training loss falls, the network overfits."
+)
+SCORE_TIP = (
+    "On validation images, which are never trained on; 1 is perfect. "
+    "Dice: how well areas agree. AP50: how many objects are found."
+)
 LEVELS = {"good": "info", "stopped": "info", "bad": "warning", "": "info"}
-CAPTION = "Epoch {}: a validation image. Yellow is what it finds, blue is what it misses."
+CAPTION = "Epoch {}: a validation image. Yellow is found, blue is missed."
 
 
-class TrainTab(QWidget):
-    """Chooses, plans, trains and watches.
+class TrainTab(Tab):
+    """Chooses, plans, trains and watches."""
 
-    Parameters
-    ----------
-    session
-        Whose project is trained.
-    chosen
-        The layers of the viewer; training needs none of them.
-    """
+    title = "Train"
 
-    def __init__(self, session: Session, chosen: Chosen, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._session, self.part = session, session.training
+    def __init__(self, session: Session, chosen: Chosen) -> None:
+        super().__init__(session, chosen)
+        self.plan, self.training = session.plan, session.training
         self._make_widgets()
-        self._lay_out()
-        self._plan_timer = QTimer(self, singleShot=True, interval=PLAN_AFTER_MS)
+        self._plan_soon = debounced(self, PLAN_AFTER_MS, self.plan.catch_up)
         self._draw_timer = QTimer(self, singleShot=True, interval=DRAW_AFTER_MS)
         self._next_timer = QTimer(self, singleShot=True, interval=BETWEEN_DRAWINGS_MS)
         self._to_draw: list[Callable[[], None]] = []
         self._drawn: tuple[str, int, int] | None = None
         self._pictured: tuple[int, Path] | None = None
+        self.run = Section("Training", column(self._run_widgets()))
+        self.plan_section = Section("Plan", column(self._plan_widgets()))
+        what = form(
+            [
+                self.start,
+                self.compatibility,
+                ("Train on", self.pairs),
+                ("", self.foreseen),
+                ("Time limit", self.time),
+            ]
+        )
+        always = (
+            self.problem,
+            self.resume_notice,
+            self.progress,
+            self.train_button.reason_line(),
+            self.buttons,
+        )
+        self.fill((what, self.plan_section, self.run), always)
         self._connect()
         self._show_settings()
         self._show_plan()
         self._show_run()
 
     def _make_widgets(self) -> None:
-        self.start = narrow_combo("Start")
-        self.compatibility = Line()
-        self.pairs = narrow_combo("Learn from")
-        self.foreseen = Line()
-        self.time = narrow_combo("Stop")
-        self.plan_words = Line()
-        self.problem = Notice()
+        training = self.training
+        self.start = Choice("Start")
+        self.compatibility, self.foreseen, self.plan_words = Line(), Line(), Line()
+        self.pairs = Choice("Train on")
+        self.time = Choice("Time limit")
+        self.problem, self.resume_notice = Notice(), Notice()
+        self.outcome, self.no_score = Notice(), Notice()
         self.table = PlanTable()
         self.reason = QLabel(wordWrap=True)
-        self.train_button = ReasonButton("Train")
-        self.cancel_button = ReasonButton("Cancel")
-        self.go_on_button = ReasonButton("Go on")
-        self.offer = Notice()
+        self.train_button = ActionButton(
+            Action("Train", self.train, lambda: training.why_not_train)
+        )
+        self.resume_button = ActionButton(Action("Resume", self._resume))
+        self.cancel_button = ActionButton(
+            Action("Cancel", training.cancel, lambda: training.run.why_not_cancel)
+        )
+        buttons = (self.train_button, self.resume_button, self.cancel_button)
+        self.buttons = ActionGrid(buttons, columns=3)
         self.progress = ProgressLine(has_cancel=False)
-        self.outcome = Notice()
-        self.no_score = Notice()
-        self.messages = QLabel(wordWrap=True)
-        self.loss = Curves("Loss")
-        self.score = Curves("Score")
+        self.messages = Paragraph()
+        self.loss, self.score = Curves("Loss"), Curves("Score")
         self.loss.setToolTip(LOSS_TIP)
         self.score.setToolTip(SCORE_TIP)
         _, kind = kinds(DEFAULT_BACKEND)
@@ -107,183 +112,111 @@ class TrainTab(QWidget):
         )
         self.normalization = RecordForm(Normalization, fields=("mode", "scope", "low", "high"))
         self.augmentation = RecordForm(Augmentation)
-        self.picture = Picture()
-        self.caption = Line()
+        self.picture, self.caption = Picture(), Line()
 
-    def _lay_out(self) -> None:
-        inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(0, 0, 0, 0)
-        for part in (self._what(), self._plan(), self._run()):
-            column.addWidget(part)
-        column.addStretch(1)
-        self.area = QScrollArea(widgetResizable=True)
-        self.area.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setWidget(inside)
-        buttons = QHBoxLayout()
-        for button in (self.train_button, self.go_on_button, self.cancel_button):
-            buttons.addWidget(button)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(4, 4, 4, 4)
-        whole.addWidget(self.area, 1)
-        # Always seen, however far the rest is scrolled.
-        for widget in (self.problem, self.offer, self.progress):
-            whole.addWidget(widget)
-        whole.addLayout(buttons)
-
-    def _what(self) -> QWidget:
-        form = QFormLayout(what := QWidget())
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow(self.start)
-        form.addRow(self.compatibility)
-        form.addRow("Learn from", self.pairs)
-        form.addRow("", self.foreseen)
-        form.addRow("Stop", self.time)
-        return what
-
-    def _plan(self) -> QWidget:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.plan_words)
-        column.addWidget(self.table)
-        column.addWidget(self.reason)
-        column.addWidget(self._all_settings())
-        self.plan = Section("Plan", content)
-        return self.plan
-
-    def _all_settings(self) -> QWidget:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        for title, form in (
+    def _plan_widgets(self) -> Sequence[QWidget]:
+        inside: list[QWidget] = []
+        for title, one in (
             ("Computer", self.machine),
-            ("Intensities", self.normalization),
+            ("Normalization", self.normalization),
             ("Augmentation", self.augmentation),
         ):
             heading = QLabel(title)
             font = heading.font()
             font.setBold(True)
             heading.setFont(font)
-            column.addWidget(heading)
-            column.addWidget(form)
-        self.settings = Section("All settings...", content, expanded=False)
-        return self.settings
+            inside += [heading, one]
+        self.settings = Section("All settings...", column(inside), expanded=False)
+        return self.plan_words, self.table, self.reason, self.settings
 
-    def _run(self) -> QWidget:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        for widget in (
-            self.outcome,
-            self.no_score,
-            self.messages,
-            self.loss,
-            self.score,
-            self.picture,
-            self.caption,
-        ):
-            column.addWidget(widget)
-        self.run = Section("Training", content)
-        return self.run
+    def _run_widgets(self) -> Sequence[QWidget]:
+        words = (self.outcome, self.no_score, self.messages)
+        return (*words, self.loss, self.score, self.picture, self.caption)
 
     def _connect(self) -> None:
-        part = self.part
-        self.start.activated.connect(lambda index: part.set_start(self.start.itemData(index)))
-        self.pairs.activated.connect(lambda index: part.choose_pairs(self.pairs.itemData(index)))
-        self.time.activated.connect(
-            lambda index: part.set_choice("time_s", self.time.itemData(index))
-        )
-        # Later: a table that is being edited leaves the edited row alone.
-        self.table.typed.connect(part.type_choice, Qt.ConnectionType.QueuedConnection)
+        plan = self.plan
+        self.start.chosen.connect(plan.set_start)
+        self.pairs.chosen.connect(plan.choose_pairs)
+        self.time.chosen.connect(lambda limit: plan.set_choice("time_s", limit))
+        # Queued: while a cell is being edited, the table leaves its row alone.
+        self.table.typed.connect(plan.type_choice, Qt.ConnectionType.QueuedConnection)
         self.table.explained.connect(self.reason.setText)
-        self.table.given_back.connect(part.give_back)
-        self.machine.changed.connect(part.edit)
-        self.normalization.changed.connect(self._edit_normalization)
-        self.augmentation.changed.connect(self._edit_augmentation)
-        self.train_button.clicked.connect(self.train)
-        self.cancel_button.clicked.connect(part.cancel)
-        self.go_on_button.clicked.connect(self._go_on)
-        self._plan_timer.timeout.connect(part.catch_up)
+        self.table.given_back.connect(plan.give_back)
+        self.machine.changed.connect(plan.edit)
+        self.normalization.changed.connect(lambda values: plan.edit_record("normalization", values))
+        self.augmentation.changed.connect(lambda values: plan.edit_record("augmentation", values))
         self._draw_timer.timeout.connect(self._show_run)
         self._next_timer.timeout.connect(self._draw_next)
-        part.events.stale.connect(self._plan_soon)
-        part.events.settings_changed.connect(self._show_settings)
-        part.events.plan_changed.connect(self._show_plan)
-        part.events.run_changed.connect(self._draw_soon)
+        plan.stale.connect(self._plan_soon.throttle)
+        plan.changed.connect(self._show_settings)
+        plan.planned.connect(self._show_plan)
+        self.training.changed.connect(self._draw_soon)
 
     def train(self) -> None:
-        """Start the training as it is planned, and make room to watch it."""
-        self.part.train()
+        """Start the training as planned, and make room to watch it."""
+        self.training.train()
         self._watch_run()
 
-    def _go_on(self) -> None:
-        self.part.go_on()
+    def _resume(self) -> None:
+        self.training.resume()
         self._watch_run()
 
     def _watch_run(self) -> None:
-        if self.part.is_active:
-            self.plan.button.setChecked(False)
-
-    def _edit_normalization(self, values: dict[str, Any]) -> None:
-        self.part.edit_record("normalization", values)
-
-    def _edit_augmentation(self, values: dict[str, Any]) -> None:
-        self.part.edit_record("augmentation", values)
-
-    def _plan_soon(self) -> None:
-        self._plan_timer.start()
+        if self.training.is_active:
+            self.plan_section.button.setChecked(False)
 
     def _draw_soon(self) -> None:
+        # A throttle, not a debounce: a training never pauses.
         if not self._draw_timer.isActive():
             self._draw_timer.start()
 
     def _show_settings(self) -> None:
-        part = self.part
-        _fill(self.start, part.start_options, part.start)
-        _fill(self.pairs, part.pairs_options, part.pairs)
-        _fill(self.time, part.time_options, part.time_s)
+        plan = self.plan
+        self.start.show_options(plan.start_options, plan.start)
+        self.pairs.show_options(plan.pairs_options, plan.pairs)
+        self.time.show_options(plan.time_options, plan.time_s)
 
     def _show_plan(self) -> None:
         if not self.isVisible():
-            return  # drawn when the tab is opened: a large project tells often
-        part = self.part
-        _fill(self.time, part.time_options, part.time_s)  # it says how long the plan takes
-        self.table.show_rows(part.rows)
-        self.compatibility.setText(part.compatibility)
-        self.foreseen.setText(part.foreseen)
-        self.plan_words.setText(part.plan_words)
+            return  # drawn when the tab is opened: a large project changes often
+        plan = self.plan
+        self.time.show_options(plan.time_options, plan.time_s)  # how long "Automatic" may take
+        self.table.show_rows(plan.rows)
+        self.compatibility.setText(plan.compatibility)
+        self.foreseen.setText(plan.foreseen)
+        self.plan_words.setText(plan.words)
         self.machine.set_values(
             {
-                name: getattr(part.recipe, name)
+                name: getattr(plan.recipe, name)
                 for name in self.machine.editors
-                if hasattr(part.recipe, name)
+                if hasattr(plan.recipe, name)
             }
         )
-        for name, form in (
+        for name, one in (
             ("normalization", self.normalization),
             ("augmentation", self.augmentation),
         ):
-            values = part.record_of(name)
-            form.set_values({key: values[key] for key in form.editors if key in values})
-        _tell(self.problem, part.problem, "warning")
+            values = plan.record_of(name)
+            one.set_values({key: values[key] for key in one.editors if key in values})
+        self.problem.show_message(plan.problem, level="warning")
         self._draw_soon()
 
     def _show_run(self) -> None:
-        part, story = self.part, self.part.story
-        self.train_button.set_reason(part.why_not_train)
-        self.cancel_button.set_reason(part.why_not_cancel)
-        self.go_on_button.setVisible(bool(part.offer))
-        _tell(self.offer, part.offer, "info")
-        _tell(self.outcome, f"{story.outcome} {story.way_out}".strip(), LEVELS[story.tone])
-        _tell(self.no_score, story.why_no_score, "info")
-        self.messages.setText("\n".join(story.messages))
-        self.messages.setVisible(bool(story.messages))
-        self.progress.setVisible(part.is_active)
-        self.progress.show_progress(story.done, story.total, part.words)
-        self.run.setVisible(part.has_run)
+        training, progress = self.training, self.training.progress
+        question, outcome = training.resume_question, f"{progress.outcome} {progress.way_out}"
+        self.buttons.refresh()
+        # The notice above the button says it already.
+        self.train_button.reason_line().setVisible(
+            self.train_button.reason not in (None, self.plan.problem)
+        )
+        self.resume_button.setVisible(bool(question))
+        self.resume_notice.show_message(question)
+        self.outcome.show_message(outcome.strip(), level=LEVELS[progress.tone])
+        self.no_score.show_message(progress.why_no_score)
+        self.messages.setText("\n".join(progress.messages))
+        self.progress.setVisible(training.is_active)
+        self.progress.show_progress(progress.done, progress.total, training.words)
+        self.run.setVisible(training.has_run)
         self._to_draw = [*self._new_curves(), self._show_picture]
         self._draw_next()
 
@@ -293,21 +226,21 @@ class TrainTab(QWidget):
             self._next_timer.start()
 
     def _new_curves(self) -> list[Callable[[], None]]:
-        story = self.part.story
-        newest = (story.run_id, len(story.history), story.epoch)
+        progress = self.training.progress
+        newest = (progress.run_id, len(progress.history), progress.epoch)
         if newest == self._drawn:
             return []
 
         def draw_score() -> None:
-            _plot(self.score, story.curves("score"))
-            # Not before: news that come between the two would leave the second out.
+            _plot(self.score, progress.curves("score"))
+            # Not before: news between the two drawings would leave the second out.
             self._drawn = newest
 
-        return [lambda: _plot(self.loss, story.curves("loss")), draw_score]
+        return [lambda: _plot(self.loss, progress.curves("loss")), draw_score]
 
     def _show_picture(self) -> None:
-        """Read the newest picture in a thread; the one before stays until it is read."""
-        newest = self.part.preview
+        """Read the newest preview in a thread; the previous one stays until it is read."""
+        newest = self.training.preview
         if newest == self._pictured:
             return
         self._pictured = newest
@@ -315,9 +248,8 @@ class TrainTab(QWidget):
             self._draw_picture((0, None))
             return
         epoch, path = newest
-        # A picture may be read in any thread; only what is drawn on the screen belongs to the
-        # window's.
-        self._session.background.run(
+        # A QImage may be read in any thread; only drawing belongs to the main thread.
+        self._workspace.background.run(
             lambda: (epoch, QImage(str(path))), self._draw_picture, key="training preview"
         )
 
@@ -327,34 +259,15 @@ class TrainTab(QWidget):
         self.caption.setText(CAPTION.format(epoch) if image is not None else "")
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Plan while the tab is seen."""
+        """Plan while the tab is visible."""
         super().showEvent(event)
         self._show_plan()
-        self.part.watch(True)
+        self.plan.watch(True)
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Nothing is planned that nobody sees."""
+        """Plan nothing that nobody sees."""
         super().hideEvent(event)
-        self.part.watch(False)
-
-
-def _fill(combo: QComboBox, options: Sequence[tuple[Any, str]], chosen: Any) -> None:
-    """Show options; a list that is open is left alone when the same can be chosen, called otherwise or not."""
-    if [combo.itemData(index) for index in range(combo.count())] != [value for value, _ in options]:
-        combo.clear()
-        for value, words in options:
-            combo.addItem(words, value)
-    for index, (_, words) in enumerate(options):
-        if combo.itemText(index) != words:
-            combo.setItemText(index, words)
-    combo.setCurrentIndex([value for value, _ in options].index(chosen))
-    combo.setToolTip(combo.currentText())
-
-
-def _tell(notice: Notice, words: str, level: str) -> None:
-    # A style sheet takes long to apply.
-    if words != notice.text():
-        notice.show_message(words, level=level)
+        self.plan.watch(False)
 
 
 def _plot(widget: Curves, curves: dict[str, tuple[list[float], list[float]]]) -> None:

@@ -1,4 +1,4 @@
-"""What came out of a prediction: where it lies, what it was made of, and its labels ready to be corrected."""
+"""The files of predictions: where they are, what made them, and how to read them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from maskloop.errors import MaskError, MaskloopError
 from maskloop.images.image import Image
 from maskloop.project.layout import PredictionRecord
+from maskloop.ui.controllers.display import local_time
+from maskloop.wording import bytes_in_words
 
 if TYPE_CHECKING:
     from maskloop.compute.project import Project
@@ -30,9 +32,9 @@ __all__ = [
 ]
 
 LARGEST_BYTES = 2_000_000_000
-"""Labels in a viewer are held in memory, so that they can be painted on."""
+"""Labels in a viewer are in memory, so that they can be painted on."""
 SCORES_RUN = " probabilities"
-"""How the run's name of kept scores ends."""
+"""Suffix of the run id of saved probability maps."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +43,28 @@ class PredictedImage:
 
     labels: Path
     origin: str
-    """The file that was predicted, or words for a layer that came from none."""
+    """The file that was predicted, or the name of a layer that came from none."""
     checkpoint_id: str
     prediction_id: str | None = None
-    """None where it is not kept in the project."""
+    """None if it is not kept in the project."""
     probabilities: Path | None = None
 
     @property
     def kept(self) -> str:
-        """Where it is kept, in words."""
-        return (
-            f"kept in the project as {self.prediction_id}"
-            if self.prediction_id
-            else f"written to {self.labels}"
-        )
+        """Where it is saved, in words."""
+        if self.prediction_id:
+            return f"saved in the project as {self.prediction_id}"
+        return f"saved as {self.labels}"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a layer of these labels remembers of them."""
+        """What a layer of these labels remembers."""
         return {"prediction_id": self.prediction_id, "checkpoint_id": self.checkpoint_id}
 
 
 @dataclass(frozen=True)
 class Part:
-    """The part of an image that was predicted: the planes by axis, of an image with these axes and lengths."""
+    """The part of an image that was predicted: planes by axis, in an image of this shape."""
 
     axes: str
     shape: tuple[int, ...]
@@ -79,7 +79,7 @@ class PredictionRow:
     image: str
     checkpoint: str
     when: str
-    """To the minute, UTC."""
+    """Local time, to the minute."""
     tooltip: str
     record: PredictionRecord
     scores: PredictionRecord | None = None
@@ -87,7 +87,7 @@ class PredictionRow:
 
 @dataclass(frozen=True)
 class OpenedPrediction:
-    """A kept prediction to look at: the labels in memory, and the image where it is still found."""
+    """A prediction to look at: the labels in memory, and the image if it is still found."""
 
     predicted: PredictedImage
     labels: Image
@@ -96,7 +96,7 @@ class OpenedPrediction:
 
 
 def collect(project: Project, run_id: str, result: Mapping[str, Any]) -> list[PredictedImage]:
-    """What a finished run has predicted, in the order of its inputs."""
+    """What a finished run predicted, in the order of its inputs."""
     checkpoint = str(result["checkpoint_id"])
     records = {str(project.path(one.path)): one for one in project.predictions.list()}
     scores = {
@@ -109,24 +109,16 @@ def collect(project: Project, run_id: str, result: Mapping[str, Any]) -> list[Pr
         record = records.get(str(path))
         if record is None:
             beside = path.with_name(path.name.replace("_labels.tif", "_probabilities.tif"))
+            has_scores = beside != path and beside.is_file()
             found.append(
                 PredictedImage(
-                    path,
-                    path.name,
-                    checkpoint,
-                    None,
-                    beside if beside != path and beside.is_file() else None,
+                    path, path.name, checkpoint, probabilities=beside if has_scores else None
                 )
             )
         else:
+            origin = record.input_path
             found.append(
-                PredictedImage(
-                    path,
-                    record.input_path,
-                    checkpoint,
-                    record.prediction_id,
-                    scores.get(record.input_path),
-                )
+                PredictedImage(path, origin, checkpoint, record.prediction_id, scores.get(origin))
             )
     return found
 
@@ -134,21 +126,21 @@ def collect(project: Project, run_id: str, result: Mapping[str, Any]) -> list[Pr
 def read_labels(
     predicted: PredictedImage, *, is_instances: bool, part: Part | None = None
 ) -> Image:
-    """The labels in memory, in a type that has room for what will be drawn, and at their place in the whole image.
+    """The labels in memory, in a type with room for more, at their place in the whole image.
 
     Parameters
     ----------
     predicted
         What to read.
     is_instances
-        Whether labels are objects, of which there will be more.
+        Whether labels are objects: a person may add more.
     part
-        Which part of an image they are; all of it when left out.
+        Which part of an image they are; by default all of it.
 
     Raises
     ------
     MaskError
-        If they are too large to be drawn on.
+        If they are too large to be painted on.
     """
     from maskloop.images.readers import open_labels
 
@@ -166,7 +158,7 @@ def read_labels(
 
 
 def read_scores(predicted: PredictedImage) -> Image:
-    """The scores of a prediction in memory, one channel per class (or what objects are made of).
+    """The probability maps of a prediction in memory, one channel per class or per output.
 
     Raises
     ------
@@ -180,8 +172,8 @@ def read_scores(predicted: PredictedImage) -> Image:
     size = int(np.prod(scores.shape, dtype=np.int64)) * scores.data.dtype.itemsize
     if size > LARGEST_BYTES:
         raise MaskError(
-            f"The scores take {size / 1e9:.1f} GB, too much to show.",
-            f"They are kept as '{predicted.probabilities}'.",
+            f"The probability maps take {bytes_in_words(size)}, too much to show.",
+            f"They are saved as '{predicted.probabilities}'.",
         )
     return replace(scores, data=scores.read())
 
@@ -198,8 +190,8 @@ def _whole(part: Part) -> tuple[tuple[int, ...], str]:
 def _refuse_large(predicted: PredictedImage, size: int) -> None:
     if size > LARGEST_BYTES:
         raise MaskError(
-            f"The labels take {size / 1e9:.1f} GB, too much to draw on; they are {predicted.kept}.",
-            "Predict the visible slice to correct it, or drag the file onto the window to look at it.",
+            f"The labels take {bytes_in_words(size)}, too much to edit; they are {predicted.kept}.",
+            "Predict the visible slice to correct it, or drag the file onto the window to view it.",
         )
 
 
@@ -213,7 +205,7 @@ def is_edited(
     project
         Keeps the prediction.
     origin
-        What the layer remembers of the prediction.
+        Metadata of the layer: which prediction it shows.
     labels
         What is about to be accepted.
     where
@@ -245,7 +237,7 @@ def is_edited(
 def open_prediction(
     project: Project, row: PredictionRow, *, is_instances: bool
 ) -> OpenedPrediction:
-    """The labels of a kept prediction in memory, and its image where the file is still there and fits."""
+    """The labels of a prediction in memory, and its image if the file is there and fits."""
     record = row.record
     scores = None if row.scores is None else project.path(row.scores.path)
     path = project.predictions.path(record.prediction_id)
@@ -262,24 +254,14 @@ def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, 
 
     path = Path(record.input_path)
     if not record.input_path or not path.is_file():
-        return None, f"'{record.input_path}' is no longer there, so the labels are shown alone."
+        return None, f"'{record.input_path}' was not found: only the labels are shown."
     try:
         image = open_image(path, axes=(record.settings.get("axes") or None))
-        fits = (
-            tuple(
-                length
-                for letter, length in zip(image.axes, image.shape, strict=True)
-                if letter != "C"
-            )
-            == labels.shape
-        )
-        if not fits:
-            return None, f"'{path.name}' has another shape now, so the labels are shown alone."
+        sizes = zip(image.axes, image.shape, strict=True)
+        if tuple(length for letter, length in sizes if letter != "C") != labels.shape:
+            return None, f"'{path.name}' has another shape now: only the labels are shown."
         if int(np.prod(image.shape, dtype=np.int64)) * image.data.dtype.itemsize > LARGEST_BYTES:
-            return (
-                None,
-                f"'{path.name}' is large: drag it onto the window to see it below the labels.",
-            )
+            return None, f"'{path.name}' is large: drag it onto the window to see it."
         return replace(image, data=image.read()), ""
     except MaskloopError as error:
         return None, error.problem
@@ -288,7 +270,10 @@ def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, 
 def rows_of(
     records: Sequence[PredictionRecord], known: Mapping[str, PredictionRow]
 ) -> list[PredictionRow]:
-    """The table, newest first; scores belong to the line of their labels, and lines that are known stay the same objects."""
+    """The table, newest first; unchanged rows stay the same objects.
+
+    Probability maps are records of their own and belong to the row of their labels.
+    """
     scores = {
         (str(one.settings.get("run_id", "")).removesuffix(SCORES_RUN), one.input_path): one
         for one in records
@@ -310,7 +295,7 @@ def _is_scores(record: PredictionRecord) -> bool:
 
 
 def _row(record: PredictionRecord, scores: PredictionRecord | None) -> PredictionRow:
-    when = record.created_at[:16].replace("T", " ")
+    when = local_time(record.created_at)
     image = Path(record.input_path).name or "unknown"
     settings = record.settings
     lines = [
@@ -318,15 +303,15 @@ def _row(record: PredictionRecord, scores: PredictionRecord | None) -> Predictio
         f"Image: {record.input_path or 'unknown'}",
         f"Checkpoint: {record.checkpoint_id or 'unknown'}",
     ]
-    lines.append(f"Predicted: {when} UTC")
+    lines.append(f"Predicted: {when}")
     if settings.get("axes"):
         lines.append(f"Axes: {settings['axes']}")
     if settings.get("mirror"):
-        lines.append("Averaged over mirrored copies")
+        lines.append("Test-time augmentation")
     if (settings.get("output") or {}).get("mode") == "binary":
-        lines.append(f"Foreground above {settings['output'].get('threshold'):g}")
+        lines.append(f"Foreground threshold: {settings['output'].get('threshold'):g}")
     if scores is not None:
-        lines.append(f"Scores: {scores.path}")
+        lines.append(f"Probability maps: {scores.path}")
     return PredictionRow(
         record.prediction_id,
         image,

@@ -1,4 +1,4 @@
-"""Pairs and files put into the viewer and taken out again, never with painting that was not accepted."""
+"""Pairs and files in the viewer, one at a time; painting that is not accepted is never removed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from maskloop.errors import MaskloopError
 from maskloop.images.image import ArrayLike, Image
-from maskloop.ui.controllers.dataset import OpenedPair
 from maskloop.ui.controllers.display import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.controllers.pair_rows import short_id
+from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layer_images import fit_labels
 from maskloop.ui.layers import add_labels, guess_axes
@@ -26,11 +26,11 @@ __all__ = ["Shelf", "doubt_of"]
 
 OPAQUE = ("translucent", "translucent_no_depth", "opaque")
 HIDES = 0.8
-"""Opacity above which little is seen of what lies below."""
+"""Opacity above which little is visible of layers below."""
 
 
 class Shelf:
-    """Shows one pair or file at a time in a viewer. What a person painted stays until it was accepted.
+    """Shows one pair or file at a time in a viewer; what a person painted stays until accepted.
 
     Parameters
     ----------
@@ -50,30 +50,30 @@ class Shelf:
         self._listen()
 
     def close(self, *_gone: object) -> None:
-        """Listen no more; the layers stay."""
+        """Stop listening; the layers stay."""
         self._layers.stop()
         for watch in self._listening.values():
             watch.stop()
 
     def strokes(self, layer: Layer) -> int:
-        """How often was painted on a layer."""
+        """How many strokes were painted on a layer."""
         return self._strokes.get(layer, 0)
 
     def accept(self, layer: Layer, strokes: int) -> None:
-        """The labels were accepted as they were after so many strokes."""
+        """Remember that the labels were accepted as they were after so many strokes."""
         self._accepted[layer] = strokes
 
     def is_unsaved(self, layer: Layer) -> bool:
-        """Whether something was painted that was not accepted."""
+        """Whether something was painted that is not accepted."""
         return self.strokes(layer) > self._accepted.get(layer, 0)
 
     @property
     def unsaved(self) -> list[Layer]:
-        """Masks of the image shown with painting that was not accepted."""
+        """Masks on the image shown with painting that is not accepted."""
         return [layer for layer in self._masks() if self.is_unsaved(layer)]
 
     def show_pair(self, opened: OpenedPair, folder: str) -> tuple[Layer, Labels]:
-        """Put a pair into the viewer, in place of what was shown before where nothing was painted."""
+        """Show a pair instead of what was shown before, unless that was painted on."""
         before = self._begin()
         pair = opened.pair
         name = f"{pair.name or 'pair'} ({short_id(pair.pair_id)})"
@@ -84,18 +84,12 @@ class Shelf:
             name,
             {PAIR: pair.pair_id, PROJECT: folder},
         )
-        drawn, kept = (
-            _arrange(opened.labels, pair.mask_axes, shown.axes),
-            {PAIR: pair.pair_id, PROJECT: folder},
-        )
+        drawn = _arrange(opened.labels, pair.mask_axes, shown.axes)
+        kept = {PAIR: pair.pair_id, PROJECT: folder}
         image = self._put_image(shown, before)
         masks = [layer for layer in before if isinstance(layer, Labels)]
-        if (
-            any(image is layer for layer in before)
-            and len(masks) == 1
-            and "C" not in shown.axes
-            and masks[0].ndim == drawn.ndim
-        ):
+        is_reused = any(image is layer for layer in before) and "C" not in shown.axes
+        if is_reused and len(masks) == 1 and masks[0].ndim == drawn.ndim:
             labels = masks[0]
             _exchange_labels(
                 labels, drawn, image, name=f"{name} mask", metadata={**kept, "axes": shown.axes}
@@ -109,7 +103,7 @@ class Shelf:
         return image, labels
 
     def show_file(self, opened: OpenedFile) -> Layer:
-        """Put an image of the list into the viewer, in place of the one before where nothing was painted."""
+        """Show an image of the queue instead of the previous one, unless that was painted on."""
         before = self._begin()
         kept: dict[str, Any] = {SOURCE: str(opened.path)}
         if opened.is_named:
@@ -122,7 +116,10 @@ class Shelf:
         return image
 
     def _put_image(self, shown: _Shown, before: list[Layer]) -> Layer:
-        """The image in the layer of the one before where that can be: napari takes much longer to make a layer and to take one out."""
+        """Show an image in the layer of the previous one if possible, else in a new one.
+
+        To add a layer and to remove one takes napari much longer than to change its data.
+        """
         old = next((layer for layer in before if not isinstance(layer, Labels)), None)
         if old is not None and not shown.is_rgb and not old.rgb and old.ndim == len(shown.axes):
             shown.exchange(old)
@@ -132,14 +129,11 @@ class Shelf:
         return self._image
 
     def _begin(self) -> list[Layer]:
-        """What is shown and can go: nothing where something was painted that was not accepted."""
+        """What is shown and can be replaced: nothing if something painted is not accepted."""
         masks, image = self._masks(), self._image
         is_there = image is not None and image in self._viewer.layers
-        gone = (
-            [*masks, image]
-            if is_there and not any(self.is_unsaved(layer) for layer in masks)
-            else []
-        )
+        is_free = is_there and not any(self.is_unsaved(layer) for layer in masks)
+        gone = [*masks, image] if is_free else []
         self._older = set(self._viewer.layers) - set(gone)
         return gone
 
@@ -148,7 +142,7 @@ class Shelf:
             self._viewer.layers.remove(layer)
 
     def find(self, pair_id: str, folder: str) -> tuple[Layer, Labels] | None:
-        """The layers that show a pair already."""
+        """The layers that show a pair already, or None."""
         shown = [
             layer
             for layer in self._viewer.layers
@@ -159,7 +153,7 @@ class Shelf:
         return (images[-1], masks[-1]) if images and masks else None
 
     def _masks(self) -> list[Layer]:
-        """Masks that came after the image shown and lie on it."""
+        """Masks that were added after the image shown and lie on it."""
         image = self._image
         if image is None or image not in self._viewer.layers:
             return []
@@ -178,7 +172,7 @@ class Shelf:
 
 
 class _Strokes:
-    """Counts how often was painted on a layer, without keeping the layer."""
+    """Counts strokes on a layer without keeping the layer alive."""
 
     def __init__(self, counts: WeakKeyDictionary[Layer, int], layer: Layer) -> None:
         self._counts, self._layer = counts, ref(layer)
@@ -192,7 +186,7 @@ class _Strokes:
 
 
 def doubt_of(labels: Layer, images: Sequence[Layer], viewer: ViewerModel) -> str:
-    """Why a mask may be meant for another image than the one that is chosen; empty where nothing speaks for that."""
+    """Why a mask may belong to another image than the selected one; empty if nothing says so."""
     pair = images[0].metadata.get(PAIR)
     if labels.metadata.get(IMAGE) == images[0].unique_id or (
         pair is not None and labels.metadata.get(PAIR) == pair
@@ -202,16 +196,16 @@ def doubt_of(labels: Layer, images: Sequence[Layer], viewer: ViewerModel) -> str
         (layer for layer in viewer.layers if layer.unique_id == labels.metadata.get(IMAGE)), None
     )
     if made_for is not None and made_for not in images:
-        return f"It was made for '{made_for.name}'."
+        return f"This mask was drawn on '{made_for.name}'."
     over = _hiding(images, viewer)
-    return "" if over is None else f"'{over.name}' lies on that image and hides it."
+    return "" if over is None else f"The selected image is hidden by '{over.name}'."
 
 
 def _hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
-    """An image that lies on these and hides them, so that whoever paints may mean that one; None when they are seen."""
+    """An image that hides these, so that a person may have painted on that one; or None."""
     layers = list(viewer.layers)
     if viewer.canvas.grid.enabled or not images:
-        return None  # in a grid they lie side by side
+        return None  # in a grid they are side by side
     highest = max(layers.index(image) for image in images)
     above = [
         layer
@@ -224,7 +218,7 @@ def _hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
 
 
 def _overlap(one: Layer, other: Layer) -> bool:
-    """Whether the rows and columns of two layers share a place."""
+    """Whether two layers overlap in the image plane."""
     (low, high), (other_low, other_high) = one.extent.world[:, -2:], other.extent.world[:, -2:]
     return bool((low < other_high).all() and (other_low < high).all())
 
@@ -240,7 +234,7 @@ def _lies_on(labels: Labels, image: Layer, axes: str | None) -> bool:
 
 
 class _Shown:
-    """An image as a layer shows it; colours that napari cannot show as such become a slider."""
+    """An image as a layer shows it; channels that are no RGB get a slider."""
 
     def __init__(
         self,
@@ -256,12 +250,9 @@ class _Shown:
             letters = "".join(letter for letter in "TCZYX" if letter in letters)
             data = image.read(letters)
         own = letters[:-1] if self.is_rgb else letters
-        self.axes, self.data, self.limits, self.name = (
-            letters,
-            _showable(data),
-            None if self.is_rgb else limits,
-            name,
-        )
+        self.axes, self.data = letters, _showable(data)
+        self.name = name
+        self.limits = None if self.is_rgb else limits
         self.metadata = {**metadata, "channel_names": list(image.channel_names)} | (
             {} if axes is None else {"axes": letters}
         )
@@ -269,7 +260,7 @@ class _Shown:
         self.units = ["um" if letter in image.pixel_size_um else "pixel" for letter in own]
 
     def add(self, viewer: ViewerModel) -> Layer:
-        """Put it into a layer of its own."""
+        """Add a layer for it."""
         return viewer.add_image(
             self.data,
             name=self.name,
@@ -281,13 +272,9 @@ class _Shown:
         )
 
     def exchange(self, layer: Layer) -> None:
-        """Put it into a layer that showed another image."""
-        layer.data, layer.name, layer.scale, layer.units = (
-            self.data,
-            self.name,
-            self.scale,
-            self.units,
-        )
+        """Show it in a layer that showed another image."""
+        layer.data, layer.name = self.data, self.name
+        layer.scale, layer.units = self.scale, self.units
         layer.reset_contrast_limits_range()
         if self.limits is not None:
             layer.contrast_limits = self.limits
@@ -299,17 +286,18 @@ class _Shown:
 def _exchange_labels(
     layer: Labels, labels: NDArray[Any], image: Layer, *, name: str, metadata: Mapping[str, Any]
 ) -> None:
-    """Put labels into a layer that showed others; what was undone there must not be undone here."""
-    layer.data, layer.name, layer.scale, layer.units = labels, name, image.scale, image.units
+    """Show labels in a layer that showed others, with an empty history of undo."""
+    layer.data, layer.name = labels, name
+    layer.scale, layer.units = image.scale, image.units
     mode = layer.mode
-    layer.editable = False  # this is napari's way to forget the history
+    layer.editable = False  # napari forgets the history
     layer.editable = True
     layer.mode = mode
     layer.metadata = dict(metadata)
 
 
 def _showable(data: ArrayLike) -> Any:
-    """Pixels that napari can slice: lazy ones in planes."""
+    """Pixels that napari can slice; lazy ones plane by plane."""
     if isinstance(data, np.ndarray):
         return data
     from dask.array import from_array
@@ -322,8 +310,6 @@ def _showable(data: ArrayLike) -> Any:
 def _arrange(labels: NDArray[Any], mask_axes: str, axes: str) -> NDArray[Any]:
     """Labels in the order of the image's axes."""
     wanted = axes.replace("C", "")
-    return (
-        np.ascontiguousarray(labels.transpose([mask_axes.index(letter) for letter in wanted]))
-        if mask_axes != wanted
-        else labels
-    )
+    if mask_axes == wanted:
+        return labels
+    return np.ascontiguousarray(labels.transpose([mask_axes.index(letter) for letter in wanted]))

@@ -1,0 +1,130 @@
+"""The verbs ``measure`` and ``trace``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskloop.cli.arguments import Json, ModeName
+from maskloop.cli.options import takes
+from maskloop.cli.output import answer, finish, say, say_problem, show_table, shown_path
+from maskloop.cli.readers import read_pixel_size, read_settings
+from maskloop.cli.run_view import RunView
+from maskloop.compute.project import Project
+from maskloop.errors import UsageError
+from maskloop.jobs.measurement import MeasureJob, measure_labels
+from maskloop.jobs.trace import Link, trace_row
+from maskloop.project.layout import is_project
+
+__all__ = ["measure", "trace"]
+
+
+@takes(
+    MeasureJob,
+    "predictions",
+    "labels_only",
+    "measurements",
+    "by_plane",
+    "axes",
+    "plugins",
+    "pixel_size_um",
+    names={"plugins": "--plugin", "pixel_size_um": "--pixel-size"},
+    readers={"pixel_size_um": read_pixel_size},
+)
+def measure(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="A project, whose predictions are measured, or a folder of labels.",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Measure these labels: a folder, a file or a pattern."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the images; of predictions, if they have been moved since.",
+        ),
+    ] = None,
+    mode: ModeName = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="MEASUREMENT.SETTING=VALUE",
+            help="Change a setting, such as background.radius_px=20 or "
+            "intensity.percentiles=10,90; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help=str(MeasureJob.model_fields["out"].description)),
+    ] = None,
+    json: Json = False,
+    **choices: Any,
+) -> None:
+    """Measure objects into a table: size, shape, intensity, background, neighbors.
+
+    Of the predictions of a project (maskloop measure DIR) or of any labels (maskloop measure
+    --labels DIR --images DIR --out table.csv).
+    """
+    choices["settings"] = read_settings(settings or ())
+    given = list(labels or ())
+    if folder is not None and folder.is_dir() and not is_project(folder):
+        given.append(str(folder))
+    if folder is not None and not given and mode is not None:
+        raise UsageError(
+            "A project knows what its predictions are.", "Leave --mode out, or name --labels."
+        )
+    with RunView(to_stderr=json) as view:
+        if folder is None or given:
+            result = measure_labels(given, images, mode=mode, out=out, report=view, **choices)
+        else:
+            result = Project.open(folder).measure(out=out, images=images, report=view, **choices)
+    answer(result, json, _show)
+    finish(ok=not (result["failed"] or result["failed_measurements"]))
+
+
+def trace(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="A table that 'maskloop measure' wrote.")
+    ],
+    row: Annotated[int, typer.Argument(metavar="ROW", help="Number of the row; the first is 1.")],
+    project: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The project, if it has been moved since."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show where a row comes from: labels, image, checkpoint, down to the training pixels."""
+    links = trace_row(table, row, project=project)
+    answer(links, json, _show_links)
+    finish(ok=not any(link.state in ("missing", "changed") for link in links))
+
+
+def _show(result: dict[str, Any]) -> None:
+    """The table, and what failed."""
+    say(f"{shown_path(result['table'])}: {result['summary']}.")
+    if not result["channels"]:
+        say("Only shapes were measured. For intensities name the images: --images DIR")
+    for failed in result["failed"]:
+        say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])
+    for name, problem in result["failed_measurements"].items():
+        say_problem(
+            f"The measurement '{name}' failed: {problem}",
+            "Its columns are empty; the rest of the table is complete.",
+        )
+
+
+def _show_links(links: tuple[Link, ...]) -> None:
+    show_table(
+        "Where it comes from",
+        ("what", "name", "state", "SHA-256", "facts"),
+        [(link.what, link.name, link.state, link.sha256[:16], link.facts) for link in links],
+    )
