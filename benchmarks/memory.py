@@ -66,9 +66,13 @@ def peak_of(command: list[str]) -> tuple[int, float]:
 
 
 def main() -> None:
-    arguments = side_by_side.options("memory", __doc__).parse_args()
+    parser = side_by_side.options("memory", __doc__)
+    parser.add_argument(
+        "--side", type=int, default=8192, help="pixels along each side of the image"
+    )
+    arguments = parser.parse_args()
     on = side_by_side.machine()
-    side = 1024 if arguments.quick else 8192
+    side = 1024 if arguments.quick else arguments.side
     peaks, durations = {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

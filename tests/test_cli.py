@@ -134,7 +134,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
     result = run("train", tmp_path / "nowhere", code=1)
     assert result.stdout == ""
     nowhere = tmp_path / "nowhere"
-    way_out = f"Check the spelling, or make a new project there (maskloop new '{nowhere}')."
+    way_out = f"Check the spelling, or create a project there (maskloop new '{nowhere}')."
     assert result.stderr == f"There is no folder '{nowhere}'.\n  -> {way_out}\n"
 
 
@@ -431,7 +431,10 @@ def test_one_image_that_fails_is_told_and_the_rest_is_done(
         code=1,
     )
     assert "1 image predicted with unet_run_001, 1 failed." in result.stdout
-    assert "broken.tif" in result.stderr
+    # Once, with its way out, and where no script takes it for a result.
+    assert result.output.count("broken.tif") == 2  # its name, and its path in the reason
+    assert "broken.tif" not in result.stdout
+    assert "copy or export it again" in plain(result.stderr)
     assert (tmp_path / "out" / "cell_0_labels.tif").is_file()
 
 
@@ -449,7 +452,7 @@ def test_execute_runs_what_was_submitted(project: Path) -> None:
     )
     handle = submit(Project.open(project), TrainJob(recipe=recipe))
     assert read("execute", project, handle.run_id)["checkpoint_id"] == "unet_run_001"
-    assert "'maskloop runs'" in run("execute", project, "../train", code=1).stderr
+    assert "maskloop runs" in run("execute", project, "../train", code=1).stderr
 
 
 def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, project: Path) -> None:

@@ -77,3 +77,12 @@ def test_brackets_of_a_persons_names_are_shown_as_they_are(
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show_table("Runs", ("run",), [], empty="none yet")
     assert capsys.readouterr().out == "Runs: none yet.\n"
+
+
+def test_a_warning_goes_to_stderr_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with RunView() as view:
+        view(Message(level="warning", text="a.tif: [damaged]"))
+    seen = capsys.readouterr()
+    assert (seen.out, seen.err) == ("", "Warning: a.tif: [damaged]\n")

@@ -73,6 +73,7 @@ def test_the_note_says_what_columns_mean_and_where_rows_come_from(fields: Path) 
     note = read_note(out)
     assert note == written
     assert note.table_sha256 == file_sha256(out)
+    assert sorted(path.name for path in fields.glob("*table*")) == ["table.csv", "table.csv.json"]
     assert note.rows == len(pd.read_csv(out)) == sum(source.rows for source in note.sources)
     assert {column.name: column.unit for column in note.columns}["area_um2"] == "um2"
     assert note.settings["intensity"] == {"percentiles": [5, 25, 50, 75, 95]}

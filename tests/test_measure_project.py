@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from maskloop import Project
 from maskloop.cli import app
 from maskloop.errors import NotFound, UsageError
-from maskloop.events import Event, Finished, Progress
+from maskloop.events import Event, Finished, Message, Progress
 from maskloop.images.image import Image
 from maskloop.images.writers import write_image, write_labels
 from maskloop.jobs.base import read_job
@@ -111,6 +111,28 @@ def test_a_table_may_go_elsewhere(project: Project, tmp_path: Path) -> None:
     assert result["table"] == str(tmp_path / "table.csv")
     assert read_note(tmp_path / "table.csv").project == str(project.folder)
     assert project.tables.list() == ()
+
+
+def test_corrected_labels_are_measured_with_a_warning_and_traced_as_changed(
+    project: Project, tmp_path: Path
+) -> None:
+    path = project.predictions.path("prediction_001")
+    labels = np.zeros((48, 64), np.uint8)
+    labels[5:9, 5:9] = 1
+    write_labels(path, labels, axes="YX")
+    events: list[Event] = []
+    project.measure(
+        "prediction_001", out=tmp_path / "t.csv", measurements=["size"], report=events.append
+    )
+    (warning,) = (event.text for event in events if isinstance(event, Message))
+    assert warning.endswith("prediction_001.tif was changed after it was predicted.")
+    states = {link.what: link.state for link in trace_row(tmp_path / "t.csv", 1)}
+    assert states == {
+        "row": "unchanged",
+        "labels": "unchanged",
+        "image": "unchanged",
+        "prediction": "changed",
+    }
 
 
 def test_an_image_that_is_gone_fails_alone_unless_only_labels_are_measured(
@@ -306,7 +328,8 @@ def test_a_row_of_a_lost_project_says_so(trained: Path, tmp_path: Path) -> None:
     note = tmp_path / "table.csv.json"
     gone = str(trained / "nuclei")
     note.write_text(note.read_text().replace(f'"project": "{gone}"', '"project": ""'))
-    *_, last = trace_row(tmp_path / "table.csv", 1)
+    *_, prediction, last = trace_row(tmp_path / "table.csv", 1)
+    assert (prediction.what, prediction.state) == ("prediction", "unchanged")
     assert (last.what, last.state) == ("checkpoint", "missing")
     assert last.facts == {"way out": "Name its project: --project DIR"}
 

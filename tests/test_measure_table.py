@@ -154,11 +154,30 @@ def test_a_broken_measurement_loses_its_own_columns_and_is_named_once(
         table = measure_objects(labels, image, measurements=["size", "broken"])
     assert table.attrs["failures"] == {"broken": "ZeroDivisionError: division by zero"}
     assert [record.getMessage() for record in caplog.records] == [
-        "The measurement 'broken' failed: ZeroDivisionError: division by zero"
+        "The measurement 'broken' failed, its columns are empty: ZeroDivisionError: division by zero"
     ]
     assert np.isfinite(table["area_px"]).all()
     lost = table["contrast_DAPI"].isna()
     assert set(table["timepoint"][lost]) == {1}
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (type("NoSettings", (), {"name": "bad"})(), "AttributeError"),
+        (Contrast, "TypeError"),  # a class where an object is wanted
+        (
+            type("BadColumns", (Contrast,), {"columns": lambda *_: (Column(name="a b"),)})(),
+            "ValidationError",
+        ),
+    ],
+)
+def test_a_measurement_that_cannot_even_name_its_columns_has_none(broken: Any, words: str) -> None:
+    labels, image = film(1, 1)
+    with plugins.register("measurements", "bad", broken):
+        table = measure_objects(labels, image, measurements=["size", "bad"])
+    assert words in table.attrs["failures"]["bad"]
+    assert list(table.columns)[-1] == "extent"
 
 
 def test_a_measurement_cannot_change_what_others_measure() -> None:

@@ -477,3 +477,29 @@ def test_the_copy_before_the_last_write_is_a_record_too(project):
         (project.folder / f"{layout.MANIFEST}.last-good").read_bytes()
     )
     assert [pair.name for pair in copy.pairs] == ["image 1"]
+
+
+def test_a_mask_replaced_while_a_training_runs_counts_as_new(project):
+    first, second = accept(project, 1), accept(project, 2)
+    seen = {pair.pair_id: pair.content for pair in (first, second)}
+    project.dataset.replace(first.pair_id, mask=np.eye(32, dtype=bool))
+    record = register(project, pair_ids=list(seen), contents=seen)
+    assert record.dataset_mask_hashes[first.pair_id] == first.mask_sha256
+    replaced, kept = project.dataset.pairs
+    assert replaced.is_new
+    assert replaced.history[0].used_in_checkpoints == (record.checkpoint_id,)
+    assert kept.used_in_checkpoints == (record.checkpoint_id,)
+    project.dataset.split(project.dataset.pairs, share=0.0)
+    with pytest.raises(UsageError, match="was trained on pair"):
+        project.dataset.mark_validation(first.pair_id)
+
+
+def test_a_pair_can_be_read_as_a_training_saw_it(project):
+    pair = accept(project, 1)
+    before = project.dataset.read_mask(pair).read()
+    replaced = project.dataset.replace(pair.pair_id, mask=np.eye(32, dtype=bool))
+    seen = project.dataset.as_seen(pair.pair_id, pair.content)
+    assert np.array_equal(project.dataset.read_mask(seen).read(), before)
+    assert project.dataset.as_seen(pair.pair_id, None) == replaced
+    with pytest.raises(NotFound, match="no longer has the image and mask"):
+        project.dataset.as_seen(pair.pair_id, ("0" * 64, "0" * 64))

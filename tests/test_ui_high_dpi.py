@@ -45,7 +45,8 @@ if __name__ == "__main__":
         dock.tabs.setCurrentIndex(number)
         QApplication.processEvents()
         tab = dock.tabs.widget(number)
-        if tab.minimumSizeHint().width() > dock.width():
+        inside = tab.area.widget().minimumSizeHint().width()
+        if tab.minimumSizeHint().width() > dock.width() or inside > tab.area.viewport().width():
             told["wide"].append(dock.tabs.tabText(number))
         if dock.tabs.tabBar().tabRect(number).isEmpty():
             told["hidden"].append(dock.tabs.tabText(number))

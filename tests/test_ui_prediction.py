@@ -158,7 +158,7 @@ def test_why_nothing_can_be_predicted_is_said_in_words(
     desk: Desk, folder: Path, tmp_path: Path
 ) -> None:
     part = desk.session.prediction
-    assert part.why_not_image(None, "There is no image layer.") == "There is no image layer."
+    assert part.why_not_image(None, "No image layer.") == "No image layer."
     assert "has 3 channels, unet_run_002 was trained on 1" in str(
         part.why_not_image(Image(np.zeros((3, 8, 8)), "CYX"))
     )

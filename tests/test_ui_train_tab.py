@@ -19,8 +19,8 @@ from ui_window import TabWindow
 from maskloop import Project
 from maskloop.events import Started
 from maskloop.samples import simulate_pairs
+from maskloop.ui.plan_table import BACK, VALUE
 from maskloop.ui.tabs.train import TrainTab
-from maskloop.ui.train_widgets import BACK, VALUE
 
 TINY: dict[str, Any] = {
     "base_channels": 2,

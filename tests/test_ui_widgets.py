@@ -17,14 +17,13 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QMessageBox, QPushButton
 
 from maskloop.records import Record
+from maskloop.ui.curves import Curves
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.tables import Column, RowModel, Table, Thumbnails
 from maskloop.ui.widgets import (
-    Curves,
     Line,
     Notice,
     ProgressLine,
-    ReasonButton,
     Section,
     ask,
 )
@@ -259,16 +258,6 @@ def test_the_limit_itself_is_out_of_reach_where_it_is_excluded(qtbot: Any) -> No
     for asked in (0.0, 1.0):
         form.set_values({"rate": asked})
         assert 0 < form.values()["rate"] < 1
-
-
-def test_a_disabled_button_says_why_and_then_what_it_does(qtbot: Any) -> None:
-    button = ReasonButton("Train")
-    qtbot.addWidget(button)
-    button.setToolTip("Train a model")
-    button.set_reason("There is no pair yet.")
-    assert (button.isEnabled(), button.toolTip()) == (False, "There is no pair yet.")
-    button.set_reason(None)
-    assert (button.isEnabled(), button.toolTip()) == (True, "Train a model")
 
 
 def test_a_long_line_elides_and_keeps_its_words_in_the_tooltip(qtbot: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from maskloop.records import Record, write_errors
+from maskloop.records import Record, open_append, open_ordinary
 
 __all__ = [
     "Event",
@@ -114,7 +114,7 @@ def append_event(path: Path, event: Event) -> None:
     ProjectError
         If the disk is full or the folder is not writable.
     """
-    with write_errors(path), path.open("ab") as file:
+    with open_append(path) as file:
         # A line torn by a kill must not swallow the next one: begin a line of our own.
         if file.tell() and _last_byte(path) != b"\n":
             file.write(b"\n")
@@ -122,7 +122,7 @@ def append_event(path: Path, event: Event) -> None:
 
 
 def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         file.seek(-1, 2)
         return file.read(1)
 
@@ -146,7 +146,7 @@ def read_events(path: Path, start: int = 0, *, end: int | None = None) -> tuple[
     """
     if not path.exists():
         return [], start
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         file.seek(start)
         content = file.read(-1 if end is None else end - start)
     whole, newline, _torn = content.rpartition(b"\n")
@@ -159,7 +159,7 @@ def last_event(path: Path) -> Event | None:
     """The last event of a journal, read from its end; None where there is none."""
     if not path.exists():
         return None
-    with path.open("rb") as file:
+    with open_ordinary(path) as file:
         size = file.seek(0, 2)
         # A journal of hours has megabytes; a result that names thousands of files has many, too.
         length = min(size, TAIL_BYTES)

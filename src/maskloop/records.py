@@ -8,6 +8,7 @@ and that writing ten thousand pairs stays quick. Writing keeps the copy before i
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -28,6 +29,8 @@ __all__ = [
     "dump_record",
     "last_good",
     "open_append",
+    "open_ordinary",
+    "read_ordinary",
     "read_record",
     "refuse_special",
     "replace_record",
@@ -35,6 +38,7 @@ __all__ = [
     "write_bytes",
     "write_content",
     "write_errors",
+    "write_note",
     "write_record",
     "write_whole",
 ]
@@ -91,7 +95,7 @@ def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None =
         names the last good copy where there is one.
     """
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path)
     except FileNotFoundError:
         raise RecordError(f"Record '{path}' is missing.", _way_out(path)) from None
     except OSError as error:
@@ -108,6 +112,29 @@ def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None =
         raise RecordError(
             f"Record '{path}' is damaged. {fault_in_words(error, 'the file')}", _way_out(path)
         ) from None
+
+
+def read_ordinary(path: Path) -> bytes:
+    """The bytes of an ordinary file; see `open_ordinary`."""
+    with open_ordinary(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def open_ordinary(path: Path) -> Iterator[IO[bytes]]:
+    """Open an ordinary file to read; links are not followed and pipes are not waited for.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is no ordinary file.
+    """
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    mode = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, mode | careful), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not an ordinary file", str(path))
+        yield file
 
 
 def _read_lines(
@@ -258,6 +285,20 @@ def open_append(path: Path) -> Iterator[IO[bytes]]:
         mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, mode | careful, 0o666), "ab") as file:
             yield file
+
+
+def write_note(path: Path, content: bytes) -> None:
+    """Write a few bytes that nothing depends on: at once, not whole, and through no link.
+
+    Raises
+    ------
+    OSError
+        If it is a link, or cannot be written.
+    """
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    mode = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, mode | careful, 0o666), "wb") as file:
+        file.write(content)
 
 
 def refuse_special(path: Path) -> None:

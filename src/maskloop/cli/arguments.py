@@ -12,7 +12,7 @@ from maskloop.cli.readers import read_names
 from maskloop.jobs.training import TrainJob
 from maskloop.task import Task
 
-__all__ = ["Axes", "Classes", "Folder", "Json", "MaskSuffix", "ModeName", "Start"]
+__all__ = ["Axes", "Classes", "Folder", "Json", "MaskSuffix", "ModeName", "Start", "Target"]
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, for scripts.")]
@@ -22,6 +22,15 @@ Start = Annotated[
         "--from",
         metavar="scratch|latest|ID",
         help=f"Starting weights: {TrainJob.model_fields['start'].description}",
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="PLACE",
+        help="Where to run it: inline (in this process), process (in a child process), or a place "
+        "that an installed plug-in offers, such as a queue.",
     ),
 ]
 ModeName = Annotated[

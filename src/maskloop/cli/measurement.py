@@ -9,7 +9,7 @@ import typer
 
 from maskloop.cli.arguments import Json, ModeName
 from maskloop.cli.options import takes
-from maskloop.cli.output import answer, finish, say, say_problem, show_table, shown_path
+from maskloop.cli.output import answer, finish, say, show_table, shown_path
 from maskloop.cli.readers import read_pixel_size, read_settings
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
@@ -37,7 +37,7 @@ def measure(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="A project, whose predictions are measured, or a folder of labels.",
         ),
     ] = None,
@@ -109,17 +109,10 @@ def trace(
 
 
 def _show(result: dict[str, Any]) -> None:
-    """The table, and what failed."""
+    """The table; what failed was told as it happened."""
     say(f"{shown_path(result['table'])}: {result['summary']}.")
     if not result["channels"]:
         say("Only shapes were measured. For intensities name the images: --images DIR")
-    for failed in result["failed"]:
-        say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])
-    for name, problem in result["failed_measurements"].items():
-        say_problem(
-            f"The measurement '{name}' failed: {problem}",
-            "Its columns are empty; the rest of the table is complete.",
-        )
 
 
 def _show_links(links: tuple[Link, ...]) -> None:

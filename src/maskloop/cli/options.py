@@ -12,7 +12,12 @@ import typer
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from maskloop.cli.readers import read_duration, read_label_map, read_normalization
+from maskloop.cli.readers import (
+    read_duration,
+    read_label_map,
+    read_normalization,
+    read_pixel_size,
+)
 from maskloop.errors import UsageError
 from maskloop.records import Record
 from maskloop.wording import fault_in_words, title_of
@@ -26,6 +31,7 @@ METAVARS: Mapping[Reader, str] = {
     read_duration: "DURATION",
     read_normalization: "MODE/SCOPE",
     read_label_map: "LABEL=CLASS,...",
+    read_pixel_size: "Z,Y,X",
 }
 """How a value is typed, where the type of its field does not say it."""
 
@@ -163,7 +169,7 @@ def _metavar(name: str, annotation: Any) -> str:
         if get_origin(part) is Literal:
             return "|".join(map(str, get_args(part)))
         if get_origin(part) is tuple:
-            return "N,N,..."
+            return "A,B,..." if str in get_args(part) else "N,N,..."
         if part in (int, float):
             return {int: "N", float: "X"}[part]
     return name.upper()

@@ -26,7 +26,7 @@ def plugins(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE|NAME]",
+            metavar="FILE|NAME",
             help="check: a Python file or the name of a measurement. new: a name.",
         ),
     ] = None,

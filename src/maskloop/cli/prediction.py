@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from maskloop.cli.arguments import Folder, Json
+from maskloop.cli.arguments import Folder, Json, Target
 from maskloop.cli.options import takes
-from maskloop.cli.output import answer, finish, say, say_problem, shown_path
+from maskloop.cli.output import answer, finish, say, shown_path
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
 from maskloop.jobs.prediction import PredictJob
@@ -34,22 +34,23 @@ def predict(
         Path | None,
         typer.Option(metavar="DIR", help=str(PredictJob.model_fields["out"].description)),
     ] = None,
+    target: Target = "inline",
     json: Json = False,
     **choices: Any,
 ) -> None:
     """Segment new images with a checkpoint."""
-    target = None if out is None else str(out)
+    place = None if out is None else str(out)
     with RunView(to_stderr=json) as view:
-        result = Project.open(folder).predict(*inputs, out=target, report=view, **choices)
+        result = Project.open(folder).predict(
+            *inputs, out=place, target=target, report=view, **choices
+        )
     answer(result, json, _show)
     finish(ok=not result["failed"])
 
 
 def _show(result: dict[str, Any]) -> None:
-    """What was written, and what failed."""
+    """What was written; what failed was told as it happened."""
     for path in result["written"]:
         say(shown_path(path))
     predicted = counted(len(result["written"]), "image")
     say(f"{predicted} predicted with {result['checkpoint_id']}, {len(result['failed'])} failed.")
-    for failed in result["failed"]:
-        say_problem(f"{failed['source']}: {failed['problem']}", failed["way_out"])

@@ -35,6 +35,7 @@ class RunView:
 
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._console = make_console(to_stderr=to_stderr)
+        self._errors = make_console(to_stderr=True)
         self._live: Live | None = None
         if self._console.is_terminal:
             # Redrawn with each event: a thread that redraws in between would compete with training.
@@ -63,7 +64,7 @@ class RunView:
         if isinstance(event, Started) and event.resumed:
             self._line("Resuming an interrupted run.")
         elif isinstance(event, Message):
-            self._line(("Warning: " if event.level == "warning" else "") + event.text)
+            self._tell(event)
         elif isinstance(event, Metric):
             self._refresh(self._sentence(event))
         elif isinstance(event, Progress):
@@ -71,6 +72,15 @@ class RunView:
             is_told = event.stage == "images"
             done = f"{event.done:.0f} of {event.total:.0f} images done"
             self._refresh(done if is_told else None)
+
+    def _tell(self, message: Message) -> None:
+        if message.level != "warning":
+            self._line(message.text)
+        elif self._live:
+            # Above the live table, which a line from elsewhere would tear apart.
+            self._line(f"Warning: {message.text}")
+        else:
+            self._errors.print(f"Warning: {message.text}", markup=False)
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskloop.cli.arguments import Folder, Json, Start
+from maskloop.cli.arguments import Folder, Json, Start, Target
 from maskloop.cli.options import parser, takes
 from maskloop.cli.output import answer, say, show_facts, show_table, shown_path
 from maskloop.cli.readers import read_duration, read_normalization, read_selection
@@ -57,7 +57,12 @@ def plan(folder: Folder, start: Start = "auto", json: Json = False, **recipe: An
 
 @_takes_recipe
 def train(
-    folder: Folder, start: Start = "auto", pairs: Pairs = "all", json: Json = False, **recipe: Any
+    folder: Folder,
+    start: Start = "auto",
+    pairs: Pairs = "all",
+    target: Target = "inline",
+    json: Json = False,
+    **recipe: Any,
 ) -> None:
     """Train a model and save it as a checkpoint.
 
@@ -66,7 +71,7 @@ def train(
     """
     project = Project.open(folder)
     with RunView(to_stderr=json) as view:
-        checkpoint = project.train(start=start, pairs=pairs, report=view, **recipe)
+        checkpoint = project.train(start=start, pairs=pairs, target=target, report=view, **recipe)
     answer(checkpoint, json, partial(_show_checkpoint, folder=project.folder))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from maskloop import errors
 from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished, Report, silent
 from maskloop.project.project import ProjectFolder
@@ -150,7 +151,10 @@ def last_word(handle: RunHandle, report: Report = silent) -> Finished:
     for event in follow(handle):
         report(event)
         if isinstance(event, Failed):
-            raise MaskloopError(event.problem, event.way_out)
+            # The same class as in the process that failed, so that callers can tell them apart.
+            known = event.error in errors.__all__
+            kind = getattr(errors, event.error) if known else MaskloopError
+            raise kind(event.problem, event.way_out)
         if isinstance(event, Finished):
             return event
     raise AssertionError("follow ends with the last event")

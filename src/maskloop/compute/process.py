@@ -12,7 +12,7 @@ from maskloop.events import Report, silent
 from maskloop.jobs.execute import STARTED
 from maskloop.priority import CREATION_FLAGS
 from maskloop.project.project import ProjectFolder
-from maskloop.records import write_errors
+from maskloop.records import open_append
 
 __all__ = ["Process", "ProcessHandle", "execute_command", "execute_environment"]
 
@@ -45,7 +45,7 @@ class Process:
     ) -> ProcessHandle:
         """Start the process; the handle follows its events."""
         log = project.history.run_folder(run_id) / STDERR
-        with write_errors(log), log.open("ab") as errors:
+        with open_append(log) as errors:
             child = subprocess.Popen(
                 execute_command(project, run_id),
                 env={**os.environ, **execute_environment(run_id)},

@@ -15,12 +15,12 @@ from maskloop.compute.base import RunHandle, Target, last_word
 from maskloop.compute.overview import run_state, summary_of
 from maskloop.compute.run_folder import FolderHandle
 from maskloop.errors import Cancelled, MaskloopError, UsageError
-from maskloop.events import Event, Message, Report, silent
+from maskloop.events import Event, Message, Report, Started, last_event, silent
 from maskloop.jobs.base import JOB, Job, Result, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
 from maskloop.project.history import History
 from maskloop.project.project import ProjectFolder
-from maskloop.records import Record, read_record, write_record
+from maskloop.records import Record, read_ordinary, read_record, write_bytes, write_record
 
 __all__ = [
     "attach",
@@ -82,7 +82,7 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
     position = journal.stat().st_size if journal.exists() else 0
     (run.folder / CANCEL).unlink(missing_ok=True)
     # Before it starts: a window that is closed now still finds the run in its queue later.
-    write_record(run.folder / PLACE, Place(target=target))
+    write_bytes(run.folder / PLACE, Place(target=target).model_dump_json().encode())
     handle = place.start(run.project, run.run_id, report=report)
     handle.position = position
     return handle
@@ -117,7 +117,7 @@ def find_interrupted(project: ProjectFolder, job: Job) -> FolderHandle | None:
 def _newest(project: ProjectFolder, kind: str) -> tuple[str, Job] | None:
     for run_id in reversed(project.history.runs()):
         try:
-            job = read_job((project.history.run_folder(run_id) / JOB).read_bytes())
+            job = read_job(read_ordinary(project.history.run_folder(run_id) / JOB))
         except (OSError, MaskloopError):
             continue  # killed between the counter and the job
         if job.kind == kind:
@@ -196,25 +196,39 @@ def run_job(
     """
     if is_helper(job):
         _help(project, job)
-    told = 0
-
-    def tell(event: Event) -> None:
-        nonlocal told
-        told += 1
-        report(event)
-
+    told = _Once(report)
     run = resume_or_submit(project, job, report=report)
-    handle = start(run, target, report=tell)
-    heard = 0
+    handle = start(run, target, report=told.tell)
+    try:
+        return last_word(handle, told.hear).result
+    except KeyboardInterrupt:
+        # As in this process: Ctrl-C stops the job and keeps its best; a second one stops waiting.
+        handle.cancel()
+        told.rewind()
+        return last_word(handle, told.hear).result
 
-    def tell_rest(event: Event) -> None:
-        nonlocal heard
-        heard += 1
-        # Events that a place reported while it ran the job itself are in the journal, too.
-        if heard > told:
-            report(event)
 
-    return last_word(handle, tell_rest).result
+class _Once:
+    """Reports each event once, although a run in this process is followed in its journal, too."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._told = self._heard = 0
+
+    def tell(self, event: Event) -> None:
+        """Report an event of a place that runs the job itself."""
+        self._told += 1
+        self._report(event)
+
+    def hear(self, event: Event) -> None:
+        """Report an event of the journal, unless that was done before."""
+        self._heard += 1
+        if self._heard > self._told:
+            self.tell(event)
+
+    def rewind(self) -> None:
+        """The journal is read from its beginning again."""
+        self._heard = 0
 
 
 def _help(project: ProjectFolder, job: Job) -> NoReturn:
@@ -231,7 +245,7 @@ def _help(project: ProjectFolder, job: Job) -> NoReturn:
     deadline = time.monotonic() + LEADER_S
     while True:
         found = _newest(project, job.kind)
-        if found is not None and found[1] == job and run_state(project, found[0]) == "running":
+        if found is not None and found[1] == job and _is_led(project, found[0]):
             break
         if time.monotonic() > deadline:
             raise UsageError(
@@ -243,3 +257,11 @@ def _help(project: ProjectFolder, job: Job) -> NoReturn:
     with contextlib.suppress(Cancelled):
         execute(project, found[0])
     sys.exit(0)
+
+
+def _is_led(project: ProjectFolder, run_id: str) -> bool:
+    """Whether the first process has begun, and has decided what all others must know."""
+    if run_state(project, run_id) != "running":
+        return False
+    last = last_event(project.history.run_folder(run_id) / EVENTS)
+    return last is not None and not isinstance(last, Started)

@@ -41,6 +41,7 @@ class MeasureJob(TableSettings, Job):
         """Measure, frame by frame; a run that was killed begins again."""
         sources = sources_of(run.project, self)
         kept = self.out is None
+        # In the run's folder first: the project gets the table with its record, or not at all.
         out = run.folder / "table.csv" if self.out is None else Path(self.out)
         note = measure_files(
             sources,
@@ -205,6 +206,7 @@ def _source(project: ProjectFolder, record: PredictionRecord, job: MeasureJob) -
         labels=str(project.path(record.path)),
         image="" if job.labels_only else image,
         predicted_sha256=record.input_sha256,
+        original_sha256=record.sha256,
         prediction_id=record.prediction_id,
         checkpoint_id=record.checkpoint_id or "",
         checkpoint_sha256=record.checkpoint_sha256,

@@ -18,7 +18,7 @@ from maskloop.errors import MaskloopError, ProjectError
 from maskloop.events import Event, Failed, Finished, Metric, read_events
 from maskloop.jobs.base import JOB, read_job
 from maskloop.jobs.outcomes import RunState, short_outcome, state_after
-from maskloop.records import Record, write_bytes
+from maskloop.records import Record, read_ordinary, write_bytes
 
 __all__ = ["EVENTS", "SUMMARY", "RunFacts", "keep_summary", "read_facts"]
 
@@ -81,7 +81,7 @@ def read_facts(folder: Path) -> RunFacts:
 def _start(folder: Path, found: os.stat_result, identity: tuple[int, int]) -> _Read:
     """From the kept summary where it is of this very journal, else from the beginning."""
     with contextlib.suppress(OSError, ValueError):
-        facts = RunFacts.model_validate_json((folder / SUMMARY).read_bytes())
+        facts = RunFacts.model_validate_json(read_ordinary(folder / SUMMARY))
         if facts.journal_bytes == found.st_size:
             return _Read(identity, found.st_mtime_ns, found.st_size, facts, is_kept=True)
     return _Read(identity, 0, 0, RunFacts(kind=_kind(folder)), is_kept=False)
@@ -89,7 +89,7 @@ def _start(folder: Path, found: os.stat_result, identity: tuple[int, int]) -> _R
 
 def _kind(folder: Path) -> str:
     try:
-        return read_job((folder / JOB).read_bytes()).kind
+        return read_job(read_ordinary(folder / JOB)).kind
     except (OSError, MaskloopError):
         # Killed before its job was written, or a job of a plug-in that is not installed.
         return "unknown"

@@ -69,7 +69,7 @@ def trace_row(table: Path, row: int, *, project: Path | None = None) -> tuple[Li
         links.append(_file("image", source.image, source.image_sha256))
     folder = _project_of(table, note, project)
     if folder is None:
-        return (*links, *_unknown_checkpoint(source))
+        return (*links, *_prediction(None, source), *_unknown_checkpoint(source))
     opened = ProjectFolder.open(folder)
     return (*links, *_prediction(opened, source), *_training(opened, source))
 
@@ -96,6 +96,7 @@ def _read_row(table: Path, row: int, note: TableNote) -> dict[str, str]:
 
 
 def _source_of(cells: dict[str, str], note: TableNote) -> TableSource:
+    # By path and hash: the same file may have been measured before and after a change.
     for source in note.sources:
         hashed = source.image_sha256 or source.labels_sha256
         if source.labels == cells["labels"] and hashed.startswith(cells["image_sha256"]):
@@ -142,8 +143,13 @@ def _unknown_checkpoint(source: TableSource) -> Iterator[Link]:
         )
 
 
-def _prediction(project: ProjectFolder, source: TableSource) -> Iterator[Link]:
-    if not source.prediction_id:
+def _prediction(project: ProjectFolder | None, source: TableSource) -> Iterator[Link]:
+    if not source.original_sha256:
+        return  # labels that no prediction has made
+    if project is None or not source.prediction_id:
+        state = _compare(source.original_sha256, source.labels_sha256)
+        name = source.prediction_id or "beside the labels"
+        yield Link(what="prediction", name=name, state=state, sha256=source.original_sha256)
         return
     try:
         record = project.predictions.get(source.prediction_id)
@@ -163,12 +169,14 @@ def _training(project: ProjectFolder, source: TableSource) -> Iterator[Link]:
     """The checkpoint, its ancestors, and the pairs that each of them was trained on."""
     known = {record.checkpoint_id: record for record in project.checkpoints.list()}
     by_hash = {record.sha256: record for record in known.values() if record.sha256}
+    # A folder of predictions names its model by hash alone.
     record = known.get(source.checkpoint_id) or by_hash.get(source.checkpoint_sha256)
     if record is None:
         yield from _unknown_checkpoint(source)
         return
     seen: set[str] = set()
     told: set[tuple[str, str]] = set()
+    # Records that were edited by hand may be each other's parents.
     while record is not None and record.checkpoint_id not in seen:
         seen.add(record.checkpoint_id)
         yield _checkpoint(project, record, source)

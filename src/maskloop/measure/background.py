@@ -71,15 +71,15 @@ class Background:
             found[f"background_{channel}"] = background
             for what in ("mean", "min", "max"):
                 found[f"{what}_above_{channel}"] = getattr(frame.pixels, what)(values) - background
+            # As if the background were taken off each pixel.
             total = frame.pixels.sum(values) - background * frame.pixels.sizes
             found[f"sum_above_{channel}"] = total
         return found
 
     def find_ring(self, frame: ObjectFrame, settings: Settings) -> PixelGroups:
         """The pixels that count as each object's background."""
-        around = find_outside(frame, settings.radius_px)
-        is_ring = around.distances > settings.gap_px
-        return PixelGroups.of_owners(around.positions[is_ring], around.owners[is_ring], frame.count)
+        around = find_outside(frame, settings.radius_px, beyond_px=settings.gap_px)
+        return PixelGroups.of_owners(around.positions, around.owners, frame.count)
 
 
 BACKGROUND = Background()

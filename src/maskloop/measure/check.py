@@ -92,6 +92,7 @@ def check_ids(measurement: Measurement) -> None:
     """Values follow the objects, whatever their numbers are: with gaps, and above 32 bits."""
     scene = SCENES[2]
     frame = make_frame(scene)
+    # A plug-in that indexes by label would need 64 GB here.
     far = np.where(frame.labels, frame.labels.astype(np.int64) * 7 + 2**33, 0)
     renumbered = ObjectFrame(
         far, frame.image, channel_names=scene.channels, pixel_size_um=frame.pixel_size_um
@@ -108,6 +109,7 @@ def check_repeats(measurement: Measurement) -> None:
     """It gives the same values again: nothing is left over from the frame before."""
     scene = SCENES[-1]
     first = _measured(measurement, make_frame(scene), scene)
+    # Another frame in between, so that a cache without a key shows.
     _measured(measurement, make_frame(scene, objects=2), scene)
     again = _measured(measurement, make_frame(scene), scene)
     _refuse_difference(first, again, "when the same frame is measured again")
@@ -132,6 +134,7 @@ def find_problems(measurement: Any) -> tuple[str, ...]:
     ]
     if missing:
         return (f"It has no {', no '.join(missing)}.",)
+    # A dict and no list: one mistake is found by several checks, and told once.
     problems: dict[str, None] = {}
     for check in CHECKS:
         try:

@@ -26,7 +26,7 @@ from maskloop.measure.plugin_files import load_measurement
 from maskloop.measure.sources import open_by_own_axes
 from maskloop.measure.table import count_frames, measure_frames, scene_of
 from maskloop.measure.writers import TableWriter, open_table
-from maskloop.records import Record, write_record
+from maskloop.records import Record, write_bytes
 from maskloop.wording import counted
 
 __all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "file_sha256", "identity_of", "measure_files"]
@@ -126,7 +126,7 @@ def measure_files(
         note = table.note(out, project)
     written = note.model_copy(update={"table_sha256": file_sha256(out)})
     # Files first, record last: a table without a note is unknown, a note never lies.
-    write_record(note_path(out), written)
+    write_bytes(note_path(out), written.model_dump_json(indent=1).encode())
     return written
 
 
@@ -231,6 +231,7 @@ class _Table:
 
     def _columns_for(self, labels: Image, image: Image | None) -> Measurer:
         if self._measurer is None:
+            # The first file decides: the columns are in the file before the second is opened.
             self._measurer = Measurer(
                 scene_of(labels, image, by_plane=self._how.by_plane),
                 measurements=self._how.measurements,
@@ -240,6 +241,10 @@ class _Table:
         return self._measurer
 
     def _warn_if_changed(self, source: TableSource) -> None:
+        # Measured all the same: corrected labels are better than predicted ones. But the checkpoint
+        # in their rows is not the whole story.
+        if source.original_sha256 not in ("", source.labels_sha256):
+            self._warn(f"{source.labels} was changed after it was predicted.")
         if source.predicted_sha256 and source.image_sha256 not in ("", source.predicted_sha256):
             self._warn(
                 f"{source.image} is not the file that {source.labels} was predicted from, or has "
@@ -249,7 +254,7 @@ class _Table:
     def _fail(self, source: TableSource, writer: TableWriter, problem: str, way_out: str) -> None:
         writer.drop()
         self._failures.append(TableFailure(labels=source.labels, problem=problem, way_out=way_out))
-        self._warn(f"{source.labels}: {problem}")
+        self._warn(f"{source.labels}: {problem} {way_out}")
 
     def _warn(self, text: str) -> None:
         self._report(Message(level="warning", text=text))

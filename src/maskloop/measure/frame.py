@@ -111,6 +111,7 @@ class ObjectFrame:
     def pixels(self) -> PixelGroups:
         """The pixels of each object."""
         lengths = self.runs.lengths
+        # Each run's first index, repeated, plus the count since then: a range per run, in one go.
         steps = np.repeat(self.runs.starts - (np.cumsum(lengths) - lengths), lengths)
         steps += np.arange(len(steps))
         return PixelGroups(steps, self.sum_runs(lengths).astype(np.int64))
@@ -129,6 +130,7 @@ class ObjectFrame:
         lasts[:, -1] += self.runs.lengths - 1
         if not self.count:
             return firsts, lasts
+        # The runs of an object are neighbors in the list: one reduction per object.
         begins = np.searchsorted(self.runs.owners, np.arange(self.count))
         return np.minimum.reduceat(firsts, begins), np.maximum.reduceat(lasts, begins) + 1
 
@@ -149,8 +151,10 @@ class ObjectFrame:
         changes[:: self.shape[-1]] = True  # an object that ends a row may begin the next one
         starts = np.flatnonzero(changes)
         lengths = np.diff(starts, append=flat.size)
+        # Background is a run, too, until here: its starts are the ends of objects.
         is_object = flat[starts] != 0
         starts, lengths = starts[is_object], lengths[is_object]
+        # Ids of the runs, not of the pixels: a tenth of the numbers to sort.
         ids, owners = np.unique(flat[starts], return_inverse=True)
         order = np.argsort(owners, kind="stable")
         return ids.astype(np.int64), Runs(owners[order], starts[order], lengths[order])
@@ -169,7 +173,9 @@ def whole_numbers(labels: NDArray[Any]) -> NDArray[Any]:
             f"The labels have the shape {labels.shape}.", "Give labels of a plane or a volume."
         )
     if labels.dtype.kind == "b":
+        # cc3d, SciPy and arithmetic treat booleans each in their own way.
         return labels.view(np.uint8) if labels.flags.c_contiguous else labels.astype(np.uint8)
+    # Some programs save labels as float32.
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.rint(labels)).any():
             raise MaskError(

@@ -37,7 +37,7 @@ class Intensity:
             "max": "Largest intensity of {}.",
             "std": "Standard deviation of the intensities of {}.",
         } | {
-            percentile_name(percent): f"{percent:g}th percentile of the intensities of {{}}."
+            percentile_name(percent): f"Percentile {percent:g} of the intensities of {{}}."
             for percent in settings.percentiles
         }
         return tuple(
@@ -51,6 +51,7 @@ class Intensity:
         found: dict[str, NDArray[Any]] = {}
         pixels = frame.pixels
         for channel, plane in frame.channels:
+            # Gathered once per channel; each statistic is then one pass over sorted pixels.
             values = pixels.take(plane)
             for what in ("mean", "sum", "min", "max", "std"):
                 found[f"{what}_{channel}"] = getattr(pixels, what)(values)

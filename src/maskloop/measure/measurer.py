@@ -141,29 +141,33 @@ class Measurer:
     def _choose(
         self, name: str, measurement: Measurement, given: Record | Mapping[str, Any]
     ) -> _Chosen:
+        # All of this is code of the plug-in: it fails alone. Only settings that somebody chose are
+        # that person's to correct.
         try:
             kind = measurement.Settings
             settings = given if isinstance(given, kind) else kind.model_validate(given)
-        except ValidationError as error:
-            raise UsageError(
-                f"The settings of '{name}' do not fit. {fault_in_words(error)}",
-                f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
-            ) from None
-        try:
             return _Chosen(measurement, settings, tuple(measurement.columns(settings, self.scene)))
+        except ValidationError as error:
+            if given:
+                raise UsageError(
+                    f"The settings of '{name}' do not fit. {fault_in_words(error)}",
+                    f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
+                ) from None
+            self._fail(name, error)
         except Exception as error:
             self._fail(name, error)
-            return _Chosen(measurement, settings, ())
+        return _Chosen(measurement, Record(), ())
 
     def _values(self, name: str, chosen: _Chosen, frame: ObjectFrame) -> dict[str, NDArray[Any]]:
         names = [column.name for column in chosen.columns]
+        # No measurement has to think of frames without objects.
         if not names or not frame.count:
             return dict.fromkeys(names, np.empty(0))
         try:
             found = chosen.measurement.measure(frame, chosen.settings)
             return checked_values(found, names, frame.count)
         except MemoryError:
-            raise
+            raise  # the fault of the image and not of the measurement
         except Exception as error:
             self._fail(name, error)
             return dict.fromkeys(names, np.full(frame.count, np.nan))
@@ -175,11 +179,12 @@ class Measurer:
             else f"{type(error).__name__}: {error}"
         )
         if name not in self.failures:
-            text = f"The measurement '{name}' failed: {problem}"
+            text = f"The measurement '{name}' failed, its columns are empty: {problem}"
             self._report(Message(level="warning", text=text))
         self.failures.setdefault(name, problem)
 
     def _refuse_double_columns(self) -> None:
+        # A table with two columns of one name can be read by no program.
         owner = dict.fromkeys((column.name for column in IDENTITY), "the table itself")
         for name, chosen in self._chosen.items():
             for column in chosen.columns:

@@ -61,9 +61,11 @@ class Neighbors:
         contacts = _find_contacts(frame)
         unit = "um2" if len(frame.shape) == 3 else "um"
         sizes = np.array(frame.pixel_size_um or (np.nan,) * len(frame.shape))
+        # A face across an axis extends along all other axes.
         face_um = (sizes.prod() / sizes)[contacts.axis]
+        # A pair may touch along several axes and is still one neighbor.
         keys = np.unique(contacts.first * frame.count + contacts.second)
-        pairs = np.divmod(keys, max(frame.count, 1))
+        pairs = np.divmod(keys, frame.count)
         clusters = _clusters(pairs, frame.count)
         # Ids ascend, so the first object of a cluster has its smallest id.
         first = np.unique(clusters, return_index=True)[1]
@@ -78,7 +80,7 @@ class Neighbors:
             )
             + 0 * sizes[0],
             "cluster": frame.ids[first][clusters],
-            "cluster_size": np.bincount(clusters, minlength=1)[clusters],
+            "cluster_size": np.bincount(clusters)[clusters],
         }
 
 
@@ -88,11 +90,12 @@ def _find_contacts(frame: ObjectFrame) -> _Contacts:
     for axis in range(labels.ndim):
         lower = np.moveaxis(labels, axis, 0)[:-1]
         upper = np.moveaxis(labels, axis, 0)[1:]
+        # Shared corners do not count: a checkerboard of objects has no interface.
         touching = (lower != upper) & (lower != 0) & (upper != 0)
         sides = np.sort(frame.owners_of(np.stack([lower[touching], upper[touching]])), axis=0)
         # A pair as one number: NumPy sorts these much faster than columns.
         pairs, faces = np.unique(sides[0] * frame.count + sides[1], return_counts=True)
-        first, second = np.divmod(pairs, max(frame.count, 1))
+        first, second = np.divmod(pairs, frame.count)
         found.append(_Contacts(first, second, np.full(len(faces), axis), faces))
     return _Contacts(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
@@ -110,8 +113,6 @@ def _clusters(pairs: tuple[NDArray[np.int64], NDArray[np.int64]], count: int) ->
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    if not count:
-        return np.empty(0, np.int64)
     graph = coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 

@@ -22,6 +22,7 @@ class TableSource(Record):
     labels_sha256: str = Field("", description="Of the file that was measured.")
     image_sha256: str = Field("", description="Of the file that was measured.")
     predicted_sha256: str = Field("", description="Of the image that the labels were made from.")
+    original_sha256: str = Field("", description="Of the labels as they were predicted.")
     prediction_id: str = ""
     checkpoint_id: str = ""
     checkpoint_sha256: str = ""

@@ -48,6 +48,7 @@ class Shape:
     def measure(self, frame: ObjectFrame, settings: Settings) -> dict[str, NDArray[Any]]:
         """One value per object for each column."""
         variances = _principal_variances(frame)
+        # A solid ellipsoid with semi-axis a has the variance a^2 / 5 along it, an ellipse a^2 / 4.
         factor = 20 if len(frame.shape) == 3 else 16
         width_um = frame.pixel_size_um[-1] if frame.pixel_size_um else np.nan
         found: dict[str, NDArray[Any]] = {}
@@ -99,6 +100,7 @@ def _plane_shape(
     areas = frame.pixels.sizes
     lengths = perimeters(frame)
     with np.errstate(divide="ignore", invalid="ignore"):
+        # A single pixel has no perimeter by this definition, and hence no circularity.
         circularity = np.where(lengths > 0, 4 * pi * areas / lengths**2, np.nan)
         eccentricity = np.where(
             variances[:, 1] > 0, np.sqrt(1 - variances[:, 0] / variances[:, 1]), 0.0
@@ -127,11 +129,12 @@ def _volume_shape(frame: ObjectFrame) -> dict[str, NDArray[Any]]:
 def _principal_variances(frame: ObjectFrame) -> NDArray[np.float64]:
     """Variances of the pixels' positions along the principal axes, ascending: (count, axes).
 
-    In squared widths of a pixel. Positions count from the object's own box: they are small whole
-    numbers, so that the sums are exact and a disk is not mistaken for an ellipse.
+    In squared widths of a pixel.
     """
     counts = frame.pixels.sizes.astype(np.float64)
     lengths = frame.runs.lengths.astype(np.float64)
+    # Positions count from the object's own box: small whole numbers have exact sums, and a disk far
+    # from the origin is not mistaken for an ellipse.
     corner = frame.boxes[0][frame.runs.owners]
     *outer, first = (where - corner[:, at] for at, where in enumerate(frame.run_places))
     middle = first + (lengths - 1) / 2
@@ -149,6 +152,7 @@ def _principal_variances(frame: ObjectFrame) -> NDArray[np.float64]:
             covariance = (counts * total - sums[at] * sums[other]) / counts**2
             scale = frame.spacing[at] * frame.spacing[other]
             matrix[:, at, other] = matrix[:, other, at] = covariance * scale
+    # (count, axes, axes) at once. What rounding makes of a line's width may be just below zero.
     variances: NDArray[np.float64] = np.linalg.eigvalsh(matrix).clip(0)
     return variances
 

@@ -44,6 +44,7 @@ class Size:
         dimensions = len(frame.shape)
         kind = "volume" if dimensions == 3 else "area"
         sizes = frame.pixels.sizes
+        # Areas and volumes have a factor for any pixel, square or not; lengths do not.
         firsts, ends = frame.boxes
         pixel_um = prod(frame.pixel_size_um) if frame.pixel_size_um else np.nan
         physical = sizes * pixel_um

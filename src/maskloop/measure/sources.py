@@ -53,6 +53,8 @@ def find_sources(
     UsageError
         If it is not certain what the labels are.
     """
+    # What predictions say of themselves beats what a person or the pixels could tell, unless a
+    # person insists.
     files = _label_files(labels)
     notes = [read_provenance(path) for path in files]
     known = _by_stem(find_files([images])) if images is not None else {}
@@ -66,6 +68,7 @@ def find_sources(
                 labels=str(path),
                 image=_image_for(path, note, known, images),
                 predicted_sha256=note.source_sha256 if note else "",
+                original_sha256=note.labels_sha256 if note else "",
                 checkpoint_sha256=note.model_id if note else "",
                 objects=objects,
                 class_names=class_names,
@@ -110,6 +113,7 @@ def _told_by_pixels(
     """The mode of the labels that say nothing of themselves."""
     if mode is not None:
         return {"mode": mode}
+    # Corrected labels keep the note of their prediction; only foreign ones are read for this.
     silent_ones = [path for path, note in zip(files, notes, strict=True) if note is None]
     if not silent_ones:
         return {"mode": "instances"}
@@ -140,6 +144,7 @@ def _image_for(
     if images is None:
         return ""
     if note:
+        # The note has the file's name and not its folder: results are moved together.
         return str(Path(images) / note.source)
     stem = stem_of(labels)
     matches = known.get(stem.removesuffix(LABELS_SUFFIX)) or known.get(stem) or ()

@@ -125,6 +125,7 @@ def measure_frames(
     sizes = {**(image.pixel_size_um if image else {}), **labels.pixel_size_um}
     sizes.update(pixel_size_um or {})
     axes = scene.spatial_axes
+    # With a size along some axes only, pixels and micrometers would be mixed.
     known = tuple(sizes[axis] for axis in axes) if set(axes) <= sizes.keys() else None
     for index, pixels, channels in _frames(labels, image, axes):
         found, classes = (pixels, None) if objects == "instances" else _pieces(pixels)
@@ -160,6 +161,7 @@ def _name_classes(
 
 def _plain_name(name: str) -> str:
     """A channel's name as a part of a column's name."""
+    # Names of columns are typed in R and pandas; "GFP 488 (nm)" would need quotes there.
     return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
 
 
@@ -220,6 +222,7 @@ def _refuse_other_scene(scene: Scene, labels: Image, image: Image | None) -> Non
 def _refuse_other_size(labels: Image, image: Image | None) -> None:
     if image is None:
         return
+    # Axes of length one are a matter of taste; which file has them does not matter.
     sides = [
         {axis: length for axis, length in one.sizes.items() if axis != "C" and length > 1}
         for one in (labels, image)

@@ -64,6 +64,7 @@ def open_table(path: Path) -> Iterator[TableWriter]:
         with write_whole(path) as file:
             yield _Csv(file, path)
         return
+    # Asked for before anything is measured: hours of work must not end in a missing library.
     require("pyarrow")
     with write_whole(path) as file:
         parquet = _Parquet(file, path)
@@ -116,6 +117,7 @@ class _Parquet:
         self._waiting.append(table)
 
     def keep(self) -> None:
+        # Parquet cannot be cut off: what may have to be dropped waits in memory, one file long.
         from pyarrow import parquet
 
         with write_errors(self._path):

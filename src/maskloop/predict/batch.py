@@ -212,7 +212,9 @@ def _failure(source: str, problem: str, way_out: str) -> FileOutcome:
 def _warn(outcomes: Sequence[FileOutcome], report: Report) -> None:
     for outcome in outcomes:
         if outcome.status == "failed":
-            report(Message(level="warning", text=f"{outcome.source}: {outcome.problem}"))
+            # With the way out: where a person reads along, it is told this once.
+            text = f"{outcome.source}: {outcome.problem} {outcome.way_out}"
+            report(Message(level="warning", text=text))
 
 
 class _File:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -169,14 +170,22 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
             problem=f"The settings name '{named}', not '{latest.checkpoint_id}'.",
             way_out=OUT_OF_STEP,
         )
-    pointer = project.path(paths.LATEST)
+    # latest.pt follows the latest checkpoint that is such a file: see `CheckpointList`.
     alike = [
-        one for one in project.checkpoints.list() if one.checkpoint_path.endswith(pointer.suffix)
+        one
+        for one in project.checkpoints.list()
+        if one.checkpoint_path.endswith(Path(paths.LATEST).suffix)
     ]
     if not alike:
         return
     latest = alike[-1]
-    weights = project.path(latest.checkpoint_path)
+    try:
+        weights, pointer = project.path(latest.checkpoint_path), project.path(paths.LATEST)
+    except MaskloopError as error:
+        yield Problem(
+            kind="out of step", path=paths.LATEST, problem=error.problem, way_out=error.way_out
+        )
+        return
     if not latest.sha256 or not weights.is_file():
         return
     if not pointer.is_file() or file_sha256(pointer) != latest.sha256:
@@ -205,11 +214,13 @@ def _expected(project: ProjectFolder) -> Iterator[_Expected]:
 
 
 def _compare(project: ProjectFolder, one: _Expected) -> tuple[list[Problem], int]:
-    path = project.path(one.path)
-
     def problem(kind: Kind, text: str) -> list[Problem]:
         return [Problem(kind=kind, path=one.path, problem=text, way_out=one.way_out)]
 
+    try:
+        path = project.path(one.path)
+    except MaskloopError as error:
+        return problem("missing file", error.problem), 0
     if not path.is_file():
         return problem("missing file", f"The file of {one.owner} is missing."), 0
     try:

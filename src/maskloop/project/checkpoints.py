@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from maskloop.errors import ProjectError
 from maskloop.project import paths
 from maskloop.project.dataset import Dataset
-from maskloop.project.entries import CheckpointRecord, Pair
+from maskloop.project.entries import CheckpointRecord, Content, Pair, PairVersion
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
@@ -28,6 +28,8 @@ from maskloop.records import jsonable
 from maskloop.task import Task
 
 __all__ = ["CheckpointList"]
+
+AnyVersion = TypeVar("AnyVersion", Pair, PairVersion)
 
 
 class CheckpointList:
@@ -90,6 +92,7 @@ class CheckpointList:
         parent: str | None = None,
         training_mode: str = "scratch",
         pair_ids: Sequence[str] = (),
+        contents: Mapping[str, Content] | None = None,
         number_of_images: int = 0,
         number_of_patches: int = 0,
         split: Mapping[str, Any] | None = None,
@@ -120,7 +123,10 @@ class CheckpointList:
         training_mode
             scratch, continue_from_latest, continue_from_selected, imported.
         pair_ids
-            Pairs of training and validation.
+            Pairs that were trained on.
+        contents
+            Image and mask of these pairs as the training saw them; by default as they are now. A
+            pair that was replaced meanwhile counts as new.
         metrics
             Figures of the best epoch: loss, val_loss, dice, iou and any others.
         backend, prefix
@@ -138,6 +144,9 @@ class CheckpointList:
                 if run_id and known.run_id == run_id:
                     weights_file.unlink(missing_ok=True)
                     return known
+            seen = contents or {}
+            if contents is None:
+                seen = {pair_id: self._dataset.get(pair_id).content for pair_id in pair_ids}
             facts = {
                 "run_id": run_id,
                 "parent_checkpoint_id": parent,
@@ -157,16 +166,14 @@ class CheckpointList:
                 "benchmark_summary": benchmark_summary,
                 "metadata": jsonable(dict(metadata or {})),
                 "classes": {} if task is None else task.class_labels,
-                "dataset_pixel_hashes": self._pixel_hashes(pair_ids),
+                "dataset_pixel_hashes": {pair_id: pixels for pair_id, (pixels, _) in seen.items()},
+                "dataset_mask_hashes": {pair_id: mask for pair_id, (_, mask) in seen.items()},
                 **_figures(metrics or {}),
             }
             record = self._add(weights_file, prefix, facts)
             self.follow()
             weights_file.unlink(missing_ok=True)
             return record
-
-    def _pixel_hashes(self, pair_ids: Sequence[str]) -> dict[str, str]:
-        return {pair_id: self._dataset.get(pair_id).pixels_sha256 for pair_id in pair_ids}
 
     def _add(self, weights_file: Path, prefix: str, facts: Mapping[str, Any]) -> CheckpointRecord:
         number = self._kept.next_number
@@ -227,26 +234,35 @@ class CheckpointList:
             copy_file(weights, target)
 
     def _complete_pairs(self, checkpoints: Sequence[CheckpointRecord]) -> None:
-        used: dict[str, list[str]] = {}
+        used: dict[tuple[str, ...], list[str]] = {}
         for record in checkpoints:
             for pair_id, pixels in record.dataset_pixel_hashes.items():
-                used.setdefault(f"{pair_id}:{pixels}", []).append(record.checkpoint_id)
+                mask = record.dataset_mask_hashes.get(pair_id)
+                # Older checkpoints do not say which mask they were trained on.
+                key = (pair_id, pixels) if mask is None else (pair_id, pixels, mask)
+                used.setdefault(key, []).append(record.checkpoint_id)
+        self._dataset.change("note which pairs were used", lambda pair: _marked(pair, used))
 
-        def mark(pair: Pair) -> Pair:
-            # A pair that was replaced after the training counts as new.
-            former = {name for version in pair.history for name in version.used_in_checkpoints}
-            fresh = [
-                name
-                for name in used.get(f"{pair.pair_id}:{pair.pixels_sha256}", ())
-                if name not in former and name not in pair.used_in_checkpoints
-            ]
-            return (
-                changed(pair, used_in_checkpoints=(*pair.used_in_checkpoints, *fresh))
-                if fresh
-                else pair
-            )
 
-        self._dataset.change("note which pairs were used", mark)
+def _marked(pair: Pair, used: Mapping[tuple[str, ...], Sequence[str]]) -> Pair:
+    """The pair with the checkpoints that were trained on it, and on each version before."""
+    history = tuple(
+        _with_used(version, used.get((pair.pair_id, *version.content), ()))
+        for version in pair.history
+    )
+    # A pair that was replaced after the training counts as new.
+    former = {name for version in history for name in version.used_in_checkpoints}
+    by_pixels = used.get((pair.pair_id, pair.pixels_sha256), ())
+    names = [name for name in by_pixels if name not in former]
+    marked = _with_used(pair, [*names, *used.get((pair.pair_id, *pair.content), ())])
+    return marked if history == pair.history else changed(marked, history=history)
+
+
+def _with_used(version: AnyVersion, names: Sequence[str]) -> AnyVersion:
+    used = tuple(dict.fromkeys((*version.used_in_checkpoints, *names)))
+    if used == version.used_in_checkpoints:
+        return version
+    return changed(version, used_in_checkpoints=used)
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, Any]:

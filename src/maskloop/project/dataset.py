@@ -13,16 +13,17 @@ from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, default_rule
 from maskloop.project import paths
-from maskloop.project.entries import Manifest, Pair
+from maskloop.project.entries import Content, Manifest, Pair
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
 from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
 from maskloop.project.inventory import PAIRS
 from maskloop.project.pairs import ever_used, facts_of, sided, version_of
+from maskloop.project.paths import require_inside
 from maskloop.project.splits import Split, split_pairs
 from maskloop.project.store import RecordFile, changed, file_sha256
-from maskloop.records import jsonable
+from maskloop.records import jsonable, read_ordinary
 from maskloop.task import Task
 
 if TYPE_CHECKING:
@@ -150,14 +151,19 @@ class Dataset:
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
-        """Write checked pairs: files first, the manifest last, all or none of them."""
+        """Write checked pairs: files first, the manifest once and last, all or none of them."""
         with self._folder.writing("accept pairs"), self._undo_files() as written:
             manifest = self._file.read()
+            pairs = manifest.pairs
+            # A manifest is validated and written once: for each of ten thousand it takes hours.
+            known = {pair.pixels_sha256: pair for pair in reversed(pairs)}
             added: list[Pair] = []
-            for offer in offers:
-                manifest, pair = self._write_pair(manifest, offer, written)
+            for number, offer in enumerate(offers, manifest.next_pair):
+                self._refuse_known(known, offer.candidate)
+                pairs, pair = self._write_pair(pairs, number, offer, written)
+                known[pair.pixels_sha256] = pair
                 added.append(pair)
-            self._save(manifest)
+            self._save(changed(manifest, next_pair=manifest.next_pair + len(added), pairs=pairs))
             return added
 
     @contextlib.contextmanager
@@ -170,19 +176,18 @@ class Dataset:
             with contextlib.suppress(OSError):
                 # The failure may have come after the manifest was in place: what it names must
                 # stay.
-                recorded = self._file.path.read_bytes()
+                recorded = read_ordinary(self._file.path)
                 for path in written:
                     if path.name.encode() not in recorded:
                         path.unlink(missing_ok=True)
             raise
 
     def _write_pair(
-        self, manifest: Manifest, offer: Offer, written: list[Path]
-    ) -> tuple[Manifest, Pair]:
+        self, pairs: tuple[Pair, ...], number: int, offer: Offer, written: list[Path]
+    ) -> tuple[tuple[Pair, ...], Pair]:
         candidate = offer.candidate
-        self._refuse_known(manifest, candidate)
-        pair_id = f"pair_{manifest.next_pair:04d}_{candidate.pixels_sha256[:8]}"
-        group, merged = choose_group(manifest.pairs, offer, pair_id)
+        pair_id = f"pair_{number:04d}_{candidate.pixels_sha256[:8]}"
+        group, merged = choose_group(pairs, offer, pair_id)
         split = choose_side(group, merged, offer)
         files = self._write_files(candidate, pair_id, written)
         pair = Pair(
@@ -198,7 +203,7 @@ class Dataset:
             **files,
             **facts_of(candidate),
         )
-        return changed(manifest, next_pair=manifest.next_pair + 1, pairs=(*merged, pair)), pair
+        return (*merged, pair), pair
 
     def _write_files(self, candidate: Candidate, stem: str, written: list[Path]) -> dict[str, str]:
         from maskloop.images.writers import write_image, write_labels
@@ -220,10 +225,10 @@ class Dataset:
             "mask_sha256": file_sha256(mask),
         }
 
-    def _refuse_known(self, manifest: Manifest, candidate: Candidate, *, but: str = "") -> None:
-        for pair in manifest.pairs:
-            if pair.pixels_sha256 != candidate.pixels_sha256 or pair.pair_id == but:
-                continue
+    def _refuse_known(self, known: Mapping[str, Pair], candidate: Candidate) -> None:
+        """Refuse pixels that are here already; `known` are the pairs by the hash of their pixels."""
+        pair = known.get(candidate.pixels_sha256)
+        if pair is not None:
             if pair.state == "active":
                 way_out = (
                     "To correct its mask, replace the mask of that pair (--replace "
@@ -315,7 +320,8 @@ class Dataset:
         )
         with self._folder.writing("replace a pair"), self._undo_files() as written:
             old = self.get(pair_id)
-            self._refuse_known(self._file.read(), candidate, but=pair_id)
+            others = (pair for pair in self.all_pairs if pair.pair_id != pair_id)
+            self._refuse_known({pair.pixels_sha256: pair for pair in others}, candidate)
             files = self._write_files(
                 candidate, self._free_stem(pair_id, len(old.history)), written
             )
@@ -390,8 +396,42 @@ class Dataset:
                     pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id),
                 )
             )
-            for path in PAIRS.files_of(pair):
-                self._folder.path(path).unlink(missing_ok=True)
+            self._erase(pair)
+
+    def _erase(self, pair: Pair) -> None:
+        others = {path for other in self.all_pairs for path in PAIRS.files_of(other)}
+        for path in PAIRS.files_of(pair):
+            # A record may have been edited: what is no image or mask, or belongs to another pair,
+            # is not this pair's to erase.
+            if PAIRS.owns(path) and path not in others:
+                place = self._folder.folder / path
+                require_inside(self._folder.folder, place.parent)
+                place.unlink(missing_ok=True)
+
+    def as_seen(self, pair_id: str, content: Content | None) -> Pair:
+        """The pair as it was with this image and mask, be it that it was replaced since.
+
+        Parameters
+        ----------
+        content
+            Its `content` then; None: as it is now.
+
+        Raises
+        ------
+        NotFound
+            If there is no such pair, or it never was so.
+        """
+        pair = self.get(pair_id)
+        if content is None or pair.content == tuple(content):
+            return pair
+        for version in pair.history:
+            if version.content == tuple(content):
+                files = ("image_path", "mask_path", "image_sha256", "mask_sha256", "pixels_sha256")
+                return changed(pair, **{name: getattr(version, name) for name in files})
+        raise NotFound(
+            f"Pair '{pair_id}' no longer has the image and mask that were read before.",
+            "Train again: the pairs are read as they are now.",
+        )
 
     def read_image(self, pair: Pair | str) -> Image:
         """The image of a pair, read when asked for its pixels."""
@@ -568,5 +608,5 @@ class Dataset:
             name=name,
             pixel_size_um=pixel_size_um,
         )
-        self._refuse_known(self._file.read(), candidate)
+        self._refuse_known({pair.pixels_sha256: pair for pair in self.all_pairs}, candidate)
         return candidate

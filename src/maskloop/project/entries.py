@@ -14,6 +14,7 @@ from maskloop.task import Task
 __all__ = [
     "CheckpointRecord",
     "Checkpoints",
+    "Content",
     "ImportedModel",
     "Manifest",
     "ModelRegistry",
@@ -48,6 +49,10 @@ def _read_version_2(values: Any) -> Any:
     return {**split, **rest}
 
 
+Content = tuple[str, str]
+"""SHA-256 of an image's pixels and of its mask's file: a pair as a training saw it."""
+
+
 class PairVersion(Record):
     """Files of a pair that were replaced; they stay in the folder."""
 
@@ -62,6 +67,11 @@ class PairVersion(Record):
     used_in_checkpoints: tuple[str, ...] = ()
     source: str = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def content(self) -> Content:
+        """What a training sees of it."""
+        return self.pixels_sha256, self.mask_sha256
 
 
 class Pair(Record):
@@ -93,6 +103,11 @@ class Pair(Record):
     perceptual_hash: str = Field("", pattern=r"^([0-9a-f]{2})*$")
     fingerprint: PairFingerprint | None = None
     history: tuple[PairVersion, ...] = ()
+
+    @property
+    def content(self) -> Content:
+        """What a training sees of it."""
+        return self.pixels_sha256, self.mask_sha256
 
     @property
     def is_new(self) -> bool:
@@ -143,6 +158,9 @@ class CheckpointRecord(Record):
     plan: dict[str, Any] = Field(default_factory=dict)
     classes: dict[str, str] = Field(default_factory=dict)
     dataset_pixel_hashes: dict[str, str] = Field(default_factory=dict)
+    dataset_mask_hashes: dict[str, str] = Field(
+        default_factory=dict, description="Of the mask files, as the training read them."
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int | None = None
     note: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from maskloop.errors import UsageError
 from maskloop.project.inventory import collection_of_record
 from maskloop.project.journal import Journal
 from maskloop.project.lock import WriterLock
+from maskloop.project.paths import require_inside
 from maskloop.project.store import RecordFile, changed
 from maskloop.records import Record
 from maskloop.wording import fault_in_words
@@ -41,8 +43,14 @@ class Folder:
         self._is_settled = False
 
     def path(self, relative: str) -> Path:
-        """Where a path of a record lies on this machine."""
-        return self.folder / relative
+        """Where a path of a record lies on this machine.
+
+        Raises
+        ------
+        ProjectError
+            If a link on the way leads out of the folder.
+        """
+        return require_inside(self.folder, self.folder / relative)
 
     def record(self, path: str, kind: type[AnyRecord]) -> RecordFile[AnyRecord]:
         """One of the folder's records, shared by all who ask for it."""
@@ -50,9 +58,14 @@ class Folder:
             row = collection_of_record(path)
             # Folders made before this kind of thing was kept have no record of it.
             default = kind() if row is not None and row.is_later else None
-            place = self.path(path)
+            # A link that leads out is refused when the record is read or written, not before: the
+            # other records can still be read.
+            place = self.folder / path
+            guard = partial(require_inside, self.folder, place)
             journal = Journal(place, row) if row is not None else None
-            self._records[path] = RecordFile(place, kind, default=default, journal=journal)
+            self._records[path] = RecordFile(
+                place, kind, guard=guard, default=default, journal=journal
+            )
         return self._records[path]
 
     def forget(self) -> None:

@@ -13,8 +13,9 @@ from maskloop.project import paths
 from maskloop.project.entries import CheckpointRecord, TrainingRun, TrainingRuns
 from maskloop.project.fields import now
 from maskloop.project.folder import Folder
+from maskloop.project.paths import require_inside
 from maskloop.project.store import RecordFile, changed
-from maskloop.records import sync_folder, write_bytes, write_errors
+from maskloop.records import open_append, read_ordinary, sync_folder, write_bytes, write_errors
 
 __all__ = ["COLUMNS", "History"]
 
@@ -35,7 +36,7 @@ class History:
 
     def __init__(self, folder: Folder, *, runs_folder: Path | None = None) -> None:
         self._folder = folder
-        self.runs_folder = folder.path(paths.RUNS) if runs_folder is None else runs_folder
+        self.runs_folder = folder.folder / paths.RUNS if runs_folder is None else runs_folder
         self.is_elsewhere = runs_folder is not None
         self._file: RecordFile[TrainingRuns] = folder.record(paths.TRAINING_RUNS, TrainingRuns)
 
@@ -82,21 +83,16 @@ class History:
             raise NotFound(
                 f"'{run_id}' is not the id of a run.", "List the runs (maskloop runs DIR)."
             )
-        return self.runs_folder / run_id
+        folder = self.runs_folder / run_id
+        return folder if self.is_elsewhere else require_inside(self._folder.folder, folder)
 
     def runs(self) -> list[str]:
         """Ids of all runs that have a folder, in the order of their numbers."""
         folder = self.runs_folder
-        found = (
-            [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-        )
-        return sorted(
-            found,
-            key=lambda run_id: (
-                int(run_id.rpartition("_")[2]) if run_id.rpartition("_")[2].isdigit() else 0,
-                run_id,
-            ),
-        )
+        found = folder.iterdir() if folder.is_dir() else ()
+        # A link could lead into any folder of the person's: no run is one.
+        names = [entry.name for entry in found if entry.is_dir() and not entry.is_symlink()]
+        return sorted(names, key=_by_number)
 
     def training_runs(self) -> list[TrainingRun]:
         """Trainings that led to a checkpoint, the oldest first."""
@@ -112,7 +108,7 @@ class History:
         """
         path = self._folder.path(paths.BENCHMARKS)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_ordinary(path).decode()
             return [
                 {name: row.get(name) or "" for name in COLUMNS}
                 for row in csv.DictReader(io.StringIO(text, newline=""))
@@ -158,7 +154,7 @@ class History:
     def _complete_log(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         path = self._folder.path(paths.LOG)
         try:
-            known = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            known = read_ordinary(path).decode(errors="replace") if path.exists() else ""
         except OSError as error:
             raise ProjectError(
                 f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions."
@@ -180,10 +176,15 @@ class History:
         path = self._folder.path(paths.LOG)
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(f"{now()} {text}\n")
+            with open_append(path) as file:
+                file.write(f"{now()} {text}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def _by_number(run_id: str) -> tuple[int, str]:
+    number = run_id.rpartition("_")[2]
+    return int(number) if number.isdigit() else 0, run_id
 
 
 def training_run(record: CheckpointRecord) -> TrainingRun:

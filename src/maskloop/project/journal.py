@@ -17,7 +17,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from maskloop.project.inventory import Collection
-from maskloop.records import Record, open_append, write_errors, write_whole
+from maskloop.records import (
+    Record,
+    open_append,
+    open_ordinary,
+    read_ordinary,
+    write_errors,
+    write_whole,
+)
 
 __all__ = ["SUFFIX", "Journal", "Replayed"]
 
@@ -103,8 +110,8 @@ class Journal:
 
     def _leads_to_record(self) -> bool:
         try:
-            written = hashlib.sha256(self._record.read_bytes()).hexdigest()
-            with self.path.open("rb") as file:
+            written = hashlib.sha256(read_ordinary(self._record)).hexdigest()
+            with open_ordinary(self.path) as file:
                 file.seek(max(0, self._size() - _TAIL))
                 last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
             return bool(json.loads(last)[RECORD] == written)
@@ -145,7 +152,7 @@ class Journal:
         """Read the journal; lines that are torn or damaged are passed over."""
         found = Replayed()
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            lines = read_ordinary(self.path).split(b"\n")
         except OSError:
             return found
         for line in lines:

@@ -34,7 +34,7 @@ from maskloop.project.layout import (
     TrainingRuns,
 )
 from maskloop.project.version2 import USUAL, choices_of, load_raw, task_of
-from maskloop.records import Record, read_record
+from maskloop.records import Record, open_ordinary, read_ordinary, read_record
 from maskloop.task import Task
 from maskloop.wording import fault_in_words
 
@@ -99,7 +99,7 @@ def is_legacy(folder: Path) -> bool:
 
 def _claims_ours(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_ordinary(path) as file:
             found = _VERSION.search(file.read(4096))
     except OSError:
         return False
@@ -239,7 +239,7 @@ class _Reader:
 
     def _text(self, path: str) -> str | None:
         try:
-            return (self._folder / self._base / path).read_text(encoding="utf-8", errors="replace")
+            return read_ordinary(self._folder / self._base / path).decode(errors="replace")
         except OSError:
             return None
 

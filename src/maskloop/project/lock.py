@@ -15,7 +15,7 @@ from typing import Any
 from maskloop.errors import ProjectError, ProjectLocked
 from maskloop.project import paths
 from maskloop.project.fields import now
-from maskloop.records import write_errors
+from maskloop.records import read_ordinary, refuse_special, write_errors, write_note
 from maskloop.wording import time_in_words
 
 __all__ = ["WriterLock"]
@@ -74,6 +74,7 @@ class WriterLock:
 
         path = self._folder / paths.LOCK
         with write_errors(path):
+            refuse_special(path)
             self._file = filelock.FileLock(path, mode=0o666, thread_local=False)
             try:
                 self._file.acquire(timeout=timeout_s, poll_interval=POLL_S)
@@ -93,7 +94,7 @@ class WriterLock:
         }
         # Only words for whoever waits; the lock does not depend on it.
         with contextlib.suppress(OSError):
-            (self._folder / paths.HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+            write_note(self._folder / paths.HOLDER, json.dumps(holder).encode())
 
     def _release(self) -> None:
         with contextlib.suppress(OSError):
@@ -108,7 +109,7 @@ class WriterLock:
 
     def _holder(self) -> str:
         try:
-            who = json.loads((self._folder / paths.HOLDER).read_text(encoding="utf-8"))
+            who = json.loads(read_ordinary(self._folder / paths.HOLDER))
             return f"process {who['pid']} of {who['user']} on {who['host']} ({who['verb']}, since {who['since']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "another program that did not leave its name"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from maskloop.errors import ProjectError
+
 CONFIG = "project_config.json"
 ARCHITECTURE = "architecture/architecture_config.json"
 SAM3 = "sam3/sam3_config.json"
@@ -24,6 +26,26 @@ LOG = "logs/training.log"
 LOCK = ".maskloop.lock"
 HOLDER = ".maskloop.lock.json"
 TASKS = "tasks/tasks.json"
+
+
+def require_inside(folder: Path, path: Path) -> Path:
+    """A path of a project, once it is sure that no link on the way leads out of the folder.
+
+    A project may come from a stranger: whatever is read from it, written to it or erased in it must
+    be its own.
+
+    Raises
+    ------
+    ProjectError
+        If it leads out of the folder.
+    """
+    real = path.resolve()
+    if not real.is_relative_to(folder.resolve()):
+        raise ProjectError(
+            f"'{path}' leads out of the project, to '{real}'.",
+            "Replace the link by a copy of what it points to.",
+        )
+    return path
 
 
 def is_project(folder: Path) -> bool:

@@ -29,7 +29,7 @@ from maskloop.project.inventory import (
 from maskloop.project.journal import Journal
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import changed, place_file
-from maskloop.records import Record, last_good, read_record
+from maskloop.records import Record, last_good, read_ordinary, read_record
 from maskloop.task import MODES, Task
 from maskloop.wording import counted
 
@@ -131,12 +131,19 @@ def _intact_entries(place: Path, row: Collection[Any]) -> list[Record]:
         # A repair by an older program moved the damaged file away first, and may have been killed.
         damaged = max(place.parent.glob(f"{place.name}.broken-*"), default=place)
     entries = []
-    for line in damaged.read_bytes().splitlines() if damaged.is_file() else ():
+    for line in _bytes_of(damaged).splitlines():
         try:
             entries.append(row.entry.model_validate_json(line.rstrip(b",\r ")))
         except ValidationError:
             continue  # the line that broke the file, or the rest of the record
     return entries
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return read_ordinary(path)
+    except OSError:
+        return b""
 
 
 def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> Record:

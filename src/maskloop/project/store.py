@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,7 @@ from maskloop.records import (
     Record,
     dump_record,
     read_record,
+    refuse_special,
     replace_record,
     write_content,
     write_errors,
@@ -33,6 +35,8 @@ class RecordFile(Generic[AnyRecord]):
         Of the file.
     kind
         The record it holds.
+    guard
+        Called before the file is read from or written to the disk; raises where it must not be.
     default
         What is read where there is no file; None: a missing file is an error.
     journal
@@ -44,11 +48,13 @@ class RecordFile(Generic[AnyRecord]):
         path: Path,
         kind: type[AnyRecord],
         *,
+        guard: Callable[[], object] = lambda: None,
         default: AnyRecord | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.path = path
         self._kind = kind
+        self._guard = guard
         self._default = default
         self.journal = journal
         self._seen: tuple[int, int, int] | None = None
@@ -70,6 +76,7 @@ class RecordFile(Generic[AnyRecord]):
         if seen is None and self._default is not None:
             return self._default
         if self._record is None or seen is None or seen != self._seen:
+            self._guard()
             self._record = read_record(self.path, self._kind, before=self._record)
             if self.journal is not None:
                 self.journal.forget()
@@ -86,6 +93,8 @@ class RecordFile(Generic[AnyRecord]):
         """
         if self._default is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._guard()
+        refuse_special(self.path)
         content = dump_record(record)
         if self.journal is None:
             write_content(self.path, content)
@@ -108,6 +117,7 @@ class RecordFile(Generic[AnyRecord]):
         ProjectError
             If the disk is full or the folder is not writable.
         """
+        self._guard()
         replace_record(self.path, record)
         if self.journal is not None:
             self.journal.forget()

@@ -27,6 +27,7 @@ from maskloop.project.layout import (
 )
 from maskloop.project.legacy import Converted, convert, is_legacy
 from maskloop.project.lock import WriterLock
+from maskloop.project.paths import require_inside
 from maskloop.project.settings import Settings
 from maskloop.project.splits import derive_group
 from maskloop.project.store import changed, copy_file, file_sha256, place_file
@@ -139,6 +140,8 @@ def upgrade_in_place(
 
     Records are written last, the architecture very last: until then it counts as not upgraded.
     """
+    for part in (*layout.folders(), *layout.records()):
+        require_inside(folder, folder / part)
     kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
     if not is_legacy(folder):
         return _upgrade_version_2(folder, kept)
@@ -191,7 +194,7 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
         ):
             (out / part).mkdir(parents=True, exist_ok=True)
     for target, source in converted.files.items():
-        if (folder / source).is_file():
+        if require_inside(folder, folder / source).is_file():
             copy_file(folder / source, out / target)
     return _finish(folder, out, converted, report, "")
 

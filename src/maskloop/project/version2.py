@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from maskloop.project import layout
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig
-from maskloop.records import Record
+from maskloop.records import Record, read_ordinary
 from maskloop.task import Task
 
 __all__ = ["choices_of", "convert", "is_version_2", "load_raw", "task_of"]
@@ -116,7 +116,7 @@ def _valid(kind: type[Record], values: Mapping[str, Any]) -> Record | None:
 def load_raw(path: Path) -> dict[str, Any] | None:
     """The plain JSON of a record; None where it is missing or broken."""
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(read_ordinary(path))
     except (OSError, ValueError, RecursionError):
         return None
     return raw if isinstance(raw, dict) else None

@@ -34,6 +34,8 @@ class Action:
         What it does, while it can be done.
     shortcut
         Keys such as ``Ctrl+Return``, which work in the whole window.
+    name
+        What the list of shortcuts calls it; by default its title.
     """
 
     title: str | Callable[[], str]
@@ -41,11 +43,17 @@ class Action:
     why_not: Callable[[], str | None] = _nothing_against_it
     tooltip: str = ""
     shortcut: str = ""
+    name: str = ""
 
     @property
     def text(self) -> str:
         """What its button says now."""
         return self.title if isinstance(self.title, str) else self.title()
+
+    @property
+    def hint(self) -> str:
+        """Its keys and what they do, such as ``Ctrl+Return add mask``."""
+        return f"{self.keys} {(self.name or self.text).lower()}"
 
     @property
     def keys(self) -> str:

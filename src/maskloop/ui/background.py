@@ -1,4 +1,4 @@
-"""Work away from the thread of the window: in threads of this process, or apart in a child process."""
+"""Work outside the main thread: in threads of this process, or in helper processes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ __all__ = ["Background", "Deliver"]
 
 Result = TypeVar("Result")
 Deliver = Callable[[Callable[[], None]], None]
-"""Calls a function in the thread of the window, soon; may itself be called from any thread."""
+"""Calls a function in the main thread, soon; may itself be called from any thread."""
 
 
 class Background:
-    """Runs work elsewhere and hands the result back to the thread of the window. Knows nothing of projects and of Qt.
+    """Runs work elsewhere and delivers the result to the main thread.
+
+    It knows neither projects nor Qt. Not superqt's `create_worker`: that has no "only the newest
+    counts", no process, and cannot run without a Qt application, as the tests of controllers do.
 
     Parameters
     ----------
     deliver
-        How a result reaches the thread of the window.
+        How a result reaches the main thread.
     fail
-        Hears of an error that nobody else handles, in the thread of the window.
+        Called in the main thread with an error that nobody else handles.
     """
 
     def __init__(self, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
@@ -52,14 +55,14 @@ class Background:
         Parameters
         ----------
         work
-            What to do; its result is handed to `then`.
+            What to do; `then` gets its result.
         then
-            Called with the result, in the thread of the window.
+            Called with the result, in the main thread.
         key
-            Of work with the same key only the newest counts: the others' results are dropped, and
-            what has not begun is left out.
+            Of work with the same key only the newest counts: other results are dropped, and work
+            that has not begun is cancelled.
         otherwise
-            Called with the error instead of the common place for errors.
+            Called with the error instead of `fail`.
         """
         if not self._is_closed:
             self._watch(self._threads.submit(_paused, work), then, key, otherwise)
@@ -141,7 +144,7 @@ class Background:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is still being done, or waits to be handed over."""
+        """Whether something is still being done, or waits to be delivered."""
         return bool(self._open)
 
     def close(self) -> None:

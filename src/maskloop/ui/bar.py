@@ -1,35 +1,46 @@
-"""The bar that is always seen: which project, how it stands, what it holds."""
+"""The bar above the tabs: which project is open, its state and its contents."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QPushButton, QWidget
 
 from maskloop.compute.project import Project
+from maskloop.ui.choice import Choice, Option
 from maskloop.ui.new_project import NewProjectDialog
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.widgets import Line, Notice
 from maskloop.ui.workspace import Workspace
+from maskloop.wording import counted
 
 __all__ = ["ProjectBar"]
 
-CHOOSE = "Choose a project..."
-SCORES = ("ap50", "dice", "iou")
+SELECT = "Select a project..."
+SCORES = {"ap50": "AP50", "dice": "Dice", "iou": "IoU"}
+"""The first that a checkpoint has is shown."""
+LEVELS = {"none": "info", "missing": "error", "incomplete": "error"}
+"""How urgent a condition is; a warning where it is not listed."""
+CONDITIONS = {
+    "valid": "OK",
+    "locked": "In use",
+    "read-only": "Read-only",
+    "incomplete": "Incomplete",
+}
 
 
 class ProjectBar(QWidget):
-    """Chooses, creates and opens projects; shows path, state, pairs, latest checkpoint and its score."""
+    """Selects, creates and opens projects; shows path, state, pairs and latest checkpoint."""
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
-        self.selector = QComboBox(accessibleName="Project")
-        self.selector.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.new = QPushButton("New...", toolTip="Make a new training project")
-        self.open = QPushButton("Open...", toolTip="Open the folder of a project")
-        self.path, self.facts = Line(), Line()
+        self.selector = Choice("Project")
+        self.new = QPushButton("New...", toolTip="Create a training project")
+        self.open = QPushButton("Open...", toolTip="Open a project folder")
+        self.path = Line()
+        self.facts = Line()
         self.path.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.notice = Notice()
         layout = QGridLayout(self)
@@ -41,7 +52,7 @@ class ProjectBar(QWidget):
         layout.addWidget(self.path, 1, 0, 1, 3)
         layout.addWidget(self.facts, 2, 0, 1, 3)
         layout.addWidget(self.notice, 3, 0, 1, 3)
-        self.selector.activated.connect(self._choose)
+        self.selector.chosen.connect(self._choose)
         self.new.clicked.connect(self.ask_new)
         self.open.clicked.connect(self._ask_open)
         workspace.events.project_changed.connect(self._list_recent)
@@ -56,28 +67,20 @@ class ProjectBar(QWidget):
         )
 
     def _fill(self, found: list[Path], present: Path | None) -> None:
-        folders = (
-            found
-            if present is None
-            else [present, *(folder for folder in found if folder != present)]
-        )
-        self.selector.clear()
+        options: list[Option] = [(one, one.name, str(one)) for one in found if one != present]
         if present is None:
-            self.selector.addItem(CHOOSE, None)
-        for folder in folders:
-            self.selector.addItem(folder.name, folder)
-            self.selector.setItemData(
-                self.selector.count() - 1, str(folder), Qt.ItemDataRole.ToolTipRole
-            )
-        self.selector.setCurrentIndex(0)
+            options.insert(0, (None, SELECT))
+        else:
+            # At once: it may not be among the recent ones yet, which are written later.
+            options.insert(0, (present, present.name, str(present)))
+        self.selector.show_options(options, present)
 
-    def _choose(self, index: int) -> None:
-        folder = self.selector.itemData(index)
+    def _choose(self, folder: Path | None) -> None:
         if folder is not None:
             self._workspace.open(folder)
 
     def ask_new(self) -> None:
-        """Ask for a new project and create it."""
+        """Ask for the folder and the task of a new project, and create it."""
         dialog = NewProjectDialog(self)
         dialog.accepted.connect(
             lambda: self._workspace.create(
@@ -88,7 +91,7 @@ class ProjectBar(QWidget):
         dialog.open()
 
     def _ask_open(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of the project")
+        folder = QFileDialog.getExistingDirectory(self, "Project folder")
         if folder:
             self._workspace.open(folder)
 
@@ -97,50 +100,33 @@ class ProjectBar(QWidget):
         self.path.setText("" if project is None else _short(project.folder))
         self.path.setToolTip("" if project is None else str(project.folder))
         self.facts.setText(_facts(snapshot))
+        words = f"{snapshot.words}. {snapshot.way_out}"
         if snapshot.condition == "valid":
-            self.notice.hide()
-        else:
-            level = {"none": "info", "missing": "error", "incomplete": "error"}.get(
-                snapshot.condition, "warning"
-            )
-            words = (
-                snapshot.way_out
-                if snapshot.condition == "none"
-                else f"{snapshot.words}. {snapshot.way_out}"
-            )
-            self.notice.show_message(words, level=level)
+            words = ""
+        if snapshot.condition == "none":
+            words = snapshot.way_out
+        self.notice.show_message(words, level=LEVELS.get(snapshot.condition, "warning"))
 
 
 def _short(folder: Path) -> str:
     home = Path.home()
-    return (
-        f"~/{folder.relative_to(home).as_posix()}" if folder.is_relative_to(home) else str(folder)
-    )
+    if not folder.is_relative_to(home):
+        return str(folder)
+    return f"~/{folder.relative_to(home).as_posix()}"
 
 
 def _facts(snapshot: Snapshot) -> str:
     status = snapshot.status
     if status is None:
         return ""
-    pairs = f"{status.pair_count} pair{'s' * (status.pair_count != 1)}"
+    pairs = counted(status.pair_count, "pair")
+    # Without a checkpoint all of them are new.
     if status.new_pair_count and status.checkpoint_count:
-        pairs += f" ({status.new_pair_count} new)"
-    score = next(
-        (
-            f"{name} {status.latest_benchmark[name]:.3f}"
-            for name in SCORES
-            if status.latest_benchmark.get(name) is not None
-        ),
-        "",
-    )
-    words = {
-        "valid": "Valid",
-        "locked": "Locked",
-        "read-only": "Read only",
-        "incomplete": "Incomplete",
-    }.get(snapshot.condition, "")
-    return "  ·  ".join(
-        part
-        for part in (words, pairs, status.latest_checkpoint or "no checkpoint yet", score)
-        if part
-    )
+        pairs += f" ({status.new_pair_count:,} new)"
+    parts = [CONDITIONS.get(snapshot.condition), pairs]
+    parts.append(status.latest_checkpoint or "no checkpoint yet")
+    scores = status.latest_benchmark
+    name = next((one for one in SCORES if scores.get(one) is not None), None)
+    if name is not None:
+        parts.append(f"{SCORES[name]} {scores[name]:.3f}")
+    return "  ·  ".join(part for part in parts if part)

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
-__all__ = ["Choice"]
+__all__ = ["Choice", "Option"]
 
 Option = tuple[Any, str] | tuple[Any, str, str]
 """A value, its words, and its tooltip."""

@@ -59,8 +59,7 @@ class MaskloopDock(QWidget):
         for kind in TABS:
             self.tabs.addTab(kind(self.session, self.chosen), kind.title)
         self.shortcuts = self._make_shortcuts()
-        keys = [f"{action.keys} {action.tooltip or action.text}" for action in self.shortcuts]
-        self.help = Line(f"Shortcuts: {'; '.join(keys)}")
+        self.help = Line(f"Shortcuts: {', '.join(action.hint for action in self.shortcuts)}")
         self._lay_out()
         self._listen()
 
@@ -70,11 +69,7 @@ class MaskloopDock(QWidget):
         return next(tab for tab in tabs if isinstance(tab, kind))
 
     def _make_shortcuts(self) -> list[Action]:
-        labels = Action(
-            "Show or hide the labels",
-            self._toggle_labels,
-            shortcut="Ctrl+Shift+L",
-        )
+        labels = Action("Show or hide labels", self._toggle_labels, shortcut="Ctrl+Shift+L")
         tabs = [self.tab(kind) for kind in TABS]
         actions = [*(action for tab in tabs for action in tab.shortcuts), labels]
         for action in actions:

@@ -1,4 +1,4 @@
-"""Follow a run from a thread: its events reach the thread of the window in batches."""
+"""Follow a run from a thread: its events reach the main thread in batches."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Follower:
     handle
         The run.
     deliver
-        How events reach the thread of the window.
+        How events reach the main thread.
     tell
-        Called there with all events since it was called last; a journal of hours is one batch.
+        Called there with all events since its last call; a journal of hours is one batch.
     """
 
     def __init__(
@@ -60,6 +60,6 @@ class Follower:
             self._tell(events)
 
     def close(self) -> None:
-        """Stop following; the run itself goes on."""
+        """Stop following; the run itself continues."""
         self._stopped.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""Reading much at once without holding up the window."""
+"""Read much at once, in a thread, without blocking the window."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 __all__ = ["collect_again", "gc_paused"]
 
 MANY = 20_000
-"""Objects (of a few thousand pairs) that are worth being set aside."""
+"""So many new objects (a few thousand pairs) are worth being frozen."""
 SWITCH_S = 0.0002
-"""So long a reading thread keeps the interpreter while the window waits for it; Python's own 5 ms are paid anew at each step
-back from Qt, and a table that is drawn asks for hundreds of cells."""
+"""How long a reading thread keeps the interpreter while the window waits. With Python's own 5 ms, a
+table of hundreds of cells waits 5 ms for each: Qt calls back into Python for every cell.
+"""
 _lock = threading.Lock()
 _readers = 0
 _usual_switch_s = 0.0
@@ -22,11 +23,11 @@ _usual_switch_s = 0.0
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Let the window go first within the block, where a thread reads much that stays: put off Python's collection of garbage.
+    """Postpone garbage collection while a thread reads much that stays.
 
-    A full collection looks at every object of the process in one go and holds all its threads: 110
-    ms in an empty napari, 200 to 300 ms while ten thousand pairs are read. What was read is set
-    aside, so that later ones do not look at it either.
+    A full collection visits every object and stops all threads: 110 ms in an empty napari, 200 to
+    300 ms while ten thousand pairs are read. What was read is frozen, so that later collections do
+    not visit it either.
     """
     global _readers, _usual_switch_s
     with _lock:
@@ -42,13 +43,13 @@ def gc_paused() -> Iterator[None]:
             _readers -= 1
             if _readers == 0:
                 sys.setswitchinterval(_usual_switch_s)
-                # While nothing is collected this counts what was made and still lives. Seldom:
-                # garbage that lies about at this moment is set aside, too.
+                # While collection is off, this counts the objects that were made and still live.
+                # Rarely, because garbage of this moment is frozen, too.
                 if gc.get_count()[0] > MANY:
                     gc.freeze()
                 gc.enable()
 
 
 def collect_again() -> None:
-    """Let what was set aside be collected again, when a project is left."""
+    """Collect again what was frozen, when a project is left."""
     gc.unfreeze()

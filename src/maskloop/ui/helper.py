@@ -1,7 +1,7 @@
-"""A child process that stays and calls functions, one after the other: for what loads torch.
+"""A helper process that stays and calls functions, one after the other: for what loads torch.
 
-Not `multiprocessing`: its children run the person's script again, and many of those open a viewer
-without asking whether they are the program (``if __name__ == "__main__"``).
+Not `multiprocessing`: its children import the person's script again, and many scripts open a viewer
+without ``if __name__ == "__main__"``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 class Helper:
     """The side of the window.
 
-    The process starts with the first call, and anew after it was ended from outside.
+    The process starts with the first call, and again after it was killed.
     """
 
     def __init__(self) -> None:
@@ -36,20 +36,19 @@ class Helper:
         self._is_closed = False
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a function in the process and wait; for one thread at a time.
+        """Call a function in the process and wait for its result; one thread at a time.
 
         Parameters
         ----------
         function
-            Of a module, so that the process finds it; arguments and result must be picklable.
+            Of a module, so that the process can import it; arguments and result must be picklable.
         arguments
             What to call it with.
 
         Raises
         ------
         MaskloopError
-            If the process was ended meanwhile.
-            What the function raised, if it is one of these.
+            If the process was killed meanwhile, or if the function raised one.
         RuntimeError
             If it raised something else.
         """
@@ -59,13 +58,13 @@ class Helper:
         try:
             pickle.dump((function, arguments), process.stdin)
             process.stdin.flush()
-            # Both ends of these pipes are ours.
+            # Unpickling is safe here: the other end of the pipe is our own process.
             result, error = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as gone:
             with self._lock:  # `kill` may look at the process at this moment
                 self._end(process)
-            problem = "The helper process that plans and counts was ended from outside."
-            raise MaskloopError(problem, "Do it again: a new one is started.") from gone
+            problem = "The helper process stopped unexpectedly."
+            raise MaskloopError(problem, "Try again: a new one will be started.") from gone
         if error is not None:
             raise error
         found: Result = result
@@ -92,26 +91,29 @@ class Helper:
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):  # what was not sent is not wanted any more
+                with contextlib.suppress(OSError):  # what is still buffered goes nowhere
                     pipe.close()
         self._process = None
 
     def kill(self) -> None:
-        """End the process, whatever it does: it writes nothing, and may be loading torch for seconds. A call that waits fails."""
+        """Kill the process, whatever it does; a call that waits fails.
+
+        Nothing is lost, since it writes nothing, and it may be loading torch for seconds.
+        """
         with self._lock:
             self._is_closed = True
             if self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """Collect what is left after `kill`, when nobody calls any more."""
+        """Release the process after `kill`, when nobody calls any more."""
         with self._lock:
             if self._process is not None:
                 self._end(self._process)
 
 
 def _serve(asked: BinaryIO, told: BinaryIO) -> None:
-    """The side of the process: answer until the window is gone."""
+    """Answer calls until the window is gone; runs in the helper process."""
     while True:
         try:
             function, arguments = pickle.load(asked)
@@ -123,8 +125,7 @@ def _serve(asked: BinaryIO, told: BinaryIO) -> None:
         except MaskloopError as error:
             answer = None, error
         except Exception as error:
-            # Not every error survives the way; the whole of it is for whoever started napari in a
-            # terminal.
+            # Not every error can be pickled; the whole traceback goes to the terminal.
             traceback.print_exc()
             answer = None, RuntimeError(f"{type(error).__name__}: {error}")
         pickle.dump(answer, told)
@@ -132,7 +133,7 @@ def _serve(asked: BinaryIO, told: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Serve on the pipes of this process, and keep whatever libraries print out of them."""
+    """Serve on the pipes of this process, and keep what libraries print out of them."""
     lower_priority()
     asked, told = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

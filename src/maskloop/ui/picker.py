@@ -20,7 +20,7 @@ from maskloop.ui.layer_images import finest
 from maskloop.ui.layers import LayerCombo, guess_axes, to_image
 from maskloop.ui.watch import Watch
 
-__all__ = ["ImagePicker", "Watch"]
+__all__ = ["ImagePicker"]
 
 NAMED = "axes_named_by_person"
 """In ``layer.metadata``: a person selected the axes there, and can select others."""

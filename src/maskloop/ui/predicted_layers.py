@@ -26,16 +26,16 @@ Shown = Callable[[Labels], None]
 
 
 class Subject:
-    """The image to predict as it is chosen now, or why there is none.
+    """The image to predict as it is selected now, or why there is none.
 
     Parameters
     ----------
     viewer
-        Whose layers and sliders are meant.
+        Has the layers, and the sliders that say which slice.
     layers
         The layers of the image.
     axes
-        Of each of them.
+        The axes of each of them.
     extent
         The whole image, or the slice in view.
     problem
@@ -50,7 +50,9 @@ class Subject:
         extent: Extent,
         problem: str | None,
     ) -> None:
-        self.viewer, self.layers, self.axes = viewer, list(layers), axes or ""
+        self.viewer = viewer
+        self.layers = list(layers)
+        self.axes = axes or ""
         self.image: Image | None = None
         self.problem = problem
         self.part: Part | None = None
@@ -62,25 +64,22 @@ class Subject:
 
     def _take(self, extent: Extent) -> None:
         self.image = take_image(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)
-        index = crop_metadata(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)[
-            "index"
-        ]
+        kept = crop_metadata(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)
+        index = kept["index"]
         whole = to_image(self.layers, axes=self.axes)
         self.part = Part(whole.axes, whole.shape, index)
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """The name of the image; empty if there is none."""
         return self.image.name if self.image is not None else ""
 
     @property
     def origin(self) -> str:
-        """Where its pixels came from: a file, where they are the whole of one."""
-        path = (
-            self.layers[0].source.path
-            if len(self.layers) == 1 and self.part is not None and not self.part.index
-            else None
-        )
+        """Where its pixels come from: its file, if they are all of it, else its layer."""
+        path = None
+        if len(self.layers) == 1 and self.part is not None and not self.part.index:
+            path = self.layers[0].source.path
         return str(path) if path else f"layer {self.name}"
 
 
@@ -108,15 +107,14 @@ def show_predicted(
     """
 
     def add(labels: Image) -> None:
+        # Predicting takes a while, in which the image may be closed.
         if any(layer not in subject.viewer.layers for layer in subject.layers):
-            say(f"The layer of '{subject.name}' is gone; its labels are {predicted.kept}.")
+            say(f"The layer of '{subject.name}' was removed; its labels are {predicted.kept}.")
             return
         layer = _add(labels)
-        if (
-            predicted.probabilities is not None
-            and subject.part is not None
-            and not subject.part.index
-        ):
+        # Of a slice there are no scores for the other planes.
+        is_whole = subject.part is not None and not subject.part.index
+        if predicted.probabilities is not None and is_whole:
             predictions.read_scores(
                 predicted, lambda scores: _add_scores(subject.viewer, layer, labels.axes, scores)
             )
@@ -147,17 +145,16 @@ def _add_scores(viewer: ViewerModel, labels: Labels, axes: str, scores: Image) -
     if labels not in viewer.layers:
         return
     pixels = scores.read("C" + axes)
-    names = (
-        scores.channel_names
-        if len(scores.channel_names) == len(pixels)
-        else tuple(f"score {at + 1}" for at in range(len(pixels)))
-    )
+    names = scores.channel_names
+    if len(names) != len(pixels):
+        names = tuple(f"score {at + 1}" for at in range(len(pixels)))
     for name, channel in zip(names, pixels, strict=True):
         viewer.add_image(
             channel.reshape(labels.data.shape),
             name=f"{labels.name} {name}",
             colormap="magma",
-            contrast_limits=(0, 1),
+            # Probabilities on one scale, so that images compare; other scores may be of any size.
+            contrast_limits=(min(0.0, float(channel.min())), max(1.0, float(channel.max()))),
             visible=False,
             metadata={"axes": labels.metadata["axes"]},
             **place_like(labels, range(labels.ndim), {}),
@@ -167,59 +164,52 @@ def _add_scores(viewer: ViewerModel, labels: Labels, axes: str, scores: Image) -
     viewer.layers.selection.active = labels
 
 
-def outline(labels: Labels, colour: str) -> None:
-    """Draw labels as outlines of one colour, so that several can be told apart on one image."""
-    labels.colormap = DirectLabelColormap(color_dict={None: colour, 0: "transparent"})
+def outline(labels: Labels, color: str) -> None:
+    """Draw labels as outlines of one color, so that two predictions can be compared."""
+    labels.colormap = DirectLabelColormap(color_dict={None: color, 0: "transparent"})
     labels.contour = 2
     labels.opacity = 1.0
 
 
 def is_prediction(layer: Layer | None) -> bool:
-    """Whether a layer holds predicted labels that are known to the project."""
+    """Whether a layer has the labels of a prediction of maskloop."""
     return isinstance(layer, Labels) and "checkpoint_id" in layer.metadata
 
 
 def images_of(labels: Labels, viewer: ViewerModel) -> list[Layer]:
-    """The layers that labels were predicted from; empty when one of them is gone."""
+    """The layers that labels were predicted from; empty if one of them was removed."""
+    # By id, not by name: a person may rename layers, and napari numbers equal names.
     wanted = labels.metadata.get("image_ids") or []
     found = {str(layer.unique_id): layer for layer in viewer.layers}
-    return [found[one] for one in wanted] if wanted and all(one in found for one in wanted) else []
+    return [found[one] for one in wanted] if set(wanted) <= set(found) else []
 
 
 def show_opened(
     viewer: ViewerModel, opened: OpenedPrediction, say: Callable[[str], None]
 ) -> Labels:
-    """Show a kept prediction on its image: on a layer of it that is there, on its file, or alone."""
+    """Show a saved prediction on its image: on a layer of it, on its file, or alone."""
     # The project may come from Windows: its paths have backslashes.
     file = opened.predicted.origin.replace("\\", "/").rpartition("/")[2]
     name = f"{file} {opened.predicted.checkpoint_id}"
+    pixels = np.asarray(opened.labels.data)
     for layer in _layers_of(opened, viewer):
         metadata = {**opened.predicted.facts, "image_ids": [str(layer.unique_id)]}
         try:
-            return add_labels(
-                viewer, np.asarray(opened.labels.data), layer, name=name, metadata=metadata
-            )
-        except MaskloopError:  # a layer of that name that shows something else
+            return add_labels(viewer, pixels, layer, name=name, metadata=metadata)
+        except MaskloopError:
+            # Another image of that name.
             continue
     if opened.image is None:
         say(opened.why_no_image)
         scale = [opened.labels.pixel_size_um.get(letter, 1.0) for letter in opened.labels.axes]
         metadata = {**opened.predicted.facts, "axes": opened.labels.axes}
-        alone = viewer.add_labels(
-            np.asarray(opened.labels.data), name=name, scale=scale, metadata=metadata
-        )
+        alone = viewer.add_labels(pixels, name=name, scale=scale, metadata=metadata)
         assert isinstance(alone, Labels)
         return alone
     image = _add_image(viewer, opened.image)
     metadata = {**opened.predicted.facts, "image_ids": [str(image.unique_id)]}
-    return add_labels(
-        viewer,
-        np.asarray(opened.labels.data),
-        image,
-        name=name,
-        metadata=metadata,
-        axes=opened.image.axes,
-    )
+    axes = opened.image.axes
+    return add_labels(viewer, pixels, image, name=name, metadata=metadata, axes=axes)
 
 
 def _layers_of(opened: OpenedPrediction, viewer: ViewerModel) -> list[ImageLayer]:
@@ -230,6 +220,7 @@ def _layers_of(opened: OpenedPrediction, viewer: ViewerModel) -> list[ImageLayer
 
 def _add_image(viewer: ViewerModel, image: Image) -> ImageLayer:
     is_rgb = image.axes.endswith("C") and image.channels == 3
+    # napari counts no dimension for the colors of RGB.
     axes = image.axes.removesuffix("C") if is_rgb else image.axes
     options: dict[str, Any] = {"scale": [image.pixel_size_um.get(letter, 1.0) for letter in axes]}
     if image.pixel_size_um:

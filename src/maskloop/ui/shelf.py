@@ -20,7 +20,8 @@ from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layer_images import fit_labels
 from maskloop.ui.layers import add_labels, guess_axes
-from maskloop.ui.picker import NAMED, Watch
+from maskloop.ui.picker import NAMED
+from maskloop.ui.watch import Watch
 
 __all__ = ["Shelf", "doubt_of"]
 

@@ -24,6 +24,7 @@ from maskloop.project.layout import (
     StartingWeights,
 )
 from maskloop.project.status import Status
+from maskloop.records import read_ordinary
 from maskloop.task import Task
 
 __all__ = ["Condition", "Snapshot", "take_snapshot"]
@@ -149,7 +150,7 @@ def _name(note: Path) -> str:
     import json
 
     try:
-        who = json.loads(note.read_text(encoding="utf-8"))
+        who = json.loads(read_ordinary(note))
         return f"Locked by process {who['pid']} of {who['user']} on {who['host']} ({who['verb']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "Locked by another program"

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-import pyqtgraph
-from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtGui import QColor, QPalette
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -24,19 +19,14 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 __all__ = [
-    "Curves",
     "Line",
     "Notice",
     "ProgressLine",
-    "ReasonButton",
     "Section",
     "ask",
-    "narrow_combo",
 ]
 
 TINTS = {"info": "#3c82dc", "warning": "#dc961e", "error": "#d23c3c"}
-CURVES = ("#4aa3df", "#e8a33d", "#5cb85c", "#d9534f", "#9b7fd4", "#8c8c8c")
-"""Readable on dark and light themes; different in brightness for people who see no red or green."""
 
 
 class Line(QElidingLabel):
@@ -54,24 +44,6 @@ class Line(QElidingLabel):
         if text != self.text() or text != self.toolTip():
             super().setText(text)
             self.setToolTip(text)
-
-
-class ReasonButton(QPushButton):
-    """A button whose tooltip says why it is disabled."""
-
-    def __init__(self, text: str, parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
-        self._usual = ""
-
-    def setToolTip(self, text: str) -> None:
-        """Say what the button does, while it is enabled."""
-        self._usual = text
-        super().setToolTip(text)
-
-    def set_reason(self, reason: str | None) -> None:
-        """Disable it for a reason, or enable it with None."""
-        self.setEnabled(reason is None)
-        super().setToolTip(self._usual if reason is None else reason)
 
 
 class Notice(QFrame):
@@ -170,75 +142,6 @@ class Section(QWidget):
     def _show_content(self, is_open: bool) -> None:
         self.button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         self.content.setVisible(is_open)
-
-
-class Curves(pyqtgraph.PlotWidget):
-    """Curves over epochs, in the colors of the theme."""
-
-    def __init__(self, title: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent, background=None, enableMenu=False)
-        # pyqtgraph makes this menu even if menus are disabled, as a window that nobody closes.
-        menu = self.getPlotItem().ctrlMenu
-        menu.setParent(self, menu.windowFlags())
-        self.setAccessibleName(title)
-        self.setFixedHeight(150)
-        self.setMouseEnabled(x=False, y=False)
-        self.hideButtons()
-        self.setLabel("left", title)
-        self.getAxis("left").enableAutoSIPrefix(False)
-        self.setLabel("bottom", "Epoch")
-        self._legend = self.addLegend(offset=(-4, 4), labelTextSize="8pt")
-        self._curves: dict[str, pyqtgraph.PlotDataItem] = {}
-        self.follow_palette()
-
-    def show_curves(self, curves: Mapping[str, tuple[list[float], list[float]]]) -> None:
-        """Show curves by name, as epochs and values, and no others."""
-        for name in set(self._curves) - set(curves):
-            self.removeItem(self._curves.pop(name))
-        for name, (epochs, values) in curves.items():
-            if name not in self._curves:
-                pen = pyqtgraph.mkPen(CURVES[len(self._curves) % len(CURVES)], width=2)
-                self._curves[name] = self.plot(pen=pen, name=name)
-            # A single point has no line.
-            self._curves[name].setData(epochs, values, symbol="o" if len(epochs) == 1 else None)
-
-    def follow_palette(self) -> None:
-        """Draw axes and text in the text color of the theme."""
-        color = self.palette().color(QPalette.ColorRole.WindowText)
-        for side in ("left", "bottom"):
-            axis = self.getAxis(side)
-            axis.setPen(color)
-            axis.setTextPen(color)
-        self._legend.setLabelTextColor(color)
-        for _, label in self._legend.items:
-            label.setText(label.text, color=color)
-        # The view would keep the background of the theme before.
-        self.resetCachedContent()
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
-        super().changeEvent(event)
-        is_theme = event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
-        # Qt sends the first of these from within `__init__`.
-        if is_theme and hasattr(self, "_legend"):
-            self.follow_palette()
-
-
-def narrow_combo(name: str, options: Iterable[tuple[Any, str]] = ()) -> QComboBox:
-    """A combo box that is never wider than its place.
-
-    Parameters
-    ----------
-    name
-        What is selected, for screen readers.
-    options
-        Values with their text.
-    """
-    combo = QComboBox(accessibleName=name)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    for value, words in options:
-        combo.addItem(words, value)
-    return combo
 
 
 def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> bool:

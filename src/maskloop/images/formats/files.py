@@ -8,8 +8,16 @@ from pathlib import Path
 from maskloop.errors import ImageError
 from maskloop.images.formats.damage import reading
 from maskloop.images.refs import ImageRef
+from maskloop.wording import bytes_in_words
 
-__all__ = ["hash_file", "refuse_empty_file", "refuse_part"]
+__all__ = ["hash_file", "refuse_empty_file", "refuse_overstated", "refuse_part"]
+
+MOST_EXPANSION = 100_000
+"""Compression beyond this is a header that lies: Deflate ends at 1032, blank pages of Zstandard at
+about 30,000.
+"""
+SURELY_BYTES = 64_000_000
+"""So much can be read whatever the file's size: lies up to here cost nothing."""
 
 
 def refuse_empty_file(path: Path) -> None:
@@ -24,6 +32,31 @@ def refuse_empty_file(path: Path) -> None:
     with reading(path):
         if path.stat().st_size == 0 and path.is_file():
             raise ImageError(f"'{path}' is empty (0 bytes).", "Copy or export it again.")
+
+
+def refuse_overstated(path: Path, claimed_bytes: int, stored_bytes: int) -> None:
+    """Refuse a file whose header claims more pixels than its bytes can hold, before reading any.
+
+    Parameters
+    ----------
+    path
+        The file.
+    claimed_bytes
+        Size of its pixels in memory, as its header says.
+    stored_bytes
+        Size of what they are compressed in.
+
+    Raises
+    ------
+    ImageError
+        If so.
+    """
+    if claimed_bytes > max(SURELY_BYTES, MOST_EXPANSION * stored_bytes):
+        raise ImageError(
+            f"'{path}' is damaged: its header claims {bytes_in_words(claimed_bytes)} of pixels, "
+            f"which {bytes_in_words(stored_bytes)} cannot hold.",
+            "Copy or export it again.",
+        )
 
 
 def refuse_part(ref: ImageRef) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from maskloop.errors import ImageError, MaskError
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
-from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_part
+from maskloop.images.formats.files import (
+    hash_file,
+    refuse_empty_file,
+    refuse_overstated,
+    refuse_part,
+)
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient
 from maskloop.images.formats.pixels import Pixels, settle_axes
 from maskloop.images.formats.staged import StagedSink
@@ -118,6 +124,8 @@ def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
                         f"'{path}' is an animation of {frames} pictures.",
                         "Save the pictures as a TIFF stack.",
                     )
+                claimed = picture.width * picture.height * len(picture.getbands())
+                refuse_overstated(path, claimed, path.stat().st_size)
                 # Before `convert`, which forgets it.
                 orientation = picture.getexif().get(ORIENTATION_TAG, 1)
                 mode = _plain_mode(picture.mode, colors=colors)
@@ -152,8 +160,11 @@ def _is_deep_color(path: Path) -> bool:
 def _decode_deep(path: Path) -> NDArray[Any]:
     import imagecodecs
 
+    content = path.read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    refuse_overstated(path, width * height * 8, len(content))
     decode: Callable[[bytes], NDArray[Any]] = imagecodecs.png_decode
-    pixels = decode(path.read_bytes())
+    pixels = decode(content)
     return pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :3]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -17,18 +17,22 @@ from numpy.typing import NDArray
 from maskloop.errors import ImageError
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
-from maskloop.images.formats.files import hash_file, refuse_empty_file
+from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_overstated
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
 from maskloop.images.formats.pixels import PaletteArray, Pixels, native, settle_axes
 from maskloop.images.formats.staged import StagedSink
-from maskloop.images.formats.tiff_metadata import describe_pixels, scale_pixel_size
+from maskloop.images.formats.tiff_metadata import (
+    describe_pixels,
+    refuse_endless_ome,
+    scale_pixel_size,
+)
 from maskloop.images.formats.tiff_pages import Page, PagedArray
 from maskloop.images.formats.tiff_writing import check_tiff, write_tiff
 from maskloop.images.image import Image
 from maskloop.images.refs import ImageRef
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPageSeries
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 __all__ = ["TIFF", "TiffFormat"]
 
@@ -114,6 +118,7 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
     with reading(ref.path) as heard:
         refuse_empty_file(ref.path)
         with TiffFile(ref.path) as file:
+            refuse_endless_ome(ref.path, file)
             if not file.series:
                 raise ImageError(f"'{ref.uri}' holds no image.", "Export it again.")
             if any(_LOST_PAGES.search(message) for message in heard):
@@ -214,6 +219,8 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
             "here.",
             "Put the files of the set back into one folder, under the names they had.",
         )
+    if series.dataoffset is None:
+        _refuse_lies(path, series, pages)
     for page in (pages[0], pages[-1]):  # a file that was cut short lacks its end
         ends = (
             offset + size
@@ -228,6 +235,23 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
                 f"{page.parent.filehandle.size}.",
                 "Copy or export it again.",
             )
+
+
+def _refuse_lies(path: Path, series: TiffPageSeries, pages: Sequence[TiffPage]) -> None:
+    """Refuse pages that claim what their strips or tiles cannot hold."""
+    page = pages[0]
+    found, expected = len(page.dataoffsets), prod(page.chunked)
+    if found < expected:
+        raise ImageError(
+            f"'{path}' is damaged or cut short: it has {found} of {expected} strips or tiles.",
+            "Copy or export it again.",
+        )
+    stored = {each.parent.filehandle.path: each.parent.filehandle.size for each in pages}
+    refuse_overstated(path, prod(series.shape) * series.dtype.itemsize, sum(stored.values()))
+    # A tile may be larger than a small image, and is decoded whole.
+    part = prod(page.chunks) * series.dtype.itemsize
+    if part > 4 * prod(page.shape) * series.dtype.itemsize:
+        refuse_overstated(path, part, max(page.databytecounts))
 
 
 def _samples_to_keep(series: TiffPageSeries, *, named: bool) -> int | None:

@@ -11,16 +11,21 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from maskloop.errors import ImageError
 from maskloop.images.formats.pixels import Pixels
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
 
-__all__ = ["FACTS_KEY", "describe_pixels", "scale_pixel_size"]
+__all__ = ["FACTS_KEY", "describe_pixels", "refuse_endless_ome", "scale_pixel_size"]
+
+MOST_PLANES = 1_000_000
+"""More planes than this are believed only of a file that has at least a thousandth of them."""
 
 FACTS_KEY = "maskloop"
 """Under this name our own files carry axes and pixel size exactly (formats for others drop axes
@@ -81,6 +86,28 @@ def describe_pixels(pixels: Pixels, file: TiffFile, number: int) -> Pixels:
         pixel_size_um={axis: float(size) for axis, size in sizes.items() if axis in found.letters},
         channel_names=tuple(names) if len(names) == channels else (),
     )
+
+
+def refuse_endless_ome(path: Path, file: TiffFile) -> None:
+    """Refuse OME metadata that claims planes without end: tifffile makes a list of them.
+
+    Raises
+    ------
+    ImageError
+        If so.
+    """
+    if not file.is_ome or not file.ome_metadata:
+        return
+    for element in ElementTree.fromstring(file.ome_metadata).iter():
+        if not element.tag.endswith("}Pixels"):
+            continue
+        planes = prod(int(element.get(f"Size{axis}", 1)) for axis in "ZCT")
+        if planes > max(MOST_PLANES, 1000 * len(file.pages)):
+            raise ImageError(
+                f"'{path}' is damaged: its OME metadata claims {planes} planes, the file has "
+                f"{len(file.pages)}.",
+                "Copy or export it again.",
+            )
 
 
 def scale_pixel_size(

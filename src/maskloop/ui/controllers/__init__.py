@@ -1,1 +1,4 @@
-"""What the window knows and can do, one part per tab, without Qt."""
+"""What the window knows and can do, one controller per subject, without Qt.
+
+A controller takes the workspace and the controllers it needs; see `maskloop.ui.controllers.base`.
+"""

@@ -129,11 +129,13 @@ class CheckupController(Controller):
         self._workspace.do(mend, done, otherwise=lambda error: self._fail(stop, error))
 
     def _begin(self, words: str) -> None:
-        self.report, self.will_do, self.words = None, (), words
+        self.report, self.words = None, words
+        self.will_do = ()
 
     def _end(self, report: CheckReport | None, will_do: tuple[str, ...], words: str) -> None:
         self.is_checking = self.is_repairing = False
-        self.report, self.will_do, self.words = report, will_do, words
+        self.report, self.words = report, words
+        self.will_do = will_do
         self.changed.emit()
 
     def _fail(self, stop: threading.Event, error: Exception) -> None:

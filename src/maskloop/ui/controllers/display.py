@@ -22,7 +22,10 @@ __all__ = [
     "read_small",
 ]
 
-IMAGE, PAIR, PROJECT, SOURCE = "maskloop_image", "maskloop_pair", "maskloop_project", "source_path"
+IMAGE = "maskloop_image"
+PAIR = "maskloop_pair"
+PROJECT = "maskloop_project"
+SOURCE = "source_path"
 """Keys of ``layer.metadata``: the image a mask was made for, the pair that is shown, the folder of
 its project, the file it came from.
 """

@@ -87,7 +87,8 @@ class NotesController(Controller):
         if self._project is None or self._is_saving or not self.is_dirty or self.theirs is not None:
             return
         self._is_saving = True
-        project, base, text = self._project, self._base, self.text
+        project = self._project
+        base, text = self._base, self.text
 
         def done(found: _Found) -> None:
             self._is_saving = False
@@ -124,7 +125,8 @@ class NotesController(Controller):
             self._agree(self.theirs)
 
     def _agree(self, text: str) -> None:
-        self._base, self.theirs, self.text = str(self.theirs), None, text
+        self._base, self.theirs = str(self.theirs), None
+        self.text = text
         self.loaded.emit(text)
         self.changed.emit()
         self.save()
@@ -149,7 +151,8 @@ class NotesController(Controller):
 
     def reset(self, project: Project | None) -> None:
         """Save the notes of the previous project, whatever happens."""
-        old, base, text = self._project, self._base, self.text
+        old = self._project
+        base, text = self._base, self.text
         if old is not None and text != base:
             self._workspace.background.run(lambda: _write_whatever(old, base, text))
         self._project, self._is_saving = project, False

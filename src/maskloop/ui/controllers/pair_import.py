@@ -76,7 +76,8 @@ class PairImportController(Controller):
         """Change where or how; what was found before is dropped."""
         choice = replace(self.choice, **changes)  # type: ignore[arg-type]
         if choice != self.choice:
-            self.choice, self.report, self.rows = choice, None, ()
+            self.choice, self.rows = choice, ()
+            self.report = None
             self.changed.emit()
 
     @property
@@ -136,7 +137,8 @@ class PairImportController(Controller):
         self._stop.set()
 
     def _run(self, *, dry_run: bool) -> None:
-        choice, rule, stop = self.choice, self._label_rule.rule, threading.Event()
+        choice, rule = self.choice, self._label_rule.rule
+        stop = threading.Event()
         self._stop, self.is_busy = stop, True
         self.done, self.total = 0.0, 0.0
         self.stage = ""
@@ -144,7 +146,8 @@ class PairImportController(Controller):
 
         def ended(report: ImportReport) -> None:
             if self._stop is stop:
-                self.is_busy, self.report, self.rows = False, report, _rows(report)
+                self.is_busy = False
+                self.report, self.rows = report, _rows(report)
                 self.changed.emit()
                 if not dry_run:
                     self._workspace.say(self.words)
@@ -195,14 +198,16 @@ class PairImportController(Controller):
 
     def _show(self, event: Progress, stop: threading.Event) -> None:
         if self._stop is stop and self.is_busy:
-            self.done, self.total, self.stage = event.done, event.total, event.stage
+            self.done, self.total = event.done, event.total
+            self.stage = event.stage
             self.changed.emit()
 
     def reset(self, project: Project | None) -> None:
         """Stop, and forget what was found."""
         self._stop.set()
         self._stop = threading.Event()
-        self.report, self.rows, self.is_busy = None, (), False
+        self.report, self.is_busy = None, False
+        self.rows = ()
         self.changed.emit()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from maskloop.images.similarity import find_near_duplicates_among
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.label_semantics import Classes
 
-__all__ = ["NearDuplicates", "PairRow", "make_rows", "short_id", "objects_in_words"]
+__all__ = ["NearDuplicates", "PairRow", "make_rows", "objects_in_words", "short_id"]
 
 SOURCES = {
     "manual_label": "drawn",
@@ -95,7 +95,7 @@ def make_rows(
     classes: Classes,
     before: Mapping[str, PairRow],
 ) -> dict[str, PairRow]:
-    """The rows of all pairs by id, the oldest first; an unchanged row is the same object as before."""
+    """The rows of all pairs by id, the oldest first; an unchanged row stays the same object."""
     sides = {pair.pair_id: pair.split for pair in pairs}
     rows = {}
     for pair in pairs:

@@ -179,7 +179,8 @@ class PairsController(Controller):
 
     def _make_rows(self, near: Mapping[str, tuple[str, ...]], *, then_compare: bool) -> None:
         # First with the near-duplicates known so far: comparing ten thousand pairs takes seconds.
-        pairs, classes, before = self._pairs, self._classes, self._by_id
+        pairs, classes = self._pairs, self._classes
+        before = self._by_id
         near = near or self._near.known
 
         def show(rows: dict[str, PairRow]) -> None:

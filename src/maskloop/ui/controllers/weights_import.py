@@ -138,7 +138,8 @@ class WeightsController(Controller):
 
     def reset(self, project: Project | None) -> None:
         """Forget the weights of the previous project."""
-        self.rows, self.words, self.is_busy = [], "", False
+        self.rows, self.is_busy = [], False
+        self.words = ""
         self.changed.emit()
 
     def take(self, snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: what was trained from what, how good it is, two compared, and what to do with one."""
+"""Checkpoints: what was trained from what, how good it is, and what to do with it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ class OneSection(QWidget):
         super().__init__()
         self._checkpoints = one = session.checkpoints
         self._row: CheckpointRow | None = None
-        self.ancestry, self.scores, self.network = Line(ONE), Line(), Line()
+        self.ancestry = Line(ONE)
+        self.scores, self.network = Line(), Line()
         self.warning = Notice()
         self.note = QLineEdit(
             placeholderText="Note", accessibleName="Note", clearButtonEnabled=True

@@ -20,7 +20,7 @@ from maskloop.ui.controllers.pair_rows import short_id
 from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
-from maskloop.ui.picker import ImagePicker, Watch
+from maskloop.ui.picker import ImagePicker
 from maskloop.ui.session import Session
 from maskloop.ui.shelf import Shelf, doubt_of
 from maskloop.ui.steady_drawing import steady
@@ -30,6 +30,7 @@ from maskloop.ui.tabs.dataset_import import ImportSection
 from maskloop.ui.tabs.dataset_label_rule import LabelRuleChoice
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
+from maskloop.ui.watch import Watch
 from maskloop.ui.widgets import Notice, Section, ask
 
 __all__ = ["DatasetTab"]
@@ -103,6 +104,7 @@ class DatasetTab(Tab):
                 self._why_not,
                 "Add this image and its mask to the training set",
                 "Ctrl+Return",
+                "add mask",
             )
         )
         self.queue = QueueSection(session.queue, chosen)

@@ -38,8 +38,9 @@ class QueueSection(QWidget):
                 "\N{BLACK LEFT-POINTING TRIANGLE} Previous",
                 self.previous,
                 lambda: queue.why_not_previous,
-                "Previous image",
+                "Open the previous image of the queue",
                 "Ctrl+Shift+Left",
+                "previous image",
             )
         )
         self.next_button = ActionButton(
@@ -47,8 +48,9 @@ class QueueSection(QWidget):
                 "Next \N{BLACK RIGHT-POINTING TRIANGLE}",
                 self.next,
                 lambda: queue.why_not_next,
-                "Next image",
+                "Open the next image of the queue",
                 "Ctrl+Shift+Right",
+                "next image",
             )
         )
         self.folder_button = ActionButton(

@@ -15,7 +15,7 @@ from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.prediction import DEVICES, PredictionController
 from maskloop.ui.controllers.prediction_files import PredictionRow
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, guess_axes, take
-from maskloop.ui.picker import ImagePicker, Watch
+from maskloop.ui.picker import ImagePicker
 from maskloop.ui.predicted_layers import (
     Subject,
     images_of,
@@ -27,6 +27,7 @@ from maskloop.ui.session import Session
 from maskloop.ui.tables import Column, RowModel, Table
 from maskloop.ui.tabs.base import Tab
 from maskloop.ui.tabs.predict_files import FilesSection
+from maskloop.ui.watch import Watch
 from maskloop.ui.widgets import Line, Notice, ProgressLine, Section
 
 __all__ = ["PredictTab"]

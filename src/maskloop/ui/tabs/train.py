@@ -15,11 +15,13 @@ from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import Paragraph, column, debounced, form
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.curves import Curves
 from maskloop.ui.forms import RecordForm
+from maskloop.ui.picture import Picture
+from maskloop.ui.plan_table import PlanTable
 from maskloop.ui.session import Session
 from maskloop.ui.tabs.base import Tab
-from maskloop.ui.train_widgets import Picture, PlanTable
-from maskloop.ui.widgets import Curves, Line, Notice, ProgressLine, Section
+from maskloop.ui.widgets import Line, Notice, ProgressLine, Section
 
 __all__ = ["TrainTab"]
 
@@ -40,7 +42,7 @@ SCORE_TIP = (
     "Dice: how well areas agree. AP50: how many objects are found."
 )
 LEVELS = {"good": "info", "stopped": "info", "bad": "warning", "": "info"}
-CAPTION = "Epoch {}: a validation image. Yellow is found, blue is missed."
+CAPTION = "Epoch {}, a validation image: yellow found, blue missed"
 
 
 class TrainTab(Tab):
@@ -85,7 +87,8 @@ class TrainTab(Tab):
     def _make_widgets(self) -> None:
         training = self.training
         self.start = Choice("Start")
-        self.compatibility, self.foreseen, self.plan_words = Line(), Line(), Line()
+        self.compatibility, self.foreseen = Line(), Line()
+        self.plan_words = Line()
         self.pairs = Choice("Train on")
         self.time = Choice("Time limit")
         self.problem, self.resume_notice = Notice(), Notice()
@@ -205,10 +208,9 @@ class TrainTab(Tab):
         training, progress = self.training, self.training.progress
         question, outcome = training.resume_question, f"{progress.outcome} {progress.way_out}"
         self.buttons.refresh()
-        # The notice above the button says it already.
-        self.train_button.reason_line().setVisible(
-            self.train_button.reason not in (None, self.plan.problem)
-        )
+        # The progress bar or the notice above the button says it already.
+        is_said = training.is_active or self.train_button.reason in (None, self.plan.problem)
+        self.train_button.reason_line().setVisible(not is_said)
         self.resume_button.setVisible(bool(question))
         self.resume_notice.show_message(question)
         self.outcome.show_message(outcome.strip(), level=LEVELS[progress.tone])

@@ -1,15 +1,14 @@
-"""Widgets of the Train tab: the plan as an editable table, and the preview picture."""
+"""The plan of a training as a table that can be edited."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QEvent, QSize, Qt, Signal
-from qtpy.QtGui import QImage, QKeyEvent, QPixmap, QResizeEvent
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QLabel,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
@@ -18,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from maskloop.ui.controllers.train_plan import Row
 
-__all__ = ["Picture", "PlanTable"]
+__all__ = ["PlanTable"]
 
 SETTING, VALUE, REASON, BACK = range(4)
 READ_ONLY = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
@@ -153,48 +152,3 @@ class PlanTable(QTableWidget):
     def _tell_clicked(self, index: int, column: int) -> None:
         if column == BACK and self._rows[index].can_be_given_back:
             self.given_back.emit(self._rows[index].name)
-
-
-class Picture(QLabel):
-    """A picture that fits its width, sharp on any screen."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.image: QImage | None = None
-
-    def show_image(self, image: QImage | None) -> None:
-        """Show another picture, or none."""
-        self.image = image
-        self._draw()
-
-    def _draw(self) -> None:
-        if self.image is None or self.image.isNull():
-            self.clear()
-            self.setFixedHeight(0)
-            return
-        # Never larger than it is: the pixels of a preview are those of the network.
-        width = max(1, min(self.width(), self.image.width()))
-        height = max(1, round(self.image.height() * width / self.image.width()))
-        ratio = self.devicePixelRatioF()
-        size = QSize(round(width * ratio), round(height * ratio))
-        scaled = self.image.scaled(
-            size, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
-        )
-        pixmap = QPixmap.fromImage(scaled)
-        pixmap.setDevicePixelRatio(ratio)
-        self.setPixmap(pixmap)
-        self.setFixedHeight(height)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Fit the picture to the new width."""
-        super().resizeEvent(event)
-        if event.oldSize().width() != event.size().width():
-            self._draw()
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Draw again for a screen of another resolution."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ScreenChangeInternal:
-            self._draw()
