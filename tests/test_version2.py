@@ -66,7 +66,13 @@ def test_it_opens_to_read_and_nothing_in_it_is_changed(binary: Path) -> None:
     assert project.task == Task(classes=("nucleus",))
     # A plan decided nothing of these: a person named them for a training, as version 2 tells it.
     assert project.architecture == {"backend": "basic_unet", "depth": 2, "base_channels": 2}
-    assert bytes_of(binary) == before
+    # What is kept of finished runs, so that their journals are read once, is a cache.
+    after = {
+        path: content
+        for path, content in bytes_of(binary).items()
+        if not path.endswith("summary.json")
+    }
+    assert after == before
 
 
 def test_what_a_person_chose_is_told_from_what_a_plan_decided(multiclass: Path) -> None:
