@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from maskloop.compute.project import Project
 from maskloop.errors import UsageError
 from maskloop.jobs.choices import backend_of
 from maskloop.models.base import Summary
 from maskloop.wording import title_of
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
 
 __all__ = ["NetworkSummary", "summarize_network"]
 

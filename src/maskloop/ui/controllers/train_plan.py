@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
 from maskloop.jobs.choices import find_start
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Plan, Recipe, kinds, outline_of
 from maskloop.wording import title_of
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
 
 __all__ = ["Proposal", "Row", "parse_choice", "propose", "rows_of", "value_in_words"]
 
