@@ -13,11 +13,11 @@ from ui_session import Pump, open_session
 from ui_trained import copy_trained, field
 
 from maskloop import Project
+from maskloop.compute.predicted import PredictedImage
 from maskloop.images.image import Image
+from maskloop.project.comparison import compare
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 from maskloop.ui.controllers.ancestry import rows_of
-from maskloop.ui.controllers.comparison import compare
-from maskloop.ui.controllers.prediction_files import PredictedImage
 from maskloop.ui.session import Session
 
 Desk = tuple[Session, Pump, list[tuple[str, str]], Path]

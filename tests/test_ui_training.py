@@ -195,7 +195,7 @@ def test_normalization_and_augmentation_are_edited_as_forms(planned: Planned) ->
     assert row(plan, "validation_share") == (
         "20%",
         "planned",
-        "1 of 3 pairs (1 of 3 groups) are kept for validation; no group lies on both sides.",
+        "Validation uses 1 of 3 pairs (1 of 3 groups); no group is on both sides.",
     )
     plan.type_choice("validation_share", "50 %")
     planned.plan_again()
@@ -394,7 +394,7 @@ def test_without_an_honest_validation_the_story_says_why_there_is_no_score(tmp_p
     folder = make_project(tmp_path / "cells", 1)
     with open_session(tmp_path) as (session, pump, _):
         training, plan = open_project(session, pump, folder)
-        assert "no honest validation set exists" in propose(str(folder), plan.job).split_reason
+        assert "no independent validation set" in propose(str(folder), plan.job).split_reason
         plan.set_choices({**TINY, "epochs": 2})
         training.train()
         pump.until(lambda: training.progress.has_ended)

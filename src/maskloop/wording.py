@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ __all__ = [
     "bytes_in_words",
     "counted",
     "fault_in_words",
+    "local_time",
     "local_minute",
     "time_in_words",
     "title_of",
@@ -80,6 +81,16 @@ def local_minute(timestamp: str) -> str:
     except ValueError:
         return timestamp
     return moment.astimezone().isoformat(" ", "minutes")[:16]
+
+
+def local_time(stamp: str) -> str:
+    """A record's time (UTC, ISO 8601) as the person's clock shows it, to the minute."""
+    try:
+        when = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp  # of another program: better than nothing
+    utc = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return utc.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def bytes_in_words(count: float) -> str:

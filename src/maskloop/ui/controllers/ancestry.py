@@ -8,7 +8,7 @@ from typing import Any
 
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
-from maskloop.ui.controllers.display import local_time
+from maskloop.wording import local_time
 
 __all__ = ["CheckpointRow", "rows_of"]
 

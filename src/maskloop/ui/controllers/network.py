@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psygnal import Signal
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.models.base import Architecture, UNetArchitecture
 from maskloop.models.compatibility import compare_choices
 from maskloop.project.layout import CheckpointRecord
 from maskloop.task import Task
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["EDITED", "NetworkController"]
 

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from maskloop.compute.project import Project
 from maskloop.errors import UsageError
 from maskloop.models.base import Architecture, Plan, Precision, UNetArchitecture, network_of
 from maskloop.models.compatibility import COMPARED, shown
 from maskloop.models.device import find_machine
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
 
 __all__ = ["NetworkSummary", "summarize_network"]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from psygnal import Signal
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import UsageError
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
+from maskloop.project.layout import Pair
 from maskloop.records import Record
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.train_plan import (
@@ -29,13 +31,9 @@ from maskloop.ui.controllers.train_settings import (
     TrainSettings,
     kept_settings,
 )
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 from maskloop.wording import counted, fault_in_words, time_in_words
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.project.layout import Pair
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
 
 __all__ = ["PlanController"]
 

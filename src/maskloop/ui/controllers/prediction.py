@@ -7,27 +7,25 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from psygnal import Signal
 
+from maskloop.compute.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
+from maskloop.compute.predicted import PredictedImage, collect
+from maskloop.compute.project import Project
+from maskloop.compute.run_progress import RunProgress
 from maskloop.errors import MaskloopError
 from maskloop.events import Failed, Finished
 from maskloop.images.image import Image
 from maskloop.jobs.prediction import PredictJob
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
-from maskloop.ui.controllers.prediction_files import PredictedImage, collect
 from maskloop.ui.controllers.runs import RunController
+from maskloop.ui.controllers.weight_files import WeightFiles
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 from maskloop.wording import counted
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.compute.run_progress import RunProgress
-    from maskloop.ui.controllers.weight_files import WeightFiles
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
 
 __all__ = ["DEVICES", "LATEST", "PredictionController"]
 

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Architecture, Plan, Recipe
 from maskloop.models.compatibility import shown
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
 
 __all__ = ["LABELS", "Proposal", "Row", "parse_choice", "propose", "rows_of", "value_in_words"]
 

@@ -6,16 +6,14 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
 from maskloop.models.base import Recipe
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.snapshot import Snapshot
 
 __all__ = ["ALL", "NEW", "SettingsKeeper", "TrainSettings", "kept_settings"]
 

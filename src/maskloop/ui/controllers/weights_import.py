@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from maskloop.compute.project import Project
 from maskloop.models.base import Architecture, UNetArchitecture
 from maskloop.models.compatibility import Mismatch, compare_choices
 from maskloop.project.layout import ImportedModel
 from maskloop.ui.controllers.base import Controller
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["SUFFIXES", "Brought", "ModelRow", "WeightsController", "bring_in"]
 
