@@ -13,6 +13,7 @@ from pydantic import Field
 from maskloop.errors import NotFound
 from maskloop.images.image import Image
 from maskloop.jobs.base import Job, Result, RunContext
+from maskloop.models.base import backend
 from maskloop.predict.base import Segmenter
 from maskloop.predict.batch import predict_files, read_provenance
 from maskloop.project.layout import CheckpointRecord
@@ -84,11 +85,11 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         ``written``: paths of the labels; ``failed``: source, problem and way out of each file
         without labels.
     """
-    from maskloop.models.segmenter import load_segmenter
-
     project = run.project
     record = choose_checkpoint(project, job.checkpoint)
-    segmenter = load_segmenter(project.checkpoints.path(record.checkpoint_id), device=job.device)
+    segmenter = backend(record.backend).load(
+        project.checkpoints.path(record.checkpoint_id), device=job.device
+    )
     out = run.folder / "labels" if job.out is None else Path(job.out)
     outcome = predict_files(
         list(job.inputs),
@@ -175,11 +176,12 @@ class ProjectSegmenter:
         NotFound
             If there is no such checkpoint.
         """
-        from maskloop.models.segmenter import load_segmenter
-
         record = choose_checkpoint(project, checkpoint)
         return cls(
-            record, load_segmenter(project.checkpoints.path(record.checkpoint_id), device=device)
+            record,
+            backend(record.backend).load(
+                project.checkpoints.path(record.checkpoint_id), device=device
+            ),
         )
 
     def segment(
