@@ -48,7 +48,7 @@ from maskloop.jobs.execute import CANCEL, EVENTS, LOG, execute, is_helper
 from maskloop.jobs.prediction import PredictJob
 from maskloop.jobs.summary import SUMMARY, read_facts
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Recipe
+from maskloop.models.unet.records import UNetRecipe
 from maskloop.testing.count_job import CountJob, install_count_job
 
 
@@ -75,7 +75,7 @@ def killed(project: Project, job: TrainJob | PredictJob, *, epochs: int = 0) -> 
 
 def trains(**choices: Any) -> TrainJob:
     """A training with these choices."""
-    return TrainJob(recipe=Recipe(**choices))
+    return TrainJob(recipe=UNetRecipe(**choices))
 
 
 # Resumed or not.

@@ -110,7 +110,7 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
             "learning_rate": 0.002,
             "normalization": {"low": 1.0, "high": 99.8},
         },
-        architecture={"depth": 4, "preset": "standard_unet"},
+        network={"depth": 4, "preset": "standard_unet"},
     )
     second = make(
         2,
@@ -122,7 +122,7 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
             "learning_rate": 0.002,
             "normalization": {"low": 1.0, "high": 99.0},
         },
-        architecture={"depth": 3, "preset": "standard_unet"},
+        network={"depth": 3, "preset": "standard_unet"},
     )
     found = {what: (ours, theirs) for what, ours, theirs in compare(first, second)}
     assert found == {

@@ -57,7 +57,7 @@ class Record(BaseModel):
 
     @cached_property
     def json_line(self) -> str:
-        """This record as a line of JSON; computed once, which keeps writing large manifests fast."""
+        """This record as a line of JSON; computed once: large manifests are written fast."""
         return self.model_dump_json()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

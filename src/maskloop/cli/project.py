@@ -22,7 +22,7 @@ from maskloop.cli.output import (
 )
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
-from maskloop.models.base import UNetArchitecture
+from maskloop.models.base import DEFAULT_BACKEND, kinds
 from maskloop.project.check import CheckReport
 from maskloop.project.check import check as check_files
 from maskloop.project.layout import Pair
@@ -36,7 +36,10 @@ from maskloop.wording import counted
 __all__ = ["check", "new", "status", "upgrade"]
 
 
-@takes(UNetArchitecture, *UNetArchitecture.model_fields)
+ARCHITECTURE, _ = kinds(DEFAULT_BACKEND)
+
+
+@takes(ARCHITECTURE, *ARCHITECTURE.model_fields)
 def new(
     folder: Folder,
     mode: ModeName = "binary",

@@ -17,51 +17,18 @@ from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
 from maskloop.jobs.imports import import_weights as import_file
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Architecture, Plan, Recipe
+from maskloop.models.base import DEFAULT_BACKEND, Plan, backend, outline_of
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 from maskloop.wording import local_minute, time_in_words
 
 __all__ = ["checkpoints", "import_weights", "plan", "show_checkpoints", "train"]
 
-RECIPE = (
-    "epochs",
-    "time_s",
-    "patience",
-    "device",
-    "seed",
-    "patch_size",
-    "batch_size",
-    "learning_rate",
-    "normalization",
-    "class_weights",
-    "foreground_share",
-    "base_channels",
-    "depth",
-    "precision",
-    "validation_share",
-    "devices",
-    "nodes",
-    "tensorboard",
-)
-NETWORK = (
-    "spatial_dims",
-    "preset",
-    "depth",
-    "z_strides",
-    "base_channels",
-    "normalization",
-    "upsampling",
-    "input_channels",
-)
-SHOWN_NETWORK = (
-    "preset",
-    "spatial_dims",
-    "depth",
-    "base_channels",
-    "normalization",
-    "upsampling",
-)
+_BACKEND = backend(DEFAULT_BACKEND)
+NOT_TYPED = ("augmentation", "save_every_s")
+"""Fields of the recipe without an option: the window has a form for them."""
+NETWORK = tuple(name for name in _BACKEND.Network.model_fields if name != "output_channels")
+RECIPE = tuple(name for name in _BACKEND.Recipe.model_fields if name not in NOT_TYPED)
 SCORES = ("dice", "iou", "f1", "ap50", "ap75")
 
 Pairs = Annotated[
@@ -74,7 +41,7 @@ Pairs = Annotated[
     ),
 ]
 _takes_recipe = takes(
-    Recipe,
+    _BACKEND.Recipe,
     *RECIPE,
     names={"time_s": "--time", "patch_size": "--patch", "batch_size": "--batch"},
     readers={"time_s": read_duration, "normalization": read_normalization},
@@ -113,7 +80,7 @@ def checkpoints(folder: Folder, json: Json = False) -> None:
     answer(Project.open(folder).checkpoints.list(), json, show_checkpoints)
 
 
-@takes(Architecture, *NETWORK)
+@takes(_BACKEND.Network, *NETWORK)
 def import_weights(
     folder: Folder,
     file: Annotated[
@@ -196,11 +163,10 @@ def _scores(checkpoint: CheckpointRecord) -> Mapping[str, Any]:
 
 def _show_model(model: ImportedModel, folder: Path) -> None:
     """Weights that were just imported."""
-    network = {name: model.architecture.get(name) for name in SHOWN_NETWORK}
     facts = {
         "model": model.model_id,
         "name": model.model_name,
-        "network": network,
+        "network": outline_of(model.backend, model.network).title,
         "file": model.model_path,
     }
     show_facts("Imported", facts)

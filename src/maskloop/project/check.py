@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -169,6 +170,15 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
             problem=f"The settings name '{named}', not '{latest.checkpoint_id}'.",
             way_out=OUT_OF_STEP,
         )
+    # latest.pt follows the latest checkpoint that is such a file: see `CheckpointList`.
+    alike = [
+        one
+        for one in project.checkpoints.list()
+        if one.checkpoint_path.endswith(Path(paths.LATEST).suffix)
+    ]
+    if not alike:
+        return
+    latest = alike[-1]
     try:
         weights, pointer = project.path(latest.checkpoint_path), project.path(paths.LATEST)
     except MaskloopError as error:

@@ -1,4 +1,4 @@
-"""The accepted pairs of a project: nothing is erased without being asked to."""
+"""The accepted pairs of a project; nothing is erased unless asked for."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Dataset:
         pixel_size_um: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
-        """Take an image and its mask into the project; when this returns, they are safe on the disk.
+        """Add an image and its mask to the project; they are on the disk when this returns.
 
         Parameters
         ----------
@@ -168,7 +168,10 @@ class Dataset:
 
     @contextlib.contextmanager
     def _undo_files(self) -> Iterator[list[Path]]:
-        """Erase the files written in the block when it fails; a kill leaves them as orphans, which do no harm."""
+        """Erase the files written in the block when it fails.
+
+        After a kill they stay as orphans, which do no harm.
+        """
         written: list[Path] = []
         try:
             yield written
@@ -226,7 +229,7 @@ class Dataset:
         }
 
     def _refuse_known(self, known: Mapping[str, Pair], candidate: Candidate) -> None:
-        """Refuse pixels that are here already; `known` are the pairs by the hash of their pixels."""
+        """Refuse pixels that the project has; `known` are its pairs by the hash of their pixels."""
         pair = known.get(candidate.pixels_sha256)
         if pair is not None:
             if pair.state == "active":
@@ -277,7 +280,7 @@ class Dataset:
         source: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
-        """Put a corrected mask (or image) in the place of the old one, which stays in the folder and in the pair's history.
+        """Replace the mask (or image) of a pair; the old one stays in the folder and its history.
 
         The pair counts as new since the last checkpoint, and stays on its side of the split.
 
@@ -352,7 +355,10 @@ class Dataset:
         return f"{pair_id}_v{number}"
 
     def remove(self, pair_id: str) -> Pair:
-        """Leave a pair out from now on; its files and its history stay, and `restore` brings it back."""
+        """Leave a pair out from now on.
+
+        Its files and its history stay, and `restore` brings it back.
+        """
         return self._change_one("remove a pair", pair_id, state="removed")
 
     def restore(self, pair_id: str) -> Pair:
@@ -481,7 +487,7 @@ class Dataset:
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
                     raise UsageError(
-                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}', so its group "
+                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}': its group "
                         f"'{group}' cannot be used for validation.",
                         "Select a pair of another group, or accept a new image.",
                     )
@@ -516,7 +522,10 @@ class Dataset:
         return chosen
 
     def split(self, pairs: Sequence[Pair], *, share: float, seed: int = 0) -> Split:
-        """Part pairs into training and validation by groups, and record each one's side, so that it holds for good."""
+        """Split pairs into training and validation by groups.
+
+        Each pair's side is recorded and kept from then on.
+        """
         with self._folder.writing("split the dataset"):
             split = split_pairs([self.get(pair.pair_id) for pair in pairs], share=share, seed=seed)
             groups: dict[str, Side] = {}

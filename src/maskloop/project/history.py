@@ -41,7 +41,9 @@ class History:
         self._file: RecordFile[TrainingRuns] = folder.record(paths.TRAINING_RUNS, TrainingRuns)
 
     def new_run(self, kind: str) -> str:
-        """A fresh run of this kind (train, predict, ...) with an empty folder; its id is never used again.
+        """A new run of this kind (train, predict, ...) with an empty folder.
+
+        Its id is never reused.
 
         Raises
         ------
@@ -161,9 +163,8 @@ class History:
             ) from error
         for one in checkpoints:
             if f"registered {one.checkpoint_id} " not in known:
-                self.log(
-                    f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip()
-                )
+                named = f"{one.checkpoint_id} ({one.checkpoint_path})"
+                self.log(f"registered {named} {one.benchmark_summary}".rstrip())
 
     def log(self, text: str) -> None:
         """Add a line to the log.

@@ -1,4 +1,4 @@
-"""Bring many pairs in at once: what matched, what did not and why; one bad file does not stop the rest."""
+"""Import many pairs: what matched, what did not and why; a bad file does not stop the rest."""
 
 from __future__ import annotations
 
@@ -217,7 +217,9 @@ class _Batch:
         return time.monotonic() - self._since > BATCH_S or self._bytes > BATCH_BYTES
 
     def flush(self) -> None:
-        waiting, self._waiting, self._bytes, self._since = self._waiting, [], 0, time.monotonic()
+        waiting, self._waiting = self._waiting, []
+        self._bytes = 0
+        self._since = time.monotonic()
         if self._dry_run or not waiting:
             self.accepted += [row for _offer, row in waiting]
             return

@@ -1,4 +1,7 @@
-"""From what a person offers (arrays, images, files) to a pair that is checked, prepared and measured, before anything is written."""
+"""From arrays, images or files to a pair that is checked, prepared and measured.
+
+Nothing is written here.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,7 @@ def _without_ending(name: str) -> str:
 
 
 def _in_file_order(image: Image) -> Image:
-    """The image with its axes in an order that a TIFF file keeps: ending in YX, or in YXC for colours."""
+    """The image with its axes in an order that a TIFF file keeps: ending in YX or YXC."""
     if image.axes.endswith("YX") or (image.axes.endswith("YXC") and image.channels <= 16):
         return image
     axes = "".join(letter for letter in CANONICAL if letter in image.axes)
@@ -252,7 +255,7 @@ def _long(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def hash_pixels(image: Image) -> str:
-    """SHA-256 over the type, shape, axes and bytes of an image: the same pixels give the same hash in any file format."""
+    """SHA-256 of the type, shape, axes and bytes of an image; the same in any file format."""
     pixels = image.read()
     little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.sha256(f"{little.dtype.str}{image.shape}{image.axes}".encode())

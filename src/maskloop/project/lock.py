@@ -24,7 +24,9 @@ POLL_S = 0.01
 
 
 class WriterLock:
-    """Lets one thread of one process write to a project folder. The system frees it when its holder dies.
+    """Lets one thread of one process write to a project folder.
+
+    The system releases it when its holder dies.
 
     Parameters
     ----------
@@ -103,14 +105,16 @@ class WriterLock:
 
     def _locked(self, timeout_s: float) -> ProjectLocked:
         return ProjectLocked(
-            f"'{self._folder}' is being written by {self._holder()}; waited {time_in_words(timeout_s)}.",
+            f"'{self._folder}' is being written by {self._holder()}; "
+            f"waited {time_in_words(timeout_s)}.",
             "Wait until it has finished and try again, or stop that program. Reading still works.",
         )
 
     def _holder(self) -> str:
         try:
             who = json.loads(read_ordinary(self._folder / paths.HOLDER))
-            return f"process {who['pid']} of {who['user']} on {who['host']} ({who['verb']}, since {who['since']})"
+            process = f"process {who['pid']} of {who['user']} on {who['host']}"
+            return f"{process} ({who['verb']}, since {who['since']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "another program that did not leave its name"
 

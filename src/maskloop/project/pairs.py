@@ -1,4 +1,4 @@
-"""What the record of a pair says: of its pixels, its files, its versions and its side of the split."""
+"""The record of a pair: its pixels, files, versions and side of the split."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
 
     A record that cannot be read is rebuilt from its last good copy, the intact entries of the
     damaged file (a record has one entry per line) and its journal; without them, it starts empty.
-    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is completed. No file
-    is deleted, and no orphan is taken in.
+    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is
+    completed. No file is deleted, and no orphan is taken in.
 
     Raises
     ------
@@ -172,8 +172,8 @@ def _known_task(project: ProjectFolder) -> Task:
     """The task as the latest checkpoint tells it, else as the masks were prepared for it."""
     if is_readable(project, paths.CHECKPOINTS):
         for record in reversed(project.checkpoints.list()):
-            if record.architecture:
-                return Task.of_description(record.architecture)
+            if record.task is not None:
+                return record.task
     pairs = project.dataset.pairs if is_readable(project, paths.MANIFEST) else ()
     rules = {pair.mask_preparation.get("mask_mode") for pair in pairs}
     mode = next((mode for mode in MODES if {default_rule(mode).mask_mode} == rules), "binary")

@@ -19,6 +19,7 @@ from maskloop.errors import MaskloopError
 from maskloop.events import Failed, Finished
 from maskloop.images.image import Image
 from maskloop.jobs.prediction import PredictJob
+from maskloop.models.base import outline_of
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.runs import RunController
@@ -180,14 +181,15 @@ class PredictionController(Controller):
     def _misfit(self, image: Image, checkpoint: str | None) -> str | None:
         record = self.record(checkpoint)
         assert record is not None
-        channels = int(record.architecture.get("input_channels", image.channels))
+        model = outline_of(record.backend, record.network)
+        channels = image.channels if model.channels is None else model.channels
         if channels != image.channels:
             return (
                 f"'{image.name}' has {counted(image.channels, 'channel')}, "
                 f"{record.checkpoint_id} was trained on {channels}: "
                 "select these channels, or another checkpoint."
             )
-        if record.architecture.get("spatial_dims") == "3d" and "Z" not in image.axes:
+        if model.dimensions == 3 and "Z" not in image.axes:
             return (
                 f"{record.checkpoint_id} was trained on volumes, '{image.name}' has no Z axis "
                 f"({image.axes}): select the whole stack, or another checkpoint."
@@ -336,7 +338,7 @@ class PredictionController(Controller):
         record = self.record(checkpoint_id)
         record, task = self.record(checkpoint_id), self._workspace.snapshot.task
         if record is not None:
-            return record.architecture.get("output_mode") == "instances"
+            task = record.task
         return task is not None and task.mode == "instances"
 
     # What others do.
