@@ -75,6 +75,12 @@ class WriterLock:
         import filelock
 
         path = self._folder / paths.LOCK
+        # The lock would make the folder anew: a ghost of a project that was moved while it was open.
+        if not self._folder.is_dir():
+            raise ProjectError(
+                f"The project folder '{self._folder}' was moved or deleted.",
+                "Open the project where it is now.",
+            )
         with write_errors(path):
             refuse_special(path)
             self._file = filelock.FileLock(path, mode=0o666, thread_local=False)
