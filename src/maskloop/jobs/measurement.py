@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -27,14 +27,24 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 class MeasureJob(TableSettings, Job):
     """Measure the objects in predictions of the project."""
 
-    kind: Literal["measure"] = "measure"
-    predictions: tuple[str, ...] = Field((), description="Ids of predictions; all by default.")
-    images: str | None = Field(
-        None, description="Folder of the images, if they are no longer where they were predicted."
+    noun: ClassVar[str] = "measurement"
+    after_kill: ClassVar[str] = (
+        "Measure again. If it stops again, memory may be too small: measure fewer channels or each "
+        "plane by itself (--by-plane)."
     )
-    labels_only: bool = Field(False, description="Measure shapes only and open no image.")
+
+    kind: Literal["measure"] = "measure"
+    predictions: tuple[str, ...] = Field(
+        (), description="Ids of predictions to measure; all by default."
+    )
+    images: str | None = Field(
+        None, description="Folder of the images, if they have moved since prediction."
+    )
+    labels_only: bool = Field(
+        False, description="Measure positions and shapes only, without the images."
+    )
     out: str | None = Field(
-        None, description="Table to write (.csv or .parquet); by default one kept in the project."
+        None, description="Table to write (.csv or .parquet); by default a new one in the project."
     )
 
     def run(self, run: RunContext) -> Result:
@@ -108,20 +118,20 @@ def measure_labels(
     """
     if not labels:
         raise UsageError(
-            "Nothing says what to measure.",
-            "Name a project, or labels: maskloop measure --labels DIR --images DIR --out table.csv",
+            "Neither a project nor labels were given.",
+            "Give a project, or labels: maskloop measure --labels DIR --images DIR --out table.csv",
         )
     if out is None:
         raise UsageError(
-            "Labels that belong to no project need a place for their table.",
-            "Name it: --out table.csv",
+            "No file was given for the table.",
+            "Give one: --out table.csv",
         )
     if choices.pop("labels_only", False):
         images = None
     if choices.pop("predictions", ()):
         raise UsageError(
-            "Predictions are selected by their ids in a project, and none was named.",
-            "Name the project, or leave --predictions out.",
+            "--predictions selects predictions of a project, and no project was given.",
+            "Give the project, or omit --predictions.",
         )
     how = _checked(TableSettings, choices)
     sources = find_sources(labels, images, mode=mode, axes=how.axes)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -47,6 +47,12 @@ INPUTS = "inputs.json"
 
 class TrainJob(Job):
     """Train on accepted pairs and register a checkpoint."""
+
+    noun: ClassVar[str] = "training"
+    after_kill: ClassVar[str] = (
+        "Resume it: training continues from the last saved state. If it stops again, memory may "
+        "be too small: choose a smaller batch size."
+    )
 
     kind: Literal["train"] = "train"
     backend: str = Field(DEFAULT_BACKEND, description="Family of models.")

@@ -213,7 +213,7 @@ TABLES = Collection(
     numbered_in="measurements",
     folders=("measurements",),
     files=(("path", "sha256"), ("note_path", "note_sha256")),
-    way_out="Measure again: 'maskloop measure DIR'.",
+    way_out="Measure again ('maskloop measure DIR').",
     find=f"The tables are listed in '{paths.MEASUREMENTS}'.",
     is_later=True,
 )
