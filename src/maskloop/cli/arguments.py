@@ -31,7 +31,7 @@ Start = Annotated[
     typer.Option(
         "--from",
         metavar="scratch|latest|ID",
-        help=f"Starting weights: {TrainJob.model_fields['start'].description}",
+        help=str(TrainJob.model_fields["start"].description),
     ),
 ]
 Target = Annotated[

@@ -20,7 +20,7 @@ from maskloop.cli.readers import (
 )
 from maskloop.errors import UsageError
 from maskloop.records import Record
-from maskloop.wording import fault_in_words, title_of
+from maskloop.wording import fault_in_words, label_of
 
 __all__ = ["field_reader", "parser", "read_settings", "takes"]
 
@@ -171,7 +171,7 @@ def field_reader(kind: type[Record], name: str) -> Reader:
             return adapter.validate_python(typed)
         except ValidationError as error:
             raise UsageError(
-                fault_in_words(error, title_of(name)), field.description or ""
+                fault_in_words(error, label_of(kind, name)), field.description or ""
             ) from None
 
     return read

@@ -100,6 +100,7 @@ def follow(
                 yield event
                 return
             yield event
+        # Read once more after the process has ended, then give up.
         if not is_alive:
             break
         time.sleep(poll_s)
@@ -133,6 +134,8 @@ def catch_up(handle: RunHandle) -> tuple[list[Event], bool]:
     is_over
         Whether the run has ended, so that there is nothing left to follow.
     """
+    # Of a run that was just resumed, everything up to here is the past: its last event says how
+    # the earlier start ended, not this one.
     was_started_here = handle.position is not None
     events, handle.position = handle.events(end=handle.position)
     is_over = not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)

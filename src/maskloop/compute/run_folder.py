@@ -63,6 +63,8 @@ def is_locked(folder: Path) -> bool:
     # Asking must not create a file where nothing was ever run.
     if not (folder / RUN_LOCK).exists():
         return False
+    # The system frees the lock when its holder dies, however it dies; a note with a process id
+    # would outlive it, and ids are reused.
     lock = FileLock(folder / RUN_LOCK)
     try:
         lock.acquire(timeout=0)

@@ -79,6 +79,7 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
             f"The run {run.run_id} is already running.", "Wait for it, or cancel it first."
         )
     journal = run.folder / EVENTS
+    # A resumed run keeps the journal of its earlier starts; followers begin after them.
     position = journal.stat().st_size if journal.exists() else 0
     (run.folder / CANCEL).unlink(missing_ok=True)
     # Before it starts: a window that is closed now still finds the run in its queue later.
@@ -101,6 +102,7 @@ def attach(project: ProjectFolder, run_id: str) -> RunHandle:
 
 def open_with_runs(project: Opened, runs: Path) -> Opened:
     """The project with its runs in another folder, for a read-only project."""
+    # A project of its own: the caller's keeps its runs where they are.
     opened = type(project).open(project.folder)
     opened.history = History(opened, runs_folder=runs)
     return opened
@@ -139,6 +141,7 @@ def resume_or_submit(project: ProjectFolder, job: Job, *, report: Report = silen
     if found is None or run_state(project, found[0]) != "interrupted":
         return submit(project, job)
     run_id, before = found
+    # Equal in every field: a resumed training must be the very training that was started.
     if before == job:
         return FolderHandle(project, run_id)
     if job.is_same_work(before):
@@ -147,6 +150,7 @@ def resume_or_submit(project: ProjectFolder, job: Job, *, report: Report = silen
             f"its settings differ: {_differences(before, job)}. A new run starts. To resume the "
             f"interrupted one instead: maskloop execute {project.folder} {run_id}"
         )
+        # Logged, too: in Python nobody may be listening to reports.
         logging.getLogger("maskloop").warning(text)
         report(Message(level="warning", text=text))
     return submit(project, job)
@@ -158,6 +162,7 @@ def _progress(project: ProjectFolder, run_id: str) -> str:
 
 
 def _differences(before: Job, now: Job) -> str:
+    # The names that the command line and Python use, each with both values.
     old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return ", ".join(
@@ -194,6 +199,7 @@ def run_job(
     MaskloopError
         If the job fails.
     """
+    # Asked before anything is written: a helper must not submit a run of its own.
     if is_helper(job):
         _help(project, job)
     told = _Once(report)

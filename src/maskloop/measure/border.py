@@ -33,7 +33,7 @@ class Border:
         """The columns it fills: none without an image."""
         words = {
             "inner": "the band inside the border",
-            "outer": "the band outside the border, as far as no other object is nearer",
+            "outer": "the band outside the border, up to where another object is nearer",
             "both": "both bands",
         }
         return tuple(

@@ -27,12 +27,14 @@ Settings = Mapping[str, Record | Mapping[str, Any]]
 """Settings by the name of the measurement."""
 
 IDENTITY = (
-    Column(name="timepoint", description="Number of the frame along T, from 0."),
-    Column(name="plane", description="Number of the plane along Z, where planes are measured."),
+    Column(name="timepoint", description="Frame along T, counted from 0."),
+    Column(name="plane", description="Plane along Z, counted from 0; 0 for volumes."),
     Column(
-        name="object", unit="id", description="Label of the object, or its number within its frame."
+        name="object",
+        unit="id",
+        description="Label of the object; of classes, a running number per frame.",
     ),
-    Column(name="class", description="Name of its class."),
+    Column(name="class", description="Class of the object."),
 )
 
 _logger = logging.getLogger(__name__)
@@ -185,7 +187,7 @@ class Measurer:
 
     def _refuse_double_columns(self) -> None:
         # A table with two columns of one name can be read by no program.
-        owner = dict.fromkeys((column.name for column in IDENTITY), "the table itself")
+        owner = dict.fromkeys((column.name for column in IDENTITY), "every table")
         for name, chosen in self._chosen.items():
             for column in chosen.columns:
                 other = owner.setdefault(column.name, name)
@@ -208,19 +210,19 @@ def checked_values(
     if set(found) != set(names):
         missing, extra = sorted(set(names) - set(found)), sorted(set(found) - set(names))
         raise UsageError(
-            f"it promised other columns than it returned (missing: {', '.join(missing) or 'none'}; "
-            f"not promised: {', '.join(extra) or 'none'}).",
-            "Return one array for each column.",
+            f"the returned columns differ from the declared ones (missing: "
+            f"{', '.join(missing) or 'none'}; undeclared: {', '.join(extra) or 'none'}).",
+            "Return one array for each declared column.",
         )
     values = {name: np.asarray(found[name]) for name in names}
     for name, column in values.items():
         if column.shape != (count,):
             raise UsageError(
-                f"its column '{name}' has the shape {column.shape}; there are {count} objects.",
+                f"the column '{name}' has the shape {column.shape}; there are {count} objects.",
                 "Return one value per object.",
             )
         if column.dtype.kind not in "biuf":
             raise UsageError(
-                f"its column '{name}' holds {column.dtype}, not numbers.", "Return real numbers."
+                f"the column '{name}' holds {column.dtype}, not numbers.", "Return real numbers."
             )
     return values

@@ -1,9 +1,8 @@
-"""Finished trainings: registered in an order that a kill at any instruction leaves consistent.
+"""Checkpoints, registered in an order that stays consistent after a kill at any instruction.
 
 The weights come first, then ``checkpoints.json``; from there on the checkpoint exists. What follows
 (``latest.pt``, the run history, the benchmark table, the log, the pairs' ``used_in_checkpoints``,
-the settings) repeats it in other places and is completed from ``checkpoints.json`` the next time
-somebody writes.
+the settings) repeats it elsewhere and is completed from ``checkpoints.json`` at the next write.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ AnyVersion = TypeVar("AnyVersion", Pair, PairVersion)
 class CheckpointList:
     """Registers checkpoints and finds them.
 
-    Never reads weights: those are the business of `maskloop.models`.
+    Never reads weights: `maskloop.models` does.
     """
 
     def __init__(
@@ -109,7 +108,9 @@ class CheckpointList:
         benchmark_summary: str = "",
         metadata: Mapping[str, Any] | None = None,
     ) -> CheckpointRecord:
-        """Make a finished training a checkpoint. A run has one checkpoint: asked again after a kill, the same one is returned.
+        """Register a finished training as a checkpoint.
+
+        A run has one checkpoint: asked again after a kill, the same one is returned.
 
         Parameters
         ----------
@@ -183,6 +184,7 @@ class CheckpointList:
             target := self._folder.path(f"checkpoints/{prefix}_{number:03d}{ending}")
         ).exists() and not target.samefile(weights_file):
             number += 1
+        # Hashed before it is placed: what is registered is what was trained.
         digest = file_sha256(weights_file)
         place_file(weights_file, target)
         record = CheckpointRecord.model_validate(
@@ -200,14 +202,15 @@ class CheckpointList:
     def follow(self) -> None:
         """Complete what repeats the checkpoints elsewhere.
 
-        The settings name the latest one last, as the sign that all is done.
+        The settings are updated last: they name the latest checkpoint when all is complete.
         """
         latest = self.latest
         if latest is None:
             return
         steps = (self._move_latest, self._complete_pairs, self._history.complete)
+        # The order matters little; that the settings come after all of them does.
         for step in steps:
-            # A follower that is broken must not cost a finished training; `check` names it.
+            # A damaged follower must not cost a finished training; `check` reports it.
             with contextlib.suppress(ProjectError):
                 step(self.list())
         with contextlib.suppress(ProjectError):

@@ -1,4 +1,4 @@
-"""The accepted pairs of a project: nothing is erased without being asked to."""
+"""The accepted pairs of a project; nothing is erased unless asked for."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Dataset:
         NotFound
             If there is none.
         """
+        # Built anew only when the manifest is another object, that is, when it was written.
         manifest = self._file.read()
         if self._index is None or self._index[0] is not manifest:
             self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
@@ -88,7 +89,7 @@ class Dataset:
         pixel_size_um: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
-        """Take an image and its mask into the project; when this returns, they are safe on the disk.
+        """Add an image and its mask to the project; they are on the disk when this returns.
 
         Parameters
         ----------
@@ -168,7 +169,10 @@ class Dataset:
 
     @contextlib.contextmanager
     def _undo_files(self) -> Iterator[list[Path]]:
-        """Erase the files written in the block when it fails; a kill leaves them as orphans, which do no harm."""
+        """Erase the files written in the block when it fails.
+
+        After a kill they stay as orphans, which do no harm.
+        """
         written: list[Path] = []
         try:
             yield written
@@ -211,6 +215,7 @@ class Dataset:
         image_path, mask_path = f"{paths.IMAGES}/{stem}.tif", f"{paths.MASKS}/{stem}.tif"
         image, mask = self._folder.path(image_path), self._folder.path(mask_path)
         written += [image, mask]
+        # Named above before they are written: a failure in between leaves a file to erase.
         write_image(image, candidate.image)
         write_labels(
             mask,
@@ -226,7 +231,7 @@ class Dataset:
         }
 
     def _refuse_known(self, known: Mapping[str, Pair], candidate: Candidate) -> None:
-        """Refuse pixels that are here already; `known` are the pairs by the hash of their pixels."""
+        """Refuse pixels that the project has; `known` are its pairs by the hash of their pixels."""
         pair = known.get(candidate.pixels_sha256)
         if pair is not None:
             if pair.state == "active":
@@ -253,6 +258,7 @@ class Dataset:
         with self._folder.writing(verb):
             manifest = self._file.read()
             pairs = tuple(edit(pair) for pair in manifest.pairs)
+            # An edit returns the same object where nothing changes: no write then.
             if any(new is not old for new, old in zip(pairs, manifest.pairs, strict=True)):
                 self._save(changed(manifest, pairs=pairs))
 
@@ -277,7 +283,7 @@ class Dataset:
         source: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
-        """Put a corrected mask (or image) in the place of the old one, which stays in the folder and in the pair's history.
+        """Replace the mask (or image) of a pair; the old one stays in the folder and its history.
 
         The pair counts as new since the last checkpoint, and stays on its side of the split.
 
@@ -305,6 +311,7 @@ class Dataset:
                 "Give the corrected mask (--masks FILE).",
             )
         old = self.get(pair_id)
+        # Prepared before the lock is taken: large images take seconds.
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
@@ -326,6 +333,7 @@ class Dataset:
                 candidate, self._free_stem(pair_id, len(old.history)), written
             )
             facts = facts_of(candidate)
+            # A mask that was prepared already would be recorded as needing nothing.
             if mask is None:
                 facts["mask_preparation"] = old.mask_preparation
             facts |= {
@@ -343,6 +351,7 @@ class Dataset:
             )
 
     def _free_stem(self, pair_id: str, versions: int) -> str:
+        # The first replacement is version 2: the pair as accepted is the first.
         number = versions + 2
         while any(
             self._folder.path(f"{folder}/{pair_id}_v{number}.tif").exists()
@@ -352,7 +361,10 @@ class Dataset:
         return f"{pair_id}_v{number}"
 
     def remove(self, pair_id: str) -> Pair:
-        """Leave a pair out from now on; its files and its history stay, and `restore` brings it back."""
+        """Leave a pair out from now on.
+
+        Its files and its history stay, and `restore` brings it back.
+        """
         return self._change_one("remove a pair", pair_id, state="removed")
 
     def restore(self, pair_id: str) -> Pair:
@@ -481,7 +493,7 @@ class Dataset:
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
                     raise UsageError(
-                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}', so its group "
+                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}': its group "
                         f"'{group}' cannot be used for validation.",
                         "Select a pair of another group, or accept a new image.",
                     )
@@ -516,7 +528,10 @@ class Dataset:
         return chosen
 
     def split(self, pairs: Sequence[Pair], *, share: float, seed: int = 0) -> Split:
-        """Part pairs into training and validation by groups, and record each one's side, so that it holds for good."""
+        """Split pairs into training and validation by groups.
+
+        Each pair's side is recorded and kept from then on.
+        """
         with self._folder.writing("split the dataset"):
             split = split_pairs([self.get(pair.pair_id) for pair in pairs], share=share, seed=seed)
             groups: dict[str, Side] = {}
