@@ -249,18 +249,19 @@ def open_prediction(
 
 
 def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, str]:
+    from maskloop.images.formats import refer
     from maskloop.images.readers import open_image
 
-    path = Path(record.input_path)
-    if not record.input_path or not path.is_file():
+    source = refer(record.input_path) if record.input_path else None
+    if source is None or not source.path.exists():
         return None, f"'{record.input_path}' was not found: only the labels are shown."
     try:
-        image = open_image(path, axes=(record.settings.get("axes") or None))
+        image = open_image(source, axes=(record.settings.get("axes") or None))
         sizes = zip(image.axes, image.shape, strict=True)
         if tuple(length for letter, length in sizes if letter != "C") != labels.shape:
-            return None, f"'{path.name}' has another shape now: only the labels are shown."
+            return None, f"'{source.name}' has another shape now: only the labels are shown."
         if int(np.prod(image.shape, dtype=np.int64)) * image.data.dtype.itemsize > LARGEST_BYTES:
-            return None, f"'{path.name}' is large: drag it onto the window to see it."
+            return None, f"'{source.name}' is large: drag it onto the window to see it."
         return replace(image, data=image.read()), ""
     except MaskloopError as error:
         return None, error.problem

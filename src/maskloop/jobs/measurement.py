@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from maskloop.errors import UsageError
 from maskloop.events import Report, silent
+from maskloop.images.refs import ImageRef
 from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.measure.files import TableSettings, measure_files
 from maskloop.measure.note import TableNote, TableSource, note_path
@@ -210,8 +211,10 @@ def _source(project: ProjectFolder, record: PredictionRecord, job: MeasureJob) -
     own = {"mode": project.task.mode, "class_labels": project.task.class_names}
     objects, class_names = describe_output(record.settings.get("output") or own)
     image = record.input_path
-    if job.images is not None:
-        image = str(Path(job.images) / Path(record.input_path).name)
+    if job.images is not None and image:
+        ref = ImageRef.parse(image)
+        moved = str(Path(job.images) / ref.path.name)
+        image = str(ref.model_copy(update={"uri": moved}))
     return TableSource(
         labels=str(project.path(record.path)),
         image="" if job.labels_only else image,
