@@ -19,7 +19,7 @@ from datasets import DATASETS, find_split, near_duplicates
 from scoring import draw, read_picture, read_truth, score
 
 from maskloop.compute.project import Project
-from maskloop.models import loop, validation
+from maskloop.models.unet import loop, validation
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "plan": {
             key: checkpoint.plan[key] for key in ("patch_size", "batch_size", "epochs", "precision")
         },
-        "base_channels": checkpoint.architecture["base_channels"],
-        "depth": checkpoint.architecture["depth"],
+        "base_channels": checkpoint.network["base_channels"],
+        "depth": checkpoint.network["depth"],
         "patches": checkpoint.number_of_patches,
     }
 

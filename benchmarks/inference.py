@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from maskloop.images.image import Image
 from maskloop.images.tiles import Tiling
-from maskloop.models.segmenter import UNetSegmenter
+from maskloop.models.unet.segmenter import UNetSegmenter
 from maskloop.predict.segment import segment
 
 TILE, OVERLAP = 256, 64
@@ -85,7 +85,7 @@ def main() -> None:
     settings = {
         "images": source,
         "side": side,
-        "base_channels": plan.architecture.base_channels,
+        "base_channels": plan.network.base_channels,
         "precision": plan.precision,
         "threads": torch.get_num_threads(),
         "pixels_with_the_same_label": agreement,

@@ -187,7 +187,7 @@ def _race_maskloop(
     from nuclei import plan_for, samples_for
 
     from maskloop.events import Event, Metric
-    from maskloop.models.loop import train
+    from maskloop.models.unet.loop import train
 
     pairs = {
         side: [
@@ -212,7 +212,7 @@ def _race_maskloop(
         folder=work / "maskloop",
         report=report,
     )
-    return curve, plan.architecture.base_channels
+    return curve, plan.network.base_channels
 
 
 def _dice(found: list[Any], truths: list[Any]) -> float:

@@ -53,19 +53,21 @@ def plan_for(pairs: Pairs, *, quick: bool, **choices: Any) -> Any:
     """What maskloop plans for these images with the standard U-Net; quick: a tiny one."""
     from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
     from maskloop.images.image import Image
-    from maskloop.models.base import Architecture, Recipe
-    from maskloop.models.plan import make_plan
+    from maskloop.models.unet.plan import make_plan
+    from maskloop.models.unet.records import UNetArchitecture, UNetRecipe
+    from maskloop.task import Task
 
     facts = combine_fingerprints(
         [fingerprint_pair(Image(image, "YX"), mask, instances=False) for image, mask in pairs]
     )
     tiny = {"base_channels": 8, "patch_size": (64, 64), "batch_size": 2} if quick else {}
-    return make_plan(Recipe(device="cpu", **{**tiny, **choices}), facts, Architecture())
+    recipe = UNetRecipe(device="cpu", **{**tiny, **choices})
+    return make_plan(Task(), UNetArchitecture(), recipe, facts)
 
 
 def samples_for(pairs: Pairs, plan: Any) -> list[Any]:
     """Images and masks as the training takes them."""
-    from maskloop.models.data import Sample
+    from maskloop.models.samples import Sample
 
     return [
         Sample(
@@ -80,8 +82,8 @@ def samples_for(pairs: Pairs, plan: Any) -> list[Any]:
 
 def train_briefly(plan: Any, samples: Sequence[Any], *, steps: int) -> Any:
     """A network after a few steps: its labels are good enough to compare two ways of predicting with it."""
-    from maskloop.models.loop import train
-    from maskloop.models.unet import build_unet
+    from maskloop.models.unet.loop import train
+    from maskloop.models.unet.network import build_unet
     from maskloop.models.weights_file import load_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +93,7 @@ def train_briefly(plan: Any, samples: Sequence[Any], *, steps: int) -> Any:
             folder=Path(folder),
         )
         assert trained is not None
-        module = build_unet(plan.architecture)
+        module = build_unet(plan.network)
         module.load_state_dict(load_checkpoint(trained.weights).state_dict)
     return module.eval()
 

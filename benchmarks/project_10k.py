@@ -1,4 +1,6 @@
-"""How long a project of 10,000 pairs takes to open, and to accept one more small pair.
+"""How long a project of 10,000 pairs takes to open, to accept one more small pair, or a batch.
+
+Also how long it takes to keep 10,000 predictions, which are recorded in batches.
 
 Run with ``python benchmarks/project_10k.py``. The manifest is generated; the files of its pairs are
 not needed, since opening a project touches none of them. The seconds of the processor (``cpu``) are
@@ -13,17 +15,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from maskloop.project import layout
+from maskloop.project.groups import Offer
 from maskloop.project.layout import Manifest
+from maskloop.project.predictions import Predicted
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import changed
 
 PAIRS = 10_000
 REPEATS = 10
+BATCH = 50
 OPEN = """
 import sys, time
 start = time.perf_counter()
@@ -77,8 +83,39 @@ def spots(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return (mask * 100 + random.integers(0, 80, mask.shape)).astype(np.uint8), mask
 
 
+def keep_predictions(folder: Path) -> dict[str, float]:
+    """Keep 10,000 small predicted files, as a run does with its labels."""
+    project = ProjectFolder.create(folder / "predicted")
+    (folder / "run").mkdir()
+
+    def predicted() -> Iterator[Predicted]:
+        for number in range(PAIRS):
+            file = folder / "run" / f"{number}_labels.tif"
+            file.write_bytes(b"%d" % number * 50)
+            yield Predicted(file, None, f"{number}.tif", settings={"run_id": "predict_001"})
+
+    start, before = time.perf_counter(), time.process_time()
+    project.predictions.register_many(predicted())
+    return {
+        "keep_predictions_s": round(time.perf_counter() - start, 3),
+        "keep_predictions_cpu_s": round(time.process_time() - before, 3),
+    }
+
+
+def accept_batch(project: ProjectFolder) -> dict[str, float]:
+    """Record a batch of checked pairs, as an import does every two seconds."""
+    random = np.random.default_rng(2)
+    offers = [Offer(project.dataset.examine(*spots(random))) for _ in range(BATCH)]
+    start, before = time.perf_counter(), time.process_time()
+    project.dataset.record(offers)
+    return {
+        f"accept_{BATCH}_s": round(time.perf_counter() - start, 3),
+        f"accept_{BATCH}_cpu_s": round(time.process_time() - before, 3),
+    }
+
+
 def main() -> None:
-    """Print both figures."""
+    """Print all figures."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         generate(folder)
@@ -109,6 +146,8 @@ def main() -> None:
             "accept_s": round(statistics.median(one[0] for one in accepted[1:]), 3),
             "accept_cpu_s": round(statistics.median(one[1] for one in accepted[1:]), 3),
         }
+        figures |= accept_batch(project)
+        figures |= keep_predictions(Path(scratch))
         print(json.dumps(figures))
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from maskloop.images.image import Image
 from maskloop.images.normalize import Normalization, normalize
 from maskloop.images.tiles import Tiling
-from maskloop.models.segmenter import UNetSegmenter
+from maskloop.models.unet.segmenter import UNetSegmenter
 from maskloop.predict.segment import segment
 
 TILE = 256
@@ -109,7 +109,7 @@ def main() -> None:
     settings = {
         "images": source,
         "side": side,
-        "base_channels": plan.architecture.base_channels,
+        "base_channels": plan.network.base_channels,
         "threads": torch.get_num_threads(),
         "monai_window_batch": windows,
         "pixels_with_the_label_of_monai_default": agreement,

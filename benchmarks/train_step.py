@@ -24,8 +24,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from maskloop.images.normalize import normalize
-from maskloop.models.loop import train
-from maskloop.models.unet import build_unet
+from maskloop.models.unet.loop import train
+from maskloop.models.unet.network import build_unet
 
 WARM_UP = 2
 
@@ -72,7 +72,7 @@ def plain_pytorch(plan: Any, samples: Sequence[Any], steps: int) -> Callable[[],
     """The loop that a user would write."""
     batch, patch = plan.batch_size, plan.patch_size[0]
     large_enough = [sample for sample in samples if min(sample.labels.shape) >= patch]
-    model = build_unet(plan.architecture).train()
+    model = build_unet(plan.network).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate)
 
     def measure() -> float:
@@ -149,7 +149,7 @@ def main() -> None:
 
 def _facts(plan: Any) -> dict[str, Any]:
     return {
-        "base_channels": plan.architecture.base_channels,
+        "base_channels": plan.network.base_channels,
         "patch": list(plan.patch_size),
         "batch": plan.batch_size,
         "precision": plan.precision,

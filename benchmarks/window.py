@@ -114,13 +114,13 @@ def start_training(folder: Path) -> Any:
     from maskloop import Project
     from maskloop.compute.runs import start, submit
     from maskloop.jobs.training import TrainJob
-    from maskloop.models.base import Recipe
+    from maskloop.models.unet.records import UNetRecipe
 
     project = Project.open(folder)
     ids = tuple(pair.pair_id for pair in project.dataset.pairs[:REAL_PAIRS])
     share = 4 / len(project.dataset.pairs)
     # Epochs of some seconds, so that there are curves and pictures to be drawn meanwhile.
-    recipe = Recipe(
+    recipe = UNetRecipe(
         epochs=100_000, patience=100_000, base_channels=8, batch_size=64, validation_share=share
     )
     return start(submit(project, TrainJob(recipe=recipe, start="scratch", pairs=ids)), "process")

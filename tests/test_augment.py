@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from maskloop.models.augment import change_intensities, draw_grid, resample, source_shape
 from maskloop.models.base import Augmentation
+from maskloop.models.unet.augment import change_intensities, draw_grid, resample, source_shape
 
 SIDE = 32
 PATCH = (SIDE, SIDE)

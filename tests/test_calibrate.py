@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from maskloop.images.instances import InstanceSettings, encode_instances
 from maskloop.images.normalize import ChannelRange, Normalization
 from maskloop.models.calibrate import PIXELS, _some, tune_output
-from maskloop.models.data import Sample
+from maskloop.models.samples import Sample
 from maskloop.predict.outputs import DistanceMaps
 from maskloop.samples import simulate_nuclei
 

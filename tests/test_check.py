@@ -34,11 +34,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights = project.history.run_folder(run_id) / "weights.pt"
         weights.write_bytes(content)
         pairs = [pair.pair_id for pair in project.dataset.pairs]
-        project.checkpoints.register(
-            weights, run_id=run_id, pair_ids=pairs, architecture=project.architecture
-        )
+        project.checkpoints.register(weights, run_id=run_id, pair_ids=pairs, task=project.task)
     (tmp_path / "w.safetensors").write_bytes(b"imported")
-    project.weights.add(tmp_path / "w.safetensors", architecture={}, format="safetensors")
+    project.weights.add(tmp_path / "w.safetensors", network={}, format="safetensors")
     project.predictions.write(Image(np.eye(4, dtype=np.uint8), "YX"), checkpoint_id="latest")
     return project.folder
 

@@ -105,9 +105,9 @@ def test_every_verb_says_what_it_does_and_what_each_option_means(verb: str) -> N
 
 
 def test_option_help_is_the_description_of_the_record() -> None:
-    from maskloop.models.base import Recipe
+    from maskloop.models.unet.records import UNetRecipe
 
-    assert str(Recipe.model_fields["validation_share"].description) in plain(
+    assert str(UNetRecipe.model_fields["validation_share"].description) in plain(
         run("train", "--help").stdout
     )
 
@@ -134,7 +134,7 @@ def test_a_failure_is_told_with_its_way_out_on_stderr_and_code_1(tmp_path: Path)
     result = run("train", tmp_path / "nowhere", code=1)
     assert result.stdout == ""
     nowhere = tmp_path / "nowhere"
-    way_out = f"Check the spelling, or make a new project there (maskloop new '{nowhere}')."
+    way_out = f"Check the spelling, or create a project there (maskloop new '{nowhere}')."
     assert result.stderr == f"There is no folder '{nowhere}'.\n  -> {way_out}\n"
 
 
@@ -445,20 +445,20 @@ def test_predict_without_a_checkpoint_says_to_train(project: Path, files: Path) 
 def test_execute_runs_what_was_submitted(project: Path) -> None:
     from maskloop.compute.runs import submit
     from maskloop.jobs.training import TrainJob
-    from maskloop.models.base import Recipe
+    from maskloop.models.unet.records import UNetRecipe
 
-    recipe = Recipe(
+    recipe = UNetRecipe(
         epochs=1, patch_size=(32, 32), batch_size=4, depth=2, base_channels=4, device="cpu"
     )
     handle = submit(Project.open(project), TrainJob(recipe=recipe))
     assert read("execute", project, handle.run_id)["checkpoint_id"] == "unet_run_001"
-    assert "'maskloop runs'" in run("execute", project, "../train", code=1).stderr
+    assert "maskloop runs" in run("execute", project, "../train", code=1).stderr
 
 
 def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, project: Path) -> None:
     file = next((trained / "checkpoints").glob("unet_run_001*"))
     model = read("import-weights", project, file, "--name", "from elsewhere")
-    assert (model["architecture"]["depth"], model["architecture"]["base_channels"]) == (2, 4)
+    assert (model["network"]["depth"], model["network"]["base_channels"]) == (2, 4)
     assert model["model_name"] == "from elsewhere"
     assert "--from imported_model_002" in run("import-weights", project, file).stdout
     wrong = run("import-weights", project, file, "--depth", "3", code=1).stderr
@@ -475,9 +475,7 @@ def test_bare_weights_tell_their_network_by_their_shapes(
     torch.save(
         read_weights(next((trained / "checkpoints").glob("unet_run_001*"))), tmp_path / "bare.pt"
     )
-    assert (
-        read("import-weights", project, tmp_path / "bare.pt")["architecture"]["base_channels"] == 4
-    )
+    assert read("import-weights", project, tmp_path / "bare.pt")["network"]["base_channels"] == 4
 
 
 def test_weights_of_another_task_are_refused(trained: Path, tmp_path: Path) -> None:

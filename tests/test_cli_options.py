@@ -16,7 +16,7 @@ from maskloop.cli.readers import (
 )
 from maskloop.errors import UsageError
 from maskloop.images.masks import MaskRule
-from maskloop.models.base import Recipe
+from maskloop.models.unet.records import UNetRecipe
 
 
 @pytest.mark.parametrize(
@@ -107,18 +107,18 @@ def test_a_label_map_asks_for_mapping_and_nothing_asked_leaves_the_rule_to_the_p
 
 
 def test_fields_are_read_within_their_limits() -> None:
-    assert field_reader(Recipe, "patch_size")("256, 128") == (256, 128)
-    assert field_reader(Recipe, "learning_rate")("1e-3") == 1e-3
+    assert field_reader(UNetRecipe, "patch_size")("256, 128") == (256, 128)
+    assert field_reader(UNetRecipe, "learning_rate")("1e-3") == 1e-3
     with pytest.raises(UsageError, match=r"Epochs must be at least 1, not 0\."):
-        field_reader(Recipe, "epochs")("0")
+        field_reader(UNetRecipe, "epochs")("0")
     with pytest.raises(UsageError, match="Device must be 'auto', 'cpu' or 'cuda', not 'tpu'"):
-        field_reader(Recipe, "device")("tpu")
+        field_reader(UNetRecipe, "device")("tpu")
 
 
 def test_a_zero_that_is_typed_is_a_choice() -> None:
     chosen: dict[str, object] = {}
 
-    @takes(Recipe, "foreground_share", "tensorboard", "epochs")
+    @takes(UNetRecipe, "foreground_share", "tensorboard", "epochs")
     def verb(**choices: object) -> None:
         chosen.update(choices)
 

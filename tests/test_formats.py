@@ -65,10 +65,16 @@ def test_two_processes_never_write_one_file(tmp_path: Path) -> None:
     spec = SinkSpec((4, 5), "YX", work="model 1")
     first = create_file(tmp_path / "a.tif", spec)
     assert not first.is_written(np.s_[0:4, 0:5])
+    first.write(np.s_[0:4, 0:5], np.ones((4, 5), np.uint8))
+    second = create_file(tmp_path / "a.tif", spec)
     with pytest.raises(ProjectError, match=r"a\.tif' is being written by another process"):
-        create_file(tmp_path / "a.tif", spec).is_written(np.s_[0:4, 0:5])
+        second.is_written(np.s_[0:4, 0:5])
+    second.discard()
     first.close()
-    create_file(tmp_path / "a.tif", spec).discard()
+    third = create_file(tmp_path / "a.tif", spec)
+    assert third.is_written(np.s_[0:4, 0:5])
+    third.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
 def test_an_ending_that_cannot_be_written_is_refused_with_those_that_can(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
 from maskloop.jobs.execute import EVENTS
 from maskloop.jobs.prediction import PredictJob
-from maskloop.jobs.training import TrainJob, plan_training
-from maskloop.models.base import Recipe
+from maskloop.jobs.training import TrainJob, fix_inputs, plan_training
+from maskloop.models.unet.records import UNetRecipe
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.priority import NICE
 from maskloop.samples import simulate_nuclei
@@ -61,7 +61,7 @@ def test_the_loop_accepts_trains_predicts_and_remembers(project: Project, tmp_pa
     assert isinstance(events[-1], Finished)
     assert {"ap50", "loss", "val_loss"} <= set(first.metrics)
     assert first.architecture_summary["parameters"] > 0
-    assert first.architecture["base_channels"] == 4
+    assert first.network["base_channels"] == 4
     hashes = load_checkpoint(project.checkpoints.path("unet_run_001")).header[
         "dataset_pixel_hashes"
     ]
@@ -120,7 +120,7 @@ def test_a_failed_run_says_why_in_its_journal(project: Project) -> None:
 
 
 def test_a_run_that_was_cancelled_early_is_taken_up_again(project: Project) -> None:
-    job = TrainJob(recipe=Recipe(epochs=3, **SMALL))
+    job = TrainJob(recipe=UNetRecipe(epochs=3, **SMALL))
     handle = submit(project, job)
     with pytest.raises(Cancelled, match="before its first validation"):
         start(handle, report=lambda event: handle.cancel() if isinstance(event, Message) else None)
@@ -145,7 +145,7 @@ def test_the_projects_settings_are_followed_where_a_training_leaves_them_open(
     ) == (False, 0, True)
     assert project.plan(epochs=1, depth=2, batch_size=5).batch_size == 5
     project.update_config(normalization_mode="by eye")
-    with pytest.raises(UsageError, match=r"setting for normalization\.mode does not fit"):
+    with pytest.raises(UsageError, match="Normalization mode must be 'percentile'"):
         project.plan(epochs=1)
 
 
@@ -176,7 +176,7 @@ def autogroup(process_id: int) -> str:
 )
 def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project) -> None:
     before = autogroup(os.getpid())
-    handle = start(submit(project, TrainJob(recipe=Recipe(epochs=10_000, **SMALL))), "process")
+    handle = start(submit(project, TrainJob(recipe=UNetRecipe(epochs=10_000, **SMALL))), "process")
     first = next(event for event in follow(handle) if event.kind == "started")
     try:
         assert os.getpriority(os.PRIO_PROCESS, first.process_id) == min(
@@ -196,6 +196,27 @@ def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
     assert list(
         (project.history.run_folder(record.run_id) / "tensorboard").glob("events.out.tfevents.*")
     )
+
+
+def test_a_mask_corrected_while_a_training_is_interrupted_is_for_the_next_one(
+    project: Project,
+) -> None:
+    job = TrainJob(recipe=UNetRecipe(epochs=1, **SMALL), pairs="all")
+    handle = submit(project, job)
+    before = {pair.pair_id: pair for pair in project.dataset.pairs}
+    inputs = fix_inputs(project, job, project.history.run_folder(handle.run_id))
+    corrected = inputs.training_ids[0]
+    mask = project.dataset.read_mask(corrected).read()
+    project.dataset.replace(corrected, mask=np.roll(mask, 5, axis=0))
+    start(handle, "inline")
+    record = project.checkpoints.latest
+    assert record is not None
+    header = load_checkpoint(project.checkpoints.path(record.checkpoint_id)).header
+    assert header["dataset_mask_hashes"][corrected] == before[corrected].mask_sha256
+    assert record.dataset_mask_hashes[corrected] == before[corrected].mask_sha256
+    pair = project.dataset.get(corrected)
+    assert pair.is_new
+    assert pair.history[0].used_in_checkpoints == (record.checkpoint_id,)
 
 
 def test_two_processes_train_one_network_and_a_killed_one_is_resumed(project: Project) -> None:
@@ -368,7 +389,7 @@ def _kill_until_done(
     project: Project, rounds: int, rng: np.random.Generator, *, epochs: int = 12
 ) -> int:
     """Kill a training again and again; its weights must be those of an undisturbed run."""
-    recipe = Recipe(epochs=epochs, save_every_s=0, **SMALL)
+    recipe = UNetRecipe(epochs=epochs, save_every_s=0, **SMALL)
     job = TrainJob(recipe=recipe, start="scratch")
     undisturbed = project.train(start="scratch", epochs=epochs, **SMALL)
     handle = submit(project, job)
@@ -408,7 +429,7 @@ def test_a_training_killed_many_times_ends_with_the_very_same_weights(
 
 
 def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
-    handle = start(submit(project, TrainJob(recipe=Recipe(epochs=100_000, **SMALL))), "process")
+    handle = start(submit(project, TrainJob(recipe=UNetRecipe(epochs=100_000, **SMALL))), "process")
     handle.cancel()
     last = list(follow(handle))[-1]
     # Nothing was trained yet, so there is nothing to keep.
@@ -418,19 +439,19 @@ def test_a_cancel_right_after_the_start_is_not_lost(project: Project) -> None:
 
 
 def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Project) -> None:
-    trial = plan_training(project, TrainJob(recipe=Recipe(time_s=60.0, device="cpu")))
-    assert trial.architecture.base_channels < 32
+    trial = plan_training(project, TrainJob(recipe=UNetRecipe(time_s=60.0, device="cpu")))
+    assert trial.network.base_channels < 32
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in trial.decisions]
     )
-    later = plan_training(project, TrainJob(start="scratch", recipe=Recipe(device="cpu")))
-    assert later.architecture.base_channels == 32
-    assert later.architecture.output_mode == "instances"
+    later = plan_training(project, TrainJob(start="scratch", recipe=UNetRecipe(device="cpu")))
+    assert later.network.base_channels == 32
+    assert later.task.mode == "instances"
     project.set_architecture(project.architecture | {"base_channels": 24})
     assert (
         plan_training(
-            project, TrainJob(start="scratch", recipe=Recipe(device="cpu"))
-        ).architecture.base_channels
+            project, TrainJob(start="scratch", recipe=UNetRecipe(device="cpu"))
+        ).network.base_channels
         == 24
     )
 
@@ -438,7 +459,7 @@ def test_what_a_minute_had_time_for_does_not_bind_a_later_training(project: Proj
 def test_an_epoch_is_planned_for_the_pairs_that_are_learnt_from(project: Project) -> None:
     ids = [pair.pair_id for pair in project.dataset.pairs]
     whole, one = (
-        plan_training(project, TrainJob(recipe=Recipe(**SMALL), pairs=pairs))
+        plan_training(project, TrainJob(recipe=UNetRecipe(**SMALL), pairs=pairs))
         for pairs in ("all", (ids[0],))
     )
     assert one.steps_per_epoch < whole.steps_per_epoch

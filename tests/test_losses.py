@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maskloop.errors import UsageError
-from maskloop.models.losses import build_loss
+from maskloop.models.unet.losses import build_loss
 from maskloop.predict.outputs import Classes, DistanceMaps, Foreground
 
 MODES = {

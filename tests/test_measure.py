@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from math import pi
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops_table
 
-from maskloop import plugins
+from maskloop import measure_objects, open_image, open_labels, plugins
 from maskloop.errors import ImageError, MaskError
 from maskloop.measure import check, distances
 from maskloop.measure.background import BACKGROUND
@@ -345,3 +346,28 @@ def test_labels_of_any_type_measure_the_same() -> None:
         frame = ObjectFrame(labels.astype(dtype))
         assert frame.ids.tolist() == [1]
         assert measured(SIZE, frame)["area_px"].tolist() == [2]
+
+
+@pytest.mark.parametrize("folder", ["bbbc039", "dsb2018", "usiigaci_t98g"])
+def test_real_images_measure_as_scikit_image_does(shared_data: Path, folder: str) -> None:
+    mask = sorted((shared_data / folder / "masks").glob("*.tif"))[0]
+    labels = open_labels(mask)
+    image = open_image(next((shared_data / folder / "images").glob(f"{mask.stem}.*")))
+    table = measure_objects(labels, image)
+    assert table.attrs["failures"] == {}
+    theirs = of_scikit_image(
+        labels.read().astype(np.int32), image.read(), "area", "perimeter", "solidity"
+    )
+    for ours, other in (
+        ("area_px", "area"), ("perimeter_px", "perimeter"), ("solidity", "solidity"),
+    ):  # fmt: skip
+        np.testing.assert_allclose(table[ours], theirs[other], rtol=1e-6)
+
+
+def test_a_real_volume_is_measured(shared_data: Path) -> None:
+    mask = sorted((shared_data / "plantseg_nuclei_3d" / "masks").glob("*.tif"))[0]
+    image = next((shared_data / "plantseg_nuclei_3d" / "images").glob(f"{mask.stem}.*"))
+    table = measure_objects(open_labels(mask), open_image(image))
+    assert table.attrs["failures"] == {}
+    assert (table["surface_px"] > 0).all()
+    assert table["mean_channel_1"].between(*np.percentile(open_image(image).read(), [0, 100])).all()

@@ -73,6 +73,7 @@ def test_the_note_says_what_columns_mean_and_where_rows_come_from(fields: Path) 
     note = read_note(out)
     assert note == written
     assert note.table_sha256 == file_sha256(out)
+    assert sorted(path.name for path in fields.glob("*table*")) == ["table.csv", "table.csv.json"]
     assert note.rows == len(pd.read_csv(out)) == sum(source.rows for source in note.sources)
     assert {column.name: column.unit for column in note.columns}["area_um2"] == "um2"
     assert note.settings["intensity"] == {"percentiles": [5, 25, 50, 75, 95]}
@@ -246,10 +247,10 @@ def test_labels_alone_are_measured_without_images(fields: Path) -> None:
 
 def test_a_table_without_its_note_is_not_explained(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
-    with pytest.raises(UsageError, match="Nothing says where the table"):
+    with pytest.raises(UsageError, match="has no readable note"):
         read_note(tmp_path / "t.csv")
     note_path(tmp_path / "t.csv").write_text(json.dumps({"version": 1}))
-    with pytest.raises(UsageError, match="Nothing says where the table"):
+    with pytest.raises(UsageError, match="has no readable note"):
         read_note(tmp_path / "t.csv")
 
 
@@ -297,7 +298,7 @@ def test_images_are_found_by_the_names_of_their_labels(tmp_path: Path) -> None:
     )
     assert second.image == str(images / "b")  # reported as missing when it is measured
     write_image(images / "a.tif", Image(np.eye(4, dtype=np.uint8), "YX"))
-    with pytest.raises(UsageError, match=r"could belong to several images: a.png, a.tif"):
+    with pytest.raises(UsageError, match=r"matches several images: a.png, a.tif"):
         find_sources([tmp_path], images, mode="instances")
 
 

@@ -125,7 +125,7 @@ def test_corrected_labels_are_measured_with_a_warning_and_traced_as_changed(
         "prediction_001", out=tmp_path / "t.csv", measurements=["size"], report=events.append
     )
     (warning,) = (event.text for event in events if isinstance(event, Message))
-    assert warning.endswith("prediction_001.tif was changed after it was predicted.")
+    assert warning.endswith("prediction_001.tif was edited after prediction.")
     states = {link.what: link.state for link in trace_row(tmp_path / "t.csv", 1)}
     assert states == {
         "row": "unchanged",
@@ -234,9 +234,12 @@ def test_the_verb_measures_any_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "Nothing says what to measure"),
-        (("--labels", "x"), "Labels that belong to no project need a place"),
-        (("--labels", "x", "--out", "t.csv", "--predictions", "a"), "selected by their ids"),
+        ((), "Neither a project nor labels were given"),
+        (("--labels", "x"), "No file was given for the table"),
+        (
+            ("--labels", "x", "--out", "t.csv", "--predictions", "a"),
+            "--predictions selects predictions of a project",
+        ),
         (("--set", "radius=3"), "'radius=3' is not a setting of a measurement"),
         (("--labels", "nowhere", "--out", "t.csv"), "nowhere"),
     ],
@@ -250,7 +253,7 @@ def test_the_verb_says_what_it_needs(words: tuple[str, ...], told: str) -> None:
 def test_the_mode_of_predictions_is_not_asked(project: Project) -> None:
     code, output = run("measure", project.folder, "--mode", "binary")
     assert code == 1
-    assert "A project knows what its predictions are." in output
+    assert "--mode does not apply to the predictions of a project." in output
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +334,7 @@ def test_a_row_of_a_lost_project_says_so(trained: Path, tmp_path: Path) -> None:
     *_, prediction, last = trace_row(tmp_path / "table.csv", 1)
     assert (prediction.what, prediction.state) == ("prediction", "unchanged")
     assert (last.what, last.state) == ("checkpoint", "missing")
-    assert last.facts == {"way out": "Name its project: --project DIR"}
+    assert last.facts == {"way out": "Give its project: --project DIR"}
 
 
 @pytest.mark.parametrize("row", [0, -1, 10_000])

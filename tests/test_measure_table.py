@@ -161,6 +161,25 @@ def test_a_broken_measurement_loses_its_own_columns_and_is_named_once(
     assert set(table["timepoint"][lost]) == {1}
 
 
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (type("NoSettings", (), {"name": "bad"})(), "AttributeError"),
+        (Contrast, "TypeError"),  # a class where an object is wanted
+        (
+            type("BadColumns", (Contrast,), {"columns": lambda *_: (Column(name="a b"),)})(),
+            "ValidationError",
+        ),
+    ],
+)
+def test_a_measurement_that_cannot_even_name_its_columns_has_none(broken: Any, words: str) -> None:
+    labels, image = film(1, 1)
+    with plugins.register("measurements", "bad", broken):
+        table = measure_objects(labels, image, measurements=["size", "bad"])
+    assert words in table.attrs["failures"]["bad"]
+    assert list(table.columns)[-1] == "extent"
+
+
 def test_a_measurement_cannot_change_what_others_measure() -> None:
     class Vandal(Contrast):
         name = "vandal"
@@ -179,8 +198,8 @@ def test_a_measurement_cannot_change_what_others_measure() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "missing: contrast_DAPI; not promised: none"),
-        ({"contrast_DAPI": np.ones(1), "more": np.ones(5)}, "missing: none; not promised: more"),
+        ({}, "missing: contrast_DAPI; undeclared: none"),
+        ({"contrast_DAPI": np.ones(1), "more": np.ones(5)}, "missing: none; undeclared: more"),
         ({"contrast_DAPI": np.ones(77)}, "has the shape (77,); there are"),
         ({"contrast_DAPI": np.full(2, "a")}, "holds <U1, not numbers"),
     ],
@@ -316,7 +335,7 @@ def test_channels_without_unique_names_are_numbered() -> None:
         ({"Settings": dict}, "not a class derived from maskloop.records.Record"),
         (
             {"columns": lambda *_: (Column(name="a", description="A."),) * 2},
-            "Two of its columns have one name: a, a",
+            "Two columns have the same name: a, a",
         ),
         ({"columns": lambda *_: (Column(name="a", description=""),)}, "has no description"),
         (
@@ -324,14 +343,14 @@ def test_channels_without_unique_names_are_numbered() -> None:
                 "columns": lambda *_: (Column(name="a", unit="um", description="A."),),
                 "measure": lambda _self, frame, _settings: {"a": np.ones(frame.count)},
             },
-            "has values in um where the pixel size is unknown",
+            "has values in um although the pixel size is unknown",
         ),
         (
             {
                 "columns": lambda *_: (Column(name="a", description="A."),),
                 "measure": lambda _self, frame, _settings: {"a": frame.ids},
             },
-            "changes when the objects have other numbers",
+            "changes when the objects are renumbered",
         ),
         (
             {
@@ -354,6 +373,6 @@ def test_the_check_says_what_is_wrong_with_a_measurement(
 
 def test_the_check_names_what_is_missing() -> None:
     assert check.find_problems(object()) == (
-        "It has no name, no Settings, no columns, no measure.",
+        "It does not define name, Settings, columns, measure.",
     )
     assert check.find_problems(Contrast()) == ()

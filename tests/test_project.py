@@ -294,7 +294,6 @@ def test_a_registered_checkpoint_is_followed_everywhere(project):
         parent=None,
         pair_ids=[pair.pair_id],
         metrics={"loss": 0.5, "val_loss": 0.25, "dice": 0.9, "iou": 0.8, "ap50": 0.7},
-        architecture=project.architecture,
         benchmark_summary="good, quick",
         seed=3,
         split={"training": [pair.pair_id], "validation": []},
@@ -382,11 +381,11 @@ def test_a_note_stays_with_its_checkpoint(project):
 def test_imported_weights_are_copied_and_registered(project, tmp_path):
     source = tmp_path / "colleague.safetensors"
     source.write_bytes(b"tensors")
-    model = project.weights.add(source, architecture={"depth": 3}, format="safetensors")
+    model = project.weights.add(source, network={"depth": 3}, format="safetensors")
     source.unlink()
     assert project.weights.path(model.model_id).read_bytes() == b"tensors"
     assert model.model_id.startswith("imported_model_001_")
-    assert model.architecture == {"depth": 3}
+    assert model.network == {"depth": 3}
     start = project.weights.set_start(
         mode="imported_pretrained_unet", imported_model_id=model.model_id
     )
@@ -394,7 +393,7 @@ def test_imported_weights_are_copied_and_registered(project, tmp_path):
     with pytest.raises(NotFound, match="no imported weights"):
         project.weights.set_start(imported_model_id="imported_model_009")
     with pytest.raises(UsageError, match=r"'cells\.h5' is not a weights file"):
-        project.weights.add(tmp_path / "cells.h5", architecture={}, format="keras")
+        project.weights.add(tmp_path / "cells.h5", network={}, format="keras")
 
 
 def test_a_prediction_tells_where_it_came_from_and_is_never_overwritten(project):
@@ -504,3 +503,14 @@ def test_a_pair_can_be_read_as_a_training_saw_it(project):
     assert project.dataset.as_seen(pair.pair_id, None) == replaced
     with pytest.raises(NotFound, match="no longer has the image and mask"):
         project.dataset.as_seen(pair.pair_id, ("0" * 64, "0" * 64))
+
+
+def test_a_project_that_was_moved_while_it_was_open_leaves_no_ghost(project, tmp_path):
+    pair = accept(project)
+    project.folder.rename(tmp_path / "moved")
+    with pytest.raises(ProjectError, match="is missing"):
+        accept(project, 2)
+    with pytest.raises(ProjectError, match="was moved or deleted"):
+        project.set_notes("lost?")
+    assert not project.folder.exists()
+    assert ProjectFolder.open(tmp_path / "moved").dataset.get(pair.pair_id) == pair

@@ -168,7 +168,8 @@ def test_a_stack_without_names_is_refused_with_its_shape_and_the_way_out(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("shape", "example"), [((3, 4, 5), "ZYX"), ((2, 3, 4, 5), "TZYX"), ((2, 3, 4, 5, 6), "TCZYX")]
+    ("shape", "example"),
+    [((3, 4, 5), "ZYX"), ((64, 64, 1), "YXC"), ((2, 3, 4, 5), "TZYX"), ((2, 3, 4, 5, 6), "TCZYX")],
 )
 def test_the_way_out_names_as_many_axes_as_there_are(
     tmp_path: Path, shape: tuple[int, ...], example: str

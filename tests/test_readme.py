@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import maskloop
 from maskloop.cli import app
 from maskloop.images.writers import write_labels
 from maskloop.samples import simulate_nuclei
@@ -116,3 +117,12 @@ def test_every_verb_is_in_the_readme() -> None:
     ]
     assert verbs
     assert all(f"`{verb}`" in README for verb in verbs)
+
+
+def test_every_package_is_in_the_table_of_contributing() -> None:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    source = Path(maskloop.__file__).parent
+    for path in source.iterdir():
+        if path.name.startswith("_") or not (path.suffix == ".py" or path.is_dir()):
+            continue
+        assert f"`{path.name}{'/' if path.is_dir() else ''}`" in text, path.name

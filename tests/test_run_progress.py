@@ -97,7 +97,8 @@ def test_a_training_says_why_it_ended(stopped: str, tone: str, words: str) -> No
     [
         ("train", "The training stopped unexpectedly before the first epoch was validated."),
         ("predict", "The prediction stopped unexpectedly."),
-        ("measure", "The run stopped unexpectedly."),
+        ("measure", "The measurement stopped unexpectedly."),
+        ("of a plug-in that is gone", "The run stopped unexpectedly."),
     ],
 )
 def test_the_words_of_a_log_are_not_shown(kind: str, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from maskloop import Project, plugins
 from maskloop.compute import runs as runs_module
+from maskloop.compute.base import follow, last_word
 from maskloop.compute.overview import list_runs, run_state
-from maskloop.compute.run_folder import FolderHandle
+from maskloop.compute.run_folder import STDERR, FolderHandle
 from maskloop.compute.runs import (
     attach,
     find_interrupted,
@@ -20,25 +22,34 @@ from maskloop.compute.runs import (
     start,
     submit,
 )
-from maskloop.errors import MaskloopError, NotFound, RecordError, UsageError
+from maskloop.errors import (
+    Cancelled,
+    KnownPixels,
+    MaskloopError,
+    NotFound,
+    ProjectError,
+    RecordError,
+    UsageError,
+)
 from maskloop.events import (
     Event,
     Failed,
     Finished,
     Message,
     Metric,
+    Progress,
     Started,
     append_event,
     read_events,
 )
 from maskloop.jobs import summary as summary_module
 from maskloop.jobs.base import read_job
-from maskloop.jobs.execute import EVENTS, LOG, execute, is_helper
+from maskloop.jobs.execute import CANCEL, EVENTS, LOG, execute, is_helper
 from maskloop.jobs.prediction import PredictJob
 from maskloop.jobs.summary import SUMMARY, read_facts
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Recipe
-from maskloop.testing.count_job import CountJob
+from maskloop.models.unet.records import UNetRecipe
+from maskloop.testing.count_job import CountJob, install_count_job
 
 
 @pytest.fixture
@@ -64,7 +75,7 @@ def killed(project: Project, job: TrainJob | PredictJob, *, epochs: int = 0) -> 
 
 def trains(**choices: Any) -> TrainJob:
     """A training with these choices."""
-    return TrainJob(recipe=Recipe(**choices))
+    return TrainJob(recipe=UNetRecipe(**choices))
 
 
 # Resumed or not.
@@ -141,6 +152,42 @@ def test_a_helper_without_a_leader_does_not_begin_a_run(
     with pytest.raises(UsageError, match="first process of this training"):
         run_job(project, trains(devices=2))
     assert project.history.runs() == []
+
+
+# Waiting for a run elsewhere.
+
+
+@pytest.fixture
+def _known_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _counting: Any) -> None:
+    """The job of these tests is known to child processes."""
+    install_count_job(tmp_path / "packages")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("_known_elsewhere")
+def test_every_event_of_a_run_elsewhere_is_reported_once(project: Project) -> None:
+    for target in ("inline", "process"):
+        told: list[Event] = []
+        result = run_job(project, CountJob(until=3), target=target, report=told.append)
+        assert result["summary"] == "Counted from 0 to 3."
+        kinds = ["started", "progress", "progress", "progress", "finished"]
+        assert [event.kind for event in told] == kinds
+
+
+@pytest.mark.usefixtures("_known_elsewhere")
+def test_ctrl_c_stops_a_run_elsewhere_in_good_order(project: Project) -> None:
+    told: list[Event] = []
+
+    def press(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Progress):
+            raise KeyboardInterrupt
+
+    job = CountJob(until=3, hold_at=1)
+    with pytest.raises(Cancelled, match="Stopped at 1"):
+        run_job(project, job, target="process", report=press)
+    assert [event.kind for event in told] == ["started", "progress", "failed"]
+    assert find_interrupted(project, job) is not None
 
 
 # What is kept of a run.
@@ -224,6 +271,39 @@ def test_runs_of_every_state_are_listed(project: Project) -> None:
 
 
 # What is wrong with a run.
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("Cancelled", Cancelled), ("KnownPixels", KnownPixels), ("annotations", MaskloopError)],
+)
+def test_a_failure_elsewhere_is_the_same_error_here(
+    project: Project, name: str, kind: type[MaskloopError]
+) -> None:
+    run = submit(project, CountJob(until=1))
+    append_event(run.folder / EVENTS, Failed(error=name, problem="No.", way_out="Do."))
+    with pytest.raises(MaskloopError, match=r"^No\.") as caught:
+        last_word(run)
+    assert type(caught.value) is kind
+
+
+def test_the_end_of_its_log_says_why_a_run_stopped(project: Project) -> None:
+    run = killed(project, trains())
+    assert [event.problem for event in follow(run) if isinstance(event, Failed)] == [
+        "The run train_001 stopped unexpectedly."
+    ]
+    (run.folder / STDERR).write_text("x" * 600 + " Killed by the queue.\n", encoding="utf-8")
+    (problem,) = [event.problem for event in follow(run) if isinstance(event, Failed)]
+    assert problem.endswith("x Killed by the queue.")
+    assert len(problem) < 600
+
+
+def test_a_request_to_cancel_follows_no_link(project: Project, tmp_path: Path) -> None:
+    run = submit(project, CountJob(until=1))
+    (run.folder / CANCEL).symlink_to(tmp_path / "outside")
+    with pytest.raises(ProjectError):
+        run.cancel()
+    assert not (tmp_path / "outside").exists()
 
 
 def test_a_run_that_does_not_exist_is_named(project: Project) -> None:

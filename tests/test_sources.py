@@ -154,8 +154,8 @@ def test_one_folder_is_split_by_the_suffix(tmp_path: Path) -> None:
         ("a", "a.tif", "a_mask.png")
     ]
     assert reasons(table) == {
-        "b.tif": f"no mask called 'b_mask' in '{tmp_path}'",
-        "c_mask.tif": f"no image called 'c' in '{tmp_path}'",
+        "b.tif": f"no mask named 'b_mask' in '{tmp_path}'",
+        "c_mask.tif": f"no image named 'c' in '{tmp_path}'",
     }
 
 
@@ -175,8 +175,8 @@ def test_every_file_without_a_partner_is_reported(tmp_path: Path) -> None:
         (problem.path.parent.name, problem.path.name): problem.reason for problem in table.problems
     }
     assert found["{masks}", "b.tif"] == "its name does not end in '_seg'"
-    assert found["{images}", "b.tif"] == f"no mask called 'b_seg' in '{masks}'"
-    assert found["{masks}", "c_seg.tif"] == f"no image called 'c' in '{images}'"
+    assert found["{images}", "b.tif"] == f"no mask named 'b_seg' in '{masks}'"
+    assert found["{masks}", "c_seg.tif"] == f"no image named 'c' in '{images}'"
     assert "format is not read" in found["{images}", "d.czi"]
 
 

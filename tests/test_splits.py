@@ -98,7 +98,7 @@ def test_groups_that_were_trained_on_never_validate():
         [pair(at, f"g{at}", split="training") for at in range(4)], share=0.5, seed=0
     )
     assert split.validation == ()
-    assert "has been trained on already" in split.reason
+    assert "All groups have been trained on" in split.reason
 
 
 def test_a_class_that_occurs_once_is_trained_on():
@@ -123,7 +123,7 @@ def test_two_groups_of_unequal_size_give_the_smaller_one_to_validation():
 
 def test_no_share_means_no_validation():
     split = split_pairs([pair(0, "a"), pair(1, "b")], share=0.0, seed=0)
-    assert (split.validation, "No validation set was asked for" in split.reason) == ((), True)
+    assert (split.validation, "No validation set was requested" in split.reason) == ((), True)
 
 
 @pytest.mark.parametrize(

@@ -17,18 +17,21 @@ from maskloop.errors import Cancelled, TrainingFailed
 from maskloop.events import Event, Message, Metric, Preview, Progress
 from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
 from maskloop.images.image import Image
-from maskloop.models import loop
-from maskloop.models.base import Architecture, Plan, Recipe
-from maskloop.models.data import PatchSampler, Sample, samples_of
-from maskloop.models.loop import Trained, train
-from maskloop.models.plan import make_plan
-from maskloop.models.segmenter import UNetSegmenter, load_segmenter
-from maskloop.models.unet import build_unet
-from maskloop.models.validation import Scores, Validation
+from maskloop.models.base import Example, Trained
+from maskloop.models.samples import Sample, samples_of
+from maskloop.models.unet import loop
+from maskloop.models.unet.data import PatchSampler
+from maskloop.models.unet.loop import train
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.plan import make_plan
+from maskloop.models.unet.records import UNetArchitecture, UNetPlan, UNetRecipe
+from maskloop.models.unet.segmenter import UNetSegmenter, load_segmenter
+from maskloop.models.unet.validation import Scores, Validation
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.predict.base import Segmenter
 from maskloop.predict.outputs import DistanceMaps
 from maskloop.predict.segment import segment
+from maskloop.task import Task
 from maskloop.testing import SegmenterContract
 
 
@@ -52,7 +55,7 @@ def discs(
 
 def small_plan(
     mode: str, *, classes: int = 2, dims: str = "2d", images: int = 4, **choices: Any
-) -> tuple[Plan, list[Sample]]:
+) -> tuple[UNetPlan, list[Sample]]:
     shape = (16, 32, 32) if dims == "3d" else (64, 64)
     pairs = [discs(4, classes=classes - 1, seed=seed, shape=shape) for seed in range(images)]
     axes = "ZYX" if dims == "3d" else "YX"
@@ -62,10 +65,9 @@ def small_plan(
         fingerprint_pair(Image(image, axes), labels, instances=mode == "instances")
         for image, labels in pairs
     ]
-    architecture = Architecture(
-        output_mode=mode, num_classes=classes, spatial_dims=dims, base_channels=8, depth=2
-    )
-    recipe = Recipe(
+    own = UNetArchitecture(spatial_dims=dims, base_channels=8, depth=2)
+    names = [f"class_{number}" for number in range(1, classes)] if mode == "multiclass" else None
+    recipe = UNetRecipe(
         **{
             "device": "cpu",
             "patch_size": (16, 32, 32) if dims == "3d" else (32, 32),
@@ -74,16 +76,15 @@ def small_plan(
         }
         | choices
     )
-    plan = make_plan(
-        recipe,
-        combine_fingerprints(prints),
-        architecture,
-        chosen={"base_channels", "depth", "spatial_dims"},
-    )
+    plan = make_plan(Task.named(mode, names), own, recipe, combine_fingerprints(prints))
     samples = [
         sample
         for number, (image, labels) in enumerate(pairs)
-        for sample in samples_of(f"pair_{number}", Image(image, axes), Image(labels, axes), plan)
+        for sample in samples_of(
+            Example(f"pair_{number}", Image(image, axes), Image(labels, axes)),
+            plan.network.dimensions,
+            plan.normalization,
+        )
     ]
     return plan, samples
 
@@ -91,13 +92,13 @@ def small_plan(
 class TestUNetSegmenter(SegmenterContract):
     def make_segmenter(self) -> Segmenter:
         plan, _ = small_plan("instances")
-        return UNetSegmenter(build_unet(plan.architecture), plan, device="cpu", owns=True)
+        return UNetSegmenter(build_unet(plan.network), plan, device="cpu", owns=True)
 
 
 class TestUNetSegmenterInVolumes(SegmenterContract):
     def make_segmenter(self) -> Segmenter:
         plan, _ = small_plan("multiclass", classes=3, dims="3d")
-        return UNetSegmenter(build_unet(plan.architecture), plan, device="cpu", owns=True)
+        return UNetSegmenter(build_unet(plan.network), plan, device="cpu", owns=True)
 
 
 class Listener:
@@ -111,7 +112,7 @@ class Listener:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def trained(plan: Plan, samples: list[Sample], folder: Path, **options: Any) -> Trained:
+def trained(plan: UNetPlan, samples: list[Sample], folder: Path, **options: Any) -> Trained:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning_fabric")
         result = train(plan, samples[1:], validation=samples[:1], folder=folder, **options)
@@ -214,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
     plan, samples = small_plan("binary", epochs=3, learning_rate=1e-3)
     start = {
         name: tensor * float("nan") if tensor.is_floating_point() else tensor
-        for name, tensor in build_unet(plan.architecture).state_dict().items()
+        for name, tensor in build_unet(plan.network).state_dict().items()
     }
     with pytest.raises(
         TrainingFailed, match=r"loss is nan in epoch 1, step 1, with pair_"
@@ -226,8 +227,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
 def test_a_batch_that_does_not_fit_is_halved_aloud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from maskloop.models.data import Batch
-    from maskloop.models.loop import _Training
+    from maskloop.models.unet.data import Batch
+    from maskloop.models.unet.loop import _Training
 
     plan, samples = small_plan("binary", epochs=1)
     learn = _Training._learn
@@ -284,7 +285,10 @@ def test_where_objects_start_is_found_after_the_training_and_told_everywhere(
     listener = Listener()
     found = trained(plan, samples, tmp_path / "found", report=listener)
     header = load_checkpoint(found.weights).header
-    assert header["plan"]["seed_threshold"] == found.plan.seed_threshold == 0.2
+    assert header["plan"]["output"]["instances"]["seed_threshold"] == 0.2
+    assert found.plan.output == plan.output.model_copy(
+        update={"instances": starting_at_02.instances}
+    )
     told = listener.of(Metric)[-1].values
     assert all(
         header["metrics"][name] == found.metrics[name] == told[name]

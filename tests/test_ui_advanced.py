@@ -15,13 +15,13 @@ from ui_session import Pump, open_session
 
 from maskloop import Project
 from maskloop.images.image import Image
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.unet import build_unet
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.task import Task
 from maskloop.ui.controllers.network import _misfits
-from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
+from maskloop.ui.controllers.network_summary import summarize_network
 from maskloop.ui.controllers.notes import BOTH
 from maskloop.ui.controllers.weights_import import bring_in
 from maskloop.ui.session import Session
@@ -47,8 +47,9 @@ def add_checkpoint(folder: Path, **architecture: object) -> str:
     project = Project.open(folder)
     file = folder.parent / "weights.pt"
     file.write_bytes(b"weights")
-    described = Architecture.model_validate({**SMALL, **architecture}).model_dump(mode="json")
-    return project.checkpoints.register(file, run_id="", architecture=described).checkpoint_id
+    described = UNetNetwork.model_validate({**SMALL, **architecture}).model_dump(mode="json")
+    record = project.checkpoints.register(file, run_id="", task=Task(), network=described)
+    return record.checkpoint_id
 
 
 # The network
@@ -127,7 +128,9 @@ def test_many_checkpoints_of_another_network_are_counted(tmp_path: Path) -> None
     folder = make_project(tmp_path / "cells")
     for _ in range(5):
         add_checkpoint(folder)
-    words = _misfits(Task(), UNetArchitecture(depth=5), Project.open(folder).checkpoints.list())
+    words = _misfits(
+        "basic_unet", Task(), UNetArchitecture(depth=5), Project.open(folder).checkpoints.list()
+    )
     assert "unet_run_005" in words
     assert "unet_run_001" not in words
     assert "and 2 others." in words
@@ -145,8 +148,8 @@ def test_the_summary_is_counted_apart_and_only_while_somebody_looks(tmp_path: Pa
         pump.until(lambda: network.summary is not None)
         first = network.summary
         assert first is not None
-        assert first.parameters == sum(
-            p.numel() for p in build_unet(Architecture(depth=2, base_channels=5)).parameters()
+        assert first.described.parameters == sum(
+            p.numel() for p in build_unet(UNetNetwork(depth=2, base_channels=5)).parameters()
         )
         network.edit({"base_channels": 6})
         pump.until(lambda: network.summary not in (None, first))
@@ -159,7 +162,7 @@ def test_the_summary_says_what_a_person_asks(tmp_path: Path) -> None:
         {"base_channels": 64},
     )
     assert summary.words.startswith(
-        "31.0 M parameters, 18 convolutions + 4 upsamplings + 1 projection; weights 118 MiB; about "
+        "31.0 M parameters, 18 convolutions + 4 upsamplings + 1 projection; weights 124 MB; about "
     )
     assert summary.words.endswith("for a training step of 4 patches of 256 x 256")
     assert summary.problem == ""
@@ -169,8 +172,7 @@ def test_the_summary_is_that_of_the_patch_which_a_training_would_take(tmp_path: 
     summary = summarize_network(
         str(make_project(tmp_path / "cells")), {**SMALL, "preset": "resunet"}
     )
-    assert summary.patch_size == (64, 64)
-    assert summary.shortcuts == 5
+    assert summary.words.endswith("patches of 64 x 64")
     assert "5 shortcuts" in summary.words
 
 
@@ -185,11 +187,11 @@ def test_what_a_training_would_fit_to_the_images_is_told(tmp_path: Path) -> None
     )
     summary = summarize_network(str(folder), {"base_channels": 4})
     assert [one.split(":")[0] for one in summary.adapted] == [
-        "dimensionality 2d",
         "depth 2",
+        "dimensions 2d",
         "input channels 1",
     ]
-    assert summary.adapted[1].startswith("depth 2: The shortest side is 24 px")
+    assert summary.adapted[0].startswith("depth 2: The shortest side is 24 px")
 
 
 def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
@@ -201,16 +203,16 @@ def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
     )
     told = " ".join(summarize_network(str(made.folder), {}).adapted)
     assert (
-        "strides along Z 1, 1, 2, 1, then 2: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time."
+        "z strides 1, 1, 2, 1: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time."
         in told
     )
 
 
-def test_few_parameters_are_counted_in_full() -> None:
-    summary = NetworkSummary(1234, 6, 1, 1, 0, 0, 5000, (32, 32), 1, 3 * 2**30)
-    assert summary.words == (
-        "1,234 parameters, 6 convolutions + 1 upsampling + 1 projection; weights 1 MiB; "
-        "about 3.0 GiB for a training step of 1 patch of 32 x 32"
+def test_few_parameters_are_counted_in_full(tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "cells", pairs=0, depth=1, base_channels=2)
+    words = summarize_network(str(folder), {"depth": 1, "base_channels": 2}).words
+    assert words.startswith(
+        "447 parameters, 6 convolutions + 1 upsampling + 1 projection; weights 2."
     )
 
 
@@ -218,16 +220,14 @@ def test_few_parameters_are_counted_in_full() -> None:
 
 
 def save_weights(file: Path, **architecture: object) -> Path:
-    torch.save(
-        build_unet(Architecture.model_validate({**SMALL, **architecture})).state_dict(), file
-    )
+    torch.save(build_unet(UNetNetwork.model_validate({**SMALL, **architecture})).state_dict(), file)
     return file
 
 
 def test_imported_weights_say_what_matched(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     brought = bring_in(str(folder), str(save_weights(tmp_path / "same.pt")), {})
-    assert brought.words.startswith("All 66 tensors match")
+    assert brought.words.startswith("All tensors match (U-Net 2D, depth 2")
     assert brought.words.endswith("The network is the project's.")
     brought = bring_in(str(folder), str(save_weights(tmp_path / "deeper.pt", depth=3)), {})
     assert brought.words.endswith("The network differs from the project's: depth 3, here 2.")
@@ -241,7 +241,7 @@ def test_weights_are_brought_in_apart_and_chosen_for_the_next_training(tmp_path:
         imported.bring_in(file)
         assert imported.is_busy
         pump.until(lambda: imported.rows)
-        assert "All 92 tensors match" in imported.words
+        assert "All tensors match (U-Net 2D, depth 3" in imported.words
         row = imported.rows[0]
         assert (row.fit, row.is_start) == (
             "The network differs from the project's: depth 3, here 2.",
@@ -257,7 +257,7 @@ def test_weights_are_brought_in_apart_and_chosen_for_the_next_training(tmp_path:
 def test_weights_that_are_refused_say_why(tmp_path: Path) -> None:
     folder = make_project(tmp_path / "cells")
     whole = tmp_path / "whole.pt"
-    torch.save(build_unet(Architecture(depth=1, base_channels=2)), whole)
+    torch.save(build_unet(UNetNetwork(depth=1, base_channels=2)), whole)
     with open_session(tmp_path) as (session, pump, failures):
         imported = opened(session, pump, folder).weights
         imported.bring_in(whole)

@@ -16,8 +16,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QSpinBox
 
 from maskloop import Project
-from maskloop.models.base import Architecture
-from maskloop.models.unet import build_unet
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.records import UNetNetwork
 from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.ui.chosen import Chosen
@@ -106,12 +106,12 @@ def test_weights_are_brought_in_and_chosen(
 ) -> None:
     click(qtbot, tab.sections["Pretrained weights"].button)
     file = tmp_path / "deeper.pt"
-    torch.save(build_unet(Architecture(depth=3, base_channels=4)).state_dict(), file)
+    torch.save(build_unet(UNetNetwork(depth=3, base_channels=4)).state_dict(), file)
     weights = tab.weights
     assert "Select weights" in weights.start.toolTip()
     weights.bring_in(file)
     until(qtbot, lambda: weights.model.rowCount() == 1)
-    assert "All 92 tensors match" in weights.words.text()
+    assert "All tensors match (U-Net 2D, depth 3" in weights.words.text()
     weights.table.select(weights.model.shown[0].model.model_id)
     click(qtbot, weights.adopt)
     assert tab.network.form.editors["depth"].value() == 3

@@ -13,11 +13,11 @@ from ui_session import Pump, open_session
 from ui_trained import copy_trained, field
 
 from maskloop import Project
+from maskloop.compute.predicted import PredictedImage
 from maskloop.images.image import Image
+from maskloop.project.comparison import compare
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 from maskloop.ui.controllers.ancestry import rows_of
-from maskloop.ui.controllers.comparison import compare
-from maskloop.ui.controllers.prediction_files import PredictedImage
 from maskloop.ui.session import Session
 
 Desk = tuple[Session, Pump, list[tuple[str, str]], Path]
@@ -110,7 +110,7 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
             "learning_rate": 0.002,
             "normalization": {"low": 1.0, "high": 99.8},
         },
-        architecture={"depth": 4, "preset": "standard_unet"},
+        network={"depth": 4, "preset": "standard_unet"},
     )
     second = make(
         2,
@@ -122,7 +122,7 @@ def test_two_checkpoints_are_compared_by_scores_and_by_what_differs() -> None:
             "learning_rate": 0.002,
             "normalization": {"low": 1.0, "high": 99.0},
         },
-        architecture={"depth": 3, "preset": "standard_unet"},
+        network={"depth": 3, "preset": "standard_unet"},
     )
     found = {what: (ours, theirs) for what, ours, theirs in compare(first, second)}
     assert found == {

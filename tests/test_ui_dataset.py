@@ -19,10 +19,10 @@ from ui_session import Pump, open_session
 from maskloop import Image, MaskRule, Project
 from maskloop.images.masks import MaskMode, prepare_mask
 from maskloop.images.writers import write_image, write_labels
+from maskloop.project.thumbnails import SIZE_PX
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.acceptance import QUICK_BYTES, is_quick_to_copy
 from maskloop.ui.controllers.label_semantics import Classes, describe, rule_options
-from maskloop.ui.controllers.thumbnails import SIZE_PX
 from maskloop.ui.session import Session
 
 

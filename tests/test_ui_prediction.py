@@ -20,20 +20,20 @@ from ui_session import Pump, open_session
 from ui_trained import copy_trained, field
 
 from maskloop import Project
-from maskloop.compute.run_progress import RunProgress
-from maskloop.errors import MaskError
-from maskloop.events import Started
-from maskloop.images.image import Image
-from maskloop.images.writers import write_image, write_labels
-from maskloop.ui.controllers import prediction_files as predicted_module
-from maskloop.ui.controllers.layer_inputs import INPUTS, sweep_inputs, write_input
-from maskloop.ui.controllers.prediction_files import (
+from maskloop.compute import predicted as predicted_module
+from maskloop.compute.layer_inputs import INPUTS, sweep_inputs, write_input
+from maskloop.compute.predicted import (
     OpenedPrediction,
     Part,
     PredictedImage,
     is_edited,
     read_labels,
 )
+from maskloop.compute.run_progress import RunProgress
+from maskloop.errors import MaskError
+from maskloop.events import Started
+from maskloop.images.image import Image
+from maskloop.images.writers import write_image, write_labels
 from maskloop.ui.session import Session
 
 

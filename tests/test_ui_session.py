@@ -21,7 +21,7 @@ from waiting import DEADLINE_S
 from maskloop import Project
 from maskloop.events import Event, Failed, Finished, Metric, Started
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Recipe
+from maskloop.models.unet.records import UNetRecipe
 from maskloop.samples import simulate_pairs
 from maskloop.ui.controllers.runs import RunController
 from maskloop.ui.recent import RecentProjects
@@ -248,7 +248,7 @@ def test_a_run_of_another_process_is_followed_from_its_beginning(tmp_path: Path)
         run = RunController(first.workspace, "train")
         run.start(
             lambda _project: TrainJob(
-                recipe=Recipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))
+                recipe=UNetRecipe(epochs=400, base_channels=2, depth=1, patch_size=(32, 32))
             )
         )
         seen: list[Event] = []
@@ -286,7 +286,7 @@ def test_a_killed_run_leaves_the_session_alive_and_can_be_resumed(tmp_path: Path
         run.ended.connect(last.append)
         run.start(
             lambda _project: TrainJob(
-                recipe=Recipe(
+                recipe=UNetRecipe(
                     epochs=30, base_channels=2, depth=1, patch_size=(32, 32), save_every_s=0
                 )
             )

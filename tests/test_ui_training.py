@@ -20,8 +20,9 @@ from maskloop.events import (
     Started,
 )
 from maskloop.jobs.training import TrainJob, fix_inputs
-from maskloop.models.base import Architecture, Recipe
+from maskloop.models.unet.records import UNetNetwork, UNetRecipe
 from maskloop.samples import simulate_pairs
+from maskloop.task import Task
 from maskloop.ui.controllers.plan import PlanController
 from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words
 from maskloop.ui.controllers.training import TrainingController
@@ -195,7 +196,7 @@ def test_normalization_and_augmentation_are_edited_as_forms(planned: Planned) ->
     assert row(plan, "validation_share") == (
         "20%",
         "planned",
-        "1 of 3 pairs (1 of 3 groups) are kept for validation; no group lies on both sides.",
+        "Validation uses 1 of 3 pairs (1 of 3 groups); no group is on both sides.",
     )
     plan.type_choice("validation_share", "50 %")
     planned.plan_again()
@@ -394,7 +395,7 @@ def test_without_an_honest_validation_the_story_says_why_there_is_no_score(tmp_p
     folder = make_project(tmp_path / "cells", 1)
     with open_session(tmp_path) as (session, pump, _):
         training, plan = open_project(session, pump, folder)
-        assert "no honest validation set exists" in propose(str(folder), plan.job).split_reason
+        assert "no independent validation set" in propose(str(folder), plan.job).split_reason
         plan.set_choices({**TINY, "epochs": 2})
         training.train()
         pump.until(lambda: training.progress.has_ended)
@@ -408,14 +409,14 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
     project = Project.open(make_project(tmp_path / "cells"))
     weights = tmp_path / "weights.pt"
     said = []
-    for values in ({}, {"depth": 2}, {"output_mode": "instances"}, {"depth": "many"}):
+    for task, network in (
+        (Task(), UNetNetwork().model_dump()),
+        (Task(), UNetNetwork(depth=2).model_dump()),
+        (Task(mode="instances"), UNetNetwork(output_channels=3).model_dump()),
+        (None, {"depth": "many"}),
+    ):
         weights.write_bytes(b"weights")
-        described = (
-            {**Architecture(**values).model_dump(mode="json")}
-            if values.get("depth") != "many"
-            else values
-        )
-        record = project.checkpoints.register(weights, run_id="", architecture=described)
+        record = project.checkpoints.register(weights, run_id="", task=task, network=network)
         said.append(
             propose(str(project.folder), TrainJob(start=record.checkpoint_id)).compatibility
         )
@@ -424,7 +425,7 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
         "Fits. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
         "Does not fit: unet_run_003 does not fit the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
-        "Does not fit: It does not say which network it was made for.",
+        "Does not fit: unet_run_004 does not say which network it was made for.",
     ]
     assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(
         "There is no checkpoint 'unet_run_009'"
@@ -433,10 +434,12 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
 
 def test_a_job_that_is_refused_puts_no_pair_on_a_side(tmp_path: Path) -> None:
     project = Project.open(make_project(tmp_path / "cells"))
-    made = propose(str(project.folder), TrainJob(recipe=Recipe(patch_size=(33,)), start="scratch"))
+    made = propose(
+        str(project.folder), TrainJob(recipe=UNetRecipe(patch_size=(33,)), start="scratch")
+    )
     assert "Patch size (33, 33)" in made.problem
     with pytest.raises(UsageError, match="Patch size"):
-        fix_inputs(project, TrainJob(recipe=Recipe(patch_size=(33,))), tmp_path)
+        fix_inputs(project, TrainJob(recipe=UNetRecipe(patch_size=(33,))), tmp_path)
     assert {pair.split for pair in project.dataset.pairs} == {None}
 
 
@@ -454,5 +457,5 @@ def test_a_job_that_is_refused_puts_no_pair_on_a_side(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_typed_is_read_and_shown_again(name: str, text: str, value: object) -> None:
-    assert parse_choice(name, text) == value
-    assert parse_choice(name, value_in_words(name, value)) == value
+    assert parse_choice(UNetRecipe, name, text) == value
+    assert parse_choice(UNetRecipe, name, value_in_words(name, value)) == value

@@ -11,8 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from maskloop.models.base import Architecture
-from maskloop.models.unet import (
+from maskloop.models.unet.network import (
     AttentionGate,
     InstanceNorm,
     UpProjection,
@@ -21,6 +20,7 @@ from maskloop.models.unet import (
     summarize,
     training_memory_bytes,
 )
+from maskloop.models.unet.records import UNetNetwork
 
 PRESETS = ("standard_unet", "resunet", "attention_unet")
 NORMALIZATIONS = ("batch", "instance", "group", "none")
@@ -37,8 +37,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def small(**changes: Any) -> Architecture:
-    return Architecture.model_validate({"depth": 2, "base_channels": 4, **changes})
+def small(**changes: Any) -> UNetNetwork:
+    return UNetNetwork.model_validate({"depth": 2, "base_channels": 4, **changes})
 
 
 def convolutions(network: nn.Module, size: int) -> int:
@@ -50,7 +50,7 @@ def convolutions(network: nn.Module, size: int) -> int:
 
 
 def test_the_default_is_the_documented_network_counted_module_by_module() -> None:
-    network = build_unet(Architecture())
+    network = build_unet(UNetNetwork())
     assert convolutions(network, 3) == 18
     assert convolutions(network, 1) == 1
     assert sum(isinstance(module, nn.ConvTranspose2d) for module in network.modules()) == 4
@@ -64,7 +64,7 @@ def test_the_default_is_the_documented_network_counted_module_by_module() -> Non
 
 
 def test_the_summary_of_the_default_is_the_documented_one() -> None:
-    architecture = Architecture()
+    architecture = UNetNetwork()
     summary = summarize(build_unet(architecture), architecture)
     assert summary["feature_channels"] == [32, 64, 128, 256, 512]
     assert summary["double_conv_blocks"] == 9
@@ -87,7 +87,7 @@ def test_every_kind_is_what_it_says_and_gives_logits_of_the_images_size(
         "upsampling": upsampling,
         "spatial_dims": spatial_dims,
     }
-    architecture = small(**choices, input_channels=3, output_mode="multiclass", num_classes=4)
+    architecture = small(**choices, input_channels=3, output_channels=4)
     network = build_unet(architecture)
     images = torch.randn(2, 3, *(8, 12, 16)[: architecture.dimensions])
     assert network(images).shape == (2, 4, *images.shape[2:])
@@ -285,7 +285,7 @@ def test_the_memory_estimate_is_near_what_autograd_keeps(
 
 def test_half_the_precision_takes_about_half_the_memory() -> None:
     full, half = (
-        training_memory_bytes(Architecture(), (256, 256), batch=16, precision=p)
+        training_memory_bytes(UNetNetwork(), (256, 256), batch=16, precision=p)
         for p in ("fp32", "bf16")
     )
     assert 0.5 < half / full < 0.65

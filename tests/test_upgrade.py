@@ -277,7 +277,7 @@ def test_upgraded_checkpoints_are_marked_as_unverified(old):
     assert record.sha256
     assert record.train_validation_split == {"validation_split": 0.2}
     assert record.metadata["placeholder"] is True
-    assert "a_key_of_theirs" not in record.architecture
+    assert "a_key_of_theirs" not in record.network
 
 
 def test_an_upgraded_folder_is_upgraded_once(old):

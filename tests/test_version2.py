@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from maskloop import Project
-from maskloop.compute.base import find_interrupted
+from maskloop.compute.runs import find_interrupted
 from maskloop.errors import ProjectError
 from maskloop.images.readers import open_labels
 from maskloop.jobs.base import read_job
@@ -59,13 +59,20 @@ def test_it_opens_to_read_and_nothing_in_it_is_changed(binary: Path) -> None:
         "binary",
         ("background", "nucleus"),
     )
-    assert status.warnings == ()
+    (warning,) = status.warnings
+    assert "train_003 was interrupted" in warning
     assert (status.pair_count, status.checkpoint_count, status.prediction_count) == (3, 1, 1)
     assert project.notes == "made by version 2"
     assert project.task == Task(classes=("nucleus",))
     # A plan decided nothing of these: a person named them for a training, as version 2 tells it.
     assert project.architecture == {"backend": "basic_unet", "depth": 2, "base_channels": 2}
-    assert bytes_of(binary) == before
+    # What is kept of finished runs, so that their journals are read once, is a cache.
+    after = {
+        path: content
+        for path, content in bytes_of(binary).items()
+        if not path.endswith("summary.json")
+    }
+    assert after == before
 
 
 def test_what_a_person_chose_is_told_from_what_a_plan_decided(multiclass: Path) -> None:
@@ -145,7 +152,8 @@ def test_an_upgrade_that_was_killed_between_two_records_is_finished(binary: Path
     assert not is_older(binary)
     assert project.task == Task(classes=("nucleus",))
     assert whole[layout.ARCHITECTURE]["depth"] == 2
-    assert Project.open(binary).status().warnings == ()
+    (warning,) = Project.open(binary).status().warnings
+    assert "train_003 was interrupted" in warning
 
 
 def test_a_folder_of_a_newer_program_is_left_alone(binary: Path) -> None:

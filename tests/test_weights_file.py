@@ -20,11 +20,12 @@ from torch import nn
 from maskloop import Project
 from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, ProjectError, UnsafeFile
 from maskloop.jobs.imports import import_weights
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.compatibility import COMPARED, compare_architectures, require_compatible
-from maskloop.models.unet import build_unet
+from maskloop.models.base import Start
+from maskloop.models.unet.compatibility import COMPARED, compare, require_compatible
+from maskloop.models.unet.foreign import network_of_weights
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
 from maskloop.models.weights_file import (
-    architecture_of,
     fit_weights,
     load_checkpoint,
     read_weights,
@@ -40,8 +41,8 @@ HEADER = {
 }
 
 
-def small(**changes: Any) -> Architecture:
-    return Architecture.model_validate({"depth": 2, "base_channels": 4, **changes})
+def small(**changes: Any) -> UNetNetwork:
+    return UNetNetwork.model_validate({"depth": 2, "base_channels": 4, **changes})
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -312,7 +313,7 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
     )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(IncompatibleWeights) as caught:
-        fit_weights(network, other.state_dict(), source="'other.pt'")
+        fit_weights(network, other.state_dict(), source="'other.pt'", look=network_of_weights)
     message = str(caught.value)
     assert message.startswith(
         "'other.pt' does not fit the network: 26 weights are not part of the network (encoder.2.convs.0.conv.weight, "
@@ -375,7 +376,7 @@ def test_the_architecture_can_be_read_off_our_own_weights(
     preset: str, changes: dict[str, Any]
 ) -> None:
     architecture = small(preset=preset, **changes)
-    read = architecture_of(build_unet(architecture).state_dict())
+    read = network_of_weights(build_unet(architecture).state_dict())
     assert read == {name: getattr(architecture, name) for name in read}
     assert len(read) == 7 + ("z_strides" in read)
     assert ("z_strides" in read) == (
@@ -404,43 +405,55 @@ OTHERS: dict[str, dict[str, Any]] = {
     "normalization": {"normalization": "group"},
     "upsampling": {"upsampling": "bilinear"},
     "input_channels": {"input_channels": 3},
-    "output_mode": {"output_mode": "instances"},
-    "num_classes": {"output_mode": "multiclass", "num_classes": 5},
-    "output_channels": {"output_mode": "multiclass", "num_classes": 5},
+    "output_channels": {"output_channels": 5},
 }
+
+
+def weights(task: Task | None = None, backend: str = "basic_unet", **network: Any) -> Start:
+    described = UNetNetwork(**network).model_dump()
+    return Start("Checkpoint 'unet_run_001'", Path("x.pt"), backend, described, task)
 
 
 @pytest.mark.parametrize("field", OTHERS)
 def test_each_mismatch_is_named_with_both_values(field: str) -> None:
-    wanted, found = Architecture(), Architecture.model_validate(OTHERS[field])
-    choices = wanted.model_dump(include=set(UNetArchitecture.model_fields) - {"z_strides"})
+    wanted, start = UNetNetwork(), weights(**OTHERS[field])
+    fields = set(UNetArchitecture.model_fields) - {"z_strides", "threshold"}
+    choices = wanted.model_dump(include=fields)
     if field == "z_strides":  # what 2d has no room for is not compared
         choices |= {"spatial_dims": "3d", "z_strides": (2,)}
     with pytest.raises(IncompatibleWeights) as caught:
-        require_compatible(
-            Task(channels=1),
-            UNetArchitecture(**choices),
-            found,
-            source="Checkpoint 'unet_run_001'",
-        )
+        require_compatible(Task(channels=1), UNetArchitecture(**choices), start)
     values = {"z_strides": ("1, then 2", "2")}.get(
-        field, (getattr(found, field), getattr(wanted, field))
+        field, (start.network[field], getattr(wanted, field))
     )
     assert f"{COMPARED[field]} is {values[0]}, needed is {values[1]}" in str(caught.value)
     assert str(caught.value).startswith("Checkpoint 'unet_run_001' does not fit the architecture: ")
 
 
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (Task(mode="instances"), "output mode is instances, needed is binary"),
+        (
+            Task(mode="multiclass", classes=tuple("abcd")),
+            "number of classes is 5, needed is 2",
+        ),
+    ],
+)
+def test_another_task_is_named_with_both_values(task: Task, words: str) -> None:
+    with pytest.raises(IncompatibleWeights, match=words):
+        require_compatible(Task(), UNetArchitecture(), weights(task))
+
+
 def test_the_backend_is_compared_too() -> None:
-    other = Architecture().model_copy(update={"backend": "another"})
-    assert [mismatch.name for mismatch in compare_architectures(Architecture(), other)] == [
-        "backend"
+    other = weights(backend="another")
+    assert [str(one) for one in compare(Task(), UNetArchitecture(), other)] == [
+        "backend is another, needed is basic_unet"
     ]
 
 
 def test_other_class_names_and_another_threshold_fit() -> None:
-    other = Architecture.model_validate(
-        {"class_labels": {"0": "nothing", "1": "cell"}, "threshold": 0.3}
-    )
-    assert compare_architectures(Architecture(), other) == []
-    named = require_compatible(Task(classes=("thing",)), UNetArchitecture(), other, source="x")
-    assert named.class_labels == {"0": "background", "1": "thing"}
+    ours, theirs = Task(classes=("thing",)), Task(classes=("cell",))
+    own = UNetArchitecture(threshold=0.3)
+    assert compare(ours, own, weights(theirs)) == []
+    assert require_compatible(ours, own, weights(theirs)) == UNetNetwork()

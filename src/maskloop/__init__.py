@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from maskloop.images.sources import find_images, match_pairs, read_pair_table
     from maskloop.images.writers import write_labels
     from maskloop.measure.table import measure_objects
-    from maskloop.models.base import Architecture, Plan, Recipe
+    from maskloop.models.base import Plan, Recipe
     from maskloop.predict.segment import segment
+    from maskloop.task import Task
 
 __all__ = [
-    "Architecture",
     "AxesError",
     "BrokenPlugin",
     "Cancelled",
@@ -58,6 +58,7 @@ __all__ = [
     "ProjectLocked",
     "Recipe",
     "RecordError",
+    "Task",
     "TrainingFailed",
     "UnsafeFile",
     "UsageError",
@@ -72,13 +73,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Architecture": "models.base",
     "Image": "images.image",
     "ImageRef": "images.refs",
     "MaskRule": "images.masks",
     "Plan": "models.base",
     "Project": "compute.project",
     "Recipe": "models.base",
+    "Task": "task",
     "find_images": "images.sources",
     "match_pairs": "images.sources",
     "measure_objects": "measure.table",

@@ -149,6 +149,7 @@ def read_events(path: Path, start: int = 0, *, end: int | None = None) -> tuple[
     with open_ordinary(path) as file:
         file.seek(start)
         content = file.read(-1 if end is None else end - start)
+    # The writer may be in the middle of a line: it is read whole next time.
     whole, newline, _torn = content.rpartition(b"\n")
     lines = whole.split(b"\n") if newline else []
     events = [event for event in map(_parse, lines) if event is not None]

@@ -42,7 +42,7 @@ prompt models.
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUILT_IN: dict[Kind, dict[str, str]] = {
-    "backends": {},
+    "backends": {"basic_unet": "maskloop.models.unet.backend:UNET"},
     "formats": {
         "tiff": "maskloop.images.formats.tiff:TIFF",
         "picture": "maskloop.images.formats.pictures:PICTURES",

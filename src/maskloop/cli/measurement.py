@@ -38,18 +38,18 @@ def measure(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="A project, whose predictions are measured, or a folder of labels.",
+            help="A project, to measure its predictions, or a folder of labels.",
         ),
     ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIR", help="Measure these labels: a folder, a file or a pattern."),
+        typer.Option(metavar="DIR", help="Labels to measure: a folder, a file or a pattern."),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the images; of predictions, if they have been moved since.",
+            help="Folder of the images that the labels belong to.",
         ),
     ] = None,
     mode: ModeName = None,
@@ -59,7 +59,7 @@ def measure(
             "--set",
             metavar="MEASUREMENT.SETTING=VALUE",
             help="Change a setting, such as background.radius_px=20 or "
-            "intensity.percentiles=10,90; may be repeated.",
+            "intensity.percentiles=10,90; can be repeated.",
         ),
     ] = None,
     out: Annotated[
@@ -80,7 +80,8 @@ def measure(
         given.append(str(folder))
     if folder is not None and not given and mode is not None:
         raise UsageError(
-            "A project knows what its predictions are.", "Leave --mode out, or name --labels."
+            "--mode does not apply to the predictions of a project.",
+            "Omit --mode, or give --labels.",
         )
     with RunView(to_stderr=json) as view:
         if folder is None or given:
@@ -93,12 +94,14 @@ def measure(
 
 def trace(
     table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="A table that 'maskloop measure' wrote.")
+        Path, typer.Argument(metavar="TABLE", help="A table written by 'maskloop measure'.")
     ],
-    row: Annotated[int, typer.Argument(metavar="ROW", help="Number of the row; the first is 1.")],
+    row: Annotated[
+        int, typer.Argument(metavar="ROW", help="Row number, counted from 1 below the header.")
+    ],
     project: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The project, if it has been moved since."),
+        typer.Option(metavar="DIR", help="The project folder, if it has moved."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -112,12 +115,12 @@ def _show(result: dict[str, Any]) -> None:
     """The table; what failed was told as it happened."""
     say(f"{shown_path(result['table'])}: {result['summary']}.")
     if not result["channels"]:
-        say("Only shapes were measured. For intensities name the images: --images DIR")
+        say("Only positions and shapes were measured. To measure intensities, give --images DIR.")
 
 
 def _show_links(links: tuple[Link, ...]) -> None:
     show_table(
-        "Where it comes from",
+        "Origin",
         ("what", "name", "state", "SHA-256", "facts"),
         [(link.what, link.name, link.state, link.sha256[:16], link.facts) for link in links],
     )

@@ -20,29 +20,29 @@ def plugins(
         Literal["list", "check", "new"],
         typer.Argument(
             metavar="list|check|new",
-            help="List what is installed, check a measurement, or begin one from a template.",
+            help="List plug-ins, check a measurement, or create one from a template.",
         ),
     ] = "list",
     what: Annotated[
         str | None,
         typer.Argument(
             metavar="FILE|NAME",
-            help="check: a Python file or the name of a measurement. new: a name.",
+            help="check: a Python file, or the name of a measurement. new: its name.",
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="new: folder to write the two files to.")
+        Path, typer.Option(metavar="DIR", help="new: folder for the measurement and its test.")
     ] = Path(),
     json: Json = False,
 ) -> None:
-    """List what can be added to maskloop; check or begin a measurement of your own."""
+    """List plug-ins; check your own measurement, or create one from a template."""
     if action == "list":
         answer({kind: registry.names(kind) for kind in registry.KINDS}, json, _show_kinds)
         return
     if what is None:
         example = {"check": "my_measurement.py", "new": "my_measurement"}[action]
         raise UsageError(
-            f"Nothing says what to {action}.", f"For example: maskloop plugins {action} {example}"
+            f"No name was given to {action}.", f"For example: maskloop plugins {action} {example}"
         )
     if action == "check":
         _check(what, json=json)
@@ -76,12 +76,12 @@ def _show_kinds(found: dict[str, tuple[str, ...]]) -> None:
 
 def _show_problems(found: dict[str, Any]) -> None:
     for problem in found["problems"]:
-        say_problem(f"{found['name']}: {problem}", "Correct it and check again.")
+        say_problem(f"{found['name']}: {problem}", "Correct the file and check it again.")
     if not found["problems"]:
-        say(f"{found['name']} keeps the contract of measurements.")
+        say(f"{found['name']} passes all checks.")
 
 
 def _show_template(found: dict[str, tuple[Path, Path]]) -> None:
     source, test = map(shown_path, found["written"])
-    say(f"{source} and {test} are written.")
+    say(f"Created {source} and {test}.")
     say(f"Check it: maskloop plugins check {source}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskloop.cli.arguments import Folder, Json
+from maskloop.cli.arguments import Folder, Json, Target
 from maskloop.cli.options import takes
 from maskloop.cli.output import answer, finish, say, shown_path
 from maskloop.cli.run_view import RunView
@@ -34,13 +34,16 @@ def predict(
         Path | None,
         typer.Option(metavar="DIR", help=str(PredictJob.model_fields["out"].description)),
     ] = None,
+    target: Target = "inline",
     json: Json = False,
     **choices: Any,
 ) -> None:
     """Segment new images with a checkpoint."""
-    target = None if out is None else str(out)
+    place = None if out is None else str(out)
     with RunView(to_stderr=json) as view:
-        result = Project.open(folder).predict(*inputs, out=target, report=view, **choices)
+        result = Project.open(folder).predict(
+            *inputs, out=place, target=target, report=view, **choices
+        )
     answer(result, json, _show)
     finish(ok=not result["failed"])
 

@@ -9,59 +9,27 @@ from typing import Annotated, Any
 
 import typer
 
-from maskloop.cli.arguments import Folder, Json, Start
-from maskloop.cli.options import parser, takes
+from maskloop.cli.arguments import Folder, Json, Settings, Start, Target
+from maskloop.cli.options import parser, read_settings, takes
 from maskloop.cli.output import answer, say, show_facts, show_table, shown_path
 from maskloop.cli.readers import read_duration, read_normalization, read_selection
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
+from maskloop.jobs.choices import backend_of
 from maskloop.jobs.imports import import_weights as import_file
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Architecture, Plan, Recipe
+from maskloop.models.base import DEFAULT_BACKEND, Plan, backend, outline_of
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
 from maskloop.wording import local_minute, time_in_words
 
 __all__ = ["checkpoints", "import_weights", "plan", "show_checkpoints", "train"]
 
-RECIPE = (
-    "epochs",
-    "time_s",
-    "patience",
-    "device",
-    "seed",
-    "patch_size",
-    "batch_size",
-    "learning_rate",
-    "normalization",
-    "class_weights",
-    "foreground_share",
-    "base_channels",
-    "depth",
-    "precision",
-    "validation_share",
-    "devices",
-    "nodes",
-    "tensorboard",
-)
-NETWORK = (
-    "spatial_dims",
-    "preset",
-    "depth",
-    "z_strides",
-    "base_channels",
-    "normalization",
-    "upsampling",
-    "input_channels",
-)
-SHOWN_NETWORK = (
-    "preset",
-    "spatial_dims",
-    "depth",
-    "base_channels",
-    "normalization",
-    "upsampling",
-)
+_BACKEND = backend(DEFAULT_BACKEND)
+NOT_TYPED = ("augmentation", "save_every_s")
+"""Fields of the recipe without an option: the window has a form for them."""
+NETWORK = tuple(name for name in _BACKEND.Network.model_fields if name != "output_channels")
+RECIPE = tuple(name for name in _BACKEND.Recipe.model_fields if name not in NOT_TYPED)
 SCORES = ("dice", "iou", "f1", "ap50", "ap75")
 
 Pairs = Annotated[
@@ -74,7 +42,7 @@ Pairs = Annotated[
     ),
 ]
 _takes_recipe = takes(
-    Recipe,
+    _BACKEND.Recipe,
     *RECIPE,
     names={"time_s": "--time", "patch_size": "--patch", "batch_size": "--batch"},
     readers={"time_s": read_duration, "normalization": read_normalization},
@@ -82,15 +50,29 @@ _takes_recipe = takes(
 
 
 @_takes_recipe
-def plan(folder: Folder, start: Start = "auto", json: Json = False, **recipe: Any) -> None:
+def plan(
+    folder: Folder,
+    start: Start = "auto",
+    settings: Settings = [],  # noqa: B006 - typer reads it, nobody changes it
+    json: Json = False,
+    **recipe: Any,
+) -> None:
     """Show what a training on this data and machine would do, and why; nothing is changed."""
-    made = Project.open(folder).plan(start=start, **recipe)
+    project = Project.open(folder)
+    recipe |= read_settings(backend_of(project).Recipe, settings)
+    made = project.plan(start=start, **recipe)
     answer(made, json, _show_plan)
 
 
 @_takes_recipe
 def train(
-    folder: Folder, start: Start = "auto", pairs: Pairs = "all", json: Json = False, **recipe: Any
+    folder: Folder,
+    start: Start = "auto",
+    pairs: Pairs = "all",
+    target: Target = "inline",
+    settings: Settings = [],  # noqa: B006 - typer reads it, nobody changes it
+    json: Json = False,
+    **recipe: Any,
 ) -> None:
     """Train a model and save it as a checkpoint.
 
@@ -98,8 +80,9 @@ def train(
     that was interrupted.
     """
     project = Project.open(folder)
+    recipe |= read_settings(backend_of(project).Recipe, settings)
     with RunView(to_stderr=json) as view:
-        checkpoint = project.train(start=start, pairs=pairs, report=view, **recipe)
+        checkpoint = project.train(start=start, pairs=pairs, target=target, report=view, **recipe)
     answer(checkpoint, json, partial(_show_checkpoint, folder=project.folder))
 
 
@@ -108,7 +91,7 @@ def checkpoints(folder: Folder, json: Json = False) -> None:
     answer(Project.open(folder).checkpoints.list(), json, show_checkpoints)
 
 
-@takes(Architecture, *NETWORK)
+@takes(_BACKEND.Network, *NETWORK)
 def import_weights(
     folder: Folder,
     file: Annotated[
@@ -191,11 +174,10 @@ def _scores(checkpoint: CheckpointRecord) -> Mapping[str, Any]:
 
 def _show_model(model: ImportedModel, folder: Path) -> None:
     """Weights that were just imported."""
-    network = {name: model.architecture.get(name) for name in SHOWN_NETWORK}
     facts = {
         "model": model.model_id,
         "name": model.model_name,
-        "network": network,
+        "network": outline_of(model.backend, model.network).title,
         "file": model.model_path,
     }
     show_facts("Imported", facts)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from maskloop import errors
 from maskloop.errors import MaskloopError
 from maskloop.events import Event, Failed, Finished, Report, silent
 from maskloop.project.project import ProjectFolder
@@ -99,6 +100,7 @@ def follow(
                 yield event
                 return
             yield event
+        # Read once more after the process has ended, then give up.
         if not is_alive:
             break
         time.sleep(poll_s)
@@ -132,6 +134,8 @@ def catch_up(handle: RunHandle) -> tuple[list[Event], bool]:
     is_over
         Whether the run has ended, so that there is nothing left to follow.
     """
+    # Of a run that was just resumed, everything up to here is the past: its last event says how
+    # the earlier start ended, not this one.
     was_started_here = handle.position is not None
     events, handle.position = handle.events(end=handle.position)
     is_over = not was_started_here and bool(events) and isinstance(events[-1], Finished | Failed)
@@ -150,7 +154,10 @@ def last_word(handle: RunHandle, report: Report = silent) -> Finished:
     for event in follow(handle):
         report(event)
         if isinstance(event, Failed):
-            raise MaskloopError(event.problem, event.way_out)
+            # The same class as in the process that failed, so that callers can tell them apart.
+            known = event.error in errors.__all__
+            kind = getattr(errors, event.error) if known else MaskloopError
+            raise kind(event.problem, event.way_out)
         if isinstance(event, Finished):
             return event
     raise AssertionError("follow ends with the last event")

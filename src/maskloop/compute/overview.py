@@ -58,6 +58,7 @@ def run_state(project: ProjectFolder, run_id: str) -> RunState:
 
 
 def _state(project: ProjectFolder, run_id: str, facts: RunFacts) -> RunState:
+    # Only a run without a last event needs the lock to tell: asking costs a system call each.
     if facts.state != "interrupted" or facts.has_ended:
         return facts.state
     return "running" if is_locked(project.history.run_folder(run_id)) else "interrupted"

@@ -49,6 +49,7 @@ class Process:
             child = subprocess.Popen(
                 execute_command(project, run_id),
                 env={**os.environ, **execute_environment(run_id)},
+                # It asks nothing, and a terminal that closes must not end it.
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

@@ -12,10 +12,11 @@ from maskloop.compute.overview import RunSummary, list_runs
 from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
 from maskloop.jobs.base import Job, Result
+from maskloop.jobs.choices import backend_of
 from maskloop.jobs.measurement import measure_job
 from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
-from maskloop.models.base import Plan, Recipe
+from maskloop.models.base import Plan, checked_choices
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.project import ProjectFolder
 from maskloop.project.status import Status
@@ -31,7 +32,7 @@ class Project(ProjectFolder):
 
         Changes nothing.
         """
-        return plan_training(self, TrainJob(recipe=Recipe(**choices), start=start))
+        return plan_training(self, self._job(start, "all", choices))
 
     def train(
         self,
@@ -63,13 +64,21 @@ class Project(ProjectFolder):
         MaskloopError
             If it cannot train; the message says what to do.
         """
-        job = TrainJob(
-            recipe=Recipe(**choices),
+        job = self._job(start, pairs, choices)
+        result = run_job(self, job, target=target, report=report)
+        return self.checkpoints.get(result["checkpoint_id"])
+
+    def _job(
+        self, start: str, pairs: Literal["all", "new"] | Sequence[str], choices: dict[str, Any]
+    ) -> TrainJob:
+        """A training with the project's backend; settings that do not fit are refused in words."""
+        family = backend_of(self)
+        return TrainJob(
+            backend=family.name,
+            recipe=checked_choices(family.Recipe, choices),
             start=start,
             pairs=pairs if isinstance(pairs, str) else tuple(pairs),
         )
-        result = run_job(self, job, target=target, report=report)
-        return self.checkpoints.get(result["checkpoint_id"])
 
     def predict(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from maskloop.events import Event, read_events
 from maskloop.jobs.execute import CANCEL, EVENTS, RUN_LOCK
 from maskloop.project.project import ProjectFolder
-from maskloop.records import write_errors
+from maskloop.records import open_append, read_ordinary
 
 __all__ = ["STDERR", "FolderHandle", "is_locked"]
 
@@ -43,15 +43,17 @@ class FolderHandle:
 
     def cancel(self) -> None:
         """Ask the run to stop; the best result so far is kept."""
-        with write_errors(self.folder):
-            (self.folder / CANCEL).touch()
+        # Opened, not touched: a link that came with a stranger's project is not followed.
+        with open_append(self.folder / CANCEL):
+            pass
 
     def log(self) -> str:
         """The end of what its process printed."""
-        path = self.folder / STDERR
-        if not path.exists():
+        try:
+            content = read_ordinary(self.folder / STDERR)
+        except OSError:
             return ""
-        return path.read_text(encoding="utf-8", errors="replace")[-TAIL_CHARACTERS:].strip()
+        return content.decode(errors="replace")[-TAIL_CHARACTERS:].strip()
 
 
 def is_locked(folder: Path) -> bool:
@@ -61,6 +63,8 @@ def is_locked(folder: Path) -> bool:
     # Asking must not create a file where nothing was ever run.
     if not (folder / RUN_LOCK).exists():
         return False
+    # The system frees the lock when its holder dies, however it dies; a note with a process id
+    # would outlive it, and ids are reused.
     lock = FileLock(folder / RUN_LOCK)
     try:
         lock.acquire(timeout=0)

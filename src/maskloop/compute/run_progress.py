@@ -21,6 +21,7 @@ from maskloop.events import (
     Progress,
     Started,
 )
+from maskloop.jobs.base import job_class
 from maskloop.jobs.outcomes import Failure, Outcome, RunState, Tone, outcome_of, state_after
 from maskloop.wording import time_in_words
 
@@ -39,7 +40,6 @@ FIGURES = {
 LOSSES = {"loss": "training", "val_loss": "validation"}
 CURVES = ("dice", "ap50")
 """Scores that are drawn where a training has them; of another kind of model, all it has."""
-STARTING = {"predict": "Loading the model"}
 MESSAGES = 4
 """How many of the last messages are kept."""
 
@@ -86,9 +86,9 @@ class RunProgress:
                 self._end(event)
 
     def _begin(self, event: Started) -> None:
+        # The first start counts, although each resumed one reports its own.
         self.began = event.time if self.began is None else self.began
-        starting = STARTING.get(self.kind, "Preparing")
-        self.stage = "Resuming" if event.resumed else starting
+        self.stage = "Resuming" if event.resumed else job_class(self.kind).at_start
         self.overall = self.part = None
         self.last = None
 
@@ -96,7 +96,7 @@ class RunProgress:
         if event.unit == "tiles":
             self.part = event
         else:
-            # An image more is done: its tiles no longer count.
+            # One more image is done: its tiles no longer count.
             self.overall, self.part = event, None
 
     def _hear(self, text: str) -> None:
@@ -196,6 +196,7 @@ class RunProgress:
         """The rate with its unit; empty if unknown."""
         if self.current is None or self.rate is None:
             return ""
+        # A training counts epochs but measures its speed in images.
         unit = "images" if self.current.unit == "epochs" else self.current.unit
         return f"{self.rate:.3g} {unit}/s"
 
@@ -208,6 +209,7 @@ class RunProgress:
     def left_words(self) -> str:
         """The time left in words; empty if unknown or over."""
         now = self.current
+        # "0 s left" says nothing.
         if now is None or self.seconds_left is None or now.done >= now.total:
             return ""
         return f"{time_in_words(self.seconds_left)} left"
@@ -218,6 +220,7 @@ class RunProgress:
         now = self.current
         if now is None or self.has_ended:
             return self.stage
+        # People count epochs from one, and the one that is running is not done.
         if now.unit == "epochs":
             epoch = min(math.floor(now.done) + 1, round(now.total))
             parts = [f"Epoch {epoch} of {now.total:.0f}", self.rate_words]

@@ -15,12 +15,12 @@ from maskloop.compute.base import RunHandle, Target, last_word
 from maskloop.compute.overview import run_state, summary_of
 from maskloop.compute.run_folder import FolderHandle
 from maskloop.errors import Cancelled, MaskloopError, UsageError
-from maskloop.events import Event, Message, Report, silent
+from maskloop.events import Event, Message, Report, Started, last_event, silent
 from maskloop.jobs.base import JOB, Job, Result, read_job
 from maskloop.jobs.execute import CANCEL, EVENTS, execute, is_helper
 from maskloop.project.history import History
 from maskloop.project.project import ProjectFolder
-from maskloop.records import Record, read_ordinary, read_record, write_record
+from maskloop.records import Record, read_ordinary, read_record, write_bytes, write_record
 
 __all__ = [
     "attach",
@@ -79,10 +79,11 @@ def start(run: FolderHandle, target: str = "inline", *, report: Report = silent)
             f"The run {run.run_id} is already running.", "Wait for it, or cancel it first."
         )
     journal = run.folder / EVENTS
+    # A resumed run keeps the journal of its earlier starts; followers begin after them.
     position = journal.stat().st_size if journal.exists() else 0
     (run.folder / CANCEL).unlink(missing_ok=True)
     # Before it starts: a window that is closed now still finds the run in its queue later.
-    write_record(run.folder / PLACE, Place(target=target))
+    write_bytes(run.folder / PLACE, Place(target=target).model_dump_json().encode())
     handle = place.start(run.project, run.run_id, report=report)
     handle.position = position
     return handle
@@ -101,6 +102,7 @@ def attach(project: ProjectFolder, run_id: str) -> RunHandle:
 
 def open_with_runs(project: Opened, runs: Path) -> Opened:
     """The project with its runs in another folder, for a read-only project."""
+    # A project of its own: the caller's keeps its runs where they are.
     opened = type(project).open(project.folder)
     opened.history = History(opened, runs_folder=runs)
     return opened
@@ -139,6 +141,7 @@ def resume_or_submit(project: ProjectFolder, job: Job, *, report: Report = silen
     if found is None or run_state(project, found[0]) != "interrupted":
         return submit(project, job)
     run_id, before = found
+    # Equal in every field: a resumed training must be the very training that was started.
     if before == job:
         return FolderHandle(project, run_id)
     if job.is_same_work(before):
@@ -147,6 +150,7 @@ def resume_or_submit(project: ProjectFolder, job: Job, *, report: Report = silen
             f"its settings differ: {_differences(before, job)}. A new run starts. To resume the "
             f"interrupted one instead: maskloop execute {project.folder} {run_id}"
         )
+        # Logged, too: in Python nobody may be listening to reports.
         logging.getLogger("maskloop").warning(text)
         report(Message(level="warning", text=text))
     return submit(project, job)
@@ -158,6 +162,7 @@ def _progress(project: ProjectFolder, run_id: str) -> str:
 
 
 def _differences(before: Job, now: Job) -> str:
+    # The names that the command line and Python use, each with both values.
     old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return ", ".join(
@@ -194,27 +199,42 @@ def run_job(
     MaskloopError
         If the job fails.
     """
+    # Asked before anything is written: a helper must not submit a run of its own.
     if is_helper(job):
         _help(project, job)
-    told = 0
-
-    def tell(event: Event) -> None:
-        nonlocal told
-        told += 1
-        report(event)
-
+    told = _Once(report)
     run = resume_or_submit(project, job, report=report)
-    handle = start(run, target, report=tell)
-    heard = 0
+    handle = start(run, target, report=told.tell)
+    try:
+        return last_word(handle, told.hear).result
+    except KeyboardInterrupt:
+        # As in this process: Ctrl-C stops the job and keeps its best; a second one stops waiting.
+        handle.cancel()
+        told.rewind()
+        return last_word(handle, told.hear).result
 
-    def tell_rest(event: Event) -> None:
-        nonlocal heard
-        heard += 1
-        # Events that a place reported while it ran the job itself are in the journal, too.
-        if heard > told:
-            report(event)
 
-    return last_word(handle, tell_rest).result
+class _Once:
+    """Reports each event once, although a run in this process is followed in its journal, too."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._told = self._heard = 0
+
+    def tell(self, event: Event) -> None:
+        """Report an event of a place that runs the job itself."""
+        self._told += 1
+        self._report(event)
+
+    def hear(self, event: Event) -> None:
+        """Report an event of the journal, unless that was done before."""
+        self._heard += 1
+        if self._heard > self._told:
+            self.tell(event)
+
+    def rewind(self) -> None:
+        """The journal is read from its beginning again."""
+        self._heard = 0
 
 
 def _help(project: ProjectFolder, job: Job) -> NoReturn:
@@ -231,7 +251,7 @@ def _help(project: ProjectFolder, job: Job) -> NoReturn:
     deadline = time.monotonic() + LEADER_S
     while True:
         found = _newest(project, job.kind)
-        if found is not None and found[1] == job and run_state(project, found[0]) == "running":
+        if found is not None and found[1] == job and _is_led(project, found[0]):
             break
         if time.monotonic() > deadline:
             raise UsageError(
@@ -243,3 +263,11 @@ def _help(project: ProjectFolder, job: Job) -> NoReturn:
     with contextlib.suppress(Cancelled):
         execute(project, found[0])
     sys.exit(0)
+
+
+def _is_led(project: ProjectFolder, run_id: str) -> bool:
+    """Whether the first process has begun, and has decided what all others must know."""
+    if run_state(project, run_id) != "running":
+        return False
+    last = last_event(project.history.run_folder(run_id) / EVENTS)
+    return last is not None and not isinstance(last, Started)

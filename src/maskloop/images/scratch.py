@@ -104,8 +104,8 @@ class Scratch:
                 _reserve(self._file.fileno(), size)
             except OSError as error:
                 raise ImageError(
-                    f"Not enough disk space in '{place}' for {size / 1e9:.1f} GB of intermediate "
-                    f"results: {error.strerror}.",
+                    f"{size / 1e9:.1f} GB of intermediate results cannot be kept in '{place}': "
+                    f"{error.strerror}.",
                     "Free some space, or select another scratch folder (TMPDIR does it for the "
                     "command line).",
                 ) from error

@@ -210,7 +210,13 @@ def _is_passing(path: Path) -> bool:
     return path.name.startswith((".", "~")) or path.name.lower().endswith("_seg.npy")
 
 
-def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "") -> PairTable:
+def match_pairs(
+    images: str | Path,
+    masks: str | Path,
+    *,
+    mask_suffix: str = "",
+    nouns: tuple[str, str] = ("image", "mask"),
+) -> PairTable:
     """Match the images of a folder with the masks of a folder by their names.
 
     Parameters
@@ -220,6 +226,8 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
     mask_suffix
         What the name of a mask has after that of its image, such as ``_mask`` for cell_01.tif and
         cell_01_mask.png.
+    nouns
+        What the two are called in the problems.
 
     Returns
     -------
@@ -259,15 +267,16 @@ def match_pairs(images: str | Path, masks: str | Path, *, mask_suffix: str = "")
     # Several files of one name are a problem of their own: their partner is not alone.
     several_images = {stem_of(problem.path) for problem in image_problems}
     several_masks = {stem_of(each.path).removesuffix(mask_suffix) for each in mask_problems}
-    no_mask = f"no mask called '<stem>{mask_suffix}' in '{mask_folder}'"
-    no_image = f"no image called '<stem>' in '{image_folder}'"
+    image, mask = nouns
+    no_mask = f"no {mask} named '<stem>{mask_suffix}' in '{mask_folder}'"
+    no_image = f"no {image} named '<stem>' in '{image_folder}'"
     problems += _alone(image_of, mask_of.keys() | several_masks, no_mask)
     problems += _alone(mask_of, image_of.keys() | several_images, no_image)
     problems += _alone(
-        image_of, image_of.keys() - several_masks, "there are several masks of this name"
+        image_of, image_of.keys() - several_masks, f"there are several {mask}s of this name"
     )
     problems += _alone(
-        mask_of, mask_of.keys() - several_images, "there are several images of this name"
+        mask_of, mask_of.keys() - several_images, f"there are several {image}s of this name"
     )
     matched = tuple(
         PairFiles(stem=stem, image=path, mask=mask_of[stem])

@@ -11,18 +11,18 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import ValidationError
 
 from maskloop import plugins
-from maskloop.errors import RecordError
+from maskloop.errors import MaskloopError, RecordError
 from maskloop.events import Report
 from maskloop.project.project import ProjectFolder
 from maskloop.records import Record
 from maskloop.wording import fault_in_words
 
-__all__ = ["JOB", "Job", "Result", "RunContext", "read_job"]
+__all__ = ["JOB", "Job", "Result", "RunContext", "job_class", "read_job"]
 
 JOB = "job.json"
 """The file in a run's folder that holds its job."""
@@ -30,6 +30,7 @@ Result: TypeAlias = dict[str, Any]
 """What a run produced, as JSON; its ``summary`` is shown to people."""
 
 
+# A dataclass, not a record: it holds what cannot be written down.
 @dataclass(frozen=True)
 class RunContext:
     """What a job may use while it runs."""
@@ -46,6 +47,13 @@ class RunContext:
 
 class Job(Record):
     """A description of work: frozen, complete, independent of the machine."""
+
+    noun: ClassVar[str] = "run"
+    """What people call it: training, prediction, ..."""
+    at_start: ClassVar[str] = "Preparing"
+    """What it does before it can report any progress."""
+    after_kill: ClassVar[str] = "Start it again: it resumes from its last saved state."
+    """What to do when its process was killed."""
 
     kind: str
 
@@ -74,6 +82,16 @@ class Job(Record):
         return self.kind == other.kind
 
 
+def job_class(kind: str) -> type[Job]:
+    """The class of the jobs of a kind; `Job` itself if no installed package knows the kind."""
+    # A run of a plug-in that was uninstalled is still listed and shown.
+    try:
+        found: type[Job] = plugins.get("jobs", kind)
+    except MaskloopError:
+        return Job
+    return found
+
+
 def read_job(content: str | bytes) -> Job:
     """The job that a ``job.json`` holds.
 
@@ -92,6 +110,7 @@ def read_job(content: str | bytes) -> Job:
             f"The job file of this run is damaged. It begins with {content[:40]!r}.",
             "Start the job again as a new run.",
         ) from None
+    # A plug-in that is not installed here is named as such, not taken for a damaged file.
     found: type[Job] = plugins.get("jobs", kind)
     try:
         return found.model_validate_json(content)

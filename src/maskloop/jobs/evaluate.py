@@ -1,4 +1,4 @@
-"""How good are these predictions: each image by itself, and all together as if they were one."""
+"""Scores of predictions against ground truth: of each image, and of all together as one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,12 @@ from maskloop.predict.batch import read_provenance
 from maskloop.predict.metrics import Counts
 from maskloop.predict.outputs import Foreground, output_for
 from maskloop.records import Record, write_bytes
-from maskloop.task import OutputMode
+from maskloop.task import OutputMode, require_mode
 
 __all__ = ["Evaluation", "EvaluationFailure", "ImageEvaluation", "evaluate_folders"]
 
 LABELS_SUFFIX = "_labels"
 """What `maskloop predict` appends to the name of an image."""
-MODES: tuple[str, ...] = get_args(OutputMode)
 
 Row = dict[str, str | float | int | None]
 
@@ -38,9 +37,9 @@ Row = dict[str, str | float | int | None]
 class ImageEvaluation(Record):
     """Counts of one image, from which all its scores follow."""
 
-    name: str = Field(description="Stem that the files share.")
+    name: str = Field(description="Name that the files share.")
     prediction: str = Field(description="File of the prediction.")
-    mask: str = Field(description="File of the truth.")
+    mask: str = Field(description="File of the ground truth.")
     counts: Counts
 
 
@@ -57,7 +56,7 @@ class Evaluation(Record):
     mode: OutputMode
     class_labels: dict[int, str] = Field(description="Class id to name, background 0 included.")
     images: tuple[ImageEvaluation, ...]
-    failures: tuple[EvaluationFailure, ...] = Field((), description="Files that were left out.")
+    failures: tuple[EvaluationFailure, ...] = Field((), description="Files without scores.")
 
     @property
     def total(self) -> ImageEvaluation:
@@ -67,7 +66,7 @@ class Evaluation(Record):
         return ImageEvaluation(name=name, prediction="", mask="", counts=sum(rest, first))
 
     def rows(self) -> list[Row]:
-        """One row per image and a last one for all together; None where a score is not defined (nothing to find, nothing found)."""
+        """One row per image and a last one for all together; None where a score is undefined."""
         return [self._row(image) for image in (*self.images, self.total)]
 
     def _row(self, image: ImageEvaluation) -> Row:
@@ -169,8 +168,8 @@ def evaluate_folders(
     MaskError
         If nothing could be compared.
     """
-    if mode is not None and mode not in MODES:
-        raise UsageError(f"There is no mode '{mode}'.", f"Choose one of {', '.join(MODES)}.")
+    if mode is not None:
+        require_mode(mode)
     pairs = _pairs(predictions, masks)
     failures = [
         EvaluationFailure(name=problem.path.name, problem=problem.reason)
@@ -191,7 +190,7 @@ def evaluate_folders(
         reasons = "; ".join(f"{failure.name}: {failure.problem}" for failure in failures[:3])
         raise MaskError(
             f"Nothing in '{predictions}' could be compared with '{masks}': {reasons}.",
-            "Predictions and masks must share names.",
+            f"Give each prediction the name of its mask, as it is or followed by {LABELS_SUFFIX}.",
         )
     return Evaluation(
         mode=chosen, class_labels=names, images=tuple(images), failures=tuple(failures)
@@ -201,7 +200,8 @@ def evaluate_folders(
 def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
     """Pairs by name; predictions with the suffix of `maskloop predict` where there are such."""
     has_suffix = any(Path(predictions).expanduser().glob(f"*{LABELS_SUFFIX}.*"))
-    pairs = match_pairs(masks, predictions, mask_suffix=LABELS_SUFFIX if has_suffix else "")
+    suffix = LABELS_SUFFIX if has_suffix else ""
+    pairs = match_pairs(masks, predictions, mask_suffix=suffix, nouns=("mask", "prediction"))
     # Found from the side of the truth, so that what is called image there is the mask here.
     swapped = (
         pair.model_copy(update={"image": pair.mask, "mask": pair.image}) for pair in pairs.matched
@@ -245,7 +245,7 @@ def _open(path: Path, axes: str | None) -> Image:
 
 
 def _values(pairs: PairTable, axes: str | None) -> Iterator[tuple[Path, NDArray[Any]]]:
-    """Values besides 0 of each file; one that cannot be read is passed over here and reported later."""
+    """Values besides 0 of each file; one that cannot be read is skipped here, reported later."""
     for path in (path for pair in pairs.matched for path in (pair.image, pair.mask)):
         with contextlib.suppress(MaskloopError, OSError):
             values = np.unique(_open(path, axes).read())
@@ -256,8 +256,10 @@ def _mode_of_values(pairs: PairTable, axes: str | None) -> OutputMode:
     for path, values in _values(pairs, axes):
         if len(values) > 1:
             raise UsageError(
-                f"'{path.name}' holds {len(values)} values besides 0, and nothing says whether they are classes or objects.",
-                "Say which: --mode multiclass or --mode instances (or --mode binary to count all of them as foreground).",
+                f"'{path.name}' holds {len(values)} values besides 0, which could be classes or "
+                "objects.",
+                "Select the mode (--mode): multiclass if each value is a class, instances if it is "
+                "an object, binary if all of them are foreground.",
             )
     return "binary"
 
@@ -304,8 +306,9 @@ def _comparable(
     ]
     if lengths[0] != lengths[1]:
         raise MaskError(
-            f"Prediction '{prediction.name}' is {found.axes} {found.shape}, mask '{mask.name}' is {truth.axes} {truth.shape}.",
-            "Compare label images of the same pixels.",
+            f"Prediction '{prediction.name}' is {found.axes} {found.shape}, mask '{mask.name}' is "
+            f"{truth.axes} {truth.shape}.",
+            "Compare label images of the same size.",
         )
     return _whole_numbers(found.read(), prediction), _whole_numbers(
         reorder(truth.read(), truth.axes, found.axes), mask

@@ -31,7 +31,7 @@ from maskloop.jobs.base import JOB, Job, Result, RunContext, read_job
 from maskloop.jobs.summary import EVENTS, keep_summary
 from maskloop.priority import lower_priority
 from maskloop.project.project import ProjectFolder
-from maskloop.records import read_ordinary
+from maskloop.records import read_ordinary, write_bytes
 
 __all__ = ["CANCEL", "EVENTS", "JOB", "LOG", "RUN_LOCK", "STARTED", "execute", "is_helper"]
 
@@ -116,7 +116,7 @@ def _lead(
         problem = f"The run {run_id} stopped because of an unexpected {name}: {error}"
         # A full disk may be the very reason: then there is no log, but still these words.
         with contextlib.suppress(OSError):
-            (folder / LOG).write_text(traceback.format_exc(), encoding="utf-8")
+            write_bytes(folder / LOG, traceback.format_exc().encode())
         way_out = (
             f"This is a bug in maskloop or in a plug-in: please report it with '{folder / LOG}'. "
             "Everything saved before is unchanged."
@@ -134,7 +134,7 @@ def _read(folder: Path, run_id: str) -> Job:
     except OSError as error:
         raise UsageError(
             f"The job of run {run_id} cannot be read: {error.strerror or error}.",
-            "'maskloop runs DIR' lists the runs of a project.",
+            "List the runs (maskloop runs DIR).",
         ) from error
     return read_job(content)
 
@@ -156,7 +156,7 @@ def _lock(folder: Path, run_id: str) -> Iterator[None]:
     if not folder.is_dir():
         raise NotFound(
             f"There is no run {run_id} in this project.",
-            "'maskloop runs DIR' lists the runs of a project.",
+            "List the runs (maskloop runs DIR).",
         )
     # A request to cancel may have come since a window started this process; `start` removed older
     # ones.

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import ValidationError
-
-from maskloop.errors import IncompatibleWeights, UsageError
+from maskloop.errors import UsageError
 from maskloop.events import Report, silent
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import PairTable, match_pairs, read_pair_table
-from maskloop.jobs.choices import choices_of
-from maskloop.models.base import Architecture, network_of
+from maskloop.jobs.choices import backend_of, choices_of
 from maskloop.project.imports import Imported, ImportReport
 from maskloop.project.layout import ImportedModel
 from maskloop.project.project import ProjectFolder
-from maskloop.wording import counted, fault_in_words
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from maskloop.wording import counted
 
 __all__ = ["add_pairs", "find_pairs", "import_weights", "remove_pairs"]
-
-DERIVED = ("output_channels", "activation", "loss")
 
 
 def find_pairs(
@@ -165,72 +157,36 @@ def remove_pairs(
 def import_weights(
     project: ProjectFolder, file: Path, *, name: str | None = None, architecture: Mapping[str, Any]
 ) -> ImportedModel:
-    """Register weights from elsewhere, once they are known to fill a network to the last weight.
+    """Register weights from elsewhere, once they are known to fill a model to the last weight.
 
-    What the person does not say of the architecture is taken from the file's own description or
-    from the shapes of its weights where they tell, else from the project.
+    What the person does not say of the model is taken from the file's own description or from the
+    shapes of its weights where they tell, else from the project.
 
     Parameters
     ----------
     project
         Where to.
     file
-        A .pt, .pth or .safetensors file; it is never unpickled.
+        The weights, in a format that the project's backend reads; it is never unpickled.
     name
         What to call the weights; by default the file's name.
     architecture
-        Fields of `Architecture` that the person named.
+        What the person says of their model: fields of the backend's network.
 
     Raises
     ------
     NotFound, UnsafeFile
         If there is no such file, or it would have to run code to be read.
-    IncompatibleWeights
-        If they do not fill the network; what differs is named.
+    UsageError, IncompatibleWeights
+        If they do not fill the model; what differs is named.
     """
-    from maskloop.models.unet import build_unet
-    from maskloop.models.weights_file import fit_weights, read_weights
-
-    weights = read_weights(file)
-    own = network_of(project.task, choices_of(project))
-    needed = _needed(own, _told(file, weights), architecture)
-    if (needed.output_mode, needed.num_classes) != (own.output_mode, own.num_classes):
-        raise IncompatibleWeights(
-            f"'{file.name}' was trained for {needed.output_mode} with {needed.num_classes} "
-            f"classes, the project is for {own.output_mode} with {own.num_classes}.",
-            "Import it into a project of that mode, or choose other weights.",
-        )
-    fit_weights(build_unet(needed), weights, source=f"'{file.name}'")
+    family, task = backend_of(project), project.task
+    network = family.adopt(file, task, choices_of(project), architecture)
     return project.weights.add(
         file,
         model_name=name,
-        architecture=needed.model_dump(mode="json"),
+        backend=family.name,
+        task=task,
+        network=network.model_dump(mode="json"),
         format=file.suffix.lower().lstrip("."),
     )
-
-
-def _told(file: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The architecture as far as the file tells it."""
-    from maskloop.models.weights_file import architecture_of, load_checkpoint
-
-    if file.suffix.lower() != ".safetensors":
-        try:
-            return dict(load_checkpoint(file).header.get("architecture", {}))
-        except IncompatibleWeights:
-            pass  # bare weights: their names and shapes must do
-    return architecture_of(weights)
-
-
-def _needed(own: Architecture, *wishes: Mapping[str, Any]) -> Architecture:
-    values = own.model_dump()
-    for wish in wishes:
-        values |= wish
-    try:
-        return Architecture.model_validate(
-            {name: value for name, value in values.items() if name not in DERIVED}
-        )
-    except ValidationError as error:
-        raise UsageError(
-            f"These weights need another network. {fault_in_words(error)}",
-            "Give the network that the weights were trained with.",
-        ) from None

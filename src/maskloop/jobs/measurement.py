@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from maskloop.errors import UsageError
 from maskloop.events import Report, silent
+from maskloop.images.refs import ImageRef
 from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.measure.files import TableSettings, measure_files
 from maskloop.measure.note import TableNote, TableSource, note_path
@@ -27,14 +28,24 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 class MeasureJob(TableSettings, Job):
     """Measure the objects in predictions of the project."""
 
-    kind: Literal["measure"] = "measure"
-    predictions: tuple[str, ...] = Field((), description="Ids of predictions; all by default.")
-    images: str | None = Field(
-        None, description="Folder of the images, if they are no longer where they were predicted."
+    noun: ClassVar[str] = "measurement"
+    after_kill: ClassVar[str] = (
+        "Measure again. If it stops again, memory may be too small: measure fewer channels or each "
+        "plane by itself (--by-plane)."
     )
-    labels_only: bool = Field(False, description="Measure shapes only and open no image.")
+
+    kind: Literal["measure"] = "measure"
+    predictions: tuple[str, ...] = Field(
+        (), description="Ids of predictions to measure; all by default."
+    )
+    images: str | None = Field(
+        None, description="Folder of the images, if they have moved since prediction."
+    )
+    labels_only: bool = Field(
+        False, description="Measure positions and shapes only, without the images."
+    )
     out: str | None = Field(
-        None, description="Table to write (.csv or .parquet); by default one kept in the project."
+        None, description="Table to write (.csv or .parquet); by default a new one in the project."
     )
 
     def run(self, run: RunContext) -> Result:
@@ -108,20 +119,20 @@ def measure_labels(
     """
     if not labels:
         raise UsageError(
-            "Nothing says what to measure.",
-            "Name a project, or labels: maskloop measure --labels DIR --images DIR --out table.csv",
+            "Neither a project nor labels were given.",
+            "Give a project, or labels: maskloop measure --labels DIR --images DIR --out table.csv",
         )
     if out is None:
         raise UsageError(
-            "Labels that belong to no project need a place for their table.",
-            "Name it: --out table.csv",
+            "No file was given for the table.",
+            "Give one: --out table.csv",
         )
     if choices.pop("labels_only", False):
         images = None
     if choices.pop("predictions", ()):
         raise UsageError(
-            "Predictions are selected by their ids in a project, and none was named.",
-            "Name the project, or leave --predictions out.",
+            "--predictions selects predictions of a project, and no project was given.",
+            "Give the project, or omit --predictions.",
         )
     how = _checked(TableSettings, choices)
     sources = find_sources(labels, images, mode=mode, axes=how.axes)
@@ -200,8 +211,10 @@ def _source(project: ProjectFolder, record: PredictionRecord, job: MeasureJob) -
     own = {"mode": project.task.mode, "class_labels": project.task.class_names}
     objects, class_names = describe_output(record.settings.get("output") or own)
     image = record.input_path
-    if job.images is not None:
-        image = str(Path(job.images) / Path(record.input_path).name)
+    if job.images is not None and image:
+        ref = ImageRef.parse(image)
+        moved = str(Path(job.images) / ref.path.name)
+        image = str(ref.model_copy(update={"uri": moved}))
     return TableSource(
         labels=str(project.path(record.path)),
         image="" if job.labels_only else image,

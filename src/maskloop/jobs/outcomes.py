@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maskloop.events import Failed, Finished
+from maskloop.jobs.base import job_class
 from maskloop.wording import counted, time_in_words
 
 __all__ = ["Failure", "Outcome", "RunState", "Tone", "outcome_of", "short_outcome", "state_after"]
@@ -18,15 +19,6 @@ RESUMABLE = ("Cancelled", "Interrupted", "ProjectError", "ProjectLocked")
 """Errors that come from outside the job (someone stopped it, a full disk): the same job started
 again resumes.
 """
-NOUNS = {"train": "training", "predict": "prediction", "measure": "measurement"}
-RETRY = {
-    "train": "Resume it: training continues from the last saved state. If it stops again, memory "
-    "may be too small: choose a smaller batch size.",
-    "predict": "Predict again. If it stops again, memory may be too small: predict only the "
-    "visible slice.",
-    "measure": "Measure again. If it stops again, memory may be too small: measure fewer channels "
-    "or each plane by itself (--by-plane).",
-}
 STOPPED_BY = {
     "time": "; time limit reached",
     "patience": "; stopped early: the validation score no longer improved",
@@ -102,7 +94,9 @@ def short_outcome(last: object) -> str:
 
 
 def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
+    job = job_class(kind)
     where = f" after epoch {epoch}" if epoch else ""
+    # Nothing can be kept before the first validation, which explains why there is no checkpoint.
     if kind == "train" and not epoch:
         where = " before the first epoch was validated"
     if event.error == "Cancelled":
@@ -111,8 +105,8 @@ def _failed(event: Failed, kind: str, epoch: int) -> Outcome:
         return Outcome("stopped", text, event.way_out)
     if event.error == "Interrupted":
         # The problem holds the end of the log, which is for programmers.
-        text = f"The {NOUNS.get(kind, 'run')} stopped unexpectedly{where}."
-        return Outcome("bad", text, RETRY.get(kind, "Start it again: it resumes."))
+        text = f"The {job.noun} stopped unexpectedly{where}."
+        return Outcome("bad", text, job.after_kill)
     return Outcome("bad", event.problem, event.way_out)
 
 
@@ -120,6 +114,7 @@ def _trained(result: Mapping[str, Any], epoch: int) -> Outcome:
     metrics = dict(result["metrics"] or {})
     name, summary = result.get("checkpoint_id", ""), result.get("summary") or ""
     epochs = int(metrics.get("epochs") or epoch)
+    # A training that stopped early has still registered its best weights.
     kept = f"the best weights so far (epoch {metrics.get('best_epoch')}) are kept as {name}"
     stopped = str(metrics.get("stopped"))
     if stopped == "cancelled":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 from pydantic import Field
@@ -13,6 +13,7 @@ from pydantic import Field
 from maskloop.errors import NotFound
 from maskloop.images.image import Image
 from maskloop.jobs.base import Job, Result, RunContext
+from maskloop.models.base import backend
 from maskloop.predict.base import Segmenter
 from maskloop.predict.batch import predict_files, read_provenance
 from maskloop.project.layout import CheckpointRecord
@@ -24,6 +25,12 @@ __all__ = ["PredictJob", "ProjectSegmenter", "choose_checkpoint", "run_predictio
 
 class PredictJob(Job):
     """Predict images with a checkpoint."""
+
+    noun: ClassVar[str] = "prediction"
+    at_start: ClassVar[str] = "Loading the model"
+    after_kill: ClassVar[str] = (
+        "Predict again. If it stops again, memory may be too small: predict only the visible slice."
+    )
 
     kind: Literal["predict"] = "predict"
     inputs: tuple[str, ...] = Field(description="Image files, folders and patterns.")
@@ -67,6 +74,7 @@ def choose_checkpoint(project: ProjectFolder, name: str) -> CheckpointRecord:
     """
     if name != "latest":
         return project.checkpoints.get(name)
+    # Not the newest file in the folder: latest is what was registered last.
     if project.checkpoints.latest is None:
         raise NotFound(
             f"Project '{project.folder.name}' has no checkpoint yet.",
@@ -84,11 +92,12 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         ``written``: paths of the labels; ``failed``: source, problem and way out of each file
         without labels.
     """
-    from maskloop.models.segmenter import load_segmenter
-
     project = run.project
     record = choose_checkpoint(project, job.checkpoint)
-    segmenter = load_segmenter(project.checkpoints.path(record.checkpoint_id), device=job.device)
+    segmenter = backend(record.backend).load(
+        project.checkpoints.path(record.checkpoint_id), device=job.device
+    )
+    # Into the run's own folder first: the project keeps only what is complete.
     out = run.folder / "labels" if job.out is None else Path(job.out)
     outcome = predict_files(
         list(job.inputs),
@@ -111,6 +120,7 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         written = _keep(project, run.run_id, record, _sources(job, done))
         # Only now: a run that is killed before this resumes with what it had predicted.
         shutil.rmtree(out, ignore_errors=True)
+    # Plain values: the result is the journal's last event.
     failed = [
         {"source": file.source, "problem": file.problem, "way_out": file.way_out}
         for file in outcome.failed
@@ -175,11 +185,12 @@ class ProjectSegmenter:
         NotFound
             If there is no such checkpoint.
         """
-        from maskloop.models.segmenter import load_segmenter
-
         record = choose_checkpoint(project, checkpoint)
         return cls(
-            record, load_segmenter(project.checkpoints.path(record.checkpoint_id), device=device)
+            record,
+            backend(record.backend).load(
+                project.checkpoints.path(record.checkpoint_id), device=device
+            ),
         )
 
     def segment(

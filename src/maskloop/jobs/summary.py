@@ -81,6 +81,7 @@ def read_facts(folder: Path) -> RunFacts:
 def _start(folder: Path, found: os.stat_result, identity: tuple[int, int]) -> _Read:
     """From the kept summary where it is of this very journal, else from the beginning."""
     with contextlib.suppress(OSError, ValueError):
+        # The size decides: a journal that grew since then says more than the summary.
         facts = RunFacts.model_validate_json(read_ordinary(folder / SUMMARY))
         if facts.journal_bytes == found.st_size:
             return _Read(identity, found.st_mtime_ns, found.st_size, facts, is_kept=True)
@@ -102,7 +103,9 @@ def _told(facts: RunFacts, events: Iterable[Event]) -> RunFacts:
     for last in events:
         began = last.time if began is None else began
         if isinstance(last, Metric):
+            # The last metric may be that of the best epoch, scored once more at the end.
             epochs = max(epochs, last.epoch)
+    # Only a torn line was added, which counts when it is whole.
     if last is None:
         return facts
     return facts.model_copy(

@@ -90,7 +90,7 @@ def _read_row(table: Path, row: int, note: TableNote) -> dict[str, str]:
         )
     if found.empty or "labels" not in found:
         raise UsageError(
-            f"'{table.name}' was changed: it has no row {row} with labels.", "Measure again."
+            f"'{table.name}' was edited: its row {row} names no labels.", "Measure again."
         )
     return {str(name): str(value) for name, value in found.iloc[0].items()}
 
@@ -136,10 +136,10 @@ def _unknown_checkpoint(source: TableSource) -> Iterator[Link]:
     if source.checkpoint_sha256 or source.checkpoint_id:
         yield Link(
             what="checkpoint",
-            name=source.checkpoint_id or "of a project that was not found",
+            name=source.checkpoint_id or "of an unknown project",
             state="missing",
             sha256=source.checkpoint_sha256,
-            facts={"way out": "Name its project: --project DIR"},
+            facts={"way out": "Give its project: --project DIR"},
         )
 
 

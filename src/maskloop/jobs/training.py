@@ -5,37 +5,33 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializeAsAny, model_validator
 
-from maskloop.errors import TrainingFailed, UsageError
+from maskloop.errors import ProjectError, TrainingFailed, UsageError
 from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
-from maskloop.images.normalize import Normalization
 from maskloop.jobs.base import Job, Result, RunContext
-from maskloop.jobs.choices import choices_of
+from maskloop.jobs.choices import backend_of, choices_of, find_start, recipe_of
 from maskloop.models.base import (
-    Architecture,
-    Augmentation,
+    DEFAULT_BACKEND,
+    AnyPlan,
+    Example,
     Plan,
     Recipe,
-    network_of,
+    Start,
+    Trained,
+    TrainingContext,
+    backend,
 )
-from maskloop.models.compatibility import require_compatible
-from maskloop.project.layout import CheckpointRecord
+from maskloop.project.entries import CheckpointRecord, Content, Pair
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from maskloop.models.data import Sample
-    from maskloop.models.loop import Trained
 
 __all__ = [
     "TrainJob",
@@ -52,16 +48,37 @@ INPUTS = "inputs.json"
 class TrainJob(Job):
     """Train on accepted pairs and register a checkpoint."""
 
+    noun: ClassVar[str] = "training"
+    after_kill: ClassVar[str] = (
+        "Resume it: training continues from the last saved state. If it stops again, memory may "
+        "be too small: choose a smaller batch size."
+    )
+
     kind: Literal["train"] = "train"
-    recipe: Recipe = Recipe()
+    backend: str = Field(DEFAULT_BACKEND, description="Family of models.")
+    recipe: SerializeAsAny[Recipe] = Field(
+        default_factory=Recipe, description="Choices, as the backend takes them."
+    )
     start: str = Field(
         "auto",
-        description="Where to start: scratch, latest, the id of a checkpoint or of imported "
-        "weights; auto means latest where there is one.",
+        description="Starting weights: scratch, latest, the id of a checkpoint or of imported "
+        "weights; auto is latest if there is a checkpoint.",
     )
     pairs: Literal["all", "new"] | tuple[str, ...] = Field(
-        "all", description="All accepted pairs, those new since the last checkpoint, or ids."
+        "all", description="Pairs to train on: all, those new since the last checkpoint, or ids."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_recipe(cls, values: Any) -> Any:
+        """A recipe is of the type that its backend takes."""
+        if not isinstance(values, Mapping):
+            return values
+        kind = backend(str(values.get("backend", DEFAULT_BACKEND))).Recipe
+        recipe = values.get("recipe") or {}
+        if isinstance(recipe, Recipe) and not isinstance(recipe, kind):
+            recipe = recipe.model_dump(exclude_unset=True)
+        return {**values, "recipe": kind.model_validate(recipe)}
 
     def run(self, run: RunContext) -> Result:
         """Train, or resume, and register the checkpoint."""
@@ -77,15 +94,18 @@ class TrainJob(Job):
     @property
     def processes(self) -> int:
         """One for each device on each node."""
-        return self.recipe.devices * self.recipe.nodes
+        return self.recipe.processes
 
 
 class TrainingInputs(Record):
-    """All that a training depends on, fixed when it first starts, so that going on later means the same training."""
+    """All that a training depends on, fixed when it first starts: resumed, it is the same one."""
 
-    plan: Plan
+    plan: AnyPlan
     training_ids: tuple[str, ...]
     validation_ids: tuple[str, ...]
+    contents: dict[str, Content] = Field(
+        default_factory=dict, description="Image and mask of each pair, as they were then."
+    )
     split_reason: str
     training_mode: str
     parent: str | None = None
@@ -95,19 +115,23 @@ class TrainingInputs(Record):
 
 def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     """The plan that this job would train by; changes nothing."""
-    # The planner measures networks with torch, which a window that only writes a job never needs.
-    from maskloop.models.plan import make_plan
-
-    architecture, start = _architecture(project, job)
+    start, _ = find_start(project, job.start)
     # Of the pairs it learns from: an epoch of sixteen new ones is not that of thousands.
     selected = project.dataset.select(job.pairs)
-    return make_plan(
-        _recipe(project, job.recipe),
+    return backend(job.backend).plan(
+        project.task,
+        _choices(project, job),
+        recipe_of(project, job.recipe),
         project.dataset.fingerprint(selected or None),
-        architecture,
-        chosen=_chosen(project),
-        is_continued=start["training_mode"] != "train_from_scratch",
+        start=start,
     )
+
+
+def _choices(project: ProjectFolder, job: TrainJob) -> Any:
+    """What a person chose about the model; nothing where the job is for another backend."""
+    if job.backend == backend_of(project).name:
+        return choices_of(project)
+    return backend(job.backend).Architecture()
 
 
 def plan_split(project: ProjectFolder, job: TrainJob) -> Split:
@@ -155,54 +179,8 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
 
 
 def _share(project: ProjectFolder, job: TrainJob) -> float:
-    share = _recipe(project, job.recipe).validation_share
+    share = recipe_of(project, job.recipe).validation_share
     return 0.2 if share is None else share
-
-
-def _recipe(project: ProjectFolder, recipe: Recipe) -> Recipe:
-    """The choices of the job; those it leaves open are taken from the project's settings, as far as somebody set them there."""
-    config = project.config
-    kept: dict[str, Any] = {
-        "epochs": config.epochs if recipe.time_s is None else None,
-        "batch_size": config.batch_size,
-        "learning_rate": config.learning_rate,
-        "patch_size": None if config.patch_size is None else (config.patch_size,),
-        "validation_share": config.validation_split,
-    }
-    if config.normalization_mode != Normalization().mode:
-        kept["normalization"] = {"mode": config.normalization_mode}
-    if config.augmentation_settings:
-        kept["augmentation"] = _switches(config.augmentation_settings)
-    chosen = {
-        name: getattr(recipe, name)
-        for name in Recipe.model_fields
-        if getattr(recipe, name) is not None
-    }
-    try:
-        return Recipe.model_validate(
-            {name: value for name, value in kept.items() if value is not None} | chosen
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        problem = f"The project's setting for {name} does not fit: {first['msg']}."
-        raise UsageError(
-            problem, "Choose a value for this training, or change the setting."
-        ) from None
-
-
-def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Augmentation as the settings keep it: a number, or a switch that turns the usual strength on or off."""
-    usual = Augmentation()
-    values = {
-        name: (getattr(usual, name) if value else 0)
-        if isinstance(value, bool) and isinstance(getattr(usual, name, None), float)
-        else value
-        for name, value in settings.items()
-    }
-    if 90 not in list(settings.get("rotation_degrees", (90,))):
-        values.setdefault("free_rotation", False)
-    return values
 
 
 def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
@@ -231,7 +209,7 @@ def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
     ):
         run.report(Message(text=text))
     with _curves(inputs.plan, folder, run.report) as tell:
-        trained = _train(project, job, inputs, run.run_id, tell, run.is_cancelled)
+        trained = _train(job, inputs, run, tell)
     return None if trained is None else _register(project, inputs, trained, run.run_id, folder)
 
 
@@ -240,7 +218,7 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     if (folder / INPUTS).exists():
         return read_record(folder / INPUTS, TrainingInputs)
     plan_split(project, job)
-    plan, start = plan_training(project, job), _architecture(project, job)[1]
+    plan, origin = plan_training(project, job), find_start(project, job.start)[1]
     # Only now each pair's side is recorded: a job that is refused changes nothing.
     split = _narrowed(
         project,
@@ -253,9 +231,13 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
         plan=plan,
         training_ids=split.training,
         validation_ids=split.validation,
+        contents={
+            pair_id: project.dataset.get(pair_id).content
+            for pair_id in (*split.training, *split.validation)
+        },
         split_reason=split.reason,
         started=time.time(),
-        **start,
+        **origin,
     )
     write_record(folder / INPUTS, inputs)
     project.set_auto_configuration_decisions(
@@ -264,112 +246,70 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     return inputs
 
 
-def _chosen(project: ProjectFolder) -> set[str]:
-    """Fields of the network that a person set."""
-    channels = set() if project.task.channels is None else {"input_channels"}
-    return set(choices_of(project).chosen) | channels
-
-
-def _architecture(project: ProjectFolder, job: TrainJob) -> tuple[Architecture, dict[str, Any]]:
-    """The network to train, and where its weights come from."""
-    own = network_of(project.task, choices_of(project))
-    latest = project.checkpoints.latest
-    start = ("latest" if latest is not None else "scratch") if job.start == "auto" else job.start
-    if start == "scratch":
-        return own, {"training_mode": "train_from_scratch"}
-    if start == "latest" and latest is None:
-        raise UsageError(
-            "This project has no checkpoint to go on from.",
-            "Train from scratch first: --from scratch.",
+def _start(project: ProjectFolder, inputs: TrainingInputs) -> Start | None:
+    """The weights that the training starts from, as they were fixed."""
+    name = inputs.parent or inputs.imported_model
+    if name is None:
+        return None
+    start, _ = find_start(project, name)
+    if start is not None and not start.path.is_file():
+        raise ProjectError(
+            f"The weights '{start.path}' of '{name}' are missing.",
+            "Put them back from a backup, or choose others.",
         )
-    imported = {model.model_id: model for model in project.weights.list()}
-    if start in imported:
-        found, origin = (
-            imported[start].architecture,
-            {"training_mode": "continue_from_imported", "imported_model": start},
-        )
-    else:
-        record = (
-            latest if start == "latest" and latest is not None else project.checkpoints.get(start)
-        )
-        mode = "continue_from_latest" if start == "latest" else "continue_from_selected"
-        found, origin = record.architecture, {"training_mode": mode, "parent": record.checkpoint_id}
-    fitting = require_compatible(
-        project.task,
-        choices_of(project),
-        Architecture.model_validate(found),
-        source=str(origin.get("parent", start)),
-    )
-    # The threshold is not the network's: the checkpoint's gives way to the project's.
-    return Architecture.model_validate({**fitting.model_dump(), "threshold": own.threshold}), origin
+    return start
 
 
-def _samples(project: ProjectFolder, ids: tuple[str, ...], plan: Plan) -> list[Sample]:
-    from maskloop.models.data import samples_of
+def _pairs(project: ProjectFolder, inputs: TrainingInputs, ids: tuple[str, ...]) -> list[Pair]:
+    """The pairs as they were when the training first started.
 
+    A mask that was corrected while the run was interrupted is for the next training.
+    """
+    return [project.dataset.as_seen(pair_id, inputs.contents.get(pair_id)) for pair_id in ids]
+
+
+def _examples(project: ProjectFolder, pairs: list[Pair]) -> list[Example]:
     dataset = project.dataset
     return [
-        sample
-        for pair_id in ids
-        for sample in samples_of(
-            pair_id, dataset.read_image(pair_id), dataset.read_mask(pair_id), plan
-        )
+        Example(pair.pair_id, dataset.read_image(pair), dataset.read_mask(pair)) for pair in pairs
     ]
 
 
-def _start_weights(project: ProjectFolder, inputs: TrainingInputs) -> dict[str, Tensor] | None:
-    from maskloop.models.unet import build_unet
-    from maskloop.models.weights_file import fit_weights, read_weights
-
-    if inputs.parent is None and inputs.imported_model is None:
-        return None
-    path = (
-        project.checkpoints.path(inputs.parent)
-        if inputs.parent
-        else project.weights.path(str(inputs.imported_model))
-    )
-    module = build_unet(inputs.plan.architecture)
-    fit_weights(module, read_weights(path), source=path.name)
-    return module.state_dict()
-
-
 def _train(
-    project: ProjectFolder,
-    job: TrainJob,
-    inputs: TrainingInputs,
-    run_id: str,
-    report: Report,
-    is_cancelled: Callable[[], bool],
+    job: TrainJob, inputs: TrainingInputs, run: RunContext, report: Report
 ) -> Trained | None:
-    from maskloop.models.loop import train
-
-    pairs = {
-        pair_id: project.dataset.get(pair_id).pixels_sha256
-        for pair_id in (*inputs.training_ids, *inputs.validation_ids)
-    }
+    project, plan = run.project, inputs.plan
+    training = _pairs(project, inputs, inputs.training_ids)
+    validation = _pairs(project, inputs, inputs.validation_ids)
+    pairs = (*training, *validation)
     header = {
-        "architecture": inputs.plan.architecture.model_dump(mode="json"),
-        "classes": inputs.plan.architecture.class_labels,
-        "run_id": run_id,
+        "backend": plan.backend,
+        "task": plan.task.model_dump(mode="json"),
+        "network": plan.network.model_dump(mode="json"),
+        "classes": plan.task.class_labels,
+        "run_id": run.run_id,
         "parent_checkpoint_id": inputs.parent,
         "imported_model_id": inputs.imported_model,
         "training_mode": inputs.training_mode,
         "training_ids": inputs.training_ids,
         "validation_ids": inputs.validation_ids,
-        "dataset_pixel_hashes": pairs,
+        "dataset_pixel_hashes": {pair.pair_id: pair.pixels_sha256 for pair in pairs},
+        "dataset_mask_hashes": {pair.pair_id: pair.mask_sha256 for pair in pairs},
         "versions": _versions(),
-        "seed": inputs.plan.seed,
+        "seed": plan.seed,
     }
-    return train(
-        inputs.plan,
-        _samples(project, inputs.training_ids, inputs.plan),
-        validation=_samples(project, inputs.validation_ids, inputs.plan),
-        folder=project.history.run_folder(run_id),
-        start=_start_weights(project, inputs),
-        header=header,
-        report=report,
-        is_cancelled=is_cancelled,
-        save_every_s=job.recipe.save_every_s,
+    return backend(plan.backend).train(
+        plan,
+        _examples(project, training),
+        _examples(project, validation),
+        TrainingContext(
+            folder=run.folder,
+            start=_start(project, inputs),
+            header=header,
+            report=report,
+            is_cancelled=run.is_cancelled,
+            save_every_s=job.recipe.save_every_s,
+        ),
     )
 
 
@@ -401,20 +341,23 @@ def _versions() -> dict[str, str]:
 def _register(
     project: ProjectFolder, inputs: TrainingInputs, trained: Trained, run_id: str, folder: Path
 ) -> CheckpointRecord:
-    from maskloop.models.unet import build_unet, summarize
-
     if not trained.weights.exists():
         raise TrainingFailed(
             f"Run {run_id} has no weights to register.",
             "Train again; the pairs and settings are unchanged.",
         )
     plan, metrics = trained.plan, trained.metrics
+    family = backend(plan.backend)
+    summary = family.describe(plan.task, family.Architecture(), plan)
     record = project.checkpoints.register(
         trained.weights,
         run_id=run_id,
         parent=inputs.parent,
         training_mode=inputs.training_mode,
         pair_ids=inputs.training_ids,
+        contents={
+            pair.pair_id: pair.content for pair in _pairs(project, inputs, inputs.training_ids)
+        },
         number_of_images=len(inputs.training_ids),
         number_of_patches=trained.patches,
         split={
@@ -429,20 +372,24 @@ def _register(
             "stopped": trained.stopped,
             "seconds": trained.elapsed_s,
         },
-        architecture=plan.architecture.model_dump(mode="json"),
+        backend=family.name,
+        prefix=family.checkpoint_prefix,
+        task=plan.task,
+        network=plan.network.model_dump(mode="json"),
         starting_weights={
             "mode": inputs.training_mode,
             "checkpoint_id": inputs.parent,
             "imported_model_id": inputs.imported_model,
         },
         plan=plan.model_dump(mode="json"),
-        summary=summarize(build_unet(plan.architecture), plan.architecture),
+        summary={"title": summary.title, **summary.facts},
         versions=_versions(),
         seed=plan.seed,
         benchmark_summary=_benchmark(metrics, inputs),
     )
-    for name in ("resume.pt", "best.pt"):
-        (folder / name).unlink(missing_ok=True)
+    for pattern in ("resume.*", "best.*"):
+        for left in folder.glob(pattern):
+            left.unlink()
     return record
 
 

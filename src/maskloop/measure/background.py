@@ -30,10 +30,16 @@ class Background:
 
         gap_px: float = Field(2, ge=0, description="Pixels between the object and its ring.")
         radius_px: float = Field(
-            12, gt=0, le=200, description="Pixels from the object to the end of its ring."
+            12,
+            gt=0,
+            le=200,
+            description="Pixels between the object and the outer edge of its ring.",
         )
         percentile: float = Field(
-            25, ge=0, le=100, description="Percentile of the ring that is the background."
+            25,
+            ge=0,
+            le=100,
+            description="Percentile of the ring's intensities that is the background.",
         )
 
         @model_validator(mode="after")
@@ -47,11 +53,11 @@ class Background:
     def columns(self, settings: Settings, scene: Scene) -> tuple[Column, ...]:
         """The columns it fills: none without an image."""
         words = {
-            "background": "Local background of {}; empty where no background is near.",
+            "background": "Local background of {}; empty if no background is nearby.",
             "mean_above": "Mean intensity of {} minus the local background.",
-            "sum_above": "Sum of the intensities of {}, each minus the local background.",
-            "min_above": "Smallest intensity of {} minus the local background.",
-            "max_above": "Largest intensity of {} minus the local background.",
+            "sum_above": "Integrated intensity of {} above the local background.",
+            "min_above": "Minimum intensity of {} minus the local background.",
+            "max_above": "Maximum intensity of {} minus the local background.",
         }
         return tuple(
             Column(name=f"{what}_{channel}", description=text.format(channel))
@@ -78,9 +84,8 @@ class Background:
 
     def find_ring(self, frame: ObjectFrame, settings: Settings) -> PixelGroups:
         """The pixels that count as each object's background."""
-        around = find_outside(frame, settings.radius_px)
-        is_ring = around.distances > settings.gap_px
-        return PixelGroups.of_owners(around.positions[is_ring], around.owners[is_ring], frame.count)
+        around = find_outside(frame, settings.radius_px, beyond_px=settings.gap_px)
+        return PixelGroups.of_owners(around.positions, around.owners, frame.count)
 
 
 BACKGROUND = Background()

@@ -33,7 +33,7 @@ class Border:
         """The columns it fills: none without an image."""
         words = {
             "inner": "the band inside the border",
-            "outer": "the band outside the border, as far as no other object is nearer",
+            "outer": "the band outside the border, up to where another object is nearer",
             "both": "both bands",
         }
         return tuple(
@@ -49,17 +49,32 @@ class Border:
         """One value per object for each column."""
         if frame.image is None:
             return {}
-        inner = find_inside(frame, settings.width_px)
-        outer = find_outside(frame, settings.width_px)
-        # Together and not the mean of both means: the outer band has more pixels.
-        both = Around(*(np.concatenate(parts) for parts in zip(inner, outer, strict=True)))
+        # Found once for all channels; sorted at once, since distances and owners are large.
+        inner = _band(frame, find_inside(frame, settings.width_px))
+        outer = _band(frame, find_outside(frame, settings.width_px))
         found: dict[str, NDArray[Any]] = {}
-        # The bands are found once and serve all channels.
-        for side, around in (("inner", inner), ("outer", outer), ("both", both)):
-            band = PixelGroups.of_owners(around.positions, around.owners, frame.count)
-            for channel, plane in frame.channels:
-                found[f"border_{side}_mean_{channel}"] = band.mean(band.take(plane))
+        for channel, plane in frame.channels:
+            inside, outside = (band.sum(band.take(plane)) for band in (inner, outer))
+            sides = {
+                "inner": (inside, inner.sizes),
+                "outer": (outside, outer.sizes),
+                # Of all pixels and not the mean of both means: the outer band has more of them.
+                "both": (inside + outside, inner.sizes + outer.sizes),
+            }
+            for side, (total, count) in sides.items():
+                found[f"border_{side}_mean_{channel}"] = _mean(total, count)
         return found
+
+
+def _band(frame: ObjectFrame, around: Around) -> PixelGroups:
+    return PixelGroups.of_owners(around.positions, around.owners, frame.count)
+
+
+def _mean(total: NDArray[np.float64], count: NDArray[Any]) -> NDArray[np.float64]:
+    """Not a number where a band has no pixels, as between objects that touch all around."""
+    means = np.full(len(total), np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
 
 
 BORDER = Border()

@@ -40,14 +40,14 @@ def check_settings(measurement: Measurement) -> None:
     kind = measurement.Settings
     if not (isinstance(kind, type) and issubclass(kind, Record)):
         raise UsageError(
-            f"Its settings are {kind!r}, not a class derived from maskloop.records.Record.",
+            f"The settings are {kind!r}, not a class derived from maskloop.records.Record.",
             "Write: class Settings(Record): ...",
         )
     settings = kind()
     if kind.model_validate_json(settings.model_dump_json()) != settings:
         raise UsageError(
-            "Its settings change when they are written and read again.",
-            "Use numbers, texts, and tuples of these.",
+            "The settings change when they are saved and loaded.",
+            "Use numbers, strings, and tuples of these.",
         )
 
 
@@ -58,13 +58,13 @@ def check_columns(measurement: Measurement) -> None:
         names = [column.name for column in columns]
         if len(set(names)) < len(names):
             raise UsageError(
-                f"Two of its columns have one name: {', '.join(names)} ({_words(scene)}).",
-                "Give each column a name of its own, with the channel's name in it.",
+                f"Two columns have the same name: {', '.join(names)} ({_words(scene)}).",
+                "Give each column a unique name; columns of a channel end in its name.",
             )
         bare = [column.name for column in columns if not column.description]
         if bare:
             raise UsageError(
-                f"Its column '{bare[0]}' has no description.", "Say what the column holds."
+                f"The column '{bare[0]}' has no description.", "Describe what it holds."
             )
 
 
@@ -82,8 +82,8 @@ def check_unknown_pixel_size(measurement: Measurement) -> None:
             values = found[column.name]
             if column.unit.startswith("um") and not np.isnan(values.astype(float)).all():
                 raise UsageError(
-                    f"Its column '{column.name}' has values in {column.unit} where the pixel size "
-                    f"is unknown.",
+                    f"The column '{column.name}' has values in {column.unit} although the pixel "
+                    f"size is unknown.",
                     "Return numpy.nan where frame.pixel_size_um is None.",
                 )
 
@@ -100,7 +100,7 @@ def check_ids(measurement: Measurement) -> None:
     _refuse_difference(
         _measured(measurement, frame, scene),
         _measured(measurement, renumbered, scene),
-        "when the objects have other numbers",
+        "when the objects are renumbered",
         [column.name for column in _columns(measurement, scene) if column.unit == "id"],
     )
 
@@ -133,7 +133,7 @@ def find_problems(measurement: Any) -> tuple[str, ...]:
         if not hasattr(measurement, name)
     ]
     if missing:
-        return (f"It has no {', no '.join(missing)}.",)
+        return (f"It does not define {', '.join(missing)}.",)
     # A dict and no list: one mistake is found by several checks, and told once.
     problems: dict[str, None] = {}
     for check in CHECKS:
@@ -198,7 +198,7 @@ def _refuse_difference(
     for name in first.keys() - set(allowed):
         if not np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f"):
             raise UsageError(
-                f"Its column '{name}' changes {when}.",
+                f"The column '{name}' changes {when}.",
                 "Compute each value from the object's pixels alone.",
             )
 

@@ -22,16 +22,17 @@ class Around(NamedTuple):
 
     positions: NDArray[np.int64]
     """Flat indices into the frame."""
-    owners: NDArray[np.int64]
+    owners: NDArray[np.int32]
     """The object (0..count-1) that each belongs to or is nearest to."""
-    distances: NDArray[np.float64]
+    distances: NDArray[np.float32]
     """In widths of a pixel; a pixel beside the border has 1."""
 
 
-def find_outside(frame: ObjectFrame, reach_px: float) -> Around:
+def find_outside(frame: ObjectFrame, reach_px: float, *, beyond_px: float = 0) -> Around:
     """Background pixels within `reach_px` of an object, each given to the nearest object.
 
-    Distances are between the centers of pixels, along all axes with their spacing.
+    Distances are between the centers of pixels, along all axes with their spacing. Pixels that are
+    not further away than `beyond_px` are left out.
     """
     from scipy import ndimage
 
@@ -43,10 +44,9 @@ def find_outside(frame: ObjectFrame, reach_px: float) -> Around:
         )
         # nearest: (axes, rows, columns), where the nearest object pixel of each pixel is.
         distances, nearest = distances[core], nearest[:, core]
-        places = np.nonzero((distances > 0) & (distances <= reach_px))
-        owners = frame.owners_of(block[tuple(axis[places] for axis in nearest)])
-        positions = np.ravel_multi_index(places, distances.shape) + offset
-        found.append(Around(positions, owners, distances[places]))
+        places = np.nonzero((distances > beyond_px) & (distances <= reach_px))
+        labels = block[tuple(axis[places] for axis in nearest)]
+        found.append(_around(frame, places, labels, distances, offset))
     return _joined(found)
 
 
@@ -59,10 +59,23 @@ def find_inside(frame: ObjectFrame, reach_px: float) -> Around:
     for block, core, offset in _strips(frame, reach_px):
         distances = _depths(block, frame.spacing, reach_px)[core]
         places = np.nonzero((block[core] != 0) & (distances <= reach_px))
-        owners = frame.owners_of(block[core][places])
-        positions = np.ravel_multi_index(places, distances.shape) + offset
-        found.append(Around(positions, owners, distances[places].astype(np.float64)))
+        found.append(_around(frame, places, block[core][places], distances, offset))
     return _joined(found)
+
+
+def _around(
+    frame: ObjectFrame,
+    places: tuple[NDArray[np.int64], ...],
+    labels: NDArray[Any],
+    distances: NDArray[Any],
+    offset: int,
+) -> Around:
+    # Rings of crowded objects are most of the image, so that each byte counts.
+    return Around(
+        np.ravel_multi_index(places, distances.shape) + offset,
+        frame.owners_of(labels).astype(np.int32),
+        distances[places].astype(np.float32),
+    )
 
 
 def _depths(
@@ -120,5 +133,5 @@ def _strips(frame: ObjectFrame, reach_px: float) -> Iterator[tuple[NDArray[Any],
 def _joined(found: list[Around]) -> Around:
     if not found:
         nothing = np.empty(0, np.int64)
-        return Around(nothing, nothing, np.empty(0))
+        return Around(nothing, nothing.astype(np.int32), np.empty(0, np.float32))
     return Around(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

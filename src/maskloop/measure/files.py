@@ -26,16 +26,16 @@ from maskloop.measure.plugin_files import load_measurement
 from maskloop.measure.sources import open_by_own_axes
 from maskloop.measure.table import count_frames, measure_frames, scene_of
 from maskloop.measure.writers import TableWriter, open_table
-from maskloop.records import Record, write_record
+from maskloop.records import Record, write_bytes
 from maskloop.wording import counted
 
 __all__ = ["ORIGIN", "SHOWN_HASH", "TableSettings", "file_sha256", "identity_of", "measure_files"]
 
 ORIGIN = (
-    Column(name="image", description="File of the image; of the labels where none is measured."),
+    Column(name="image", description="Image file; the label file if only labels were measured."),
     Column(name="image_sha256", description="First digits of the SHA-256 of that file."),
-    Column(name="labels", description="File of the labels."),
-    Column(name="checkpoint", description="Checkpoint that predicted the labels, where known."),
+    Column(name="labels", description="Label file."),
+    Column(name="checkpoint", description="Checkpoint that predicted the labels, if known."),
 )
 SHOWN_HASH = 16
 """Digits of a hash in a row; the note beside the table has all of them."""
@@ -46,7 +46,7 @@ class TableSettings(Record):
     """What is measured in the files of one table, and how they are read."""
 
     measurements: tuple[str, ...] | None = Field(
-        None, description="Measurements to make, such as size,intensity; all by default."
+        None, description="Measurements to run, such as size,intensity; all by default."
     )
     settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings by measurement."
@@ -54,7 +54,7 @@ class TableSettings(Record):
     axes: str | None = Field(
         None, description="Axes of the files whose metadata does not name them."
     )
-    by_plane: bool = Field(False, description="Measure each plane of a stack by itself.")
+    by_plane: bool = Field(False, description="Measure each plane of a stack separately, in 2D.")
     plugins: tuple[str, ...] = Field(
         (), description="Python files with measurements of your own; see 'maskloop plugins new'."
     )
@@ -126,7 +126,7 @@ def measure_files(
         note = table.note(out, project)
     written = note.model_copy(update={"table_sha256": file_sha256(out)})
     # Files first, record last: a table without a note is unknown, a note never lies.
-    write_record(note_path(out), written)
+    write_bytes(note_path(out), written.model_dump_json(indent=1).encode())
     return written
 
 
@@ -169,8 +169,8 @@ class _Table:
         if self._measurer is None or not self._sources:
             reasons = "; ".join(failure.problem for failure in self._failures[:3])
             raise UsageError(
-                f"No labels could be measured: {reasons or 'there are none'}",
-                "Name files of labels, and the images that belong to them.",
+                f"No labels could be measured: {reasons or 'no files were given'}",
+                "Give label files, and the images that belong to them.",
             )
         return TableNote(
             rows=sum(source.rows for source in self._sources),
@@ -226,7 +226,7 @@ class _Table:
             done = counted(len(self._sources), "image")
             raise Cancelled(
                 f"The measurement was cancelled after {done}.",
-                "Start it again when you like; no table was written.",
+                "No table was written; start it again at any time.",
             )
 
     def _columns_for(self, labels: Image, image: Image | None) -> Measurer:
@@ -244,7 +244,7 @@ class _Table:
         # Measured all the same: corrected labels are better than predicted ones. But the checkpoint
         # in their rows is not the whole story.
         if source.original_sha256 not in ("", source.labels_sha256):
-            self._warn(f"{source.labels} was changed after it was predicted.")
+            self._warn(f"{source.labels} was edited after prediction.")
         if source.predicted_sha256 and source.image_sha256 not in ("", source.predicted_sha256):
             self._warn(
                 f"{source.image} is not the file that {source.labels} was predicted from, or has "
@@ -273,7 +273,8 @@ def _registered(files: Sequence[str]) -> Iterator[None]:
 def _open(open_file: Callable[..., Image], path: str, axes: str | None) -> Image:
     if not refer(path).path.exists():
         raise ImageError(
-            f"'{path}' is missing.", "Name the folder that it is in, or measure labels alone."
+            f"'{path}' is missing.",
+            "Give the folder that holds it (--images DIR), or measure labels only (--labels-only).",
         )
     return open_by_own_axes(open_file, path, axes)
 

@@ -72,7 +72,7 @@ class ObjectFrame:
         if image is not None and image.shape[1:] != self.labels.shape:
             raise ImageError(
                 f"The image is {image.shape[1:]}, its labels are {self.labels.shape}.",
-                "Measure labels of the same pixels.",
+                "Select the image that the labels were made from.",
             )
 
     @property

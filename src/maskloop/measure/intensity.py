@@ -32,12 +32,12 @@ class Intensity:
         """The columns it fills: none without an image."""
         words = {
             "mean": "Mean intensity of {}.",
-            "sum": "Sum of the intensities of {}.",
-            "min": "Smallest intensity of {}.",
-            "max": "Largest intensity of {}.",
-            "std": "Standard deviation of the intensities of {}.",
+            "sum": "Integrated intensity of {}.",
+            "min": "Minimum intensity of {}.",
+            "max": "Maximum intensity of {}.",
+            "std": "Standard deviation of the intensity of {}.",
         } | {
-            percentile_name(percent): f"Percentile {percent:g} of the intensities of {{}}."
+            percentile_name(percent): f"Percentile {percent:g} of the intensity of {{}}."
             for percent in settings.percentiles
         }
         return tuple(

@@ -27,12 +27,14 @@ Settings = Mapping[str, Record | Mapping[str, Any]]
 """Settings by the name of the measurement."""
 
 IDENTITY = (
-    Column(name="timepoint", description="Number of the frame along T, from 0."),
-    Column(name="plane", description="Number of the plane along Z, where planes are measured."),
+    Column(name="timepoint", description="Frame along T, counted from 0."),
+    Column(name="plane", description="Plane along Z, counted from 0; 0 for volumes."),
     Column(
-        name="object", unit="id", description="Label of the object, or its number within its frame."
+        name="object",
+        unit="id",
+        description="Label of the object; of classes, a running number per frame.",
     ),
-    Column(name="class", description="Name of its class."),
+    Column(name="class", description="Class of the object."),
 )
 
 _logger = logging.getLogger(__name__)
@@ -141,20 +143,22 @@ class Measurer:
     def _choose(
         self, name: str, measurement: Measurement, given: Record | Mapping[str, Any]
     ) -> _Chosen:
+        # All of this is code of the plug-in: it fails alone. Only settings that somebody chose are
+        # that person's to correct.
         try:
             kind = measurement.Settings
             settings = given if isinstance(given, kind) else kind.model_validate(given)
-        except ValidationError as error:
-            raise UsageError(
-                f"The settings of '{name}' do not fit. {fault_in_words(error)}",
-                f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
-            ) from None
-        # The columns are code of the plug-in as well: it fails here alone, too.
-        try:
             return _Chosen(measurement, settings, tuple(measurement.columns(settings, self.scene)))
+        except ValidationError as error:
+            if given:
+                raise UsageError(
+                    f"The settings of '{name}' do not fit. {fault_in_words(error)}",
+                    f"Its settings are: {', '.join(kind.model_fields) or 'none'}.",
+                ) from None
+            self._fail(name, error)
         except Exception as error:
             self._fail(name, error)
-            return _Chosen(measurement, settings, ())
+        return _Chosen(measurement, Record(), ())
 
     def _values(self, name: str, chosen: _Chosen, frame: ObjectFrame) -> dict[str, NDArray[Any]]:
         names = [column.name for column in chosen.columns]
@@ -183,7 +187,7 @@ class Measurer:
 
     def _refuse_double_columns(self) -> None:
         # A table with two columns of one name can be read by no program.
-        owner = dict.fromkeys((column.name for column in IDENTITY), "the table itself")
+        owner = dict.fromkeys((column.name for column in IDENTITY), "every table")
         for name, chosen in self._chosen.items():
             for column in chosen.columns:
                 other = owner.setdefault(column.name, name)
@@ -206,19 +210,19 @@ def checked_values(
     if set(found) != set(names):
         missing, extra = sorted(set(names) - set(found)), sorted(set(found) - set(names))
         raise UsageError(
-            f"it promised other columns than it returned (missing: {', '.join(missing) or 'none'}; "
-            f"not promised: {', '.join(extra) or 'none'}).",
-            "Return one array for each column.",
+            f"the returned columns differ from the declared ones (missing: "
+            f"{', '.join(missing) or 'none'}; undeclared: {', '.join(extra) or 'none'}).",
+            "Return one array for each declared column.",
         )
     values = {name: np.asarray(found[name]) for name in names}
     for name, column in values.items():
         if column.shape != (count,):
             raise UsageError(
-                f"its column '{name}' has the shape {column.shape}; there are {count} objects.",
+                f"the column '{name}' has the shape {column.shape}; there are {count} objects.",
                 "Return one value per object.",
             )
         if column.dtype.kind not in "biuf":
             raise UsageError(
-                f"its column '{name}' holds {column.dtype}, not numbers.", "Return real numbers."
+                f"the column '{name}' holds {column.dtype}, not numbers.", "Return real numbers."
             )
     return values

@@ -39,21 +39,23 @@ class Neighbors:
         unit = "um2" if scene.is_volume else "um"
         faces = "faces of voxels" if scene.is_volume else "edges of pixels"
         return (
-            Column(name="neighbors", description="Number of objects that this one touches."),
+            Column(name="neighbors", description="Number of touching objects."),
             Column(
                 name="interface_px",
                 unit="px",
                 description=f"Number of {faces} shared with other objects.",
             ),
             Column(
-                name=f"interface_{unit}", unit=unit, description="Extent of the shared interface."
+                name=f"interface_{unit}",
+                unit=unit,
+                description="Length (3D: area) of the interface with other objects.",
             ),
             Column(
                 name="cluster",
                 unit="id",
-                description="Smallest id of the cluster that it belongs to.",
+                description="Cluster of touching objects, named by the smallest object id in it.",
             ),
-            Column(name="cluster_size", description="Number of objects in its cluster."),
+            Column(name="cluster_size", description="Number of objects in the cluster."),
         )
 
     def measure(self, frame: ObjectFrame, settings: Settings) -> dict[str, NDArray[Any]]:

@@ -80,6 +80,6 @@ def read_note(table: Path) -> TableNote:
         return read_record(note_path(table), TableNote)
     except RecordError as error:
         raise UsageError(
-            f"Nothing says where the table '{table}' comes from: {error.problem}",
+            f"The table '{table}' has no readable note: {error.problem}",
             f"Keep '{note_path(table).name}' beside the table, or measure again.",
         ) from error

@@ -31,7 +31,7 @@ def load_measurement(path: Path) -> Measurement:
     """
     if not path.is_file():
         raise UsageError(
-            f"There is no file '{path}'.", "Write one: maskloop plugins new my_measurement."
+            f"There is no file '{path}'.", "Create one: maskloop plugins new my_measurement"
         )
     name = f"maskloop_file_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -75,8 +75,8 @@ def write_template(folder: Path, name: str) -> tuple[Path, Path]:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(
-            f"'{name}' cannot be the name of a measurement.",
-            "Use small letters, digits and _, beginning with a letter, such as spot_count.",
+            f"'{name}' is not a valid name for a measurement.",
+            "Use lowercase letters, digits and _, starting with a letter, such as spot_count.",
         )
     paths = folder / f"{name}.py", folder / f"test_{name}.py"
     for path in paths:
@@ -91,7 +91,7 @@ def write_template(folder: Path, name: str) -> tuple[Path, Path]:
     return paths
 
 
-_TEMPLATE = '''"""NAME: say here what is measured, and after which publication."""
+_TEMPLATE = '''"""NAME: describe what is measured, and cite the method."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -105,12 +105,12 @@ from maskloop.records import Record
 
 
 class TITLE:
-    """Contrast of each object in each channel: replace it by what you want to measure."""
+    """Contrast of each object in each channel: replace this with what you want to measure."""
 
-    name = "NAME"  # what people select it by: maskloop measure --measurements size,NAME
+    name = "NAME"  # how users select it: maskloop measure --measurements size,NAME
 
     class Settings(Record):
-        """What a person may choose; every field needs a default and a description."""
+        """Settings that users can change; every field needs a default and a description."""
 
         percentile: float = Field(95, ge=50, le=100, description="What counts as bright.")
 
@@ -137,7 +137,7 @@ class TITLE:
         frame.pixels        the pixels of all objects: sum, mean, std, min, max, percentiles
         frame.boxes         bounding boxes; frame.runs, stretches along X
 
-        Working on all objects at once, as here, is a hundred times faster than a loop.
+        Computing all objects at once, as here, is far faster than looping over them.
         """
         found = {}
         for channel, plane in frame.channels:

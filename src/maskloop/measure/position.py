@@ -25,7 +25,7 @@ class Position:
     def columns(self, settings: Settings, scene: Scene) -> tuple[Column, ...]:
         """The columns it fills."""
         axes = axis_names(scene)
-        center = "Center of mass along {}; the first pixel has its center at 0."
+        center = "Centroid along {}; the center of the first pixel is at 0."
         return (
             *(
                 Column(name=f"centroid_{axis}_{unit}", unit=unit, description=center.format(axis))
@@ -44,8 +44,8 @@ class Position:
             Column(
                 name="edge_distance_px",
                 unit="px",
-                description="Pixels between the object and the nearest edge of the image in the "
-                "plane; 0 where it touches the edge and may be cut.",
+                description="Distance to the nearest edge of the image in the plane; 0 if the "
+                "object touches it and may be cut off.",
             ),
         )
 

@@ -27,7 +27,7 @@ class Shape:
         """What to compute of a shape."""
 
         solidity: bool = Field(
-            True, description="Whether to compute convex hulls, the slowest part (planes only)."
+            True, description="Compute the solidity, which needs convex hulls (2D only)."
         )
 
     def columns(self, settings: Settings, scene: Scene) -> tuple[Column, ...]:
@@ -38,7 +38,7 @@ class Shape:
                 name=f"{axis}_axis_{unit}",
                 unit=unit,
                 description=f"{words} axis of the {body} with the same second moments"
-                + (", in widths of a pixel." if unit == "px" else "."),
+                + (", in pixel widths." if unit == "px" else "."),
             )
             for axis, words in (("major", "Longest"), ("minor", "Shortest"))
             for unit in ("px", "um")
@@ -61,21 +61,26 @@ class Shape:
 
 
 def _of_planes(settings: Shape.Settings) -> tuple[Column, ...]:
-    solidity = Column(name="solidity", description="Part of the convex hull that the object fills.")
+    solidity = Column(
+        name="solidity", description="Fraction of the convex hull that the object covers."
+    )
     return (
         Column(
             name="perimeter_px",
             unit="px",
-            description="Length of the border, holes included (scikit-image's perimeter).",
+            description="Length of the border, including holes (as scikit-image computes it).",
         ),
         Column(
             name="perimeter_um",
             unit="um",
-            description="The same; empty where pixels are not square.",
+            description="Length of the border; empty if pixels are not square.",
         ),
-        Column(name="circularity", description="4 pi area / perimeter^2: about 1 for a disk."),
-        Column(name="eccentricity", description="Of the ellipse: 0 a circle, near 1 a line."),
-        Column(name="euler_number", description="Pieces minus holes."),
+        Column(name="circularity", description="4 pi area / perimeter^2: about 1 for a circle."),
+        Column(
+            name="eccentricity",
+            description="Eccentricity of the ellipse: 0 for a circle, close to 1 for a line.",
+        ),
+        Column(name="euler_number", description="Number of parts minus number of holes."),
         *((solidity,) if settings.solidity else ()),
     )
 
@@ -84,12 +89,12 @@ _OF_VOLUMES = (
     Column(
         name="surface_px",
         unit="px",
-        description="Area of the surface, in squared widths of a pixel.",
+        description="Surface area, in squared pixel widths.",
     ),
-    Column(name="surface_um2", unit="um2", description="Area of the surface."),
+    Column(name="surface_um2", unit="um2", description="Surface area."),
     Column(
         name="sphericity",
-        description="Surface of the ball of the same volume over the surface: about 1 for a ball.",
+        description="Surface area of a sphere of the same volume over the surface area.",
     ),
 )
 

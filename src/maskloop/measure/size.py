@@ -16,7 +16,7 @@ __all__ = ["SIZE", "Size"]
 
 
 class Size:
-    """Area or volume, the diameter of a disk or ball of the same size, and how full the box is."""
+    """Area or volume, equivalent diameter, and extent."""
 
     name = "size"
 
@@ -25,7 +25,7 @@ class Size:
 
     def columns(self, settings: Settings, scene: Scene) -> tuple[Column, ...]:
         """The columns it fills."""
-        kind, power, body = ("volume", 3, "ball") if scene.is_volume else ("area", 2, "disk")
+        kind, power, body = ("volume", 3, "sphere") if scene.is_volume else ("area", 2, "circle")
         diameter = f"Diameter of the {body} of the same {kind}"
         return (
             Column(name=f"{kind}_px", unit="px", description="Number of pixels."),
@@ -33,10 +33,12 @@ class Size:
             Column(
                 name="equivalent_diameter_px",
                 unit="px",
-                description=f"{diameter}, in widths of a pixel.",
+                description=f"{diameter}, in pixel widths.",
             ),
             Column(name="equivalent_diameter_um", unit="um", description=f"{diameter}."),
-            Column(name="extent", description="Part of the bounding box that the object fills."),
+            Column(
+                name="extent", description="Fraction of the bounding box that the object covers."
+            ),
         )
 
     def measure(self, frame: ObjectFrame, settings: Settings) -> dict[str, NDArray[Any]]:

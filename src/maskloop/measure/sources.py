@@ -151,7 +151,7 @@ def _image_for(
     if len(matches) > 1:
         names = ", ".join(path.name for path in matches)
         raise UsageError(
-            f"'{labels.name}' could belong to several images: {names}.",
+            f"'{labels.name}' matches several images: {names}.",
             "Keep one image of each name in the folder.",
         )
     return str(matches[0]) if matches else str(Path(images) / stem.removesuffix(LABELS_SUFFIX))

@@ -208,14 +208,14 @@ def _refuse_other_scene(scene: Scene, labels: Image, image: Image | None) -> Non
         raise ImageError(
             f"'{labels.name}' has axes {labels.axes}; the objects of this table are "
             f"measured in {scene.spatial_axes}.",
-            "Measure planes and volumes in two tables, or measure each plane by itself.",
+            "Measure planes and volumes into separate tables, or by plane (--by-plane).",
         )
     found = own.channels
     if scene.channels and found != scene.channels:
         raise ImageError(
             f"'{(image or labels).name}' has the channels {', '.join(found) or 'none'}; "
             f"this table has {', '.join(scene.channels)}.",
-            "Measure images with other channels into a table of their own.",
+            "Measure images with different channels into separate tables.",
         )
 
 
@@ -231,5 +231,5 @@ def _refuse_other_size(labels: Image, image: Image | None) -> None:
         raise ImageError(
             f"The labels '{labels.name}' are {labels.axes} {labels.shape}, "
             f"the image '{image.name}' is {image.axes} {image.shape}.",
-            "Measure an image with labels of the same pixels.",
+            "Select the image that the labels were made from.",
         )

@@ -58,7 +58,7 @@ def open_table(path: Path) -> Iterator[TableWriter]:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise UsageError(
             f"'{path.name}' is neither .csv nor .parquet.",
-            "Name the table with one of these endings.",
+            "Use one of these extensions.",
         )
     if path.suffix.lower() == ".csv":
         with write_whole(path) as file:

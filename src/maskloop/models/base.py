@@ -1,228 +1,69 @@
-"""What can be trained: the choices of a person, the plan made of them, and what a backend must offer."""
+"""What every model family has in common: choices, recipe, plan, and what a backend must offer.
+
+Nothing here loads a learning library: the window and the command line draw forms and options from
+these records.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
-from maskloop.images.instances import InstanceSettings
+from maskloop import plugins
+from maskloop.errors import MaskloopError, UsageError
+from maskloop.events import Report, silent
+from maskloop.images.fingerprint import Fingerprint
+from maskloop.images.image import Image
 from maskloop.images.normalize import Normalization
-from maskloop.predict.base import Output
-from maskloop.predict.outputs import Classes, DistanceMaps, Foreground, output_for
-from maskloop.records import Record
-from maskloop.task import OutputMode, Task
+from maskloop.models.device import Machine
+from maskloop.predict.base import Segmenter
+from maskloop.records import Record, jsonable
+from maskloop.task import Task
+from maskloop.wording import fault_in_words
 
 __all__ = [
+    "DEFAULT_BACKEND",
+    "AnyPlan",
     "Architecture",
     "Augmentation",
+    "Backend",
     "Decision",
+    "DeviceName",
+    "Example",
+    "Mismatch",
+    "Outline",
     "Plan",
     "Precision",
     "Recipe",
-    "UNetArchitecture",
-    "network_of",
-    "shortest_strides",
+    "Start",
+    "Summary",
+    "SummaryRow",
+    "Trained",
+    "TrainingContext",
+    "backend",
+    "checked_choices",
+    "kinds",
+    "outline_of",
 ]
 
+DEFAULT_BACKEND = "basic_unet"
+DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["bf16", "fp16", "fp32"]
-PRESETS = {
-    "standard_unet": "U-Net",
-    "resunet": "Residual U-Net",
-    "attention_unet": "Attention U-Net",
-}
-INSTANCE_CHANNELS = 3
-"""Foreground, nearness to the centre, distance to the boundary."""
-
-
-def shortest_strides(strides: tuple[int, ...]) -> tuple[int, ...]:
-    """One way to write `Architecture.z_strides`, so that two descriptions can be compared: without the 2s at the end."""
-    while strides and strides[-1] == 2:
-        strides = strides[:-1]
-    return strides
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class Architecture(Record):
-    """The network, as napari-training-assistant describes it; what is derived is checked, so the record is always true."""
+    """Choices about a model; whatever is left open is planned from the data.
 
-    backend: Literal["basic_unet"] = Field("basic_unet", description="Family of models.")
-    spatial_dims: Literal["2d", "3d"] = Field(
-        "2d", description="2d: plane by plane. 3d: volume by volume."
-    )
-    preset: Literal["standard_unet", "resunet", "attention_unet"] = Field(
-        "standard_unet",
-        description="standard_unet, resunet (residual blocks) or attention_unet (gated skip connections).",
-    )
-    depth: int = Field(4, ge=1, le=7, description="How often the resolution is halved.")
-    z_strides: tuple[Annotated[int, Field(ge=1, le=2)], ...] = Field(
-        (),
-        description="3D: whether each halving, from fine to coarse, takes Z along (2) or leaves it (1); those not named take it along.",
-    )
-    base_channels: int = Field(
-        32,
-        ge=1,
-        le=256,
-        description="Feature channels of the first level; each level doubles them.",
-    )
-    normalization: Literal["batch", "instance", "group", "none"] = Field(
-        "batch", description="Normalisation layer after each convolution."
-    )
-    upsampling: Literal["transpose", "bilinear"] = Field(
-        "transpose", description="How the decoder doubles the resolution."
-    )
-    input_channels: int = Field(1, ge=1, le=1024, description="Channels of the images.")
-    output_mode: OutputMode = Field("binary", description="binary, multiclass or instances.")
-    num_classes: int = Field(2, ge=2, le=1024, description="Classes, background included.")
-    output_channels: int = Field(
-        1,
-        ge=1,
-        description="Derived: 1 (binary), the number of classes (multiclass), 3 (instances).",
-    )
-    activation: Literal["sigmoid", "softmax"] = Field(
-        "sigmoid", description="Derived: softmax for multiclass, else sigmoid."
-    )
-    loss: Literal["bce_dice", "cross_entropy_dice", "instance_distances"] = Field(
-        "bce_dice", description="Derived from the output mode."
-    )
-    threshold: float = Field(
-        0.5, ge=0, le=1, description="Foreground where the probability is above this."
-    )
-    class_labels: dict[str, str] = Field(
-        default_factory=lambda: {"0": "background", "1": "foreground"},
-        description="Class id to name, background 0 included.",
-    )
+    A backend adds its own fields, each of them optional: None means "plan it".
+    """
 
-    @field_validator("z_strides")
-    @classmethod
-    def _shortest(cls, strides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        """What the network has no halving for is left out: its depth and dimensions may be changed alone."""
-        return (
-            shortest_strides(strides[: info.data.get("depth", 0)])
-            if info.data.get("spatial_dims") == "3d"
-            else ()
-        )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _derive(cls, values: Any) -> Any:
-        """Fill what follows from the output mode and the class names when it is left open."""
-        if not isinstance(values, dict):
-            return values
-        filled = dict(values)
-        mode = filled.get("output_mode", "binary")
-        if "class_labels" in filled and "num_classes" not in filled:
-            filled["num_classes"] = len(filled["class_labels"])
-        classes = filled.get("num_classes", 2)
-        filled.setdefault(
-            "output_channels", {"multiclass": classes, "instances": INSTANCE_CHANNELS}.get(mode, 1)
-        )
-        filled.setdefault("activation", "softmax" if mode == "multiclass" else "sigmoid")
-        filled.setdefault(
-            "loss",
-            {"multiclass": "cross_entropy_dice", "instances": "instance_distances"}.get(
-                mode, "bce_dice"
-            ),
-        )
-        if "class_labels" not in filled and classes != 2:
-            filled["class_labels"] = {
-                str(n): f"class_{n}" if n else "background" for n in range(classes)
-            }
-        return filled
-
-    @model_validator(mode="after")
-    def _agree(self) -> Architecture:
-        expected = {"multiclass": self.num_classes, "instances": INSTANCE_CHANNELS}.get(
-            self.output_mode, 1
-        )
-        if self.output_channels != expected:
-            raise ValueError(
-                f"output_channels is {self.output_channels}, but {self.output_mode} with {self.num_classes} classes needs {expected}"
-            )
-        if (self.activation == "softmax") != (self.output_mode == "multiclass"):
-            raise ValueError(
-                f"activation {self.activation} does not fit output_mode {self.output_mode}"
-            )
-        if sorted(self.class_labels) != sorted(str(n) for n in range(self.num_classes)):
-            raise ValueError(
-                f"class_labels must name the ids 0..{self.num_classes - 1}, not {sorted(self.class_labels)}"
-            )
-        if self.output_mode != "multiclass" and self.num_classes != 2:
-            raise ValueError(
-                f"{self.output_mode} has background and one class, not {self.num_classes} classes"
-            )
-        return self
-
-    @property
-    def title(self) -> str:
-        """The network in a few words, such as ``U-Net 2D, depth 4, 32 base channels``."""
-        preset = PRESETS[self.preset]
-        return (
-            f"{preset} {self.spatial_dims.upper()}, depth {self.depth}, "
-            f"{self.base_channels} base channels"
-        )
-
-    @property
-    def dimensions(self) -> int:
-        """2 or 3."""
-        return 3 if self.spatial_dims == "3d" else 2
-
-    @property
-    def strides(self) -> tuple[tuple[int, ...], ...]:
-        """By how much each halving shortens (Z)YX, from fine to coarse."""
-        along_z = (*self.z_strides, *(2,) * self.depth)[: self.depth]
-        return tuple((z, 2, 2)[-self.dimensions :] for z in along_z)
-
-    @property
-    def kernels(self) -> tuple[tuple[int, ...], ...]:
-        """Size along (Z)YX of the convolutions of each level, from fine to coarse: flat until Z is halved for the first time.
-
-        There the planes lie so far apart that a neighbour in Z tells little (Isensee et al. 2021,
-        nnU-Net).
-        """
-        flat = next(
-            (level for level, strides in enumerate(self.strides) if strides[0] != 1), self.depth
-        )
-        return tuple(
-            (1 if level < flat else 3, 3, 3)[-self.dimensions :] for level in range(self.depth + 1)
-        )
-
-    @property
-    def multiple(self) -> tuple[int, ...]:
-        """Lengths along (Z)YX must be multiples of these."""
-        return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
-
-
-class UNetArchitecture(Record):
-    """What a person chose about a U-Net; whatever is left open is planned from the data."""
-
-    spatial_dims: Literal["2d", "3d"] | None = Field(
-        None, description="2d: plane by plane. 3d: volume by volume."
-    )
-    preset: Literal["standard_unet", "resunet", "attention_unet"] | None = Field(
-        None,
-        description="standard_unet, resunet (residual blocks) or attention_unet (attention gates).",
-    )
-    depth: int | None = Field(None, ge=1, le=7, description="How often the resolution is halved.")
-    z_strides: tuple[Annotated[int, Field(ge=1, le=2)], ...] | None = Field(
-        None,
-        description="3D: whether each halving, from fine to coarse, halves Z too (2) or not (1); "
-        "those not named do.",
-    )
-    base_channels: int | None = Field(
-        None,
-        ge=1,
-        le=256,
-        description="Feature channels of the first level; each level doubles them.",
-    )
-    normalization: Literal["batch", "instance", "group", "none"] | None = Field(
-        None, description="Normalization layer after each convolution."
-    )
-    upsampling: Literal["transpose", "bilinear"] | None = Field(
-        None, description="How the decoder doubles the resolution."
-    )
     threshold: float | None = Field(
-        None, ge=0, le=1, description="Foreground where the probability is above this (binary)."
+        None, ge=0, le=1, description="Probability above which a pixel is foreground (binary)."
     )
 
     @property
@@ -231,23 +72,16 @@ class UNetArchitecture(Record):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def network_of(task: Task, choices: UNetArchitecture) -> Architecture:
-    """The network with the usual value wherever nothing was chosen: what a plan starts from."""
-    channels = {} if task.channels is None else {"input_channels": task.channels}
-    described = {"output_mode": task.mode, "class_labels": task.class_labels}
-    return Architecture.model_validate({**choices.chosen, **channels, **described})
-
-
 class Augmentation(Record):
-    """Changes made to training patches so that the model does not mind them; each can be switched off by itself."""
+    """Random changes of the training patches, so that the model learns to ignore them."""
 
     horizontal_flip: bool = True
     vertical_flip: bool = True
     rotation_degrees: tuple[float, ...] = Field(
-        (0, 90, 180, 270), description="Right angles; any other angle needs free_rotation."
+        (0, 90, 180, 270), description="Rotations by right angles, in degrees."
     )
-    free_rotation: bool = Field(True, description="Any angle in the plane.")
-    scale: float = Field(0.2, ge=0, le=0.9, description="Zoom in and out by up to this share.")
+    free_rotation: bool = Field(True, description="Rotate by any angle in the plane.")
+    scale: float = Field(0.2, ge=0, le=0.9, description="Scale up or down by up to this fraction.")
     elastic: float = Field(0.0, ge=0, le=1, description="Strength of a smooth random deformation.")
     intensity_jitter: float = Field(
         0.2, ge=0, le=1, description="Random change of brightness, contrast and gamma."
@@ -256,59 +90,49 @@ class Augmentation(Record):
         0.05,
         ge=0,
         le=1,
-        description="Standard deviation of added noise, in units of the normalised image.",
+        description="Standard deviation of added noise, in units of the normalized image.",
     )
-    blur: float = Field(0.0, ge=0, le=5, description="Largest blur, in pixels.")
+    blur: float = Field(0.0, ge=0, le=5, description="Maximum blur in pixels.")
 
 
 class Recipe(Record):
-    """What a person chooses about a training; what is left open is planned from the data."""
+    """Choices about a training; whatever is left open is planned from the data.
 
-    epochs: int | None = Field(None, ge=1, description="How often every image is seen.")
+    A backend adds its own fields. All limits stand here, so that a plan and a training refuse alike.
+    """
+
     time_s: float | None = Field(
         None,
         gt=0,
-        description="Stop after this many seconds; network size and schedule are planned for it.",
-    )
-    patience: int | None = Field(
-        None, ge=1, description="Stop after this many epochs without a better validation score."
-    )
-    patch_size: tuple[int, ...] | None = Field(
-        None, description="Size of the training patches along ZYX or YX."
-    )
-    batch_size: int | None = Field(None, ge=1, description="Patches per step.")
-    learning_rate: float | None = Field(
-        None, gt=0, description="Peak learning rate of the schedule."
+        allow_inf_nan=False,
+        title="Time budget",
+        description="Stop training after this time; model size and schedule are planned for it.",
     )
     normalization: Normalization | None = Field(
-        None, description="How intensities are brought to a common range."
+        None, title="Normalization", description="How intensities are scaled to a common range."
     )
-    augmentation: Augmentation | None = Field(None, description="Changes made to training patches.")
-    class_weights: tuple[float, ...] | None = Field(
-        None, description="Weight of each class in the loss."
-    )
-    foreground_share: float | None = Field(
-        None, ge=0, le=1, description="Share of the patches placed on foreground or rare classes."
-    )
-    base_channels: int | None = Field(
-        None, ge=1, description="Feature channels of the first level."
-    )
-    depth: int | None = Field(None, ge=1, le=7, description="How often the resolution is halved.")
-    precision: Precision | None = Field(None, description="Arithmetic of the network.")
     validation_share: float | None = Field(
         None,
         ge=0,
         le=0.9,
-        description="Share of the pairs kept for validation, by group; left open, that of the project's settings.",
+        title="Validation fraction",
+        description="Fraction of the pairs used for validation, by group; by default that of the "
+        "project.",
     )
-    seed: int = Field(0, ge=0, description="Start of all random numbers.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
-    devices: int = Field(1, ge=1, description="GPUs (or processes) to train on.")
-    nodes: int = Field(1, ge=1, description="Machines to train on.")
+    seed: int = Field(0, ge=0, description="Seed of all random numbers.")
+    device: DeviceName = Field("auto", description="Device to train on.")
     tensorboard: bool = Field(False, description="Also write TensorBoard files.")
     save_every_s: float = Field(
-        30.0, ge=0, description="Seconds between two saved states: what a kill costs at most."
+        30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds between autosaves: the most that is lost if the process is killed.",
     )
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return 1
 
 
 class Decision(Record):
@@ -319,61 +143,319 @@ class Decision(Record):
     reason: str
     source: Literal["planned", "person"] = "planned"
 
+    @field_validator("value")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """As JSON keeps it, so that a plan that was saved and read is the same."""
+        return jsonable(value)
+
 
 class Plan(Record):
-    """The recipe made concrete: everything that a training does, and why."""
+    """The recipe made concrete: everything that a training does, and why.
 
-    architecture: Architecture
-    patch_size: tuple[int, ...]
-    batch_size: int
-    steps_per_epoch: int = Field(description="Batches between two validations.")
-    epochs: int
+    A backend adds the concrete model and its own settings.
+    """
+
+    backend: str = DEFAULT_BACKEND
+    task: Task
+    network: SerializeAsAny[Record] = Field(
+        description="The concrete model, without the task: what weights are compared by."
+    )
+    normalization: Normalization
     time_s: float | None = None
     estimated_s: float | None = Field(
-        None, description="Roughly how long all epochs take; None on devices not measured."
+        None, description="Estimated duration of the training; None if it is not known."
     )
-    patience: int
-    learning_rate: float
-    weight_decay: float = 1e-2
-    normalization: Normalization
-    augmentation: Augmentation
-    class_weights: tuple[float, ...] | None = None
-    foreground_share: float
-    precision: Precision
-    object_diameter_px: float | None = Field(
-        None, description="Median diameter of the objects (instances)."
-    )
-    object_extent_px: int = Field(0, description="Longest side of the largest object (instances).")
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
-    seed_threshold: float = Field(
-        InstanceSettings().seed_threshold,
-        description="Score at which objects start (instances), found after the training.",
-    )
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    nodes: int = 1
+    device: DeviceName = "auto"
     tensorboard: bool = False
     decisions: tuple[Decision, ...] = ()
 
-    @property
-    def output(self) -> Foreground | Classes | DistanceMaps:
-        """What the scores of the network mean."""
-        labels = {int(label): name for label, name in self.architecture.class_labels.items()}
-        return output_for(
-            self.architecture.output_mode,
-            labels,
-            threshold=self.architecture.threshold,
-            instances=InstanceSettings(
-                seed_threshold=self.seed_threshold,
-                typical_diameter_px=self.object_diameter_px,
-                largest_extent_px=self.object_extent_px,
-            ),
-        )
 
-    def with_output(self, output: Output) -> Plan:
-        """The plan with settings of the output that were found after the training."""
-        assert isinstance(output, Foreground | Classes | DistanceMaps)
-        if not isinstance(output, DistanceMaps):
-            return self
-        return self.model_copy(update={"seed_threshold": output.instances.seed_threshold})
+def _as_its_backend_reads_it(values: Any) -> Any:
+    """A plan as the class that its backend gives it; plans of version 2 name no backend."""
+    if not isinstance(values, Mapping):
+        return values
+    return backend(str(values.get("backend", DEFAULT_BACKEND))).Plan.model_validate(values)
+
+
+AnyPlan = Annotated[SerializeAsAny[Plan], BeforeValidator(_as_its_backend_reads_it)]
+"""A plan of any backend, as a field of a record."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights that a training starts from."""
+
+    name: str
+    """What to call them in messages."""
+    path: Path
+    backend: str
+    network: Mapping[str, Any]
+    """The model they were made for, as `Plan.network` dumps it."""
+    task: Task | None = None
+    """What they were trained to find; None where nobody knows."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An accepted pair as a training sees it; both images may be lazy."""
+
+    pair_id: str
+    image: Image
+    labels: Image
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Where a training runs, what it starts from, and whom it tells."""
+
+    folder: Path
+    """Of the run: saved states, the best weights and previews go here."""
+    start: Start | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
+    """Facts to store in the checkpoint: lineage, pairs, versions."""
+    report: Report = silent
+    is_cancelled: Callable[[], bool] = lambda: False
+    save_every_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the best weights, and how it went."""
+
+    weights: Path
+    plan: Plan
+    """As given, with what was found after the training."""
+    metrics: dict[str, float]
+    epochs: int
+    best_epoch: int
+    patches: int
+    elapsed_s: float
+    stopped: str
+    """Why it ended: ``epochs``, ``time``, ``patience``, ``cancelled`` or ``not finite``."""
+
+
+class SummaryRow(Record):
+    """One fact of a model."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+class Summary(Record):
+    """A model as people are told of it; what the window and the command line draw."""
+
+    title: str = Field(description="In a few words, such as 'U-Net 2D, depth 4'.")
+    words: str = Field(description="In one sentence without its full stop.")
+    rows: tuple[SummaryRow, ...] = ()
+    parameters: int = 0
+    weights_bytes: int = Field(0, description="Of a file of these weights.")
+    step_bytes: int = Field(0, description="Memory at the peak of one training step.")
+    facts: dict[str, Any] = Field(
+        default_factory=dict, description="Counts that the checkpoint's record keeps."
+    )
+
+
+class Outline(NamedTuple):
+    """What the record of a trained model tells at a glance."""
+
+    title: str = ""
+    """In a few words, such as ``U-Net 2D, depth 4, 32 base channels``."""
+    channels: int | None = None
+    """Of the images that it takes; None: any."""
+    dimensions: int | None = None
+    """Spatial dimensions that it takes at a time; None: any."""
+
+
+class Mismatch(NamedTuple):
+    """One property in which weights differ from what is needed."""
+
+    name: str
+    wanted: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.found}, needed is {self.wanted}"
+
+
+# Inside `Backend` the bare names are its own properties.
+_Architecture: TypeAlias = Architecture
+_Recipe: TypeAlias = Recipe
+_Plan: TypeAlias = Plan
+
+
+class Backend(Protocol):
+    """A family of models: plans, trains, loads, describes. Knows nothing of projects.
+
+    Registered as a plug-in of the kind ``backends``. Importing it must not load a learning library:
+    its methods do that when they are called.
+    """
+
+    @property
+    def name(self) -> str:
+        """As records and commands name it."""
+
+    @property
+    def title(self) -> str:
+        """As people name it."""
+
+    @property
+    def checkpoint_prefix(self) -> str:
+        """How the names of its checkpoints begin, such as ``unet_run``."""
+
+    @property
+    def Architecture(self) -> type[_Architecture]:
+        """Its choices about the model."""
+
+    @property
+    def Recipe(self) -> type[_Recipe]:
+        """Its choices about a training."""
+
+    @property
+    def Network(self) -> type[Record]:
+        """Its concrete models, without the task."""
+
+    @property
+    def Plan(self) -> type[_Plan]:
+        """Its plans."""
+
+    def plan(
+        self,
+        task: Task,
+        choices: Any,
+        recipe: Any,
+        fingerprint: Fingerprint,
+        *,
+        start: Start | None = None,
+        machine: Machine | None = None,
+    ) -> _Plan:
+        """Decide everything about a training, each value with its reason.
+
+        Parameters
+        ----------
+        task
+            What is to be found.
+        choices, recipe
+            What a person chose: records of the types `Architecture` and `Recipe`.
+        fingerprint
+            What the data is like.
+        start
+            Weights that it starts from: they keep their model.
+        machine
+            Where it will run; looked up when left out.
+
+        Raises
+        ------
+        UsageError
+            If the data cannot be used with the choices made.
+        IncompatibleWeights
+            If the weights do not fit the task or the choices; each mismatch is named.
+        """
+
+    def train(
+        self,
+        plan: Any,
+        training: Sequence[Example],
+        validation: Sequence[Example],
+        context: TrainingContext,
+    ) -> Trained | None:
+        """Train by a plan, or resume the training whose state lies in the context's folder.
+
+        Returns
+        -------
+        Trained | None
+            None in helper processes of a training on several devices.
+
+        Raises
+        ------
+        TrainingFailed, Cancelled
+            If it ended before any weights were kept.
+        """
+
+    def load(self, path: Path, *, device: DeviceName = "auto") -> Segmenter:
+        """A checkpoint in memory, ready to predict.
+
+        Raises
+        ------
+        IncompatibleWeights, UnsafeFile
+            If the file is damaged, not one of this backend, or would have to run code.
+        """
+
+    def describe(self, task: Task, choices: Any, plan: Any | None = None) -> Summary:
+        """A model in words and numbers: the planned one, or as far as the choices tell."""
+
+    def outline(self, network: Mapping[str, Any]) -> Outline:
+        """What a trained model is, quickly; empty where its record does not say."""
+
+    def compare(self, task: Task, choices: Any, start: Start) -> list[Mismatch]:
+        """What keeps weights from serving this task with these choices; empty when nothing does."""
+
+    def adopt(self, path: Path, task: Task, choices: Any, known: Mapping[str, Any]) -> Record:
+        """The model that weights from elsewhere were made for.
+
+        Parameters
+        ----------
+        path
+            The file; it is never unpickled.
+        task, choices
+            Of the project: they decide what neither the file nor the person tells.
+        known
+            What a person says about the model.
+
+        Raises
+        ------
+        UsageError, IncompatibleWeights, UnsafeFile
+            If the file does not tell, or its weights do not fill the model to the last one.
+        """
+
+
+def backend(name: str) -> Backend:
+    """The backend of this name, imported on first use.
+
+    Raises
+    ------
+    NotFound, BrokenPlugin
+        If there is none, or it cannot be imported.
+    """
+    found: Backend = plugins.get("backends", name)
+    return found
+
+
+def outline_of(name: str, network: Mapping[str, Any]) -> Outline:
+    """What a trained model is; only its backend's name where that is not installed here."""
+    try:
+        return backend(name).outline(network)
+    except MaskloopError:
+        return Outline(name)
+
+
+def kinds(name: str) -> tuple[type[Architecture], type[Recipe]]:
+    """The choices that a backend takes; the common ones where it is not installed here."""
+    try:
+        found = backend(name)
+    except MaskloopError:
+        return Architecture, Recipe
+    return found.Architecture, found.Recipe
+
+
+def checked_choices(kind: type[AnyRecord], values: Mapping[str, Any]) -> AnyRecord:
+    """Choices of a person as a record, refused in words.
+
+    Raises
+    ------
+    UsageError
+        If there is no such choice, or its value does not fit.
+    """
+    unknown = sorted(set(values) - set(kind.model_fields))
+    if unknown:
+        raise UsageError(
+            f"There is no setting '{unknown[0]}'.",
+            f"Use one of: {', '.join(kind.model_fields)}.",
+        )
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(fault_in_words(error, kind=kind), "Choose another value.") from None

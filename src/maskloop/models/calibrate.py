@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from maskloop.images.image import Image
-from maskloop.models.data import Sample
+from maskloop.models.samples import Sample
 from maskloop.predict.base import Output, Segmenter
 from maskloop.predict.segment import kept, segment
 

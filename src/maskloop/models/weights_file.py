@@ -16,7 +16,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
-from maskloop.models.base import shortest_strides
 from maskloop.records import jsonable, write_bytes
 
 __all__ = [
     "LoadedCheckpoint",
-    "architecture_of",
     "fit_weights",
     "load_checkpoint",
     "read_weights",
@@ -337,7 +335,13 @@ def _globals(stream: bytes) -> Iterator[str]:
         return
 
 
-def fit_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, source: str) -> None:
+def fit_weights(
+    module: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    *,
+    source: str,
+    look: Callable[[Mapping[str, Tensor]], dict[str, Any]] = lambda _: {},
+) -> None:
     """Set every weight of a network, or none.
 
     Parameters
@@ -348,6 +352,8 @@ def fit_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, source: 
         Name to tensor; floating point of any width.
     source
         What to call the weights in messages, such as ``'unet.pt'``.
+    look
+        What can be read off weights: where they do not fit, the difference is told.
 
     Raises
     ------
@@ -369,11 +375,8 @@ def fit_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, source: 
         ),
     ]
     if any(faults):
-        seen = {
-            key: value
-            for key, value in architecture_of(state_dict).items()
-            if architecture_of(own).get(key) != value
-        }
+        needed = look(own)
+        seen = {key: value for key, value in look(state_dict).items() if needed.get(key) != value}
         looks = (
             f" The file looks like {', '.join(f'{key} {value}' for key, value in seen.items())}."
             if seen
@@ -406,34 +409,3 @@ def _is_finite(weight: Tensor) -> bool:
         and not weight.is_complex()
         and bool(torch.isfinite(weight).all())
     )
-
-
-def architecture_of(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What can be read off the weights of one of our own networks; empty for others."""
-    first, head = state_dict.get("encoder.0.convs.0.conv.weight"), state_dict.get("head.weight")
-    if first is None or head is None or first.ndim not in (4, 5) or head.ndim != first.ndim:
-        return {}
-    depth = len({name.split(".")[1] for name in state_dict if name.startswith("encoder.")})
-    return {
-        "spatial_dims": f"{first.ndim - 2}d",
-        "depth": depth,
-        **_along_z(state_dict, depth),
-        "base_channels": first.shape[0],
-        "input_channels": first.shape[1],
-        "output_channels": head.shape[0],
-        "upsampling": "transpose" if "ups.0.weight" in state_dict else "bilinear",
-        "preset": "attention_unet"
-        if "gates.0.score.weight" in state_dict
-        else _block_kind(state_dict),
-    }
-
-
-def _along_z(state_dict: Mapping[str, Tensor], depth: int) -> dict[str, Any]:
-    """The strides along Z, which transposed convolutions tell by their kernels and interpolation does not."""
-    ups = [state_dict.get(f"ups.{level}.weight") for level in reversed(range(depth))]
-    strides = tuple(up.shape[2] for up in ups if up is not None and up.ndim == 5)
-    return {"z_strides": shortest_strides(strides)} if strides else {}
-
-
-def _block_kind(state_dict: Mapping[str, Tensor]) -> str:
-    return "resunet" if any(".shortcut." in name for name in state_dict) else "standard_unet"

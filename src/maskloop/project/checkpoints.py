@@ -1,9 +1,8 @@
-"""Finished trainings: registered in an order that a kill at any instruction leaves consistent.
+"""Checkpoints, registered in an order that stays consistent after a kill at any instruction.
 
 The weights come first, then ``checkpoints.json``; from there on the checkpoint exists. What follows
 (``latest.pt``, the run history, the benchmark table, the log, the pairs' ``used_in_checkpoints``,
-the settings) repeats it in other places and is completed from ``checkpoints.json`` the next time
-somebody writes.
+the settings) repeats it elsewhere and is completed from ``checkpoints.json`` at the next write.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from maskloop.project.kept import Kept
 from maskloop.project.settings import Settings
 from maskloop.project.store import changed, copy_file, file_sha256, place_file
 from maskloop.records import jsonable
+from maskloop.task import Task
 
 __all__ = ["CheckpointList"]
 
@@ -34,7 +34,7 @@ AnyVersion = TypeVar("AnyVersion", Pair, PairVersion)
 class CheckpointList:
     """Registers checkpoints and finds them.
 
-    Never reads weights: those are the business of `maskloop.models`.
+    Never reads weights: `maskloop.models` does.
     """
 
     def __init__(
@@ -96,7 +96,10 @@ class CheckpointList:
         number_of_patches: int = 0,
         split: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
-        architecture: Mapping[str, Any] | None = None,
+        backend: str = "basic_unet",
+        prefix: str = "unet_run",
+        task: Task | None = None,
+        network: Mapping[str, Any] | None = None,
         starting_weights: Mapping[str, Any] | None = None,
         plan: Mapping[str, Any] | None = None,
         summary: Mapping[str, Any] | None = None,
@@ -105,7 +108,9 @@ class CheckpointList:
         benchmark_summary: str = "",
         metadata: Mapping[str, Any] | None = None,
     ) -> CheckpointRecord:
-        """Make a finished training a checkpoint. A run has one checkpoint: asked again after a kill, the same one is returned.
+        """Register a finished training as a checkpoint.
+
+        A run has one checkpoint: asked again after a kill, the same one is returned.
 
         Parameters
         ----------
@@ -125,8 +130,10 @@ class CheckpointList:
             pair that was replaced meanwhile counts as new.
         metrics
             Figures of the best epoch: loss, val_loss, dice, iou and any others.
-        architecture, starting_weights, plan, summary, versions, seed
-            What was built, from what, how, with which libraries.
+        backend, prefix
+            The family of models, and how the name of the checkpoint begins.
+        task, network, starting_weights, plan, summary, versions, seed
+            What was built, for what, from what, how, with which libraries.
 
         Raises
         ------
@@ -149,7 +156,9 @@ class CheckpointList:
                 "number_of_images": number_of_images,
                 "number_of_patches": number_of_patches,
                 "train_validation_split": jsonable(dict(split or {})),
-                "architecture": jsonable(dict(architecture or {})),
+                "backend": backend,
+                "task": task,
+                "network": jsonable(dict(network or {})),
                 "starting_weights": jsonable(dict(starting_weights or {})),
                 "plan": jsonable(dict(plan or {})),
                 "architecture_summary": jsonable(dict(summary or {})),
@@ -157,23 +166,25 @@ class CheckpointList:
                 "seed": seed,
                 "benchmark_summary": benchmark_summary,
                 "metadata": jsonable(dict(metadata or {})),
-                "classes": dict((architecture or {}).get("class_labels", {})),
+                "classes": {} if task is None else task.class_labels,
                 "dataset_pixel_hashes": {pair_id: pixels for pair_id, (pixels, _) in seen.items()},
                 "dataset_mask_hashes": {pair_id: mask for pair_id, (_, mask) in seen.items()},
                 **_figures(metrics or {}),
             }
-            record = self._add(weights_file, facts)
+            record = self._add(weights_file, prefix, facts)
             self.follow()
             weights_file.unlink(missing_ok=True)
             return record
 
-    def _add(self, weights_file: Path, facts: Mapping[str, Any]) -> CheckpointRecord:
+    def _add(self, weights_file: Path, prefix: str, facts: Mapping[str, Any]) -> CheckpointRecord:
         number = self._kept.next_number
         # An orphan of a killed registration keeps its name, unless it is this very file.
+        ending = weights_file.suffix
         while (
-            target := self._folder.path(f"checkpoints/unet_run_{number:03d}.pt")
+            target := self._folder.path(f"checkpoints/{prefix}_{number:03d}{ending}")
         ).exists() and not target.samefile(weights_file):
             number += 1
+        # Hashed before it is placed: what is registered is what was trained.
         digest = file_sha256(weights_file)
         place_file(weights_file, target)
         record = CheckpointRecord.model_validate(
@@ -191,14 +202,15 @@ class CheckpointList:
     def follow(self) -> None:
         """Complete what repeats the checkpoints elsewhere.
 
-        The settings name the latest one last, as the sign that all is done.
+        The settings are updated last: they name the latest checkpoint when all is complete.
         """
         latest = self.latest
         if latest is None:
             return
         steps = (self._move_latest, self._complete_pairs, self._history.complete)
+        # The order matters little; that the settings come after all of them does.
         for step in steps:
-            # A follower that is broken must not cost a finished training; `check` names it.
+            # A damaged follower must not cost a finished training; `check` reports it.
             with contextlib.suppress(ProjectError):
                 step(self.list())
         with contextlib.suppress(ProjectError):
@@ -213,12 +225,15 @@ class CheckpointList:
         return latest is None or self._settings.read().latest_checkpoint_id == latest.checkpoint_id
 
     def _move_latest(self, checkpoints: Sequence[CheckpointRecord]) -> None:
-        weights = self._folder.path(checkpoints[-1].checkpoint_path)
         target = self._folder.path(paths.LATEST)
+        # Of a backend with files of another kind there is no copy: latest.pt stays that of the
+        # latest .pt file.
+        alike = [one for one in checkpoints if one.checkpoint_path.endswith(target.suffix)]
+        if not alike:
+            return
+        weights = self._folder.path(alike[-1].checkpoint_path)
         # A copy and no second name: whoever writes over latest.pt must not reach the checkpoint.
-        if weights.is_file() and not (
-            target.is_file() and file_sha256(target) == checkpoints[-1].sha256
-        ):
+        if weights.is_file() and not (target.is_file() and file_sha256(target) == alike[-1].sha256):
             copy_file(weights, target)
 
     def _complete_pairs(self, checkpoints: Sequence[CheckpointRecord]) -> None:

@@ -1,4 +1,4 @@
-"""The accepted pairs of a project: nothing is erased without being asked to."""
+"""The accepted pairs of a project; nothing is erased unless asked for."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Dataset:
         NotFound
             If there is none.
         """
+        # Built anew only when the manifest is another object, that is, when it was written.
         manifest = self._file.read()
         if self._index is None or self._index[0] is not manifest:
             self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
@@ -88,7 +89,7 @@ class Dataset:
         pixel_size_um: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
-        """Take an image and its mask into the project; when this returns, they are safe on the disk.
+        """Add an image and its mask to the project; they are on the disk when this returns.
 
         Parameters
         ----------
@@ -151,19 +152,27 @@ class Dataset:
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
-        """Write checked pairs: files first, the manifest last, all or none of them."""
+        """Write checked pairs: files first, the manifest once and last, all or none of them."""
         with self._folder.writing("accept pairs"), self._undo_files() as written:
             manifest = self._file.read()
+            pairs = manifest.pairs
+            # A manifest is validated and written once: for each of ten thousand it takes hours.
+            known = {pair.pixels_sha256: pair for pair in reversed(pairs)}
             added: list[Pair] = []
-            for offer in offers:
-                manifest, pair = self._write_pair(manifest, offer, written)
+            for number, offer in enumerate(offers, manifest.next_pair):
+                self._refuse_known(known, offer.candidate)
+                pairs, pair = self._write_pair(pairs, number, offer, written)
+                known[pair.pixels_sha256] = pair
                 added.append(pair)
-            self._save(manifest)
+            self._save(changed(manifest, next_pair=manifest.next_pair + len(added), pairs=pairs))
             return added
 
     @contextlib.contextmanager
     def _undo_files(self) -> Iterator[list[Path]]:
-        """Erase the files written in the block when it fails; a kill leaves them as orphans, which do no harm."""
+        """Erase the files written in the block when it fails.
+
+        After a kill they stay as orphans, which do no harm.
+        """
         written: list[Path] = []
         try:
             yield written
@@ -178,12 +187,11 @@ class Dataset:
             raise
 
     def _write_pair(
-        self, manifest: Manifest, offer: Offer, written: list[Path]
-    ) -> tuple[Manifest, Pair]:
+        self, pairs: tuple[Pair, ...], number: int, offer: Offer, written: list[Path]
+    ) -> tuple[tuple[Pair, ...], Pair]:
         candidate = offer.candidate
-        self._refuse_known(manifest, candidate)
-        pair_id = f"pair_{manifest.next_pair:04d}_{candidate.pixels_sha256[:8]}"
-        group, merged = choose_group(manifest.pairs, offer, pair_id)
+        pair_id = f"pair_{number:04d}_{candidate.pixels_sha256[:8]}"
+        group, merged = choose_group(pairs, offer, pair_id)
         split = choose_side(group, merged, offer)
         files = self._write_files(candidate, pair_id, written)
         pair = Pair(
@@ -199,7 +207,7 @@ class Dataset:
             **files,
             **facts_of(candidate),
         )
-        return changed(manifest, next_pair=manifest.next_pair + 1, pairs=(*merged, pair)), pair
+        return (*merged, pair), pair
 
     def _write_files(self, candidate: Candidate, stem: str, written: list[Path]) -> dict[str, str]:
         from maskloop.images.writers import write_image, write_labels
@@ -207,6 +215,7 @@ class Dataset:
         image_path, mask_path = f"{paths.IMAGES}/{stem}.tif", f"{paths.MASKS}/{stem}.tif"
         image, mask = self._folder.path(image_path), self._folder.path(mask_path)
         written += [image, mask]
+        # Named above before they are written: a failure in between leaves a file to erase.
         write_image(image, candidate.image)
         write_labels(
             mask,
@@ -221,10 +230,10 @@ class Dataset:
             "mask_sha256": file_sha256(mask),
         }
 
-    def _refuse_known(self, manifest: Manifest, candidate: Candidate, *, but: str = "") -> None:
-        for pair in manifest.pairs:
-            if pair.pixels_sha256 != candidate.pixels_sha256 or pair.pair_id == but:
-                continue
+    def _refuse_known(self, known: Mapping[str, Pair], candidate: Candidate) -> None:
+        """Refuse pixels that the project has; `known` are its pairs by the hash of their pixels."""
+        pair = known.get(candidate.pixels_sha256)
+        if pair is not None:
             if pair.state == "active":
                 way_out = (
                     "To correct its mask, replace the mask of that pair (--replace "
@@ -249,6 +258,7 @@ class Dataset:
         with self._folder.writing(verb):
             manifest = self._file.read()
             pairs = tuple(edit(pair) for pair in manifest.pairs)
+            # An edit returns the same object where nothing changes: no write then.
             if any(new is not old for new, old in zip(pairs, manifest.pairs, strict=True)):
                 self._save(changed(manifest, pairs=pairs))
 
@@ -273,7 +283,7 @@ class Dataset:
         source: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Pair:
-        """Put a corrected mask (or image) in the place of the old one, which stays in the folder and in the pair's history.
+        """Replace the mask (or image) of a pair; the old one stays in the folder and its history.
 
         The pair counts as new since the last checkpoint, and stays on its side of the split.
 
@@ -301,6 +311,7 @@ class Dataset:
                 "Give the corrected mask (--masks FILE).",
             )
         old = self.get(pair_id)
+        # Prepared before the lock is taken: large images take seconds.
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
@@ -316,11 +327,13 @@ class Dataset:
         )
         with self._folder.writing("replace a pair"), self._undo_files() as written:
             old = self.get(pair_id)
-            self._refuse_known(self._file.read(), candidate, but=pair_id)
+            others = (pair for pair in self.all_pairs if pair.pair_id != pair_id)
+            self._refuse_known({pair.pixels_sha256: pair for pair in others}, candidate)
             files = self._write_files(
                 candidate, self._free_stem(pair_id, len(old.history)), written
             )
             facts = facts_of(candidate)
+            # A mask that was prepared already would be recorded as needing nothing.
             if mask is None:
                 facts["mask_preparation"] = old.mask_preparation
             facts |= {
@@ -338,6 +351,7 @@ class Dataset:
             )
 
     def _free_stem(self, pair_id: str, versions: int) -> str:
+        # The first replacement is version 2: the pair as accepted is the first.
         number = versions + 2
         while any(
             self._folder.path(f"{folder}/{pair_id}_v{number}.tif").exists()
@@ -347,7 +361,10 @@ class Dataset:
         return f"{pair_id}_v{number}"
 
     def remove(self, pair_id: str) -> Pair:
-        """Leave a pair out from now on; its files and its history stay, and `restore` brings it back."""
+        """Leave a pair out from now on.
+
+        Its files and its history stay, and `restore` brings it back.
+        """
         return self._change_one("remove a pair", pair_id, state="removed")
 
     def restore(self, pair_id: str) -> Pair:
@@ -476,7 +493,7 @@ class Dataset:
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
                     raise UsageError(
-                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}', so its group "
+                        f"Checkpoint '{used[0]}' was trained on pair '{pair.pair_id}': its group "
                         f"'{group}' cannot be used for validation.",
                         "Select a pair of another group, or accept a new image.",
                     )
@@ -511,7 +528,10 @@ class Dataset:
         return chosen
 
     def split(self, pairs: Sequence[Pair], *, share: float, seed: int = 0) -> Split:
-        """Part pairs into training and validation by groups, and record each one's side, so that it holds for good."""
+        """Split pairs into training and validation by groups.
+
+        Each pair's side is recorded and kept from then on.
+        """
         with self._folder.writing("split the dataset"):
             split = split_pairs([self.get(pair.pair_id) for pair in pairs], share=share, seed=seed)
             groups: dict[str, Side] = {}
@@ -603,5 +623,5 @@ class Dataset:
             name=name,
             pixel_size_um=pixel_size_um,
         )
-        self._refuse_known(self._file.read(), candidate)
+        self._refuse_known({pair.pixels_sha256: pair for pair in self.all_pairs}, candidate)
         return candidate

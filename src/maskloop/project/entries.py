@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maskloop.images.fingerprint import PairFingerprint
 from maskloop.project.fields import VERSION, Identifier, InsidePath, Sha256, Version
 from maskloop.records import Record
+from maskloop.task import Task
 
 __all__ = [
     "CheckpointRecord",
@@ -24,6 +25,28 @@ __all__ = [
     "TrainingRun",
     "TrainingRuns",
 ]
+
+
+TASK_OF_VERSION_2 = ("output_mode", "num_classes", "class_labels", "activation", "loss")
+"""What version 2 told of the task in the description of a network."""
+
+
+def _read_version_2(values: Any) -> Any:
+    """Task and network apart, which version 2 kept in one description, ``architecture``."""
+    if not isinstance(values, dict) or "architecture" not in values:
+        return values
+    described = values["architecture"] or {}
+    rest = {name: value for name, value in values.items() if name != "architecture"}
+    split = {
+        "backend": described.get("backend", "basic_unet"),
+        "task": Task.of_description(described) if "output_mode" in described else None,
+        "network": {
+            name: value
+            for name, value in described.items()
+            if name not in (*TASK_OF_VERSION_2, "backend", "threshold")
+        },
+    }
+    return {**split, **rest}
 
 
 Content = tuple[str, str]
@@ -117,7 +140,11 @@ class CheckpointRecord(Record):
     timestamp: str
     checkpoint_path: InsidePath
     benchmark_summary: str = ""
-    architecture: dict[str, Any] = Field(default_factory=dict)
+    backend: str = Field("basic_unet", description="Family of models.")
+    task: Task | None = Field(None, description="What it was trained to find, where known.")
+    network: dict[str, Any] = Field(
+        default_factory=dict, description="The concrete model; the backend knows its keys."
+    )
     starting_weights: dict[str, Any] = Field(default_factory=dict)
     architecture_summary: dict[str, Any] = Field(default_factory=dict)
     run_id: str = ""
@@ -138,6 +165,11 @@ class CheckpointRecord(Record):
     seed: int | None = None
     note: str = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        return _read_version_2(values)
 
 
 class Checkpoints(Record):
@@ -178,11 +210,20 @@ class ImportedModel(Record):
     model_name: str
     source_filename: str
     model_path: InsidePath
-    architecture: dict[str, Any] = Field(default_factory=dict)
+    backend: str = Field("basic_unet", description="Family of models.")
+    task: Task | None = Field(None, description="What they are to find, where known.")
+    network: dict[str, Any] = Field(
+        default_factory=dict, description="The model they need; the backend knows its keys."
+    )
     imported_at: str
     format: str
     sha256: Sha256 = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        return _read_version_2(values)
 
 
 class ModelRegistry(Record):

@@ -1,4 +1,4 @@
-"""What the records of a project are made of: their version, paths inside the folder, ids, hashes."""
+"""Types of the fields of a project's records: version, paths in the folder, ids, hashes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def _check_inside(path: str) -> str:
         or ".." in path.split("/")
     ):
         raise ValueError(
-            f"the path {path!r} leaves the project folder (paths are relative, with '/', without '..' and ':')"
+            f"the path {path!r} leaves the project folder (paths are relative, with '/', without "
+            "'..' and ':')"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""Which pairs belong together: found when a pair is accepted, so that no split can part them later."""
+"""Which pairs belong together; found when a pair is accepted, so that no split separates them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def choose_group(
 
     if offer.group:
         return offer.group, pairs
+    # Crops and slices of one image share pixels: on both sides of a split they would leak.
     near = find_near_duplicates(
         offer.candidate.perceptual_hash, [pair.perceptual_hash for pair in pairs]
     )
@@ -78,7 +79,8 @@ def choose_side(group: str, pairs: Sequence[Pair], offer: Offer) -> Side | None:
     present = next((pair.split for pair in pairs if pair.group == group and pair.split), None)
     if offer.split and present and offer.split != present:
         raise UsageError(
-            f"'{offer.candidate.name}' belongs to group '{group}', which is used for {present}, not {offer.split}.",
+            f"'{offer.candidate.name}' belongs to group '{group}', which is used for {present}, "
+            f"not {offer.split}.",
             f"Accept it for {present}, or give it its own group if it shows a different specimen.",
         )
     return present or offer.split

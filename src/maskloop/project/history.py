@@ -41,21 +41,26 @@ class History:
         self._file: RecordFile[TrainingRuns] = folder.record(paths.TRAINING_RUNS, TrainingRuns)
 
     def new_run(self, kind: str) -> str:
-        """A fresh run of this kind (train, predict, ...) with an empty folder; its id is never used again.
+        """A new run of this kind (train, predict, ...) with an empty folder.
+
+        Its id is never reused.
 
         Raises
         ------
         ProjectError
             If the folder cannot be written.
         """
+        # A read-only project has no counter to move.
         if self.is_elsewhere:
             return self._new_run_elsewhere(kind)
         with self._folder.writing("begin a run"):
             record = self._file.read()
+            # Of all kinds together: the number alone tells which run came first.
             number = record.next_run
             while self.run_folder(f"{kind}_{number:03d}").exists():
                 number += 1
             run_id = f"{kind}_{number:03d}"
+            # Counter before folder: a kill in between wastes a number and never uses one twice.
             self._file.write(changed(record, next_run=number + 1))
             folder = self.run_folder(run_id)
             with write_errors(folder):
@@ -137,6 +142,7 @@ class History:
 
     def _complete_benchmarks(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         rows = self.benchmarks()
+        # Completed and not rewritten: rows of another program stay as they are.
         known = {row["checkpoint_id"] for row in rows}
         fresh = [_benchmark(one) for one in checkpoints if one.checkpoint_id not in known]
         path = self._folder.path(paths.BENCHMARKS)
@@ -145,6 +151,7 @@ class History:
 
     def write_benchmarks(self, rows: Sequence[dict[str, str]]) -> None:
         """Write the whole table."""
+        # In memory first: a table that is written in place could be cut by a kill.
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()
@@ -161,9 +168,8 @@ class History:
             ) from error
         for one in checkpoints:
             if f"registered {one.checkpoint_id} " not in known:
-                self.log(
-                    f"registered {one.checkpoint_id} ({one.checkpoint_path}) {one.benchmark_summary}".rstrip()
-                )
+                named = f"{one.checkpoint_id} ({one.checkpoint_path})"
+                self.log(f"registered {named} {one.benchmark_summary}".rstrip())
 
     def log(self, text: str) -> None:
         """Add a line to the log.

@@ -1,4 +1,7 @@
-"""From what a person offers (arrays, images, files) to a pair that is checked, prepared and measured, before anything is written."""
+"""From arrays, images or files to a pair that is checked, prepared and measured.
+
+Nothing is written here.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,7 @@ def examine(
         taken.channel_names,
         taken.name,
     )
+    # After the image: a mask that does not tell its axes takes those of the image.
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
     prepared = prepare_mask(
@@ -124,7 +128,7 @@ def _without_ending(name: str) -> str:
 
 
 def _in_file_order(image: Image) -> Image:
-    """The image with its axes in an order that a TIFF file keeps: ending in YX, or in YXC for colours."""
+    """The image with its axes in an order that a TIFF file keeps: ending in YX or YXC."""
     if image.axes.endswith("YX") or (image.axes.endswith("YXC") and image.channels <= 16):
         return image
     axes = "".join(letter for letter in CANONICAL if letter in image.axes)
@@ -252,9 +256,11 @@ def _long(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def hash_pixels(image: Image) -> str:
-    """SHA-256 over the type, shape, axes and bytes of an image: the same pixels give the same hash in any file format."""
+    """SHA-256 of the type, shape, axes and bytes of an image; the same in any file format."""
     pixels = image.read()
+    # The same pixels read from a big-endian TIFF must hash alike.
     little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.sha256(f"{little.dtype.str}{image.shape}{image.axes}".encode())
+    # As a buffer and not as bytes, which would copy a large stack.
     digest.update(np.ascontiguousarray(little).data)
     return digest.hexdigest()

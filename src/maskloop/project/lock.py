@@ -24,7 +24,9 @@ POLL_S = 0.01
 
 
 class WriterLock:
-    """Lets one thread of one process write to a project folder. The system frees it when its holder dies.
+    """Lets one thread of one process write to a project folder.
+
+    The system releases it when its holder dies.
 
     Parameters
     ----------
@@ -54,6 +56,7 @@ class WriterLock:
         ProjectError
             If the folder is not writable.
         """
+        # A file lock does not keep threads of one process apart.
         if not self._thread.acquire(timeout=timeout_s):
             raise self._locked(timeout_s)
         try:
@@ -73,8 +76,15 @@ class WriterLock:
         import filelock
 
         path = self._folder / paths.LOCK
+        # The lock would make the folder anew: a ghost of a project that was moved while open.
+        if not self._folder.is_dir():
+            raise ProjectError(
+                f"The project folder '{self._folder}' was moved or deleted.",
+                "Open the project where it is now.",
+            )
         with write_errors(path):
             refuse_special(path)
+            # Not one for each thread: the thread lock above already lets one in at a time.
             self._file = filelock.FileLock(path, mode=0o666, thread_local=False)
             try:
                 self._file.acquire(timeout=timeout_s, poll_interval=POLL_S)
@@ -97,20 +107,23 @@ class WriterLock:
             write_note(self._folder / paths.HOLDER, json.dumps(holder).encode())
 
     def _release(self) -> None:
+        # Removed before the lock is released: a note never outlives its writer, but for a kill.
         with contextlib.suppress(OSError):
             (self._folder / paths.HOLDER).unlink(missing_ok=True)
         self._file.release()
 
     def _locked(self, timeout_s: float) -> ProjectLocked:
         return ProjectLocked(
-            f"'{self._folder}' is being written by {self._holder()}; waited {time_in_words(timeout_s)}.",
+            f"'{self._folder}' is being written by {self._holder()}; "
+            f"waited {time_in_words(timeout_s)}.",
             "Wait until it has finished and try again, or stop that program. Reading still works.",
         )
 
     def _holder(self) -> str:
         try:
             who = json.loads(read_ordinary(self._folder / paths.HOLDER))
-            return f"process {who['pid']} of {who['user']} on {who['host']} ({who['verb']}, since {who['since']})"
+            process = f"process {who['pid']} of {who['user']} on {who['host']}"
+            return f"{process} ({who['verb']}, since {who['since']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "another program that did not leave its name"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from maskloop.errors import MaskloopError, ProjectError, UsageError
 from maskloop.project import layout, upgrade
@@ -15,21 +15,25 @@ from maskloop.project.checkpoints import CheckpointList
 from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
+from maskloop.project.inventory import Collection
+from maskloop.project.kept import Kept
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Config
 from maskloop.project.predictions import PredictionList
 from maskloop.project.settings import Settings, installed_version
 from maskloop.project.status import Status, status_of
 from maskloop.project.tables import TableList
 from maskloop.project.weights import Weights
-from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
+from maskloop.records import Record, dump_record, jsonable, last_good, write_bytes, write_errors
 from maskloop.task import OutputMode, Task
 from maskloop.wording import counted
 
 __all__ = ["ProjectFolder", "refuse_occupied"]
 
+AnyEntry = TypeVar("AnyEntry", bound=Record)
+
 
 class ProjectFolder(Folder):
-    """A project on disk. Reading never changes the folder and never waits; writing takes the one lock.
+    """A project on disk: reading never changes the folder nor waits; writing takes the one lock.
 
     Use `create` and `open`. Several of these, in several processes, may look at one folder: each
     reads a record anew when another one has written it.
@@ -107,7 +111,7 @@ class ProjectFolder(Folder):
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open a project to read; it is locked only while something is written. Nothing in the folder is changed.
+        """Open a project; nothing in the folder is changed, and it is locked only during writes.
 
         A broken record does not stop the rest from being read: `status` names it, and asking for
         what it holds raises. Folders of version 2 and of napari-training-assistant are read as they
@@ -127,7 +131,8 @@ class ProjectFolder(Folder):
         if not layout.is_project(path):
             raise ProjectError(
                 f"'{path}' is not a project folder.",
-                f"Choose the folder with {layout.CONFIG} in it, or create a project (maskloop new DIR).",
+                f"Choose the folder with {layout.CONFIG} in it, or create a project "
+                "(maskloop new DIR).",
             )
         project = cls(path)
         project._stand_in()
@@ -194,8 +199,12 @@ class ProjectFolder(Folder):
         """Runs, benchmarks and the log."""
         return History(self)
 
+    def kept(self, collection: Collection[AnyEntry]) -> Kept[AnyEntry]:
+        """Any collection that the project keeps, by its row of `COLLECTIONS`."""
+        return Kept(self, collection)
+
     def _settle(self) -> None:
-        """Before the first change: bring an older folder up to date, and finish what a killed writer began."""
+        """Before the first change: upgrade an older folder, complete what a killed writer began."""
         if self._is_older:
             # Another process may have upgraded it since it was opened.
             if upgrade.is_older(self.folder):
@@ -329,12 +338,12 @@ class ProjectFolder(Folder):
         )
 
     def status(self) -> Status:
-        """How the project stands; broken records are named among the warnings and count as empty."""
+        """How the project stands; damaged records are named in the warnings and count as empty."""
         return status_of(self, self.warnings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know: broken records with the way out, and what an older folder lacked."""
+        """Damaged records with the way out, and what an older folder lacks."""
         found = list(self._legacy_warnings)
         for path, kind in layout.records().items():
             try:

@@ -48,8 +48,8 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
 
     A record that cannot be read is rebuilt from its last good copy, the intact entries of the
     damaged file (a record has one entry per line) and its journal; without them, it starts empty.
-    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is completed. No file
-    is deleted, and no orphan is taken in.
+    The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is
+    completed. No file is deleted, and no orphan is taken in.
 
     Raises
     ------
@@ -59,8 +59,10 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     """
     done: list[str] = []
     with project.writing("repair"):
+        # The settings come first: other records are rebuilt from them.
         done += [_restore(project, path) for path in records() if not is_readable(project, path)]
         done += _restore_benchmarks(project)
+        # Looked for before they are completed, to say what was done.
         before = {
             problem.path for problem in check(project).problems if problem.kind == "out of step"
         }
@@ -79,6 +81,7 @@ def _restore(project: ProjectFolder, path: str) -> str:
         record, found = _with_entries(record, row, place)
         record = _count_on(project, record, row)
         sources += found
+    # A second name, not a move: until the result is on the disk the damaged file is a source.
     aside = _keep_aside(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     project.record(path, type(record)).restore(record)
@@ -152,6 +155,7 @@ def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> R
     names = [entry.name for entry in numbered.glob("*")]
     names += [row.id_of(entry) for entry in row.entries_of(record)]
     found = (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names)
+    # Files that no record names count too: their names were given once.
     numbers = [int(number[1]) + 1 for number in found if number]
     return changed(record, **{row.counter: max([getattr(record, row.counter), *numbers])})
 
@@ -172,8 +176,8 @@ def _known_task(project: ProjectFolder) -> Task:
     """The task as the latest checkpoint tells it, else as the masks were prepared for it."""
     if is_readable(project, paths.CHECKPOINTS):
         for record in reversed(project.checkpoints.list()):
-            if record.architecture:
-                return Task.of_description(record.architecture)
+            if record.task is not None:
+                return record.task
     pairs = project.dataset.pairs if is_readable(project, paths.MANIFEST) else ()
     rules = {pair.mask_preparation.get("mask_mode") for pair in pairs}
     mode = next((mode for mode in MODES if {default_rule(mode).mask_mode} == rules), "binary")

@@ -1,9 +1,9 @@
-"""Splits by group, never by patch: what belongs together is never parted between training and validation.
+"""Splits by group, never by patch: a group is on one side only, training or validation.
 
-A pair's group is what the person says; else that of a near-duplicate; else that of the stack or
-film its name tells of; else its own. Once in validation a group stays there, and a group that was
-trained on never goes there, however the dataset grows: scores of checkpoints that descend from each
-other stay honest.
+A pair's group is the one a person gave; else that of a near-duplicate; else that of the stack or
+movie in its name; else its own. Once in validation a group stays there, and a group that was
+trained on is never used for validation, however the dataset grows: scores of checkpoints that
+descend from each other stay independent.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Group:
 
     @cached_property
     def held(self) -> dict[str, float]:
-        """Sums over its pairs: how many there are, their objects, and the share that each class has of them."""
+        """Sums over its pairs: their number, their objects, and the share of each class."""
         prints = [pair.fingerprint for pair in self.pairs if pair.fingerprint]
         held: dict[str, float] = {
             "pairs": len(prints),
@@ -99,9 +99,7 @@ class _Group:
     def split(self) -> str | None:
         splits = {pair.split for pair in self.pairs}
         # A pair that was trained on outweighs: nothing that shares its pixels may measure.
-        return (
-            "training" if "training" in splits else "validation" if "validation" in splits else None
-        )
+        return next((side for side in ("training", "validation") if side in splits), None)
 
     @cached_property
     def classes(self) -> set[int]:
@@ -171,7 +169,10 @@ def _draw(name: str, seed: int) -> bytes:
 
 
 class _Draw:
-    """Takes groups for validation one by one; what they hold is counted on, since a project may have 10,000 of them."""
+    """Takes groups for validation one by one.
+
+    Their contents are summed as they are taken: a project may have 10,000 groups.
+    """
 
     def __init__(
         self, chosen: Sequence[_Group], free: list[_Group], groups: Sequence[_Group]
@@ -250,20 +251,23 @@ def _distance(ours: dict[str, float], typical: dict[str, float]) -> float:
 def _reason(groups: list[_Group], chosen: list[_Group], pairs: Sequence[Pair], share: float) -> str:
     if chosen:
         count = sum(len(group.pairs) for group in chosen)
-        return f"{count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} groups) are kept for validation; no group lies on both sides."
+        return (
+            f"Validation uses {count} of {len(pairs)} pairs ({len(chosen)} of {len(groups)} "
+            "groups); no group is on both sides."
+        )
     if share <= 0:
-        return "No validation set was asked for, so there is no validation score."
+        return "No validation set was requested, so there is no validation score."
     if len(groups) <= 1:
         return (
-            "All pairs belong to one group (one stack, film or image), so no honest validation set exists "
-            "and there is no validation score. Accept a pair from another image to get one."
+            "All pairs belong to one group (one stack, movie or image), so there is no independent "
+            "validation set and no validation score. Accept a pair from another image to get one."
         )
     if all(group.split == "training" for group in groups):
         return (
-            "Every group has been trained on already, so none can measure honestly and there is no validation score. "
-            "Accept a new image to get one."
+            "All groups have been trained on, so none is independent and there is no validation "
+            "score. Accept a new image to get one."
         )
     return (
-        "Each group that is free holds the only examples of a class, so none was taken away from training "
-        "and there is no validation score. Accept more pairs with these classes."
+        "Each remaining group has the only examples of a class, so all are used for training and "
+        "there is no validation score. Accept more pairs with these classes."
     )

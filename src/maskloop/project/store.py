@@ -101,7 +101,7 @@ class RecordFile(Generic[AnyRecord]):
         else:
             with self.journal.leading_to(self._before(), record, content):
                 write_content(self.path, content)
-        self._record, self._seen, self._stand_in = record, self._look(), None
+        self._keep(record)
 
     def _before(self) -> AnyRecord | None:
         """The record on the disk, or None where there is none."""
@@ -121,11 +121,19 @@ class RecordFile(Generic[AnyRecord]):
         replace_record(self.path, record)
         if self.journal is not None:
             self.journal.forget()
-        self._record, self._seen, self._stand_in = record, self._look(), None
+        self._keep(record)
 
     def stand_in(self, record: AnyRecord | None) -> None:
-        """Read this record while the file is still that of an older program; None reads the file again."""
-        self._record, self._seen, self._stand_in = None, self._look(), record
+        """Read this record instead of a file of an older program; None reads the file again."""
+        self._record = None
+        self._seen = self._look()
+        self._stand_in = record
+
+    def _keep(self, record: AnyRecord) -> None:
+        """Remember what was written, so that it is not read again."""
+        self._record = record
+        self._seen = self._look()
+        self._stand_in = None
 
     def forget(self) -> None:
         """Read the file again next time."""
@@ -140,7 +148,8 @@ class RecordFile(Generic[AnyRecord]):
 
 
 def changed(record: AnyRecord, **changes: Any) -> AnyRecord:
-    """A copy of a record with some fields changed and checked anew (`model_copy` would keep the old, cached line of JSON)."""
+    """A copy of a record with some fields changed and validated; see `Record.model_copy`."""
+    # Not dumped and read again: entries stay the objects that they are, ten thousand of them.
     values = {name: getattr(record, name) for name in type(record).model_fields}
     return type(record).model_validate({**values, **(record.model_extra or {}), **changes})
 
@@ -163,13 +172,14 @@ def file_sha256(path: Path) -> str:
 
 
 def place_file(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, whole or not at all: a second name where the disk knows that, else a copy.
+    """Make `target` the same file as `source`, atomically: a hard link, else a copy.
 
     Raises
     ------
     ProjectError
         If the disk is full or the folder is not writable.
     """
+    # Linked beside and renamed: linking over an existing name is refused.
     fresh = target.with_name(f".{target.name}.link.tmp")
     with write_errors(target):
         fresh.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The registry of weights that were brought in from elsewhere, and where the next training begins. Never reads tensors."""
+"""Imported weights, and where the next training starts. Never reads tensors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from maskloop.project.inventory import MODELS
 from maskloop.project.kept import Kept
 from maskloop.project.store import RecordFile, changed, copy_file, file_sha256
 from maskloop.records import jsonable
+from maskloop.task import Task
 
 __all__ = ["Weights"]
 
@@ -63,7 +64,9 @@ class Weights:
         source: Path,
         *,
         model_name: str | None = None,
-        architecture: Mapping[str, Any],
+        network: Mapping[str, Any],
+        backend: str = "basic_unet",
+        task: Task | None = None,
         format: str,
         metadata: Mapping[str, Any] | None = None,
     ) -> ImportedModel:
@@ -77,8 +80,8 @@ class Weights:
             A .pt, .pth or .safetensors file.
         model_name
             What to call it; by default the file's name.
-        architecture
-            The network that the weights need.
+        network, backend, task
+            The model that the weights need, its family, and what they are to find.
         format
             How the tensors are stored, such as state_dict, safetensors, maskloop.
 
@@ -101,6 +104,7 @@ class Weights:
             name = f"imported_model_{numbers.take():03d}_{digest[:8]}{suffix}"
             path = f"{paths.IMPORTED}/{name}"
             copy_file(source, self._folder.path(path))
+            # A file that is still being downloaded would be registered with a hash of its half.
             if file_sha256(self._folder.path(path)) != digest:
                 raise ProjectError(
                     f"'{source}' changed while it was being copied.",
@@ -111,7 +115,9 @@ class Weights:
                 model_name=model_name or source.stem,
                 source_filename=source.name,
                 model_path=path,
-                architecture=jsonable(dict(architecture)),
+                backend=backend,
+                task=task,
+                network=jsonable(dict(network)),
                 imported_at=now(),
                 format=format,
                 sha256=digest,
@@ -137,6 +143,7 @@ class Weights:
         """
         with self._folder.writing("choose starting weights"):
             start = self._folder.checked(StartingWeights, self._start.read(), changes)
+            # Checked now: a training that starts tomorrow should not be the first to notice.
             if start.checkpoint_id is not None:
                 self._checkpoints.get(start.checkpoint_id)
             if start.imported_model_id is not None:

@@ -50,6 +50,7 @@ class TargetContract:
         packages = tmp_path / "packages"
         install_count_job(packages)
         monkeypatch.syspath_prepend(str(packages))
+        # Inherited by every process that a place starts.
         monkeypatch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
         plugins.forget_installed()
         yield Project.create(tmp_path / "project", mode="instances")
@@ -90,6 +91,7 @@ class TargetContract:
         """A queue may deliver a job twice."""
         run = submit(project, CountJob(until=2))
         last_word(start(run, self.target))
+        # Byte by byte: not even a second Started.
         before = (run.folder / EVENTS).read_bytes()
         handle = start(run, self.target)
         _until(lambda: not handle.is_alive())
@@ -140,6 +142,7 @@ class TargetContract:
         run = submit(project, job)
         handle = start(run, self.target)
         _until(lambda: _numbers(handle.events()[0]) == [1, 2])
+        # As the system does when memory runs out: no handler runs, nothing is cleaned up.
         self.kill(handle)
         last = list(follow(handle))[-1]
         assert isinstance(last, Failed)

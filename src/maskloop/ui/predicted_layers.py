@@ -11,9 +11,9 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 
+from maskloop.compute.predicted import OpenedPrediction, Part, PredictedImage
 from maskloop.errors import MaskError, MaskloopError
 from maskloop.images.image import Image
-from maskloop.ui.controllers.prediction_files import OpenedPrediction, Part, PredictedImage
 from maskloop.ui.layers import Extent, add_labels, crop_metadata, take_image, to_image
 from maskloop.ui.transforms import place_like
 

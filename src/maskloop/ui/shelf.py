@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from maskloop.errors import MaskloopError
 from maskloop.images.image import ArrayLike, Image
-from maskloop.ui.controllers.display import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.controllers.pair_rows import short_id
 from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layer_images import fit_labels
+from maskloop.ui.layer_metadata import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.layers import add_labels, guess_axes
 from maskloop.ui.picker import NAMED
 from maskloop.ui.watch import Watch

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from maskloop.compute.overview import RunSummary, list_runs
 from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
+from maskloop.models.base import DEFAULT_BACKEND
 from maskloop.project import layout
 from maskloop.project.layout import (
     CheckpointRecord,
@@ -54,6 +55,16 @@ class Snapshot:
     architecture: dict[str, Any] = field(default_factory=dict)
     """What a person chose about the model, and its backend."""
     start: StartingWeights = field(default_factory=StartingWeights)
+
+    @property
+    def backend(self) -> str:
+        """The family of models that the project trains."""
+        return str(self.architecture.get("backend", DEFAULT_BACKEND))
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What a person chose about the model."""
+        return {name: value for name, value in self.architecture.items() if name != "backend"}
 
     @property
     def active_pairs(self) -> list[Pair]:

@@ -161,11 +161,12 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
             data = data.reshape(short)
         letters = parse_axes(clean, data.shape)
     elif "?" in letters or set(letters) - set(CANONICAL) or len(set(letters)) < len(letters):
-        example = _example(letters)
+        example = _example(letters, data.shape)
         raise AxesError(
             f"'{where}' has the shape {data.shape}, and nothing in the file says what its "
             f"{len(letters)} dimensions are.",
-            f"Name them, such as {example} (--axes {example}).",
+            "Name them, with Z for planes, T for frames and C for channels, such as "
+            f"{example} (--axes {example}).",
         )
     # A pixel size along an axis that is not there any longer tells nothing.
     sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
@@ -198,10 +199,12 @@ _MOST_LIKELY: Mapping[int, Sequence[str]] = {1: "ZTC", 2: "TZC", 3: "TCZ"}
 """By the number of unknown dimensions: which letters people mean most often."""
 
 
-def _example(letters: str) -> str:
+def _example(letters: str, shape: Sequence[int]) -> str:
     """Axes that might fit, for a message; what is known keeps its place."""
-    # The last two are rows and columns in nearly all files.
-    known = letters if "Y" in letters else "?" * max(0, len(letters) - 2) + "YX"[-len(letters) :]
+    # The last two are rows and columns in nearly all files, but not of a few pixels: those are
+    # channels, as cameras and scikit-image put them.
+    ending = "YXC" if len(shape) > 2 and shape[-1] <= 4 < shape[-2] else "YX"
+    known = letters if "Y" in letters else "?" * (len(letters) - len(ending)) + ending
     for letter in _MOST_LIKELY.get(known.count("?"), _MOST_LIKELY[3]):
         if letter not in known:
             known = known.replace("?", letter, 1)

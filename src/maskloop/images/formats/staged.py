@@ -139,7 +139,8 @@ class StagedSink:
         if self._stage is not None:
             self._stage.remove()
         self._stage = None
-        if self.spec.work:
+        # Without the lock they are the parts of another process.
+        if self._lock is not None:
             # Journals that vanish one by one leave less to continue, never something wrong.
             shutil.rmtree(self._folder, ignore_errors=True)
         self._release()

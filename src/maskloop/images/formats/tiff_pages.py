@@ -174,7 +174,7 @@ class PagedArray:
         with reading(place.path), TiffFile(place.path) as file:
             file.filehandle.seek(place.offset)
             page = TiffPage(file, index=place.index)
-            if _has_parts(page):
+            if _has_parts(page) and not self._is_whole(box):
                 parts = _read_parts(page, box, self._page_shape, self._letters)
                 pixels: NDArray[Any] = np.asarray(parts, self.dtype)
                 return pixels[self._page_key((slice(None), slice(None)))]
@@ -186,6 +186,11 @@ class PagedArray:
                 return cut
             self._last = (number, whole)
             return cut.copy()
+
+    def _is_whole(self, box: tuple[slice, slice]) -> bool:
+        """Whether a page is needed entirely: tifffile decodes that in several threads."""
+        lengths = dict(zip(self._letters, self._page_shape, strict=True))
+        return box == (slice(0, lengths["Y"]), slice(0, lengths["X"]))
 
     def _page_key(self, box: tuple[slice, slice]) -> tuple[slice, ...]:
         keys = {"Y": box[0], "X": box[1], "S": slice(self._samples)}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
-from typing import TYPE_CHECKING
 
+from maskloop.compute.project import Project
 from maskloop.project.upgrade import is_legacy
 from maskloop.ui.controllers.base import Controller
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["AboutController"]
 

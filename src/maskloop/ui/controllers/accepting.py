@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psygnal import Signal
 
+from maskloop.compute.project import Project
 from maskloop.errors import EmptyMask, KnownPixels, MaskloopError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.acceptance import Acceptance, is_quick_to_copy
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.display import PAIR, PROJECT
 from maskloop.ui.controllers.label_semantics import Classes
 from maskloop.ui.controllers.pair_rows import objects_in_words, short_id
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.controllers.pairs import PairsController
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.controllers.pairs import PairsController
+from maskloop.ui.layer_metadata import PAIR, PROJECT
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["AcceptController"]
 

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maskloop.models.base import outline_of
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
-from maskloop.ui.controllers.display import local_time
+from maskloop.wording import local_time
 
 __all__ = ["CheckpointRow", "rows_of"]
 
@@ -17,11 +18,6 @@ MODES = {
     "continue_from_latest": "continued from the latest",
     "continue_from_selected": "continued",
     "imported": "from imported weights",
-}
-PRESETS = {
-    "standard_unet": "U-Net",
-    "resunet": "Residual U-Net",
-    "attention_unet": "Attention U-Net",
 }
 
 
@@ -110,7 +106,7 @@ def _row(
         iou=_figure(figures, "iou"),
         ap50=_figure(figures, "ap50"),
         note=one.note,
-        network=_network(one.architecture),
+        network=outline_of(one.backend, one.network).title,
         warning=warning,
         record=one,
     )
@@ -119,17 +115,3 @@ def _row(
 def _figure(figures: Mapping[str, Any], name: str) -> float | None:
     value = figures.get(name)
     return float(value) if isinstance(value, int | float) and value == value else None
-
-
-def _network(architecture: Mapping[str, Any]) -> str:
-    if not architecture:
-        return ""
-    preset = str(architecture.get("preset", "standard_unet"))
-    parts = [
-        f"{PRESETS.get(preset, preset)} {str(architecture.get('spatial_dims', '')).upper()}".strip()
-    ]
-    if "depth" in architecture:
-        parts.append(f"depth {architecture['depth']}")
-    if "base_channels" in architecture:
-        parts.append(f"{architecture['base_channels']} base channels")
-    return ", ".join(parts)

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psygnal import Signal
 
+from maskloop.compute.predicted import PredictedImage
+from maskloop.compute.project import Project
 from maskloop.errors import ProjectError, UsageError
 from maskloop.images.image import Image
 from maskloop.project.ancestry import ancestry
+from maskloop.project.comparison import Difference, compare
 from maskloop.project.layout import CheckpointRecord
 from maskloop.project.store import copy_file, file_sha256
 from maskloop.ui.controllers.ancestry import CheckpointRow, rows_of
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.comparison import Difference, compare
-from maskloop.ui.controllers.prediction_files import PredictedImage
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.controllers.plan import PlanController
-    from maskloop.ui.controllers.prediction import PredictionController
-    from maskloop.ui.controllers.weight_files import WeightFiles
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.controllers.plan import PlanController
+from maskloop.ui.controllers.prediction import PredictionController
+from maskloop.ui.controllers.weight_files import WeightFiles
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["CheckpointsController"]
 

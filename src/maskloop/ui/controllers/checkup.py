@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from maskloop.compute.project import Project
 from maskloop.events import Event, Progress
 from maskloop.project.check import CheckReport, Problem, check
 from maskloop.project.repair import RepairReport, repair
 from maskloop.records import last_good
 from maskloop.ui.controllers.base import Controller
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["CheckupController"]
 

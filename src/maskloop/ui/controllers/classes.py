@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from maskloop.compute.project import Project
 from maskloop.errors import UsageError
 from maskloop.project.store import changed
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.label_semantics import Classes
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["ClassRow", "ClassesController"]
 

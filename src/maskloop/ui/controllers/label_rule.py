@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from psygnal import Signal
 
+from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskMode, MaskRule
@@ -17,11 +16,8 @@ from maskloop.ui.controllers.label_semantics import (
     describe,
     rule_options,
 )
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["LabelRuleController"]
 

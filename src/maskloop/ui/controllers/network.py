@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from psygnal import Signal
 from pydantic import ValidationError
 
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.compatibility import compare_choices
+from maskloop.compute.project import Project
+from maskloop.errors import MaskloopError
+from maskloop.models.base import DEFAULT_BACKEND, Architecture, Start, backend, kinds
 from maskloop.project.layout import CheckpointRecord
 from maskloop.task import Task
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+__all__ = ["NetworkController"]
 
-__all__ = ["EDITED", "NetworkController"]
-
-EDITED = tuple(UNetArchitecture.model_fields)
-"""What a person chooses here. Task and classes belong to the project."""
 NAMED = 3
 UNCHANGED = "Nothing was changed."
 """Up to this many checkpoints are named; the others are counted."""
@@ -48,7 +45,8 @@ class NetworkController(Controller):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self.values: dict[str, Any] = {}
-        """As edited: fields of `UNetArchitecture`; None where it is planned from the data."""
+        """As edited: fields of `kind`; None where it is planned from the data."""
+        self.backend = DEFAULT_BACKEND
         self.problem = ""
         """Why the values are not a valid network; empty if they are."""
         self.summary: NetworkSummary | None = None
@@ -60,6 +58,11 @@ class NetworkController(Controller):
         self._checkpoints: Sequence[CheckpointRecord] = ()
         self._pair_count = 0
         self._is_watched = self._is_counted = False
+
+    @property
+    def kind(self) -> type[Architecture]:
+        """The choices that the project's backend takes; task and classes are not among them."""
+        return kinds(self.backend)[0]
 
     @property
     def is_dirty(self) -> bool:
@@ -114,7 +117,7 @@ class NetworkController(Controller):
 
     def edit(self, values: Mapping[str, Any]) -> None:
         """Take what the form says; other fields stay as they are."""
-        edited = {name: value for name, value in values.items() if name in EDITED}
+        edited = {name: value for name, value in values.items() if name in self.kind.model_fields}
         if all(self.values.get(name) == value for name, value in edited.items()):
             return
         self.values = self.values | edited
@@ -134,7 +137,7 @@ class NetworkController(Controller):
     def save(self) -> None:
         """Save the network; refused with a reason if it does not fit the accepted masks."""
         values = dict(self.values)
-        chosen = self.edited
+        chosen = {"backend": self.backend, **self.edited}
 
         def kept(_: None) -> None:
             self._kept = values
@@ -186,7 +189,8 @@ class NetworkController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Show what another window or a training saved, unless something is being edited."""
-        kept, was_dirty = _complete(snapshot), self.is_dirty
+        self.backend = snapshot.backend
+        kept, was_dirty = _complete(snapshot, self.kind), self.is_dirty
         pair_count = 0 if snapshot.status is None else snapshot.status.pair_count
         before = self._kept, self._task, self._checkpoints, self._pair_count
         self._kept, self._task = kept, snapshot.task
@@ -205,7 +209,7 @@ class NetworkController(Controller):
             self.changed.emit()
             return
         try:
-            wanted = UNetArchitecture.model_validate(self.values)
+            wanted = self.kind.model_validate(self.values)
         except ValidationError as error:
             self.problem, self.misfits = _in_words(error), ""
             self.summary = None
@@ -217,7 +221,7 @@ class NetworkController(Controller):
         checkpoints, task = self._checkpoints, self._task
         if task is not None:
             self._workspace.background.run(
-                lambda: _misfits(task, wanted, checkpoints),
+                lambda: _misfits(self.backend, task, wanted, checkpoints),
                 self._show_misfits,
                 key="network misfits",
             )
@@ -232,15 +236,14 @@ class NetworkController(Controller):
         self.changed.emit()
 
 
-def _complete(snapshot: Snapshot) -> dict[str, Any]:
+def _complete(snapshot: Snapshot, kind: type[Architecture]) -> dict[str, Any]:
     """All fields, including those nobody chose; values that are not valid stay as they are."""
     if not snapshot.architecture:
         return {}
-    values = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
     try:
-        return UNetArchitecture.model_validate(values).model_dump(mode="json")
+        return kind.model_validate(snapshot.choices).model_dump(mode="json")
     except ValidationError:
-        return values
+        return snapshot.choices
 
 
 def _in_words(error: ValidationError) -> str:
@@ -250,15 +253,17 @@ def _in_words(error: ValidationError) -> str:
     return f"{name.capitalize()} {message}." if name else f"{message[0].upper()}{message[1:]}."
 
 
-def _misfits(task: Task, wanted: UNetArchitecture, checkpoints: Sequence[CheckpointRecord]) -> str:
+def _misfits(
+    name: str, task: Task, wanted: Architecture, checkpoints: Sequence[CheckpointRecord]
+) -> str:
     """Which checkpoints were trained with another network, in words; empty if none."""
     found: list[tuple[str, str]] = []
     for record in checkpoints:
+        path = Path(record.checkpoint_path)
+        start = Start(record.checkpoint_id, path, record.backend, record.network, record.task)
         try:
-            mismatches = compare_choices(
-                task, wanted, Architecture.model_validate(record.architecture)
-            )
-        except ValidationError:
+            mismatches = backend(name).compare(task, wanted, start)
+        except MaskloopError:
             found.append((record.checkpoint_id, "unknown network"))
             continue
         if mismatches:

@@ -6,18 +6,15 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from maskloop.compute.project import Project
 from maskloop.events import Event, Progress
 from maskloop.images.masks import MaskRule
 from maskloop.jobs.imports import add_pairs
 from maskloop.project.imports import ImportReport
 from maskloop.ui.controllers.base import Controller
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.controllers.label_rule import LabelRuleController
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.controllers.label_rule import LabelRuleController
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["ImportChoice", "ImportRow", "PairImportController"]
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskloop.compute.project import Project
+from maskloop.images.display import display_limits, read_small
 from maskloop.images.image import Image
 from maskloop.project.layout import Pair
+from maskloop.project.near_duplicates import NearDuplicates
 from maskloop.project.store import changed
+from maskloop.project.thumbnails import thumbnail
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.display import display_limits, read_small
 from maskloop.ui.controllers.label_semantics import Classes
-from maskloop.ui.controllers.pair_rows import NearDuplicates, PairRow, make_rows, short_id
-from maskloop.ui.controllers.thumbnails import thumbnail
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.controllers.plan import PlanController
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.controllers.pair_rows import PairRow, make_rows, short_id
+from maskloop.ui.controllers.plan import PlanController
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["OpenedPair", "PairsController"]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from psygnal import Signal
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import UsageError
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
+from maskloop.project.layout import Pair
 from maskloop.records import Record
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.train_plan import (
@@ -29,13 +31,9 @@ from maskloop.ui.controllers.train_settings import (
     TrainSettings,
     kept_settings,
 )
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 from maskloop.wording import counted, fault_in_words, time_in_words
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.project.layout import Pair
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
 
 __all__ = ["PlanController"]
 
@@ -168,7 +166,7 @@ class PlanController(Controller):
         if name not in self.choices and text == shown:
             return  # a value that is only looked at stays planned
         try:
-            self.set_choice(name, parse_choice(name, text))
+            self.set_choice(name, parse_choice(self._settings.kind, name, text))
         except UsageError as error:
             self._refuse(error)
 
@@ -226,13 +224,16 @@ class PlanController(Controller):
     @property
     def recipe(self) -> Recipe:
         """The choices as a recipe."""
-        return Recipe.model_validate(dict(self.choices))
+        return self._settings.kind.model_validate(dict(self.choices))
 
     @property
     def job(self) -> TrainJob:
         """What a training started now would do."""
         return TrainJob(
-            recipe=self.recipe, start=self.start, pairs=self._selected or self._settings.pairs
+            backend=self._settings.backend,
+            recipe=self.recipe,
+            start=self.start,
+            pairs=self._selected or self._settings.pairs,
         )
 
     def _set(self, settings: TrainSettings) -> None:
@@ -257,11 +258,16 @@ class PlanController(Controller):
         """The plan, each value with its reason and who decided it."""
         plan = None if self.proposal is None else self.proposal.plan
         if plan is not None:
-            self._last_rows = rows_of(plan, self.choices, self._before, share=self._share)
+            self._last_rows = rows_of(
+                self._settings.backend, plan, self.choices, self._before, share=self._share
+            )
             return self._last_rows
         # Nothing could be planned: earlier rows stay, so that a choice can be given back.
         kept = {row.name: row for row in self._last_rows if row.source != "yours"}
-        mine = {row.name: row for row in rows_of(None, self.choices, self._before)}
+        mine = {
+            row.name: row
+            for row in rows_of(self._settings.backend, None, self.choices, self._before)
+        }
         names = dict.fromkeys([*(row.name for row in self._last_rows), *mine])
         return [(kept | mine)[name] for name in names if name in kept | mine]
 

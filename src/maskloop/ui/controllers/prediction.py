@@ -7,27 +7,26 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from psygnal import Signal
 
+from maskloop.compute.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
+from maskloop.compute.predicted import PredictedImage, collect
+from maskloop.compute.project import Project
+from maskloop.compute.run_progress import RunProgress
 from maskloop.errors import MaskloopError
 from maskloop.events import Failed, Finished
 from maskloop.images.image import Image
 from maskloop.jobs.prediction import PredictJob
+from maskloop.models.base import outline_of
 from maskloop.project.layout import CheckpointRecord
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.layer_inputs import INPUTS, remove_input, sweep_inputs, write_input
-from maskloop.ui.controllers.prediction_files import PredictedImage, collect
 from maskloop.ui.controllers.runs import RunController
+from maskloop.ui.controllers.weight_files import WeightFiles
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 from maskloop.wording import counted
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.compute.run_progress import RunProgress
-    from maskloop.ui.controllers.weight_files import WeightFiles
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
 
 __all__ = ["DEVICES", "LATEST", "PredictionController"]
 
@@ -182,14 +181,15 @@ class PredictionController(Controller):
     def _misfit(self, image: Image, checkpoint: str | None) -> str | None:
         record = self.record(checkpoint)
         assert record is not None
-        channels = int(record.architecture.get("input_channels", image.channels))
+        model = outline_of(record.backend, record.network)
+        channels = image.channels if model.channels is None else model.channels
         if channels != image.channels:
             return (
                 f"'{image.name}' has {counted(image.channels, 'channel')}, "
                 f"{record.checkpoint_id} was trained on {channels}: "
                 "select these channels, or another checkpoint."
             )
-        if record.architecture.get("spatial_dims") == "3d" and "Z" not in image.axes:
+        if model.dimensions == 3 and "Z" not in image.axes:
             return (
                 f"{record.checkpoint_id} was trained on volumes, '{image.name}' has no Z axis "
                 f"({image.axes}): select the whole stack, or another checkpoint."
@@ -338,7 +338,7 @@ class PredictionController(Controller):
         record = self.record(checkpoint_id)
         record, task = self.record(checkpoint_id), self._workspace.snapshot.task
         if record is not None:
-            return record.architecture.get("output_mode") == "instances"
+            task = record.task
         return task is not None and task.mode == "instances"
 
     # What others do.

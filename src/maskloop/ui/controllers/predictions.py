@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from maskloop.images.image import Image
-from maskloop.ui.controllers.acceptance import freeze, is_quick_to_copy
-from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.prediction_files import (
+from maskloop.compute.predicted import (
     OpenedPrediction,
     Part,
     PredictedImage,
-    PredictionRow,
     is_edited,
     open_prediction,
     read_labels,
     read_scores,
-    rows_of,
 )
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.controllers.accepting import AcceptController
-    from maskloop.ui.controllers.prediction import PredictionController
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.compute.project import Project
+from maskloop.images.image import Image
+from maskloop.ui.controllers.acceptance import freeze, is_quick_to_copy
+from maskloop.ui.controllers.accepting import AcceptController
+from maskloop.ui.controllers.base import Controller
+from maskloop.ui.controllers.prediction import PredictionController
+from maskloop.ui.controllers.prediction_rows import PredictionRow, rows_of
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["PredictionsController"]
 
@@ -70,7 +67,9 @@ class PredictionsController(Controller):
         """Read a prediction, and its image if that is still found."""
         is_instances = self._prediction.is_instances(row.checkpoint)
         self._workspace.do(
-            lambda project: open_prediction(project, row, is_instances=is_instances),
+            lambda project: open_prediction(
+                project, row.record, row.scores, is_instances=is_instances
+            ),
             then,
             key="open a prediction",
         )

@@ -6,23 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from maskloop.compute.project import Project
 from maskloop.errors import AxesError, MaskloopError
+from maskloop.images.display import bytes_of, display_limits, read_small
 from maskloop.images.image import Image
 from maskloop.images.readers import open_image
 from maskloop.images.sources import find_files
 from maskloop.project.intake import hash_pixels
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.display import bytes_of, display_limits, read_small
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["OpenedFile", "QueueController"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from maskloop.compute.base import RunHandle
+from maskloop.compute.overview import RunSummary
 from maskloop.compute.project import Project
 from maskloop.compute.run_folder import FolderHandle
 from maskloop.compute.run_progress import RunProgress
@@ -17,11 +17,8 @@ from maskloop.events import Event, Failed, Finished
 from maskloop.jobs.base import Job
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.follow import Follower
-
-if TYPE_CHECKING:
-    from maskloop.compute.overview import RunSummary
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["RunController"]
 

@@ -7,44 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
+from maskloop.jobs.choices import find_start
 from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Architecture, Plan, Recipe
-from maskloop.models.compatibility import shown
+from maskloop.models.base import Plan, Recipe, kinds, outline_of
+from maskloop.wording import title_of
 
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-
-__all__ = ["LABELS", "Proposal", "Row", "parse_choice", "propose", "rows_of", "value_in_words"]
+__all__ = ["Proposal", "Row", "parse_choice", "propose", "rows_of", "value_in_words"]
 
 Source = Literal["planned", "yours", "settings", "network"]
-LABELS = {
-    "epochs": "Epochs",
-    "patience": "Patience",
-    "patch_size": "Patch size",
-    "batch_size": "Batch size",
-    "learning_rate": "Learning rate",
-    "normalization": "Intensities",
-    "augmentation": "Augmentation",
-    "foreground_share": "On foreground",
-    "class_weights": "Class weights",
-    "validation_share": "For the score",
-    "base_channels": "Width",
-    "depth": "Depth",
-    "z_strides": "Along Z",
-    "precision": "Precision",
-    "spatial_dims": "Dimensions",
-    "input_channels": "Channels",
-}
-"""Decisions in the order of interest, and what people call them."""
 SHARES = ("foreground_share", "validation_share")
 IN_FORM = ("normalization", "augmentation")
 """These have too many values for a cell of a table."""
-NO_NETWORK = "It does not say which network it was made for."
 
 
 @dataclass(frozen=True)
@@ -71,11 +50,8 @@ class Row:
     reason: str
     source: Source
     tooltip: str
-
-    @property
-    def is_editable(self) -> bool:
-        """Whether a person can type another value."""
-        return self.name in Recipe.model_fields and self.name not in IN_FORM
+    is_editable: bool = False
+    """Whether a person can type another value."""
 
     @property
     def can_be_given_back(self) -> bool:
@@ -123,27 +99,16 @@ def _compatibility(project: Project, job: TrainJob) -> str:
     """In words, for weights that fit; whether they do is for the plan to say."""
     if job.start == "scratch":
         return "A new network, fitted to your images."
-    imported = {model.model_id: model.architecture for model in project.weights.list()}
-    values = imported.get(job.start)
-    if values is None:
-        latest = project.checkpoints.latest
-        record = (
-            latest
-            if job.start == "latest" and latest is not None
-            else project.checkpoints.get(job.start)
-        )
-        values = record.architecture
-    try:
-        found = Architecture.model_validate(values)
-    except ValidationError:
-        raise IncompatibleWeights(
-            NO_NETWORK, "Choose other weights, or start from scratch."
-        ) from None
+    start, _ = find_start(project, job.start)
+    if start is None:
+        return ""
     # What does not fit is refused by the plan itself, in its words.
-    return f"Fits. The training keeps its network: {found.title}."
+    title = outline_of(start.backend, start.network).title
+    return f"Fits. The training keeps its network: {title}."
 
 
 def rows_of(
+    family: str,
     plan: Plan | None,
     choices: Mapping[str, Any],
     planned: Mapping[str, str],
@@ -154,50 +119,51 @@ def rows_of(
 
     Parameters
     ----------
+    family
+        Name of the backend.
     plan
         The last one that could be made.
     choices
-        Fields of `Recipe` that a person set.
+        Fields of its recipe that a person set.
     planned
         In words, what was planned for a value before a person set it.
     share
         Of the pairs that are kept for the score, and why so many; None where nothing is planned.
     """
+    architecture, recipe = kinds(family)
     decisions = {} if plan is None else {one.name: one for one in plan.decisions}
+    names = [*decisions, *(name for name in recipe.model_fields if name not in decisions)]
+    if share is not None and "class_weights" in names:
+        names.remove("validation_share")
+        names.insert(names.index("class_weights") + 1, "validation_share")
+
+    def row(name: str, value: Any, reason: str, source: Source) -> Row:
+        field = recipe.model_fields.get(name) or architecture.model_fields.get(name)
+        return Row(
+            name,
+            (field.title if field is not None else None) or title_of(name),
+            value_in_words(name, value),
+            reason,
+            source,
+            (field.description if field is not None else None) or "",
+            is_editable=name in recipe.model_fields and name not in IN_FORM,
+        )
+
     rows = []
-    for name, label in LABELS.items():
+    for name in names:
         decision = decisions.get(name)
-        if name in choices:
+        if name in choices and (decision is not None or recipe.model_fields[name].title):
             before = f" Planned was {planned[name]}." if name in planned else ""
-            rows.append(_row(name, label, choices[name], f"Set by you.{before}", "yours"))
+            rows.append(row(name, choices[name], f"Set by you.{before}", "yours"))
         elif decision is not None and decision.source == "planned":
-            rows.append(_row(name, label, decision.value, decision.reason, "planned"))
-        elif decision is not None and name in (
-            "depth",
-            "z_strides",
-            "base_channels",
-            "spatial_dims",
-        ):
-            rows.append(_row(name, label, decision.value, "Set in Advanced: Network.", "network"))
+            rows.append(row(name, decision.value, decision.reason, "planned"))
+        elif decision is not None and name in architecture.model_fields:
+            rows.append(row(name, decision.value, "Set in Advanced: Network.", "network"))
         elif decision is not None:
-            rows.append(
-                _row(name, label, decision.value, "From the settings of the project.", "settings")
-            )
+            rows.append(row(name, decision.value, "From the settings of the project.", "settings"))
         elif name == "validation_share" and share is not None:
-            rows.append(_row(name, label, share[0], share[1], "planned"))
+            rows.append(row(name, share[0], share[1], "planned"))
     return rows
-
-
-def _row(name: str, label: str, value: Any, reason: str, source: Source) -> Row:
-    owner = Recipe if name in Recipe.model_fields else Architecture
-    return Row(
-        name,
-        label,
-        value_in_words(name, value),
-        reason,
-        source,
-        owner.model_fields[name].description or "",
-    )
 
 
 def value_in_words(name: str, value: Any) -> str:
@@ -215,15 +181,13 @@ def value_in_words(name: str, value: Any) -> str:
             if strength and part != "rotation_degrees"
         ]
         return ", ".join(used) or "none"
-    if name == "z_strides":
-        return str(shown(name, value))
     if isinstance(value, tuple | list):
         return (" x " if name == "patch_size" else ", ").join(f"{one:g}" for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def parse_choice(name: str, text: str) -> Any:
-    """What a person typed, as a value of a field of `Recipe`.
+def parse_choice(kind: type[Recipe], name: str, text: str) -> Any:
+    """What a person typed, as a value of a field of a recipe.
 
     Raises
     ------
@@ -243,10 +207,10 @@ def parse_choice(name: str, text: str) -> Any:
         share = float(numbers[0].replace(",", "."))
         value = share / 100 if "%" in text or share > 1 else share
     try:
-        return getattr(Recipe.model_validate({name: value or None}), name)
+        return getattr(kind.model_validate({name: value or None}), name)
     except ValidationError as error:
         words = error.errors(include_url=False)[0]["msg"].replace("Input should be", "it must be")
-        label = LABELS.get(name, name.replace("_", " ").capitalize())
+        label = kind.model_fields[name].title or title_of(name)
         raise UsageError(
             f"'{text.strip()}' cannot be the {label.lower()}: {words}.",
             "Type another value, or leave it to the plan.",

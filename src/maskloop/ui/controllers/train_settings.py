@@ -6,16 +6,14 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
-from maskloop.models.base import Recipe
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
+from maskloop.models.base import DEFAULT_BACKEND, Recipe, kinds
+from maskloop.ui.snapshot import Snapshot
 
 __all__ = ["ALL", "NEW", "SettingsKeeper", "TrainSettings", "kept_settings"]
 
@@ -42,7 +40,13 @@ class TrainSettings:
     """scratch, latest, or the id of a checkpoint or of imported weights."""
     pairs: Literal["all", "new"] = ALL
     choices: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `Recipe`, as values."""
+    """Fields of `kind`, as values."""
+    backend: str = DEFAULT_BACKEND
+
+    @property
+    def kind(self) -> type[Recipe]:
+        """The choices about a training that the project's backend takes."""
+        return kinds(self.backend)[1]
 
     def with_(self, **changes: Any) -> TrainSettings:
         """The same with something changed."""
@@ -50,11 +54,11 @@ class TrainSettings:
 
     def changed(self, values: Mapping[str, Any]) -> TrainSettings:
         """The same with other values of the recipe; None and a recipe's default are no choice."""
-        usual = Recipe()
+        usual = self.kind()
         wanted = {
             name: value for name, value in {**self.choices, **values}.items() if value is not None
         }
-        recipe = Recipe.model_validate(wanted)
+        recipe = self.kind.model_validate(wanted)
         return self.with_(
             choices={
                 name: found
@@ -69,6 +73,7 @@ class TrainSettings:
             start=now.start if self.start == before.start else self.start,
             pairs=now.pairs if self.pairs == before.pairs else self.pairs,
             choices=now.choices if self.choices == before.choices else self.choices,
+            backend=now.backend,
         )
 
 
@@ -80,18 +85,18 @@ def kept_settings(snapshot: Snapshot) -> TrainSettings:
         "imported_pretrained_unet": start.imported_model_id,
         "scratch": "scratch",
     }
-    settings = TrainSettings(start=chosen.get(start.mode) or "latest")
+    settings = TrainSettings(start=chosen.get(start.mode) or "latest", backend=snapshot.backend)
     if config is None:
         return settings
     pairs = NEW if config.default_dataset_source == SOURCES[NEW] else ALL
-    return settings.with_(pairs=pairs, choices=_readable(config.training_choices))
+    return settings.with_(pairs=pairs, choices=_readable(settings.kind, config.training_choices))
 
 
-def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+def _readable(kind: type[Recipe], values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:
-            found[name] = getattr(Recipe.model_validate({name: value}), name)
+            found[name] = getattr(kind.model_validate({name: value}), name)
         except ValidationError:
             continue  # kept by another version of maskloop: it is planned again
     return found
@@ -148,7 +153,7 @@ def _write(project: Project, settings: TrainSettings) -> None:
     values = {
         "default_training_mode": MODES[start["mode"]],
         "default_dataset_source": SOURCES[settings.pairs],
-        "training_choices": Recipe.model_validate(dict(settings.choices)).model_dump(
+        "training_choices": settings.kind.model_validate(dict(settings.choices)).model_dump(
             mode="json", include=set(settings.choices)
         ),
     }

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from maskloop.compute.overview import RunSummary
+from maskloop.compute.project import Project
+from maskloop.compute.run_progress import RunProgress
 from maskloop.errors import MaskloopError
 from maskloop.events import Failed, Finished
 from maskloop.ui.controllers.base import Controller
+from maskloop.ui.controllers.plan import PlanController
 from maskloop.ui.controllers.runs import RunController
 from maskloop.ui.controllers.train_settings import NEW
-
-if TYPE_CHECKING:
-    from maskloop.compute.overview import RunSummary
-    from maskloop.compute.project import Project
-    from maskloop.compute.run_progress import RunProgress
-    from maskloop.ui.controllers.plan import PlanController
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["TrainingController"]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from maskloop.compute.project import Project
 from maskloop.ui.controllers.base import Controller
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.snapshot import Snapshot
 
 __all__ = ["WeightFiles"]
 

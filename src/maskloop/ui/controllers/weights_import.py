@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from maskloop.models.base import Architecture, UNetArchitecture
-from maskloop.models.compatibility import Mismatch, compare_choices
+from pydantic import ValidationError
+
+from maskloop.compute.project import Project
+from maskloop.errors import MaskloopError
+from maskloop.models.base import Mismatch, Start, backend
 from maskloop.project.layout import ImportedModel
 from maskloop.ui.controllers.base import Controller
-
-if TYPE_CHECKING:
-    from maskloop.compute.project import Project
-    from maskloop.ui.snapshot import Snapshot
-    from maskloop.ui.workspace import Workspace
+from maskloop.ui.snapshot import Snapshot
+from maskloop.ui.workspace import Workspace
 
 __all__ = ["SUFFIXES", "Brought", "ModelRow", "WeightsController", "bring_in"]
 
@@ -27,16 +27,15 @@ class Brought:
     """Weights that were imported, and how they match."""
 
     model_id: str
-    weights: int
-    """Tensors, all of which fill their place in the network."""
-    values: int
+    title: str
+    """The network that they fill."""
     mismatches: tuple[Mismatch, ...]
     """How their network differs from the project's."""
 
     @property
     def words(self) -> str:
         """How they match, in a sentence or two."""
-        matched = f"All {self.weights} tensors match ({self.values:,} values)."
+        matched = f"All tensors match ({self.title})."
         if not self.mismatches:
             return f"{matched} The network is the project's."
         return f"{matched} {differs(self.mismatches)}"
@@ -131,7 +130,7 @@ class WeightsController(Controller):
     def network_of(self, model_id: str) -> dict[str, Any]:
         """The network of imported weights; empty if there are none with this id."""
         return next(
-            (dict(row.model.architecture) for row in self.rows if row.model.model_id == model_id),
+            (dict(row.model.network) for row in self.rows if row.model.model_id == model_id),
             {},
         )
 
@@ -165,20 +164,18 @@ def differs(mismatches: tuple[Mismatch, ...]) -> str:
 def _fit(snapshot: Snapshot, model: ImportedModel) -> str:
     if snapshot.task is None:
         return ""
-    choices = {name: value for name, value in snapshot.architecture.items() if name != "backend"}
+    start = Start(model.model_id, Path(model.model_path), model.backend, model.network, model.task)
     try:
-        mismatches = compare_choices(
-            snapshot.task,
-            UNetArchitecture.model_validate(choices),
-            Architecture.model_validate(model.architecture),
-        )
-    except ValueError:
+        family = backend(snapshot.backend)
+        choices = family.Architecture.model_validate(snapshot.choices)
+        mismatches = family.compare(snapshot.task, choices, start)
+    except (MaskloopError, ValidationError):
         return "The file does not say for which network it was made."
     return differs(tuple(mismatches)) if mismatches else "Compatible with this project"
 
 
 def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought:
-    """Import weights and count what matches. Loads torch: for a helper process.
+    """Import weights and compare them with the project; for a helper process, as it reads them.
 
     Parameters
     ----------
@@ -187,29 +184,20 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     file
         Of the weights.
     architecture
-        Fields of `Architecture` that the person named.
+        What the person says of their network.
 
     Raises
     ------
     NotFound, UnsafeFile, IncompatibleWeights, UsageError
         If the weights cannot be used, with the way out.
     """
-    import torch
-
     from maskloop.compute.project import Project
-    from maskloop.jobs.choices import choices_of
+    from maskloop.jobs.choices import backend_of, choices_of, start_from
     from maskloop.jobs.imports import import_weights
-    from maskloop.models.unet import UNet
 
     project = Project.open(folder)
+    # The weights fill this network completely, or `import_weights` refuses them.
     model = import_weights(project, Path(file), architecture=architecture)
-    found = Architecture.model_validate(model.architecture)
-    # The weights fill this network completely, or `import_weights` would have refused them.
-    with torch.device("meta"):
-        filled = UNet(found).state_dict()
-    return Brought(
-        model.model_id,
-        len(filled),
-        sum(tensor.numel() for tensor in filled.values()),
-        tuple(compare_choices(project.task, choices_of(project), found)),
-    )
+    family = backend_of(project)
+    mismatches = family.compare(project.task, choices_of(project), start_from(project, model))
+    return Brought(model.model_id, family.outline(model.network).title, tuple(mismatches))

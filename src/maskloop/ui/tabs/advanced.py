@@ -8,12 +8,10 @@ from qtpy.QtCore import QEvent, QObject, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QPushButton, QTextEdit, QWidget
 
-from maskloop.models.base import UNetArchitecture
 from maskloop.project.check import Problem
 from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import Paragraph, column, debounced, row
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.controllers.network import EDITED
 from maskloop.ui.controllers.weights_import import SUFFIXES, ModelRow
 from maskloop.ui.forms import RecordForm
 from maskloop.ui.session import Session
@@ -57,7 +55,8 @@ class NetworkSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._network = network = session.network
-        self.form = RecordForm(UNetArchitecture, fields=EDITED)
+        self.form = RecordForm(network.kind)
+        self._kind = network.kind
         self.decided, self.summary = Paragraph(), Paragraph()
         self.adapted, self.misfits = Paragraph(), Paragraph()
         self.problem = Notice()
@@ -74,9 +73,23 @@ class NetworkSection(QWidget):
         self._show()
 
     def _load(self) -> None:
+        if self._network.kind is not self._kind:
+            self._draw()
+        known = self._kind.model_fields
         self.form.set_values(
-            {name: value for name, value in self._network.values.items() if name in EDITED}
+            {name: value for name, value in self._network.values.items() if name in known}
         )
+
+    def _draw(self) -> None:
+        """Draw the choices that another backend takes."""
+        self._kind = self._network.kind
+        form = RecordForm(self._kind)
+        form.changed.connect(self._network.edit)
+        layout = self.layout()
+        assert layout is not None
+        layout.replaceWidget(self.form, form)
+        self.form.deleteLater()
+        self.form = form
 
     def _show(self) -> None:
         network = self._network

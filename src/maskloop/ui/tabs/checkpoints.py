@@ -7,12 +7,12 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QWidget
 
+from maskloop.compute.predicted import PredictedImage
+from maskloop.project.comparison import Difference
 from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import column
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.ancestry import CheckpointRow
-from maskloop.ui.controllers.comparison import Difference
-from maskloop.ui.controllers.prediction_files import PredictedImage
 from maskloop.ui.picker import ImagePicker
 from maskloop.ui.predicted_layers import Subject, outline, show_predicted
 from maskloop.ui.session import Session

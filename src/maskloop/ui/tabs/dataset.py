@@ -15,10 +15,10 @@ from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import debounced, form, row
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.controllers.display import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.controllers.pair_rows import short_id
 from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
+from maskloop.ui.layer_metadata import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
 from maskloop.ui.picker import ImagePicker
 from maskloop.ui.session import Session

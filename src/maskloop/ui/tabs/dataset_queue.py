@@ -10,8 +10,8 @@ from maskloop.images.readers import endings
 from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import column
 from maskloop.ui.chosen import Chosen
-from maskloop.ui.controllers.display import SOURCE
 from maskloop.ui.controllers.queue import QueueController
+from maskloop.ui.layer_metadata import SOURCE
 from maskloop.ui.picker import NAMED
 from maskloop.ui.widgets import Line
 

@@ -13,7 +13,7 @@ from maskloop.ui.arrange import column, form
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.prediction import DEVICES, PredictionController
-from maskloop.ui.controllers.prediction_files import PredictionRow
+from maskloop.ui.controllers.prediction_rows import PredictionRow
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, guess_axes, take
 from maskloop.ui.picker import ImagePicker
 from maskloop.ui.predicted_layers import (

@@ -10,7 +10,7 @@ from qtpy.QtGui import QHideEvent, QImage, QShowEvent
 from qtpy.QtWidgets import QLabel, QWidget
 
 from maskloop.images.normalize import Normalization
-from maskloop.models.base import Augmentation, Recipe
+from maskloop.models.base import DEFAULT_BACKEND, Augmentation, kinds
 from maskloop.ui.actions import Action, ActionButton, ActionGrid
 from maskloop.ui.arrange import Paragraph, column, debounced, form
 from maskloop.ui.choice import Choice
@@ -109,7 +109,10 @@ class TrainTab(Tab):
         self.loss, self.score = Curves("Loss"), Curves("Score")
         self.loss.setToolTip(LOSS_TIP)
         self.score.setToolTip(SCORE_TIP)
-        self.machine = RecordForm(Recipe, fields=MACHINE)
+        _, kind = kinds(DEFAULT_BACKEND)
+        self.machine = RecordForm(
+            kind, fields=[name for name in MACHINE if name in kind.model_fields]
+        )
         self.normalization = RecordForm(Normalization, fields=("mode", "scope", "low", "high"))
         self.augmentation = RecordForm(Augmentation)
         self.picture, self.caption = Picture(), Line()
@@ -185,7 +188,13 @@ class TrainTab(Tab):
         self.compatibility.setText(plan.compatibility)
         self.foreseen.setText(plan.foreseen)
         self.plan_words.setText(plan.words)
-        self.machine.set_values({name: getattr(plan.recipe, name) for name in MACHINE})
+        self.machine.set_values(
+            {
+                name: getattr(plan.recipe, name)
+                for name in self.machine.editors
+                if hasattr(plan.recipe, name)
+            }
+        )
         for name, one in (
             ("normalization", self.normalization),
             ("augmentation", self.augmentation),

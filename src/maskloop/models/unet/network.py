@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maskloop.models.base import Architecture
+from maskloop.models.unet.records import UNetNetwork
 
 __all__ = ["UNet", "build_unet", "reach", "summarize", "training_memory_bytes"]
 
@@ -28,7 +28,7 @@ LOSS_BYTES = 24
 """Per pixel and output channel: logits, probabilities, target and their gradients in fp32."""
 
 
-def build_unet(architecture: Architecture) -> UNet:
+def build_unet(architecture: UNetNetwork) -> UNet:
     """Build the network that an architecture describes, initialised for training from scratch.
 
     Parameters
@@ -97,7 +97,7 @@ class InstanceNorm(GroupNorm):
         super().__init__(channels, channels)
 
 
-def _norm(architecture: Architecture, channels: int) -> nn.Module:
+def _norm(architecture: UNetNetwork, channels: int) -> nn.Module:
     match architecture.normalization:
         case "batch":
             return (nn.BatchNorm3d if architecture.dimensions == 3 else nn.BatchNorm2d)(channels)
@@ -116,7 +116,7 @@ Lengths = tuple[int, ...]
 
 
 def _conv(
-    architecture: Architecture, inputs: int, outputs: int, size: Lengths, *, bias: bool = True
+    architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths, *, bias: bool = True
 ) -> nn.Conv2d | nn.Conv3d:
     """A convolution with lengths of 1 or 3 that keeps the shape."""
     kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
@@ -126,7 +126,7 @@ def _conv(
     return made
 
 
-def _project(architecture: Architecture, inputs: int, outputs: int) -> nn.Conv2d | nn.Conv3d:
+def _project(architecture: UNetNetwork, inputs: int, outputs: int) -> nn.Conv2d | nn.Conv3d:
     return _conv(architecture, inputs, outputs, (1,) * architecture.dimensions)
 
 
@@ -141,9 +141,7 @@ def _resize(scores: Tensor, stride: Lengths) -> Tensor:
 class ConvNorm(nn.Module):
     """A convolution and its normalisation; the convolution has a bias only where no normalisation follows to provide it."""
 
-    def __init__(
-        self, architecture: Architecture, inputs: int, outputs: int, size: Lengths
-    ) -> None:
+    def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
         self.conv = _conv(
             architecture, inputs, outputs, size, bias=architecture.normalization == "none"
@@ -159,9 +157,7 @@ class ConvNorm(nn.Module):
 class ConvBlock(nn.Module):
     """Two convolutions, each followed by normalisation and ReLU."""
 
-    def __init__(
-        self, architecture: Architecture, inputs: int, outputs: int, size: Lengths
-    ) -> None:
+    def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * CONVS_PER_BLOCK
         self.convs = nn.ModuleList(
@@ -188,9 +184,7 @@ class ResidualBlock(ConvBlock):
     2016); a 1x1 convolution fits the shortcut where the widths differ.
     """
 
-    def __init__(
-        self, architecture: Architecture, inputs: int, outputs: int, size: Lengths
-    ) -> None:
+    def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__(architecture, inputs, outputs, size)
         one = (1,) * len(size)
         self.shortcut = (
@@ -212,7 +206,7 @@ class AttentionGate(nn.Module):
     there the finest skip connection is gated too.
     """
 
-    def __init__(self, architecture: Architecture, skip: int, gate: int, stride: Lengths) -> None:
+    def __init__(self, architecture: UNetNetwork, skip: int, gate: int, stride: Lengths) -> None:
         super().__init__()
         inner = max(1, skip // 2)
         kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
@@ -235,7 +229,7 @@ class UpProjection(nn.Module):
     """
 
     def __init__(
-        self, architecture: Architecture, inputs: int, outputs: int, stride: Lengths
+        self, architecture: UNetNetwork, inputs: int, outputs: int, stride: Lengths
     ) -> None:
         super().__init__()
         self.conv = _project(architecture, inputs, outputs)
@@ -246,7 +240,7 @@ class UpProjection(nn.Module):
         return _resize(self.conv(features), self.stride)
 
 
-def _up(architecture: Architecture, inputs: int, outputs: int, stride: Lengths) -> nn.Module:
+def _up(architecture: UNetNetwork, inputs: int, outputs: int, stride: Lengths) -> nn.Module:
     if architecture.upsampling == "bilinear":
         return UpProjection(architecture, inputs, outputs, stride)
     kind: Any = nn.ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
@@ -257,7 +251,7 @@ def _up(architecture: Architecture, inputs: int, outputs: int, stride: Lengths) 
 class UNet(nn.Module):
     """Encoder, bottleneck and decoder with skip connections; decoder levels are listed from coarse to fine."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: UNetNetwork) -> None:
         super().__init__()
         block = ResidualBlock if architecture.preset == "resunet" else ConvBlock
         widths = [architecture.base_channels * 2**level for level in range(architecture.depth + 1)]
@@ -283,7 +277,7 @@ class UNet(nn.Module):
         self.strides = architecture.strides
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, output_channels, *S) of images (N, input_channels, *S); S are multiples of `Architecture.multiple`."""
+        """Logits (N, output_channels, *S) of images (N, input_channels, *S); S are multiples of `UNetNetwork.multiple`."""
         pool = functional.max_pool3d if images.ndim == 5 else functional.max_pool2d
         features, skips = images, []
         for block, stride in zip(self.encoder, self.strides, strict=True):
@@ -300,7 +294,7 @@ class UNet(nn.Module):
         return logits
 
 
-def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
+def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
     """What was built, counted from the network itself and not from its description.
 
     Parameters
@@ -351,7 +345,7 @@ def summarize(network: nn.Module, architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def reach(architecture: Architecture) -> tuple[int, ...]:
+def reach(architecture: UNetNetwork) -> tuple[int, ...]:
     """How many pixels away along each of (Z)YX an input pixel can still change an output pixel: the halo of an exact tile.
 
     Found by following which inputs each output pixel depends on through every layer. Statistics of
@@ -413,7 +407,7 @@ class _Axis:
 
 
 def training_memory_bytes(
-    architecture: Architecture,
+    architecture: UNetNetwork,
     patch: Sequence[int],
     *,
     batch: int,
@@ -435,7 +429,7 @@ def training_memory_bytes(
     precision
         Arithmetic of the activations; losses stay in fp32.
     """
-    cost = _training_cost(architecture.model_dump_json(exclude={"class_labels"}))
+    cost = _training_cost(architecture.model_dump_json())
     pixels = batch * math.prod(patch)
     size = 4 if precision == "fp32" else 2
     weights = cost.parameters * (16 if precision == "fp32" else 16 + size)
@@ -456,7 +450,7 @@ class _TrainingCost:
 @cache
 def _training_cost(description: str) -> _TrainingCost:
     # A key of text, because a record with a dictionary in it has no hash.
-    architecture = Architecture.model_validate_json(description)
+    architecture = UNetNetwork.model_validate_json(description)
     with torch.device("meta"):
         network = UNet(architecture)
         patch = torch.empty(

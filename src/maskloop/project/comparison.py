@@ -26,6 +26,9 @@ FIGURES = {"epochs": "Epochs", "best_epoch": "Best epoch", "seconds": "Duration 
 NOT_COMPARED = {
     "decisions",
     "architecture",
+    "backend",
+    "network",
+    "task",
     "class_labels",
     "device",
     "devices",
@@ -53,7 +56,7 @@ def compare(
     return [
         *_scores(first, second),
         *_data(first, second, names),
-        *_differing(first.architecture, second.architecture, "Network: "),
+        *_differing(first.network, second.network, "Network: "),
         *_differing(first.plan, second.plan, ""),
     ]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
 from maskloop.images.axes import reorder
+from maskloop.images.display import middle_plane
 from maskloop.images.image import Image
 from maskloop.project.layout import Pair
+from maskloop.project.project import ProjectFolder
 from maskloop.records import write_bytes
-from maskloop.ui.controllers.display import middle_plane
 
 __all__ = ["SIZE_PX", "thumbnail"]
 
@@ -28,7 +28,7 @@ PERCENTILES = (1.0, 99.8)
 COLOURS = 3
 
 
-def thumbnail(project: Project, pair: Pair) -> NDArray[np.uint8]:
+def thumbnail(project: ProjectFolder, pair: Pair) -> NDArray[np.uint8]:
     """A picture of a pair, read from the cache or made.
 
     Returns

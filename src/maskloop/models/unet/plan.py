@@ -8,10 +8,21 @@ from typing import Any
 
 from maskloop.errors import UsageError
 from maskloop.images.fingerprint import Fingerprint
+from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
-from maskloop.models.base import Architecture, Augmentation, Decision, Plan, Precision, Recipe
+from maskloop.models.base import Augmentation, Decision, Precision, Start
 from maskloop.models.device import Machine, find_machine
-from maskloop.models.unet import training_memory_bytes
+from maskloop.models.unet.compatibility import require_compatible
+from maskloop.models.unet.network import training_memory_bytes
+from maskloop.models.unet.records import (
+    UNetArchitecture,
+    UNetNetwork,
+    UNetPlan,
+    UNetRecipe,
+    network_for,
+)
+from maskloop.predict.outputs import output_for
+from maskloop.task import Task
 
 __all__ = ["make_plan"]
 
@@ -32,6 +43,24 @@ FLOPS_PER_S = {"cpu": 6e10, "cpu_bf16": 1.4e11, "cuda": 2e13}
 256, channels last).
 """
 PATCHES_BY_DEFAULT = 8_000
+ORDER = (
+    "epochs",
+    "patience",
+    "patch_size",
+    "batch_size",
+    "learning_rate",
+    "normalization",
+    "augmentation",
+    "foreground_share",
+    "class_weights",
+    "base_channels",
+    "depth",
+    "z_strides",
+    "precision",
+    "spatial_dims",
+    "input_channels",
+)
+"""Decisions in the order of interest."""
 
 
 class _Decisions:
@@ -68,28 +97,26 @@ class _Decisions:
 
 
 def make_plan(
-    recipe: Recipe,
+    task: Task,
+    choices: UNetArchitecture,
+    recipe: UNetRecipe,
     fingerprint: Fingerprint,
-    architecture: Architecture,
     *,
-    chosen: Collection[str] = (),
-    is_continued: bool = False,
+    start: Start | None = None,
     machine: Machine | None = None,
-) -> Plan:
+) -> UNetPlan:
     """Decide everything about a training.
 
     Parameters
     ----------
-    recipe
+    task
+        What is to be found.
+    choices, recipe
         What a person chose; what is left open is decided here.
     fingerprint
         What the data is like.
-    architecture
-        The project's network.
-    chosen
-        Fields of the architecture that a person set: they are not changed.
-    is_continued
-        Whether training goes on from weights, so that the network must stay as it is.
+    start
+        Weights that the training starts from: their network stays as it is.
     machine
         Where it will run; looked up when left out.
 
@@ -97,46 +124,62 @@ def make_plan(
     ------
     UsageError
         If the data cannot be used with the choices made.
+    IncompatibleWeights
+        If the weights do not fit the task or the choices.
     """
+    chosen = set(choices.chosen) | ({"input_channels"} if task.channels is not None else set())
+    if start is None:
+        network, fixed, of_weights = network_for(task, choices), chosen, set[str]()
+    else:
+        network = require_compatible(task, choices, start)
+        fixed = set(UNetNetwork.model_fields)
+        of_weights = fixed - chosen
     machine = machine or find_machine(recipe.device)
-    say = _Decisions(
-        of_weights=set(Architecture.model_fields) - set(chosen) if is_continued else ()
-    )
-    fixed = set(Architecture.model_fields) if is_continued else set(chosen)
+    say = _Decisions(of_weights=of_weights)
     precision = say.take(
         "precision",
         recipe.precision,
         "bf16" if machine.has_bf16 else "fp32",
         _precision_reason(machine),
     )
-    architecture = _dimensions(architecture, fingerprint, fixed, say)
-    architecture = _depth(architecture, fingerprint, recipe, fixed, say)
-    patch = _patch(architecture, fingerprint, recipe, machine, say)
-    architecture = _width(architecture, patch, recipe, fixed, machine, precision, say)
-    batch = _batch(architecture, patch, recipe, machine, precision, say)
+    network = _dimensions(network, fingerprint, fixed, say)
+    network = _depth(network, fingerprint, recipe, fixed, say)
+    patch = _patch(network, fingerprint, recipe, machine, say)
+    network = _width(network, patch, recipe, fixed, machine, precision, say)
+    batch = _batch(network, patch, recipe, machine, precision, say)
     normalization = _normalization(fingerprint, recipe, say)
     epochs, steps, patience = _schedule(
-        fingerprint, patch, batch, architecture, recipe, machine, precision, say
+        fingerprint, patch, batch, network, recipe, machine, precision, say
     )
-    weights, share = _balance(architecture, fingerprint, recipe, say)
+    weights, share = _balance(task, fingerprint, recipe, say)
     augmentation = say.take(
         "augmentation",
         recipe.augmentation,
-        _augmentation(architecture),
+        _augmentation(network),
         "Microscopy has no up or down; size and light vary a little.",
     )
     rate = say.take(
         "learning_rate",
         recipe.learning_rate,
-        5e-4 if is_continued else 2e-3,
+        2e-3 if start is None else 5e-4,
         "Peak of a cosine schedule for AdamW; lower when going on from weights.",
     )
     diameters = fingerprint.object_diameters_px
     patches_per_s = (
-        _patches_per_s(architecture, patch, machine, precision) if machine.device == "cpu" else None
+        _patches_per_s(network, patch, machine, precision) if machine.device == "cpu" else None
     )
-    return Plan(
-        architecture=architecture,
+    return UNetPlan(
+        task=task,
+        network=network,
+        output=output_for(
+            task.mode,
+            task.class_names,
+            threshold=0.5 if choices.threshold is None else choices.threshold,
+            instances=InstanceSettings(
+                typical_diameter_px=diameters[1] if len(diameters) > 1 else None,
+                largest_extent_px=fingerprint.object_extent_px,
+            ),
+        ),
         patch_size=patch,
         batch_size=batch,
         steps_per_epoch=steps,
@@ -150,15 +193,13 @@ def make_plan(
         class_weights=weights,
         foreground_share=share,
         precision=precision,
-        object_diameter_px=diameters[1] if len(diameters) > 1 else None,
-        object_extent_px=fingerprint.object_extent_px,
         pixel_size_um=fingerprint.pixel_size_um,
         seed=recipe.seed,
         device=recipe.device,
         devices=recipe.devices,
         nodes=recipe.nodes,
         tensorboard=recipe.tensorboard,
-        decisions=tuple(say.all),
+        decisions=tuple(sorted(say.all, key=lambda one: ORDER.index(one.name))),
     )
 
 
@@ -169,12 +210,12 @@ def _precision_reason(machine: Machine) -> str:
 
 
 def _dimensions(
-    architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions
-) -> Architecture:
+    network: UNetNetwork, data: Fingerprint, fixed: set[str], say: _Decisions
+) -> UNetNetwork:
     """Fit spatial dimensions and input channels to the data, or say why they do not fit."""
     volumes = data.spatial_dims == (3,) and data.smallest_shape[0] >= 8
     planned = "3d" if volumes else "2d"
-    own = architecture.spatial_dims if "spatial_dims" in fixed else None
+    own = network.spatial_dims if "spatial_dims" in fixed else None
     dims = say.take_of_network(
         "spatial_dims",
         own,
@@ -188,9 +229,9 @@ def _dimensions(
             f"The network is three-dimensional, but the dataset has images with {' and '.join(map(str, data.spatial_dims))} spatial axes.",
             "Choose spatial_dims 2d (volumes are then taken plane by plane), or keep only volumes in this project.",
         )
-    if "input_channels" in fixed and architecture.input_channels != data.channels:
+    if "input_channels" in fixed and network.input_channels != data.channels:
         raise UsageError(
-            f"The network takes {architecture.input_channels} channels, the images have {data.channels}.",
+            f"The network takes {network.input_channels} channels, the images have {data.channels}.",
             "Train from scratch, or accept images with the same channels.",
         )
     say.take(
@@ -199,27 +240,27 @@ def _dimensions(
         data.channels,
         f"The images have {data.channels} channel{'s' if data.channels > 1 else ''}.",
     )
-    return _changed(architecture, spatial_dims=dims, input_channels=data.channels)
+    return _changed(network, spatial_dims=dims, input_channels=data.channels)
 
 
-def _changed(architecture: Architecture, **changes: Any) -> Architecture:
-    return Architecture.model_validate(architecture.model_dump() | changes)
+def _changed(network: UNetNetwork, **changes: Any) -> UNetNetwork:
+    return UNetNetwork.model_validate(network.model_dump() | changes)
 
 
-def _lengths(architecture: Architecture, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[-architecture.dimensions :]
+def _lengths(network: UNetNetwork, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[-network.dimensions :]
 
 
 def _depth(
-    architecture: Architecture, data: Fingerprint, recipe: Recipe, fixed: set[str], say: _Decisions
-) -> Architecture:
+    network: UNetNetwork, data: Fingerprint, recipe: UNetRecipe, fixed: set[str], say: _Decisions
+) -> UNetNetwork:
     # Of a volume the shorter side of its planes: what Z can take is decided after it.
     shortest = min(data.median_shape[-2:])
-    largest = max(1, min(architecture.depth, int(math.log2(max(SMALLEST, shortest) / SMALLEST))))
-    own = recipe.depth if "depth" not in fixed else architecture.depth
-    if recipe.depth is not None and "depth" in fixed and recipe.depth != architecture.depth:
+    largest = max(1, min(network.depth, int(math.log2(max(SMALLEST, shortest) / SMALLEST))))
+    own = recipe.depth if "depth" not in fixed else network.depth
+    if recipe.depth is not None and "depth" in fixed and recipe.depth != network.depth:
         raise UsageError(
-            f"Depth {recipe.depth} was asked for, but the weights need {architecture.depth}.",
+            f"Depth {recipe.depth} was asked for, but the weights need {network.depth}.",
             "Train from scratch to change the network.",
         )
     depth = say.take_of_network(
@@ -228,20 +269,20 @@ def _depth(
         largest,
         f"The shortest side is {shortest} px; the deepest level should still see {SMALLEST} px or more.",
     )
-    return _z_strides(_changed(architecture, depth=depth), data, fixed, say)
+    return _z_strides(_changed(network, depth=depth), data, fixed, say)
 
 
 def _z_strides(
-    architecture: Architecture, data: Fingerprint, fixed: set[str], say: _Decisions
-) -> Architecture:
+    network: UNetNetwork, data: Fingerprint, fixed: set[str], say: _Decisions
+) -> UNetNetwork:
     """Halve Z where its planes are as near to each other as the pixels of that level, and as long as there are enough of them."""
-    if architecture.dimensions == 2:
-        return architecture
+    if network.dimensions == 2:
+        return network
     known, planes = _z_spacing(data), data.median_shape[0]
     apart = known or 1.0
     planned: list[int] = []
     left, here = planes, apart
-    for _ in range(architecture.depth):
+    for _ in range(network.depth):
         planned.append(2 if here < FAR_APART and left >= 2 * SMALLEST else 1)
         left, here = left // planned[-1], here / (2 // planned[-1])
     often = planned.count(2)
@@ -251,10 +292,9 @@ def _z_strides(
         else "The files do not tell how far apart planes are"
     )
     reason = f"{distance}, and {planes} of them can be halved {often} time{'s' * (often != 1)}."
-    own = architecture.z_strides if "z_strides" in fixed else None
-    # As the record writes it, so that it is known again for what was planned.
-    shortest = _changed(architecture, z_strides=planned).z_strides
-    return _changed(architecture, z_strides=say.take_of_network("z_strides", own, shortest, reason))
+    own = network.z_strides if "z_strides" in fixed else None
+    strides = say.take_of_network("z_strides", own, tuple(planned), reason)
+    return _changed(network, z_strides=strides)
 
 
 def _z_spacing(data: Fingerprint) -> float | None:
@@ -264,41 +304,41 @@ def _z_spacing(data: Fingerprint) -> float | None:
 
 
 def _patch(
-    architecture: Architecture, data: Fingerprint, recipe: Recipe, machine: Machine, say: _Decisions
+    network: UNetNetwork, data: Fingerprint, recipe: UNetRecipe, machine: Machine, say: _Decisions
 ) -> tuple[int, ...]:
-    steps = architecture.multiple
-    limits, reason = _patch_limits(architecture, data, machine)
-    lengths = zip(_lengths(architecture, data.median_shape), limits, steps, strict=True)
+    steps = network.multiple
+    limits, reason = _patch_limits(network, data, machine)
+    lengths = zip(_lengths(network, data.median_shape), limits, steps, strict=True)
     planned = tuple(
         max(step, int(min(limit, math.ceil(length / step) * step)) // step * step)
         for length, limit, step in lengths
     )
     patch = tuple(say.take("patch_size", recipe.patch_size, planned, reason))
     if len(patch) == 1:
-        patch *= architecture.dimensions
-    if len(patch) != architecture.dimensions or any(
+        patch *= network.dimensions
+    if len(patch) != network.dimensions or any(
         length % step for length, step in zip(patch, steps, strict=True)
     ):
         multiples = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise UsageError(
-            f"Patch size {patch} does not fit a {architecture.spatial_dims} network of depth {architecture.depth}.",
-            f"Give {architecture.dimensions} lengths that are multiples of {multiples}, such as {planned}.",
+            f"Patch size {patch} does not fit a {network.spatial_dims} network of depth {network.depth}.",
+            f"Give {network.dimensions} lengths that are multiples of {multiples}, such as {planned}.",
         )
     return patch
 
 
 def _patch_limits(
-    architecture: Architecture, data: Fingerprint, machine: Machine
+    network: UNetNetwork, data: Fingerprint, machine: Machine
 ) -> tuple[tuple[float, ...], str]:
     """The longest sides, and why: in 3D as many voxels as a cube has, in its proportions, wider where there are few planes."""
     plane = PATCH_LIMIT_2D[machine.device]
-    if architecture.dimensions == 2:
+    if network.dimensions == 2:
         return (
             (plane, plane),
-            f"Covers the median image as far as {plane} px a side, in steps of {architecture.multiple[0]}.",
+            f"Covers the median image as far as {plane} px a side, in steps of {network.multiple[0]}.",
         )
     cube = PATCH_LIMIT_3D[machine.device]
-    step = architecture.multiple[0]
+    step = network.multiple[0]
     deep = min(
         cube / (_z_spacing(data) or 1.0) ** (2 / 3), math.ceil(data.median_shape[0] / step) * step
     )
@@ -309,54 +349,50 @@ def _patch_limits(
     )
 
 
-def _flops(architecture: Architecture, patch: tuple[int, ...]) -> float:
+def _flops(network: UNetNetwork, patch: tuple[int, ...]) -> float:
     """Operations of one training step per patch: three passes over the two convolutions of each level, twice (both ways)."""
     total, pixels = 0.0, float(math.prod(patch))
-    for level, kernel in enumerate(architecture.kernels):
-        width = architecture.base_channels * 2**level
+    for level, kernel in enumerate(network.kernels):
+        width = network.base_channels * 2**level
         total += (
-            pixels
-            * math.prod(kernel)
-            * (5.5 if level < architecture.depth else 1.5)
-            * width
-            * width
+            pixels * math.prod(kernel) * (5.5 if level < network.depth else 1.5) * width * width
         )
-        pixels /= math.prod(architecture.strides[level]) if level < architecture.depth else 1
+        pixels /= math.prod(network.strides[level]) if level < network.depth else 1
     return 2 * 3 * total
 
 
 def _patches_per_s(
-    architecture: Architecture, patch: tuple[int, ...], machine: Machine, precision: Precision
+    network: UNetNetwork, patch: tuple[int, ...], machine: Machine, precision: Precision
 ) -> float:
     key = "cpu_bf16" if machine.device == "cpu" and precision == "bf16" else machine.device
     cores = min(machine.cores, 16) if machine.device == "cpu" else 1
     # Narrow layers leave the arithmetic units half empty.
-    efficiency = min(1.0, 0.3 + 0.7 * architecture.base_channels / 32)
-    return FLOPS_PER_S[key] * cores * efficiency / _flops(architecture, patch)
+    efficiency = min(1.0, 0.3 + 0.7 * network.base_channels / 32)
+    return FLOPS_PER_S[key] * cores * efficiency / _flops(network, patch)
 
 
 def _width(
-    architecture: Architecture,
+    network: UNetNetwork,
     patch: tuple[int, ...],
-    recipe: Recipe,
+    recipe: UNetRecipe,
     fixed: set[str],
     machine: Machine,
     precision: Precision,
     say: _Decisions,
-) -> Architecture:
+) -> UNetNetwork:
     if (
         recipe.base_channels is not None
         and "base_channels" in fixed
-        and recipe.base_channels != architecture.base_channels
+        and recipe.base_channels != network.base_channels
     ):
         raise UsageError(
-            f"{recipe.base_channels} base channels were asked for, but the weights need {architecture.base_channels}.",
+            f"{recipe.base_channels} base channels were asked for, but the weights need {network.base_channels}.",
             "Train from scratch to change the network.",
         )
-    own = recipe.base_channels or (architecture.base_channels if "base_channels" in fixed else None)
-    planned, reason = architecture.base_channels, "The usual width; no time budget was given."
+    own = recipe.base_channels or (network.base_channels if "base_channels" in fixed else None)
+    planned, reason = network.base_channels, "The usual width; no time budget was given."
     if recipe.time_s is not None:
-        speed = _patches_per_s(_changed(architecture, base_channels=32), patch, machine, precision)
+        speed = _patches_per_s(_changed(network, base_channels=32), patch, machine, precision)
         seen = speed * recipe.time_s
         planned = (
             32
@@ -369,28 +405,28 @@ def _width(
         )
         reason = f"In {recipe.time_s:.0f} s this machine trains about {seen:.0f} patches at 32 channels; {planned} see enough of them."
     return _changed(
-        architecture, base_channels=say.take_of_network("base_channels", own, planned, reason)
+        network, base_channels=say.take_of_network("base_channels", own, planned, reason)
     )
 
 
 def _batch(
-    architecture: Architecture,
+    network: UNetNetwork,
     patch: tuple[int, ...],
-    recipe: Recipe,
+    recipe: UNetRecipe,
     machine: Machine,
     precision: Precision,
     say: _Decisions,
 ) -> int:
-    fixed = training_memory_bytes(architecture, patch, batch=1, precision=precision)
-    per_patch = training_memory_bytes(architecture, patch, batch=2, precision=precision) - fixed
+    fixed = training_memory_bytes(network, patch, batch=1, precision=precision)
+    per_patch = training_memory_bytes(network, patch, batch=2, precision=precision) - fixed
     fits = max(1, int((machine.memory_bytes * 0.5 - fixed) / per_patch))
-    wanted = {2: {"cpu": 4, "cuda": 16}, 3: {"cpu": 2, "cuda": 4}}[architecture.dimensions][
+    wanted = {2: {"cpu": 4, "cuda": 16}, 3: {"cpu": 2, "cuda": 4}}[network.dimensions][
         machine.device
     ]
     # Small patches: more of them, so that a batch holds about as many pixels.
-    limit = (PATCH_LIMIT_3D if architecture.dimensions == 3 else PATCH_LIMIT_2D)[
+    limit = (PATCH_LIMIT_3D if network.dimensions == 3 else PATCH_LIMIT_2D)[
         machine.device
-    ] ** architecture.dimensions
+    ] ** network.dimensions
     wanted = min(
         16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch)))
     )
@@ -398,7 +434,7 @@ def _batch(
     return int(say.take("batch_size", recipe.batch_size, min(wanted, fits), reason))
 
 
-def _normalization(data: Fingerprint, recipe: Recipe, say: _Decisions) -> Normalization:
+def _normalization(data: Fingerprint, recipe: UNetRecipe, say: _Decisions) -> Normalization:
     planned = Normalization()
     value: Normalization = say.take(
         "normalization",
@@ -415,8 +451,8 @@ def _schedule(
     data: Fingerprint,
     patch: tuple[int, ...],
     batch: int,
-    architecture: Architecture,
-    recipe: Recipe,
+    network: UNetNetwork,
+    recipe: UNetRecipe,
     machine: Machine,
     precision: Precision,
     say: _Decisions,
@@ -430,7 +466,7 @@ def _schedule(
     )
     if recipe.time_s is not None:
         # Twice what the estimate says: the clock ends the training, the epochs must not.
-        wanted = int(2 * recipe.time_s * _patches_per_s(architecture, patch, machine, precision))
+        wanted = int(2 * recipe.time_s * _patches_per_s(network, patch, machine, precision))
         reason = f"More than fit into {recipe.time_s:.0f} s; the clock ends the training."
     planned = max(30, math.ceil(wanted / (steps * batch)))
     epochs = say.take("epochs", recipe.epochs, planned, reason)
@@ -449,19 +485,19 @@ def _schedule(
 
 
 def _balance(
-    architecture: Architecture, data: Fingerprint, recipe: Recipe, say: _Decisions
+    task: Task, data: Fingerprint, recipe: UNetRecipe, say: _Decisions
 ) -> tuple[tuple[float, ...] | None, float]:
     frequencies = data.class_frequencies
     foreground = 1 - frequencies.get(0, 0.0)
     share = say.take(
         "foreground_share",
         recipe.foreground_share,
-        0.33 if foreground > 0.2 and architecture.output_mode != "multiclass" else 0.5,
+        0.33 if foreground > 0.2 and task.mode != "multiclass" else 0.5,
         f"{foreground:.0%} of the pixels are foreground; this share of the patches is placed on foreground, each class as often.",
     )
-    if architecture.output_mode != "multiclass":
+    if task.mode != "multiclass":
         return None, share
-    found = [max(frequencies.get(label, 0.0), 1e-4) for label in range(architecture.num_classes)]
+    found = [max(frequencies.get(label, 0.0), 1e-4) for label in range(task.num_classes)]
     raw = [value**-0.25 for value in found]
     planned = tuple(round(value * len(raw) / sum(raw), 3) for value in raw)
     weights = say.take(
@@ -470,15 +506,15 @@ def _balance(
         planned,
         "Rare classes weigh more: frequency to the power -1/4, mean 1.",
     )
-    if len(weights) != architecture.num_classes:
+    if len(weights) != task.num_classes:
         raise UsageError(
-            f"{len(weights)} class weights were given for {architecture.num_classes} classes.",
+            f"{len(weights)} class weights were given for {task.num_classes} classes.",
             "Give one weight per class, background first.",
         )
     return tuple(weights), share
 
 
-def _augmentation(architecture: Architecture) -> Augmentation:
+def _augmentation(network: UNetNetwork) -> Augmentation:
     return Augmentation(
-        free_rotation=True, elastic=0.3 if architecture.dimensions == 2 else 0.0, blur=1.0
+        free_rotation=True, elastic=0.3 if network.dimensions == 2 else 0.0, blur=1.0
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ import numpy as np
 from maskloop.errors import MaskError, MaskloopError
 from maskloop.images.image import Image
 from maskloop.project.layout import PredictionRecord
-from maskloop.ui.controllers.display import local_time
 from maskloop.wording import bytes_in_words
 
 if TYPE_CHECKING:
@@ -22,13 +21,11 @@ __all__ = [
     "OpenedPrediction",
     "Part",
     "PredictedImage",
-    "PredictionRow",
     "collect",
     "is_edited",
     "open_prediction",
     "read_labels",
     "read_scores",
-    "rows_of",
 ]
 
 LARGEST_BYTES = 2_000_000_000
@@ -69,20 +66,6 @@ class Part:
     axes: str
     shape: tuple[int, ...]
     index: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PredictionRow:
-    """One line of the table of predictions."""
-
-    prediction_id: str
-    image: str
-    checkpoint: str
-    when: str
-    """Local time, to the minute."""
-    tooltip: str
-    record: PredictionRecord
-    scores: PredictionRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -235,14 +218,30 @@ def is_edited(
 
 
 def open_prediction(
-    project: Project, row: PredictionRow, *, is_instances: bool
+    project: Project,
+    record: PredictionRecord,
+    scores: PredictionRecord | None,
+    *,
+    is_instances: bool,
 ) -> OpenedPrediction:
-    """The labels of a prediction in memory, and its image if the file is there and fits."""
-    record = row.record
-    scores = None if row.scores is None else project.path(row.scores.path)
+    """The labels of a prediction in memory, and its image if the file is there and fits.
+
+    Parameters
+    ----------
+    project
+        Keeps the prediction.
+    record, scores
+        Of the labels, and of their probability maps if there are any.
+    is_instances
+        Whether labels are objects.
+    """
     path = project.predictions.path(record.prediction_id)
     predicted = PredictedImage(
-        path, record.input_path, record.checkpoint_id or "", record.prediction_id, scores
+        path,
+        record.input_path,
+        record.checkpoint_id or "",
+        record.prediction_id,
+        None if scores is None else project.path(scores.path),
     )
     labels = read_labels(predicted, is_instances=is_instances)
     image, why_not = _find_image(record, labels)
@@ -250,74 +249,19 @@ def open_prediction(
 
 
 def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, str]:
+    from maskloop.images.formats import refer
     from maskloop.images.readers import open_image
 
-    path = Path(record.input_path)
-    if not record.input_path or not path.is_file():
+    source = refer(record.input_path) if record.input_path else None
+    if source is None or not source.path.exists():
         return None, f"'{record.input_path}' was not found: only the labels are shown."
     try:
-        image = open_image(path, axes=(record.settings.get("axes") or None))
+        image = open_image(source, axes=(record.settings.get("axes") or None))
         sizes = zip(image.axes, image.shape, strict=True)
         if tuple(length for letter, length in sizes if letter != "C") != labels.shape:
-            return None, f"'{path.name}' has another shape now: only the labels are shown."
+            return None, f"'{source.name}' has another shape now: only the labels are shown."
         if int(np.prod(image.shape, dtype=np.int64)) * image.data.dtype.itemsize > LARGEST_BYTES:
-            return None, f"'{path.name}' is large: drag it onto the window to see it."
+            return None, f"'{source.name}' is large: drag it onto the window to see it."
         return replace(image, data=image.read()), ""
     except MaskloopError as error:
         return None, error.problem
-
-
-def rows_of(
-    records: Sequence[PredictionRecord], known: Mapping[str, PredictionRow]
-) -> list[PredictionRow]:
-    """The table, newest first; unchanged rows stay the same objects.
-
-    Probability maps are records of their own and belong to the row of their labels.
-    """
-    scores = {
-        (str(one.settings.get("run_id", "")).removesuffix(SCORES_RUN), one.input_path): one
-        for one in records
-        if _is_scores(one)
-    }
-    found = []
-    for one in reversed(records):
-        if _is_scores(one):
-            continue
-        mine = scores.get((str(one.settings.get("run_id", "")), one.input_path))
-        before = known.get(one.prediction_id)
-        same = before is not None and before.record is one and before.scores is mine
-        found.append(before if before is not None and same else _row(one, mine))
-    return found
-
-
-def _is_scores(record: PredictionRecord) -> bool:
-    return str(record.settings.get("run_id", "")).endswith(SCORES_RUN)
-
-
-def _row(record: PredictionRecord, scores: PredictionRecord | None) -> PredictionRow:
-    when = local_time(record.created_at)
-    image = Path(record.input_path).name or "unknown"
-    settings = record.settings
-    lines = [
-        record.prediction_id,
-        f"Image: {record.input_path or 'unknown'}",
-        f"Checkpoint: {record.checkpoint_id or 'unknown'}",
-    ]
-    lines.append(f"Predicted: {when}")
-    if settings.get("axes"):
-        lines.append(f"Axes: {settings['axes']}")
-    if settings.get("mirror"):
-        lines.append("Test-time augmentation")
-    if (settings.get("output") or {}).get("mode") == "binary":
-        lines.append(f"Foreground threshold: {settings['output'].get('threshold'):g}")
-    if scores is not None:
-        lines.append(f"Probability maps: {scores.path}")
-    return PredictionRow(
-        record.prediction_id,
-        image,
-        record.checkpoint_id or "",
-        when,
-        "\n".join(lines),
-        record,
-        scores,
-    )

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from maskloop.images.image import Image
 from maskloop.images.normalize import normalize
-from maskloop.models.base import Augmentation, Plan
-from maskloop.models.data import PatchSampler, Sample
-from maskloop.models.segmenter import UNetSegmenter
+from maskloop.models.base import Augmentation
+from maskloop.models.samples import Sample
+from maskloop.models.unet.data import PatchSampler
+from maskloop.models.unet.records import UNetPlan
+from maskloop.models.unet.segmenter import UNetSegmenter
 from maskloop.predict.segment import segment
 
 __all__ = ["Scores", "Validation", "draw_preview"]
@@ -52,7 +54,7 @@ class Scores:
 class Validation:
     """Whole images that are never trained on."""
 
-    def __init__(self, samples: Sequence[Sample], plan: Plan) -> None:
+    def __init__(self, samples: Sequence[Sample], plan: UNetPlan) -> None:
         self.samples = list(samples)
         self.plan = plan
         self.pixels = sum(sample.labels.size for sample in samples)
@@ -71,7 +73,7 @@ class Validation:
         segmenter = UNetSegmenter(
             module, self.plan, device="cuda" if device.type == "cuda" else "cpu"
         )
-        axes = "CZYX" if self.plan.architecture.dimensions == 3 else "CYX"
+        axes = "CZYX" if self.plan.network.dimensions == 3 else "CYX"
         found = [
             segment(Image(sample.image, axes, name=sample.pair_id), segmenter).labels.read()
             for sample in self.samples

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,20 +20,22 @@ from torch.optim.swa_utils import AveragedModel
 
 from maskloop.errors import Cancelled, TrainingFailed
 from maskloop.events import Message, Metric, Preview, Progress, Report, silent
-from maskloop.models.base import Decision, Plan
+from maskloop.models.base import Decision, Trained
 from maskloop.models.calibrate import tune_output
-from maskloop.models.data import Batch, PatchSampler, Sample
 from maskloop.models.device import find_machine
-from maskloop.models.losses import build_loss
 from maskloop.models.memory import is_out_of_memory
 from maskloop.models.resume import TrainingState, load_state, save_state
-from maskloop.models.segmenter import UNetSegmenter
-from maskloop.models.unet import build_unet
-from maskloop.models.validation import Validation, draw_preview
+from maskloop.models.samples import Sample
+from maskloop.models.unet.data import Batch, PatchSampler
+from maskloop.models.unet.losses import build_loss
+from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.records import UNetPlan
+from maskloop.models.unet.segmenter import UNetSegmenter
+from maskloop.models.unet.validation import Validation, draw_preview
 from maskloop.models.weights_file import load_checkpoint, save_checkpoint
 from maskloop.predict.base import Output
 
-__all__ = ["Trained", "train"]
+__all__ = ["train"]
 
 AVERAGE_DECAY = 0.99
 VALIDATION_COST = 0.15
@@ -49,24 +50,8 @@ T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves: the best weights, and how it went."""
-
-    weights: Path
-    plan: Plan
-    """As given, with what was found after the training."""
-    metrics: dict[str, float]
-    epochs: int
-    best_epoch: int
-    patches: int
-    elapsed_s: float
-    stopped: str
-    """Why it ended: ``epochs``, ``time``, ``patience``, ``cancelled`` or ``not finite``."""
-
-
 def train(
-    plan: Plan,
+    plan: UNetPlan,
     training: Sequence[Sample],
     *,
     validation: Sequence[Sample] = (),
@@ -89,7 +74,7 @@ def train(
     folder
         The run's folder: ``resume.pt``, ``best.pt`` and previews are written there.
     start
-        Weights to start from, already fitted to the plan's architecture.
+        Weights to start from, already fitted to the plan's network.
     header
         Facts to store in the checkpoint beside the plan.
     report, is_cancelled
@@ -119,7 +104,7 @@ class _Training:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: UNetPlan,
         training: Sequence[Sample],
         validation: Sequence[Sample],
         folder: Path,
@@ -192,12 +177,12 @@ class _Training:
     def _build(self, start: dict[str, Tensor] | None) -> None:
         plan = self.plan
         torch.manual_seed(plan.seed)
-        module = build_unet(plan.architecture)
+        module = build_unet(plan.network)
         if start is not None:
             module.load_state_dict(start)
         module = module.to(
             memory_format=torch.channels_last
-            if plan.architecture.dimensions == 2
+            if plan.network.dimensions == 2
             else torch.channels_last_3d
         )  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
@@ -355,13 +340,13 @@ class _Training:
                 self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header
             )
 
-    def _calibrate(self) -> Plan:
+    def _calibrate(self) -> UNetPlan:
         """The plan with the output tuned to the best weights; their file and score follow it."""
         weights, plan = self.folder / "best.pt", self.plan
         if not weights.exists():
             return plan
         loaded = load_checkpoint(weights)
-        module = build_unet(plan.architecture).to(self.fabric.device)
+        module = build_unet(plan.network).to(self.fabric.device)
         module.load_state_dict(loaded.state_dict)
         segmenter = UNetSegmenter(
             module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu"
@@ -386,8 +371,8 @@ class _Training:
         )
         for decision in decisions:
             self.report(Message(text=decision.reason))
-        plan = plan.with_output(output).model_copy(
-            update={"decisions": (*plan.decisions, *decisions)}
+        plan = plan.model_copy(
+            update={"output": output, "decisions": (*plan.decisions, *decisions)}
         )
         if self.validation.samples:
             scores = Validation(self.validation.samples, plan).score(

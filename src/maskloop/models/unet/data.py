@@ -1,4 +1,4 @@
-"""Samples in memory and the patches cut from them.
+"""The patches that are cut from samples in memory.
 
 Images stay in their own pixel type and are normalised patch by patch, so that the cache is no
 larger than the files. Every batch follows from (seed, step, rank) alone: a run that was killed
@@ -16,52 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskloop.images.image import Image
-from maskloop.images.normalize import ChannelRange, normalize
-from maskloop.models.augment import change_intensities, draw_grid, resample, source_shape
-from maskloop.models.base import Plan
+from maskloop.images.normalize import normalize
+from maskloop.models.samples import Sample
+from maskloop.models.unet.augment import change_intensities, draw_grid, resample, source_shape
+from maskloop.models.unet.records import UNetPlan
 
-__all__ = ["Batch", "PatchSampler", "Sample", "samples_of"]
+__all__ = ["Batch", "PatchSampler"]
 
 MAX_PLACES = 4096
 """Pixels remembered per class and sample as centres of patches."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image as the model sees it, with its mask."""
-
-    pair_id: str
-    image: NDArray[Any]
-    """(C, Z, Y, X) or (C, Y, X), the pixels of the file."""
-    labels: NDArray[Any]
-    """(Z, Y, X) or (Y, X), class ids or instance ids."""
-    ranges: tuple[ChannelRange, ...]
-    """How `image` is normalised."""
-    spacing: tuple[float, ...] | None = None
-    """Micrometres along the spatial axes, where known."""
-
-
-def samples_of(pair_id: str, image: Image, labels: Image, plan: Plan) -> list[Sample]:
-    """Cut an image and its mask into what the model sees as one: planes for a 2D model, volumes for a 3D one."""
-    dimensions = plan.architecture.dimensions
-    sizes = {
-        axis: image.pixel_size_um[axis]
-        for axis in image.spatial_axes[-dimensions:]
-        if axis in image.pixel_size_um
-    }
-    spacing = tuple(sizes.values()) if len(sizes) == dimensions else None
-    pieces = zip(image.frames(dimensions), labels.frames(dimensions), strict=True)
-    return [
-        Sample(
-            pair_id,
-            np.ascontiguousarray(pixels),
-            np.ascontiguousarray(mask[0]),
-            plan.normalization.fit(pixels),
-            spacing,
-        )
-        for (_, pixels), (_, mask) in pieces
-    ]
 
 
 @dataclass(frozen=True)
@@ -78,7 +41,7 @@ class Batch:
 class PatchSampler:
     """Cuts and augments batches of patches; the same (seed, step, rank) gives the same batch."""
 
-    def __init__(self, samples: Sequence[Sample], plan: Plan, *, rank: int = 0) -> None:
+    def __init__(self, samples: Sequence[Sample], plan: UNetPlan, *, rank: int = 0) -> None:
         self.samples = list(samples)
         self.plan = plan
         self.rank = rank
@@ -147,12 +110,12 @@ def _reflected(centre: int, patch: int, count: int, length: int) -> NDArray[np.i
     return np.minimum(folded, period - folded)
 
 
-def _targets(sample: Sample, plan: Plan) -> NDArray[Any]:
+def _targets(sample: Sample, plan: UNetPlan) -> NDArray[Any]:
     """What the loss compares with, channels first, in a type that is small in memory."""
     return plan.output.encode(sample.labels, sample.spacing)
 
 
-def _places(sample: Sample, plan: Plan) -> list[NDArray[np.intp]]:
+def _places(sample: Sample, plan: UNetPlan) -> list[NDArray[np.intp]]:
     """Pixels of each class that occurs, at most MAX_PLACES of each."""
     flat = plan.output.class_map(sample.labels).reshape(-1)
     places = []

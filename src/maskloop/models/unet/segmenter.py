@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from maskloop.images.normalize import Normalization
-from maskloop.models.base import Plan
 from maskloop.models.device import find_machine
-from maskloop.models.losses import activate
-from maskloop.models.unet import build_unet, reach
+from maskloop.models.unet.losses import activate
+from maskloop.models.unet.network import build_unet, reach
+from maskloop.models.unet.records import UNetPlan
 from maskloop.models.weights_file import fit_weights, load_checkpoint
 from maskloop.predict.base import Output
 
@@ -49,7 +49,7 @@ class UNetSegmenter:
     def __init__(
         self,
         module: nn.Module,
-        plan: Plan,
+        plan: UNetPlan,
         *,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         owns: bool = False,
@@ -75,17 +75,17 @@ class UNetSegmenter:
     @property
     def spatial_dims(self) -> int:
         """2 or 3."""
-        return self.plan.architecture.dimensions
+        return self.plan.network.dimensions
 
     @property
     def input_channels(self) -> int:
         """Channels of the images it was made for."""
-        return self.plan.architecture.input_channels
+        return self.plan.network.input_channels
 
     @property
     def multiple(self) -> tuple[int, ...]:
         """Tile lengths must be multiples of these."""
-        return self.plan.architecture.multiple
+        return self.plan.network.multiple
 
     @property
     def tile_shape(self) -> tuple[int, ...]:
@@ -99,9 +99,7 @@ class UNetSegmenter:
     @property
     def halo(self) -> tuple[int, ...]:
         """Border of a tile whose scores are not to be trusted."""
-        return tuple(
-            min(far, HALO_LIMIT[self.spatial_dims]) for far in reach(self.plan.architecture)
-        )
+        return tuple(min(far, HALO_LIMIT[self.spatial_dims]) for far in reach(self.plan.network))
 
     @property
     def batch_size(self) -> int:
@@ -142,7 +140,7 @@ def load_segmenter(path: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto
         If the file would have to run code to be read.
     """
     loaded = load_checkpoint(path)
-    plan = Plan.model_validate(loaded.header["plan"])
-    module = build_unet(plan.architecture)
+    plan = UNetPlan.model_validate(loaded.header["plan"])
+    module = build_unet(plan.network)
     fit_weights(module, loaded.state_dict, source=path.name)
     return UNetSegmenter(module, plan, device=device, owns=True)

@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 
 from maskloop.images.image import Image
 
-__all__ = [
-    "IMAGE",
-    "PAIR",
-    "PROJECT",
-    "SOURCE",
-    "bytes_of",
-    "display_limits",
-    "local_time",
-    "middle_plane",
-    "read_small",
-]
-
-IMAGE = "maskloop_image"
-PAIR = "maskloop_pair"
-PROJECT = "maskloop_project"
-SOURCE = "source_path"
-"""Keys of ``layer.metadata``: the image a mask was made for, the pair that is shown, the folder of
-its project, the file it came from.
-"""
+__all__ = ["bytes_of", "display_limits", "middle_plane", "read_small"]
 
 IN_MEMORY_BYTES = 2**28
 """Images up to this size are read whole; of larger ones only the planes in view."""
 PERCENTILES = (0.1, 99.9)
 SAMPLE_PX = 512
-
-
-def local_time(stamp: str) -> str:
-    """A record's time (UTC, ISO 8601) as the person's clock shows it, to the minute."""
-    try:
-        when = datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp  # of another program: better than nothing
-    utc = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return utc.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def bytes_of(image: Image) -> int:
