@@ -22,6 +22,7 @@ DEADLINE_S = 5.0
 """What was told to end has this long to do so."""
 WINDOW_FIXTURES = frozenset({"qapp", "qtbot", "make_napari_viewer"})
 """Who asks for one of these opens, or may open, windows."""
+PROCESS_DEADLINE_S = 60.0
 REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
@@ -168,7 +169,8 @@ def left_of_python(before: set[threading.Thread]) -> list[str]:
 
 def left_processes(before: set[psutil.Process]) -> list[str]:
     """Name the processes that were started since and do not end."""
-    _, left = psutil.wait_procs(_children() - before, DEADLINE_S)
+    # On a busy machine a training that was cancelled takes a while to save and to end.
+    _, left = psutil.wait_procs(_children() - before, PROCESS_DEADLINE_S)
     # A process that ended meanwhile has no command line any more.
     return [f"process {' '.join(one.cmdline())!r}" for one in left if one.is_running()]
 

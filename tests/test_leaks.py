@@ -21,7 +21,7 @@ from qtpy.QtCore import QRunnable, QThread, QThreadPool, QTimer
 from qtpy.QtWidgets import QWidget
 import leaks
 
-leaks.DEADLINE_S = 0.05
+leaks.DEADLINE_S = leaks.PROCESS_DEADLINE_S = 0.05
 kept = []
 over = threading.Event()
 
