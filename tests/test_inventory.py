@@ -90,7 +90,7 @@ def test_one_row_gives_a_new_kind_of_thing_its_record_folder_and_count(project):
     assert (first.table_id, second.table_id) == ("table_001", "table_002")
     assert project.status().counts["tables"] == 2
     assert check(project).problems == ()
-    tables = Kept(project, TABLES)
+    tables = project.kept(TABLES)
     assert tables.path("table_002").read_text() == "area\n5\n"
     with pytest.raises(NotFound, match="no table 'table_009'; the latest: table_001, table_002"):
         tables.get("table_009")

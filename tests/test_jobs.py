@@ -27,7 +27,7 @@ from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
 from maskloop.jobs.execute import EVENTS
 from maskloop.jobs.prediction import PredictJob
-from maskloop.jobs.training import TrainJob, plan_training
+from maskloop.jobs.training import TrainJob, fix_inputs, plan_training
 from maskloop.models.unet.records import UNetRecipe
 from maskloop.models.weights_file import load_checkpoint
 from maskloop.priority import NICE
@@ -196,6 +196,27 @@ def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
     assert list(
         (project.history.run_folder(record.run_id) / "tensorboard").glob("events.out.tfevents.*")
     )
+
+
+def test_a_mask_corrected_while_a_training_is_interrupted_is_for_the_next_one(
+    project: Project,
+) -> None:
+    job = TrainJob(recipe=UNetRecipe(epochs=1, **SMALL), pairs="all")
+    handle = submit(project, job)
+    before = {pair.pair_id: pair for pair in project.dataset.pairs}
+    inputs = fix_inputs(project, job, project.history.run_folder(handle.run_id))
+    corrected = inputs.training_ids[0]
+    mask = project.dataset.read_mask(corrected).read()
+    project.dataset.replace(corrected, mask=np.roll(mask, 5, axis=0))
+    start(handle, "inline")
+    record = project.checkpoints.latest
+    assert record is not None
+    header = load_checkpoint(project.checkpoints.path(record.checkpoint_id)).header
+    assert header["dataset_mask_hashes"][corrected] == before[corrected].mask_sha256
+    assert record.dataset_mask_hashes[corrected] == before[corrected].mask_sha256
+    pair = project.dataset.get(corrected)
+    assert pair.is_new
+    assert pair.history[0].used_in_checkpoints == (record.checkpoint_id,)
 
 
 def test_two_processes_train_one_network_and_a_killed_one_is_resumed(project: Project) -> None:

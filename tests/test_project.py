@@ -503,3 +503,14 @@ def test_a_pair_can_be_read_as_a_training_saw_it(project):
     assert project.dataset.as_seen(pair.pair_id, None) == replaced
     with pytest.raises(NotFound, match="no longer has the image and mask"):
         project.dataset.as_seen(pair.pair_id, ("0" * 64, "0" * 64))
+
+
+def test_a_project_that_was_moved_while_it_was_open_leaves_no_ghost(project, tmp_path):
+    pair = accept(project)
+    project.folder.rename(tmp_path / "moved")
+    with pytest.raises(ProjectError, match="is missing"):
+        accept(project, 2)
+    with pytest.raises(ProjectError, match="was moved or deleted"):
+        project.set_notes("lost?")
+    assert not project.folder.exists()
+    assert ProjectFolder.open(tmp_path / "moved").dataset.get(pair.pair_id) == pair

@@ -103,6 +103,7 @@ def read_record(path: Path, kind: type[AnyRecord], *, before: AnyRecord | None =
             f"Record '{path}' cannot be read: {error.strerror}.",
             "Check the disk and the permissions.",
         ) from error
+    # Our own layout first, entry by entry; a file that was formatted by hand is read whole.
     record = _read_lines(content, kind, before)
     if record is not None:
         return record
@@ -174,6 +175,7 @@ def _entry_kind(kind: type[Record], name: str) -> type[Record]:
 def _read_entries(
     lines: list[bytes], kind: type[Record], before: tuple[Record, ...]
 ) -> Iterator[Record]:
+    # An unchanged entry stays the same object, so that who compares two readings is fast.
     known = {entry.json_line.encode(): entry for entry in before}
     for line in lines:
         entry = known.get(line)
@@ -245,6 +247,7 @@ def _keep_last_good(path: Path) -> None:
 
 def dump_record(record: Record) -> bytes:
     """The bytes of a record file, with one entry of a list per line."""
+    # One entry per line: a person can compare two versions, and a repair saves the intact lines.
     lines = []
     for name in (*type(record).model_fields, *(record.model_extra or ())):
         value = getattr(record, name)
@@ -331,6 +334,7 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
         If the disk is full or the folder is not writable; `path` is then as it was.
     """
     with write_errors(path):
+        # In the same folder: a rename is atomic within one file system only.
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         try:
@@ -338,6 +342,7 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            # mkstemp makes files private; a project is shared as its folder is.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         except BaseException:
@@ -362,6 +367,7 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def _umask() -> int:
+    # The only way to read it is to set it.
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -28,7 +28,7 @@ from maskloop.models.base import (
     TrainingContext,
     backend,
 )
-from maskloop.project.layout import CheckpointRecord
+from maskloop.project.entries import CheckpointRecord, Content, Pair
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
@@ -61,11 +61,11 @@ class TrainJob(Job):
     )
     start: str = Field(
         "auto",
-        description="Where to start: scratch, latest, the id of a checkpoint or of imported "
-        "weights; auto means latest where there is one.",
+        description="Starting weights: scratch, latest, the id of a checkpoint or of imported "
+        "weights; auto is latest if there is a checkpoint.",
     )
     pairs: Literal["all", "new"] | tuple[str, ...] = Field(
-        "all", description="All accepted pairs, those new since the last checkpoint, or ids."
+        "all", description="Pairs to train on: all, those new since the last checkpoint, or ids."
     )
 
     @model_validator(mode="before")
@@ -98,11 +98,14 @@ class TrainJob(Job):
 
 
 class TrainingInputs(Record):
-    """All that a training depends on, fixed when it first starts, so that going on later means the same training."""
+    """All that a training depends on, fixed when it first starts: resumed, it is the same one."""
 
     plan: AnyPlan
     training_ids: tuple[str, ...]
     validation_ids: tuple[str, ...]
+    contents: dict[str, Content] = Field(
+        default_factory=dict, description="Image and mask of each pair, as they were then."
+    )
     split_reason: str
     training_mode: str
     parent: str | None = None
@@ -228,6 +231,10 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
         plan=plan,
         training_ids=split.training,
         validation_ids=split.validation,
+        contents={
+            pair_id: project.dataset.get(pair_id).content
+            for pair_id in (*split.training, *split.validation)
+        },
         split_reason=split.reason,
         started=time.time(),
         **origin,
@@ -253,10 +260,18 @@ def _start(project: ProjectFolder, inputs: TrainingInputs) -> Start | None:
     return start
 
 
-def _examples(project: ProjectFolder, ids: tuple[str, ...]) -> list[Example]:
+def _pairs(project: ProjectFolder, inputs: TrainingInputs, ids: tuple[str, ...]) -> list[Pair]:
+    """The pairs as they were when the training first started.
+
+    A mask that was corrected while the run was interrupted is for the next training.
+    """
+    return [project.dataset.as_seen(pair_id, inputs.contents.get(pair_id)) for pair_id in ids]
+
+
+def _examples(project: ProjectFolder, pairs: list[Pair]) -> list[Example]:
     dataset = project.dataset
     return [
-        Example(pair_id, dataset.read_image(pair_id), dataset.read_mask(pair_id)) for pair_id in ids
+        Example(pair.pair_id, dataset.read_image(pair), dataset.read_mask(pair)) for pair in pairs
     ]
 
 
@@ -264,10 +279,9 @@ def _train(
     job: TrainJob, inputs: TrainingInputs, run: RunContext, report: Report
 ) -> Trained | None:
     project, plan = run.project, inputs.plan
-    pairs = {
-        pair_id: project.dataset.get(pair_id).pixels_sha256
-        for pair_id in (*inputs.training_ids, *inputs.validation_ids)
-    }
+    training = _pairs(project, inputs, inputs.training_ids)
+    validation = _pairs(project, inputs, inputs.validation_ids)
+    pairs = (*training, *validation)
     header = {
         "backend": plan.backend,
         "task": plan.task.model_dump(mode="json"),
@@ -279,14 +293,15 @@ def _train(
         "training_mode": inputs.training_mode,
         "training_ids": inputs.training_ids,
         "validation_ids": inputs.validation_ids,
-        "dataset_pixel_hashes": pairs,
+        "dataset_pixel_hashes": {pair.pair_id: pair.pixels_sha256 for pair in pairs},
+        "dataset_mask_hashes": {pair.pair_id: pair.mask_sha256 for pair in pairs},
         "versions": _versions(),
         "seed": plan.seed,
     }
     return backend(plan.backend).train(
         plan,
-        _examples(project, inputs.training_ids),
-        _examples(project, inputs.validation_ids),
+        _examples(project, training),
+        _examples(project, validation),
         TrainingContext(
             folder=run.folder,
             start=_start(project, inputs),
@@ -340,6 +355,9 @@ def _register(
         parent=inputs.parent,
         training_mode=inputs.training_mode,
         pair_ids=inputs.training_ids,
+        contents={
+            pair.pair_id: pair.content for pair in _pairs(project, inputs, inputs.training_ids)
+        },
         number_of_images=len(inputs.training_ids),
         number_of_patches=trained.patches,
         split={

@@ -129,6 +129,7 @@ def _broken_records(project: ProjectFolder) -> Iterator[Problem]:
     readers: dict[str, Callable[[], object]] = {
         path: project.record(path, kind).read for path, kind in records().items()
     }
+    # A table and no record, but read all the same.
     readers[paths.BENCHMARKS] = project.history.benchmarks
     for path, read in readers.items():
         try:
@@ -186,6 +187,7 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
             kind="out of step", path=paths.LATEST, problem=error.problem, way_out=error.way_out
         )
         return
+    # A missing checkpoint is reported by its own file; the pointer can then not be judged.
     if not latest.sha256 or not weights.is_file():
         return
     if not pointer.is_file() or file_sha256(pointer) != latest.sha256:
@@ -250,6 +252,7 @@ def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
         row = collection_of_file(relative)
         if row is None or _is_known(relative, path.name, expected, row.besides):
             continue
+        # Without its record every file in the folder would look like an orphan.
         if is_readable(project, row.record):
             yield Problem(
                 kind="orphan",

@@ -184,6 +184,7 @@ class CheckpointList:
             target := self._folder.path(f"checkpoints/{prefix}_{number:03d}{ending}")
         ).exists() and not target.samefile(weights_file):
             number += 1
+        # Hashed before it is placed: what is registered is what was trained.
         digest = file_sha256(weights_file)
         place_file(weights_file, target)
         record = CheckpointRecord.model_validate(
@@ -207,6 +208,7 @@ class CheckpointList:
         if latest is None:
             return
         steps = (self._move_latest, self._complete_pairs, self._history.complete)
+        # The order matters little; that the settings come after all of them does.
         for step in steps:
             # A damaged follower must not cost a finished training; `check` reports it.
             with contextlib.suppress(ProjectError):

@@ -63,6 +63,7 @@ class Dataset:
         NotFound
             If there is none.
         """
+        # Built anew only when the manifest is another object, that is, when it was written.
         manifest = self._file.read()
         if self._index is None or self._index[0] is not manifest:
             self._index = (manifest, {pair.pair_id: pair for pair in manifest.pairs})
@@ -214,6 +215,7 @@ class Dataset:
         image_path, mask_path = f"{paths.IMAGES}/{stem}.tif", f"{paths.MASKS}/{stem}.tif"
         image, mask = self._folder.path(image_path), self._folder.path(mask_path)
         written += [image, mask]
+        # Named above before they are written: a failure in between leaves a file to erase.
         write_image(image, candidate.image)
         write_labels(
             mask,
@@ -256,6 +258,7 @@ class Dataset:
         with self._folder.writing(verb):
             manifest = self._file.read()
             pairs = tuple(edit(pair) for pair in manifest.pairs)
+            # An edit returns the same object where nothing changes: no write then.
             if any(new is not old for new, old in zip(pairs, manifest.pairs, strict=True)):
                 self._save(changed(manifest, pairs=pairs))
 
@@ -308,6 +311,7 @@ class Dataset:
                 "Give the corrected mask (--masks FILE).",
             )
         old = self.get(pair_id)
+        # Prepared before the lock is taken: large images take seconds.
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
@@ -329,6 +333,7 @@ class Dataset:
                 candidate, self._free_stem(pair_id, len(old.history)), written
             )
             facts = facts_of(candidate)
+            # A mask that was prepared already would be recorded as needing nothing.
             if mask is None:
                 facts["mask_preparation"] = old.mask_preparation
             facts |= {
@@ -346,6 +351,7 @@ class Dataset:
             )
 
     def _free_stem(self, pair_id: str, versions: int) -> str:
+        # The first replacement is version 2: the pair as accepted is the first.
         number = versions + 2
         while any(
             self._folder.path(f"{folder}/{pair_id}_v{number}.tif").exists()

@@ -54,6 +54,7 @@ class Folder:
 
     def record(self, path: str, kind: type[AnyRecord]) -> RecordFile[AnyRecord]:
         """One of the folder's records, shared by all who ask for it."""
+        # One object for each file: two would not notice what the other has written.
         if path not in self._records:
             row = collection_of_record(path)
             # Folders made before this kind of thing was kept have no record of it.
@@ -99,6 +100,7 @@ class Folder:
             If the folder is not writable.
         """
         with self.lock(verb, timeout_s=timeout_s) as outermost:
+            # Once for each open project; what it changes takes the lock again, which is nested.
             if outermost and not self._is_settled:
                 self._settle()
                 self._is_settled = True
@@ -117,6 +119,7 @@ class Folder:
         UsageError
             If there is no such field or value.
         """
+        # Before the values: the name of a setting that does not exist helps more than its fault.
         unknown = sorted(set(changes) - set(kind.model_fields))
         if unknown:
             raise UsageError(
@@ -127,5 +130,5 @@ class Folder:
             return changed(record, **changes)
         except ValidationError as error:
             raise UsageError(
-                fault_in_words(error), "Choose another value; nothing was changed."
+                fault_in_words(error, kind=kind), "Choose another value; nothing was changed."
             ) from None

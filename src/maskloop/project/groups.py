@@ -40,6 +40,7 @@ def choose_group(
 
     if offer.group:
         return offer.group, pairs
+    # Crops and slices of one image share pixels: on both sides of a split they would leak.
     near = find_near_duplicates(
         offer.candidate.perceptual_hash, [pair.perceptual_hash for pair in pairs]
     )

@@ -50,14 +50,17 @@ class History:
         ProjectError
             If the folder cannot be written.
         """
+        # A read-only project has no counter to move.
         if self.is_elsewhere:
             return self._new_run_elsewhere(kind)
         with self._folder.writing("begin a run"):
             record = self._file.read()
+            # Of all kinds together: the number alone tells which run came first.
             number = record.next_run
             while self.run_folder(f"{kind}_{number:03d}").exists():
                 number += 1
             run_id = f"{kind}_{number:03d}"
+            # Counter before folder: a kill in between wastes a number and never uses one twice.
             self._file.write(changed(record, next_run=number + 1))
             folder = self.run_folder(run_id)
             with write_errors(folder):
@@ -139,6 +142,7 @@ class History:
 
     def _complete_benchmarks(self, checkpoints: Sequence[CheckpointRecord]) -> None:
         rows = self.benchmarks()
+        # Completed and not rewritten: rows of another program stay as they are.
         known = {row["checkpoint_id"] for row in rows}
         fresh = [_benchmark(one) for one in checkpoints if one.checkpoint_id not in known]
         path = self._folder.path(paths.BENCHMARKS)
@@ -147,6 +151,7 @@ class History:
 
     def write_benchmarks(self, rows: Sequence[dict[str, str]]) -> None:
         """Write the whole table."""
+        # In memory first: a table that is written in place could be cut by a kill.
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()

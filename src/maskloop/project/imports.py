@@ -137,6 +137,7 @@ def import_pairs(
         If the folder cannot be written (disk full, locked): then going on makes no sense. What was
         recorded stays.
     """
+    # Before any file is read: a wrong pattern should not cost an hour.
     naming = _naming(group_by)
     refused = [
         Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED)
@@ -170,6 +171,7 @@ def import_pairs(
                 ),
                 row,
             )
+        # A full disk fails for every file; a bad image fails alone.
         except ProjectError:
             raise
         except MaskloopError as error:
@@ -211,6 +213,7 @@ class _Batch:
             )
         self._seen[digest] = row.image
         self._waiting.append((offer, row))
+        # Waiting images are held in memory.
         self._bytes += 0 if self._dry_run else offer.candidate.image.read().nbytes
 
     def is_due(self) -> bool:
@@ -267,5 +270,6 @@ def _group(image: Path, naming: re.Pattern[str] | str | None) -> str | None:
         return image.parent.name
     if isinstance(naming, str):
         return image.name
+    # A name that the pattern does not know is a group by itself, never one of all the others.
     found = naming.search(image.stem)
     return found[1] if found else image.name

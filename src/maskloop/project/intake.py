@@ -85,6 +85,7 @@ def examine(
         taken.channel_names,
         taken.name,
     )
+    # After the image: a mask that does not tell its axes takes those of the image.
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
     prepared = prepare_mask(
@@ -257,7 +258,9 @@ def _long(shape: Sequence[int]) -> tuple[int, ...]:
 def hash_pixels(image: Image) -> str:
     """SHA-256 of the type, shape, axes and bytes of an image; the same in any file format."""
     pixels = image.read()
+    # The same pixels read from a big-endian TIFF must hash alike.
     little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.sha256(f"{little.dtype.str}{image.shape}{image.axes}".encode())
+    # As a buffer and not as bytes, which would copy a large stack.
     digest.update(np.ascontiguousarray(little).data)
     return digest.hexdigest()

@@ -238,6 +238,7 @@ def records() -> dict[str, type[Record]]:
 
 def folders() -> tuple[str, ...]:
     """The folders that a new project has."""
+    # In the order in which they are read; a folder may hold a record and files.
     kept = (folder for row in COLLECTIONS.values() for folder in (*row.folders, row.numbered_in))
     holders = (path.rpartition("/")[0] for path in records())
     logs = paths.LOG.rpartition("/")[0]
@@ -246,6 +247,7 @@ def folders() -> tuple[str, ...]:
 
 def collection_of_record(path: str) -> Collection[Any] | None:
     """The collection that is recorded in this file, or None."""
+    # Asked by record and not by name: records are what a folder shows.
     return next((row for row in COLLECTIONS.values() if row.record == path), None)
 
 

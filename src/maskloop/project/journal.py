@@ -88,6 +88,7 @@ class Journal:
             If the journal cannot be written; nothing is then changed.
         """
         with write_errors(self.path):
+            # From the record as it is, not as it will be: the write below may fail.
             size = self._begin_anew(before) if self._is_due(len(content)) else self._size()
             self._append(before, after, hashlib.sha256(content).hexdigest())
             try:
@@ -101,8 +102,10 @@ class Journal:
 
     def _is_due(self, length: int) -> bool:
         size = self._size()
+        # Long journals are begun anew: they grow by each change, the record by each entry.
         if size == 0 or size > 3 * length + _SPARE:
             return True
+        # Hashing a large record takes milliseconds: once for each reading, not for each write.
         return not self._is_current and not self._leads_to_record()
 
     def _size(self) -> int:
@@ -141,6 +144,7 @@ class Journal:
             # Unchanged entries are the same object, which spares ten thousand comparisons.
             if old is not entry and (old is None or old.json_line != entry.json_line):
                 yield entry.json_line
+        # What is left was in the record before and is not in it now.
         for gone in known:
             yield json.dumps({REMOVED: gone})
 
@@ -163,6 +167,7 @@ class Journal:
         row = self._collection
         try:
             raw = json.loads(line)
+            # The last line about an entry wins, be it that it was erased and accepted again.
             if REMOVED in raw:
                 found.entries.pop(raw[REMOVED], None)
                 found.removed.add(raw[REMOVED])

@@ -50,6 +50,7 @@ class Kept(Generic[AnyEntry]):
             If there is none.
         """
         entries = self.entries()
+        # From the end: the entries asked for are mostly the latest.
         for entry in reversed(entries):
             if self.collection.id_of(entry) == entry_id:
                 return entry
@@ -71,6 +72,7 @@ class Kept(Generic[AnyEntry]):
             If its file is missing.
         """
         entry = self.get(entry_id)
+        # The first of the files is the thing itself; the others accompany it.
         path = self._folder.path(getattr(entry, self.collection.files[0][0]))
         if not path.is_file():
             raise ProjectError(
@@ -104,6 +106,7 @@ class Kept(Generic[AnyEntry]):
             self.collection.counter: next_number,
             self.collection.entries: (*self.collection.entries_of(record), *entries),
         }
+        # Not every record has it: those of napari-training-assistant differ, and stay as known.
         if "updated_at" in self.collection.kind.model_fields:
             changes["updated_at"] = now()
         self._file.write(changed(record, **changes))
@@ -134,6 +137,7 @@ class _Numbers:
 
     def take(self) -> int:
         """The next free number."""
+        # A leftover of a killed writer keeps its name: it may be somebody's only copy.
         while self.next in self._taken:
             self.next += 1
         self.next += 1

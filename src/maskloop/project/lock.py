@@ -56,6 +56,7 @@ class WriterLock:
         ProjectError
             If the folder is not writable.
         """
+        # A file lock does not keep threads of one process apart.
         if not self._thread.acquire(timeout=timeout_s):
             raise self._locked(timeout_s)
         try:
@@ -75,8 +76,15 @@ class WriterLock:
         import filelock
 
         path = self._folder / paths.LOCK
+        # The lock would make the folder anew: a ghost of a project that was moved while open.
+        if not self._folder.is_dir():
+            raise ProjectError(
+                f"The project folder '{self._folder}' was moved or deleted.",
+                "Open the project where it is now.",
+            )
         with write_errors(path):
             refuse_special(path)
+            # Not one for each thread: the thread lock above already lets one in at a time.
             self._file = filelock.FileLock(path, mode=0o666, thread_local=False)
             try:
                 self._file.acquire(timeout=timeout_s, poll_interval=POLL_S)
@@ -99,6 +107,7 @@ class WriterLock:
             write_note(self._folder / paths.HOLDER, json.dumps(holder).encode())
 
     def _release(self) -> None:
+        # Removed before the lock is released: a note never outlives its writer, but for a kill.
         with contextlib.suppress(OSError):
             (self._folder / paths.HOLDER).unlink(missing_ok=True)
         self._file.release()

@@ -34,6 +34,7 @@ def facts_of(candidate: Candidate) -> dict[str, Any]:
 
 def version_of(pair: Pair) -> PairVersion:
     """The pair as it is, for its history."""
+    # Not the group and the side: they belong to the pair, whichever mask it has.
     kept = (
         "image_path",
         "mask_path",
@@ -59,5 +60,6 @@ def ever_used(pair: Pair) -> list[str]:
 
 def sided(pair: Pair, groups: Mapping[str, Side]) -> Pair:
     """The pair on the side of its group."""
+    # The same object where nothing changes, so that nothing is written.
     side = groups.get(pair.group)
     return pair if side is None or pair.split == side else changed(pair, split=side)

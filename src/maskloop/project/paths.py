@@ -39,6 +39,7 @@ def require_inside(folder: Path, path: Path) -> Path:
     ProjectError
         If it leads out of the folder.
     """
+    # The folder may be reached through a link itself; what counts is where both really are.
     real = path.resolve()
     if not real.is_relative_to(folder.resolve()):
         raise ProjectError(

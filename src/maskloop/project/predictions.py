@@ -186,6 +186,7 @@ class PredictionList:
 
     def _register_batch(self, waiting: Iterator[Predicted]) -> Sequence[PredictionRecord]:
         known = {_origin(record): record for record in self._kept.entries()}
+        # The folder is listed once for the whole batch.
         numbers = self._kept.numbers()
         fresh: list[PredictionRecord] = []
         batch: list[PredictionRecord] = []
@@ -197,6 +198,7 @@ class PredictionList:
                 known[facts.origin] = record
                 fresh.append(record)
             batch.append(record)
+            # By time and not by count: files on a slow disk must not hold the lock for minutes.
             if time.monotonic() > until:
                 break
         if fresh:
@@ -208,9 +210,11 @@ class PredictionList:
     def _entry(
         self, facts: Predicted, number: int, save: Callable[[Path], None]
     ) -> PredictionRecord:
+        # Resolved now: "latest" is another checkpoint tomorrow.
         source = self._checkpoints.get(facts.checkpoint_id) if facts.checkpoint_id else None
         path = f"predictions/prediction_{number:03d}{_suffix(facts.file)}"
         target = self._folder.path(path)
+        # Folders that are empty get lost in archives and repositories.
         with write_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         save(target)

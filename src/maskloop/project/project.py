@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from maskloop.errors import MaskloopError, ProjectError, UsageError
 from maskloop.project import layout, upgrade
@@ -15,17 +15,21 @@ from maskloop.project.checkpoints import CheckpointList
 from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
+from maskloop.project.inventory import Collection
+from maskloop.project.kept import Kept
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Config
 from maskloop.project.predictions import PredictionList
 from maskloop.project.settings import Settings, installed_version
 from maskloop.project.status import Status, status_of
 from maskloop.project.tables import TableList
 from maskloop.project.weights import Weights
-from maskloop.records import dump_record, jsonable, last_good, write_bytes, write_errors
+from maskloop.records import Record, dump_record, jsonable, last_good, write_bytes, write_errors
 from maskloop.task import OutputMode, Task
 from maskloop.wording import counted
 
 __all__ = ["ProjectFolder", "refuse_occupied"]
+
+AnyEntry = TypeVar("AnyEntry", bound=Record)
 
 
 class ProjectFolder(Folder):
@@ -194,6 +198,10 @@ class ProjectFolder(Folder):
     def history(self) -> History:
         """Runs, benchmarks and the log."""
         return History(self)
+
+    def kept(self, collection: Collection[AnyEntry]) -> Kept[AnyEntry]:
+        """Any collection that the project keeps, by its row of `COLLECTIONS`."""
+        return Kept(self, collection)
 
     def _settle(self) -> None:
         """Before the first change: upgrade an older folder, complete what a killed writer began."""

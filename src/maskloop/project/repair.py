@@ -59,8 +59,10 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     """
     done: list[str] = []
     with project.writing("repair"):
+        # The settings come first: other records are rebuilt from them.
         done += [_restore(project, path) for path in records() if not is_readable(project, path)]
         done += _restore_benchmarks(project)
+        # Looked for before they are completed, to say what was done.
         before = {
             problem.path for problem in check(project).problems if problem.kind == "out of step"
         }
@@ -79,6 +81,7 @@ def _restore(project: ProjectFolder, path: str) -> str:
         record, found = _with_entries(record, row, place)
         record = _count_on(project, record, row)
         sources += found
+    # A second name, not a move: until the result is on the disk the damaged file is a source.
     aside = _keep_aside(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     project.record(path, type(record)).restore(record)
@@ -152,6 +155,7 @@ def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> R
     names = [entry.name for entry in numbered.glob("*")]
     names += [row.id_of(entry) for entry in row.entries_of(record)]
     found = (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names)
+    # Files that no record names count too: their names were given once.
     numbers = [int(number[1]) + 1 for number in found if number]
     return changed(record, **{row.counter: max([getattr(record, row.counter), *numbers])})
 

@@ -38,6 +38,7 @@ class Settings:
             If there is no such setting or value.
         """
         with self._folder.writing("change settings"):
+            # Stamped here, so that opening to read changes nothing.
             stamped = {**changes, "last_opened_at": now(), "plugin_version": installed_version()}
             config = self._folder.checked(ProjectConfig, self._file.read(), stamped)
             self._file.write(config)

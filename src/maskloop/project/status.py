@@ -62,6 +62,7 @@ class Status(Record):
 
 def status_of(folder: Folder, warnings: tuple[str, ...]) -> Status:
     """Gather the status; a broken record counts as empty and is named among the warnings."""
+    # From the records and not from the parts: a damaged one must not hide the others.
     every = _entries(folder, PAIRS)
     checkpoints = _entries(folder, CHECKPOINTS)
     config = _read(folder, paths.CONFIG, ProjectConfig)

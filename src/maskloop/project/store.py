@@ -149,6 +149,7 @@ class RecordFile(Generic[AnyRecord]):
 
 def changed(record: AnyRecord, **changes: Any) -> AnyRecord:
     """A copy of a record with some fields changed and validated; see `Record.model_copy`."""
+    # Not dumped and read again: entries stay the objects that they are, ten thousand of them.
     values = {name: getattr(record, name) for name in type(record).model_fields}
     return type(record).model_validate({**values, **(record.model_extra or {}), **changes})
 
@@ -178,6 +179,7 @@ def place_file(source: Path, target: Path) -> None:
     ProjectError
         If the disk is full or the folder is not writable.
     """
+    # Linked beside and renamed: linking over an existing name is refused.
     fresh = target.with_name(f".{target.name}.link.tmp")
     with write_errors(target):
         fresh.unlink(missing_ok=True)

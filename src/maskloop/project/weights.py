@@ -104,6 +104,7 @@ class Weights:
             name = f"imported_model_{numbers.take():03d}_{digest[:8]}{suffix}"
             path = f"{paths.IMPORTED}/{name}"
             copy_file(source, self._folder.path(path))
+            # A file that is still being downloaded would be registered with a hash of its half.
             if file_sha256(self._folder.path(path)) != digest:
                 raise ProjectError(
                     f"'{source}' changed while it was being copied.",
@@ -142,6 +143,7 @@ class Weights:
         """
         with self._folder.writing("choose starting weights"):
             start = self._folder.checked(StartingWeights, self._start.read(), changes)
+            # Checked now: a training that starts tomorrow should not be the first to notice.
             if start.checkpoint_id is not None:
                 self._checkpoints.get(start.checkpoint_id)
             if start.imported_model_id is not None:
