@@ -157,7 +157,7 @@ def test_what_cannot_be_compared_is_named_and_the_rest_is_done(folders: tuple[Pa
         reasons["cropped.tif"]
         == "Prediction 'cropped.tif' is YX (2, 4), mask 'cropped.tif' is YX (3, 4)."
     )
-    assert "holds class 18, but there are only the classes 0..2" in reasons["classes.tif"]
+    assert "holds class 18, but the classes are 0 to 2" in reasons["classes.tif"]
     assert "is ZYX (2, 3, 4)" in reasons["stack.tif"]
 
 

@@ -13,6 +13,7 @@ from maskloop.wording import (
     bytes_in_words,
     counted,
     fault_in_words,
+    label_of,
     local_minute,
     time_in_words,
     title_of,
@@ -25,7 +26,7 @@ class Sieve(Record):
     patch_size: tuple[int, ...] = Field((1,), max_length=3)
     share: float = Field(0.5, gt=0, lt=1)
     noise: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, title="Number of rounds")
     device: Literal["cpu", "cuda"] = "cpu"
     is_quick: bool = False
     note: str = ""
@@ -177,3 +178,12 @@ def test_a_time_is_told_on_the_clock_of_this_computer(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("text", ["", "yesterday"])
 def test_what_is_no_time_is_shown_as_it_is(text: str) -> None:
     assert local_minute(text) == text
+
+
+def test_a_field_is_called_by_its_title_where_its_record_is_known() -> None:
+    assert label_of(Sieve, "rounds") == "Number of rounds"
+    assert label_of(Sieve, "patch_size") == "Patch size"
+    with pytest.raises(ValidationError) as caught:
+        Sieve.model_validate({"rounds": 0})
+    words = fault_in_words(caught.value, kind=Sieve)
+    assert words == "Number of rounds must be at least 1, not 0."

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
 __all__ = [
     "bytes_in_words",
     "counted",
     "fault_in_words",
+    "label_of",
     "local_time",
     "local_minute",
     "time_in_words",
@@ -119,7 +120,15 @@ def title_of(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def fault_in_words(error: ValidationError, subject: str = "") -> str:
+def label_of(kind: type[BaseModel], name: str) -> str:
+    """The title of a record's field; its name as people read it where it has none."""
+    field = kind.model_fields.get(name)
+    return (field.title if field is not None else None) or title_of(name)
+
+
+def fault_in_words(
+    error: ValidationError, subject: str = "", *, kind: type[BaseModel] | None = None
+) -> str:
     """Why a record refuses a value, as a sentence: ``Depth must be at most 7, not 9``.
 
     Parameters
@@ -128,26 +137,33 @@ def fault_in_words(error: ValidationError, subject: str = "") -> str:
         What pydantic raised; its first fault is told.
     subject
         What the value as a whole is called, where a single value was checked and not a record.
+    kind
+        The record, whose fields are then called by their titles.
     """
     fault = error.errors(include_url=False)[0]
     if fault["type"] == "value_error":
         # The words of our own validators: a sentence already, without its capital and full stop.
         return _sentence(fault["msg"].removeprefix("Value error, "))
-    name = _place(fault["loc"], subject)
+    name = _place(fault["loc"], subject, kind)
     return _sentence(f"{name} {_rule(fault)}{_not_this(fault)}")
 
 
-def _place(location: tuple[int | str, ...], subject: str) -> str:
+def _place(
+    location: tuple[int | str, ...], subject: str, kind: type[BaseModel] | None = None
+) -> str:
     """A value's name from the path to it: ``("pairs", 1, "name")`` is Name of entry 2 of pairs."""
     # A path that begins with a field's name needs no other subject.
     name = "" if location and isinstance(location[0], str) else subject
-    for part in location:
+    for depth, part in enumerate(location):
         if isinstance(part, int):
             name = f"entry {part + 1} of {_lowered(name)}" if name else f"entry {part + 1}"
-        elif " of " in name or name.startswith("entry "):
-            name = f"{title_of(part)} of {_lowered(name)}"
+            continue
+        # Only the outermost name is a field of this record.
+        title = label_of(kind, part) if kind is not None and depth == 0 else title_of(part)
+        if " of " in name or name.startswith("entry "):
+            name = f"{title} of {_lowered(name)}"
         elif part != "[key]":  # pydantic's word for the name of an entry, which is told anyway
-            name = f"{name} {title_of(part).lower()}" if name else title_of(part)
+            name = f"{name} {title.lower()}" if name else title
     return name or "the value"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -20,9 +20,9 @@ from maskloop.cli.readers import (
 )
 from maskloop.errors import UsageError
 from maskloop.records import Record
-from maskloop.wording import fault_in_words, title_of
+from maskloop.wording import fault_in_words, label_of
 
-__all__ = ["field_reader", "parser", "takes"]
+__all__ = ["field_reader", "parser", "read_settings", "takes"]
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 Reader = Callable[[str], Any]
@@ -136,6 +136,27 @@ def _help(field: FieldInfo) -> str:
     return text
 
 
+def read_settings(kind: type[Record], typed: Sequence[str]) -> dict[str, Any]:
+    """Settings typed as ``NAME=VALUE``: fields of any backend's record, within their limits.
+
+    Raises
+    ------
+    UsageError
+        If there is no such field, or its value does not fit.
+    """
+    found: dict[str, Any] = {}
+    for entry in typed:
+        name, sign, text = entry.partition("=")
+        if not sign:
+            raise UsageError(f"'{entry}' has no value.", "Write NAME=VALUE, such as depth=3.")
+        if name not in kind.model_fields:
+            raise UsageError(
+                f"There is no setting '{name}'.", f"Choose one of: {', '.join(kind.model_fields)}."
+            )
+        found[name] = field_reader(kind, name)(text)
+    return found
+
+
 def field_reader(kind: type[Record], name: str) -> Reader:
     """A reader of a number, a word or a list of these within the limits of a record's field."""
     field = kind.model_fields[name]
@@ -150,7 +171,7 @@ def field_reader(kind: type[Record], name: str) -> Reader:
             return adapter.validate_python(typed)
         except ValidationError as error:
             raise UsageError(
-                fault_in_words(error, title_of(name)), field.description or ""
+                fault_in_words(error, label_of(kind, name)), field.description or ""
             ) from None
 
     return read

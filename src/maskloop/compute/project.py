@@ -71,7 +71,7 @@ class Project(ProjectFolder):
     def _job(
         self, start: str, pairs: Literal["all", "new"] | Sequence[str], choices: dict[str, Any]
     ) -> TrainJob:
-        """A training of the project's backend, its settings refused in words where they do not fit."""
+        """A training with the project's backend; settings that do not fit are refused in words."""
         family = backend_of(self)
         return TrainJob(
             backend=family.name,

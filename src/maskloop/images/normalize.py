@@ -41,7 +41,7 @@ class ChannelRange(Record):
 
 
 class Normalization(Record):
-    """How intensities are brought to a common range."""
+    """How intensities are scaled to a common range."""
 
     mode: Literal["percentile", "min_max", "z_score", "none"] = Field(
         "percentile",

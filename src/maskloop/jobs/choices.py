@@ -84,12 +84,11 @@ def recipe_of(project: ProjectFolder, recipe: Recipe) -> Recipe:
 def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Augmentation as the settings keep it: a number, or a switch for the usual strength."""
     usual = Augmentation()
-    values = {
-        name: (getattr(usual, name) if value else 0)
-        if isinstance(value, bool) and isinstance(getattr(usual, name, None), float)
-        else value
-        for name, value in settings.items()
-    }
+    values = dict(settings)
+    for name, value in settings.items():
+        strength = getattr(usual, name, None)
+        if isinstance(value, bool) and isinstance(strength, float):
+            values[name] = strength if value else 0
     if 90 not in list(settings.get("rotation_degrees", (90,))):
         values.setdefault("free_rotation", False)
     return values

@@ -61,11 +61,11 @@ class TrainJob(Job):
     )
     start: str = Field(
         "auto",
-        description="Where to start: scratch, latest, the id of a checkpoint or of imported "
-        "weights; auto means latest where there is one.",
+        description="Starting weights: scratch, latest, the id of a checkpoint or of imported "
+        "weights; auto is latest if there is a checkpoint.",
     )
     pairs: Literal["all", "new"] | tuple[str, ...] = Field(
-        "all", description="All accepted pairs, those new since the last checkpoint, or ids."
+        "all", description="Pairs to train on: all, those new since the last checkpoint, or ids."
     )
 
     @model_validator(mode="before")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
 from maskloop import plugins
 from maskloop.errors import MaskloopError, UsageError
@@ -21,7 +21,7 @@ from maskloop.images.image import Image
 from maskloop.images.normalize import Normalization
 from maskloop.models.device import Machine
 from maskloop.predict.base import Segmenter
-from maskloop.records import Record
+from maskloop.records import Record, jsonable
 from maskloop.task import Task
 from maskloop.wording import fault_in_words
 
@@ -57,13 +57,13 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class Architecture(Record):
-    """What a person chose about a model; whatever is left open is planned from the data.
+    """Choices about a model; whatever is left open is planned from the data.
 
     A backend adds its own fields, each of them optional: None means "plan it".
     """
 
     threshold: float | None = Field(
-        None, ge=0, le=1, description="Foreground where the probability is above this (binary)."
+        None, ge=0, le=1, description="Probability above which a pixel is foreground (binary)."
     )
 
     @property
@@ -78,10 +78,10 @@ class Augmentation(Record):
     horizontal_flip: bool = True
     vertical_flip: bool = True
     rotation_degrees: tuple[float, ...] = Field(
-        (0, 90, 180, 270), description="Right angles; any other angle needs free_rotation."
+        (0, 90, 180, 270), description="Rotations by right angles, in degrees."
     )
-    free_rotation: bool = Field(True, description="Any angle in the plane.")
-    scale: float = Field(0.2, ge=0, le=0.9, description="Zoom in and out by up to this share.")
+    free_rotation: bool = Field(True, description="Rotate by any angle in the plane.")
+    scale: float = Field(0.2, ge=0, le=0.9, description="Scale up or down by up to this fraction.")
     elastic: float = Field(0.0, ge=0, le=1, description="Strength of a smooth random deformation.")
     intensity_jitter: float = Field(
         0.2, ge=0, le=1, description="Random change of brightness, contrast and gamma."
@@ -92,11 +92,11 @@ class Augmentation(Record):
         le=1,
         description="Standard deviation of added noise, in units of the normalized image.",
     )
-    blur: float = Field(0.0, ge=0, le=5, description="Largest blur, in pixels.")
+    blur: float = Field(0.0, ge=0, le=5, description="Maximum blur in pixels.")
 
 
 class Recipe(Record):
-    """What a person chooses about a training; what is left open is planned from the data.
+    """Choices about a training; whatever is left open is planned from the data.
 
     A backend adds its own fields. All limits stand here, so that a plan and a training refuse alike.
     """
@@ -106,27 +106,27 @@ class Recipe(Record):
         gt=0,
         allow_inf_nan=False,
         title="Time budget",
-        description="Stop after this many seconds; model size and schedule are planned for it.",
+        description="Stop training after this time; model size and schedule are planned for it.",
     )
     normalization: Normalization | None = Field(
-        None, title="Normalization", description="How intensities are brought to a common range."
+        None, title="Normalization", description="How intensities are scaled to a common range."
     )
     validation_share: float | None = Field(
         None,
         ge=0,
         le=0.9,
         title="Validation fraction",
-        description="Share of the pairs kept for validation, by group; left open, that of the "
-        "project's settings.",
+        description="Fraction of the pairs used for validation, by group; by default that of the "
+        "project.",
     )
-    seed: int = Field(0, ge=0, description="Start of all random numbers.")
-    device: DeviceName = Field("auto", description="Where to train.")
+    seed: int = Field(0, ge=0, description="Seed of all random numbers.")
+    device: DeviceName = Field("auto", description="Device to train on.")
     tensorboard: bool = Field(False, description="Also write TensorBoard files.")
     save_every_s: float = Field(
         30.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds between two saved states: what a kill costs at most.",
+        description="Seconds between autosaves: the most that is lost if the process is killed.",
     )
 
     @property
@@ -143,6 +143,12 @@ class Decision(Record):
     reason: str
     source: Literal["planned", "person"] = "planned"
 
+    @field_validator("value")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """As JSON keeps it, so that a plan that was saved and read is the same."""
+        return jsonable(value)
+
 
 class Plan(Record):
     """The recipe made concrete: everything that a training does, and why.
@@ -158,7 +164,7 @@ class Plan(Record):
     normalization: Normalization
     time_s: float | None = None
     estimated_s: float | None = Field(
-        None, description="Roughly how long the training takes; None where nobody measured it."
+        None, description="Estimated duration of the training; None if it is not known."
     )
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
     seed: int = 0
@@ -447,9 +453,9 @@ def checked_choices(kind: type[AnyRecord], values: Mapping[str, Any]) -> AnyReco
     if unknown:
         raise UsageError(
             f"There is no setting '{unknown[0]}'.",
-            f"Choose one of: {', '.join(kind.model_fields)}.",
+            f"Use one of: {', '.join(kind.model_fields)}.",
         )
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(fault_in_words(error), "Choose another value.") from None
+        raise UsageError(fault_in_words(error, kind=kind), "Choose another value.") from None

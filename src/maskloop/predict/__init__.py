@@ -1,1 +1,4 @@
-"""Any segmenter over any image: below the models, so that training validates with the code that users run."""
+"""Any segmenter on any image.
+
+Below the models, so that training validates with the code that users run.
+"""

@@ -55,11 +55,11 @@ class Output(Protocol):
 
     @property
     def margin_px(self) -> int:
-        """How far around a region scores can change its labels; 0: each pixel for itself."""
+        """How far scores influence labels, in pixels; 0: each pixel on its own."""
 
     @property
     def is_interpolated(self) -> bool:
-        """Whether targets may be interpolated when a patch is resampled; else they are class ids."""
+        """Whether targets may be interpolated in resampling; if not, they are class ids."""
 
     def encode(self, labels: NDArray[Any], spacing: Sequence[float] | None = None) -> NDArray[Any]:
         """Targets to learn (channels or 1, *spatial) of labels (*spatial); spacing in any unit."""

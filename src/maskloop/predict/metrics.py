@@ -1,7 +1,7 @@
-"""How good a segmentation is: counts that add up over images, and the scores that follow from them.
+"""Quality of a segmentation: counts that add up over images, and the scores derived from them.
 
-A score is not defined (nan) where there was nothing to find and nothing was found; means leave it
-out, and sums over images are not touched by it.
+A score is undefined (NaN) where there was nothing to find and nothing was found; means skip it,
+and sums over images are not affected.
 """
 
 from __future__ import annotations
@@ -40,12 +40,15 @@ class ClassCounts(Record):
     false_positives: tuple[int, ...] = Field(
         description="Pixels of the class in the prediction only."
     )
-    false_negatives: tuple[int, ...] = Field(description="Pixels of the class in the truth only.")
+    false_negatives: tuple[int, ...] = Field(
+        description="Pixels of the class in the ground truth only."
+    )
 
     def __add__(self, other: ClassCounts) -> ClassCounts:
         if len(self.true_positives) != len(other.true_positives):
             raise UsageError(
-                f"Counts of {len(self.true_positives)} classes cannot be added to counts of {len(other.true_positives)}.",
+                f"Counts of {len(self.true_positives)} classes cannot be added to counts of "
+                f"{len(other.true_positives)}.",
                 "Score all images with the same number of classes.",
             )
         fields = "true_positives", "false_positives", "false_negatives"
@@ -74,7 +77,7 @@ class ClassCounts(Record):
 
     @property
     def precision(self) -> tuple[float, ...]:
-        """Share of the predicted pixels that are right, per class."""
+        """Share of the predicted pixels that are correct, per class."""
         return tuple(_ratio(tp, tp + fp) for tp, fp, _ in self._rows)
 
     @property
@@ -84,16 +87,16 @@ class ClassCounts(Record):
 
     @property
     def mean_dice(self) -> float:
-        """Mean Dice of the classes but the background, those that are not defined left out."""
+        """Mean Dice of the classes without background; undefined ones are skipped."""
         return _mean(self.dice[1:])
 
     @property
     def mean_iou(self) -> float:
-        """Mean IoU of the classes but the background, those that are not defined left out."""
+        """Mean IoU of the classes without background; undefined ones are skipped."""
         return _mean(self.iou[1:])
 
     def values(self, class_labels: Mapping[int, str]) -> dict[str, float]:
-        """Dice and IoU of each class but the background, by its name."""
+        """Dice and IoU of each class without background, by its name."""
         scores = {"dice": self.dice, "iou": self.iou}
         return {
             f"{score}_{class_labels[label]}": of_class[label]
@@ -109,7 +112,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def class_scores(prediction: NDArray[Any], truth: NDArray[Any], num_classes: int) -> ClassCounts:
-    """Count per class how many pixels two label images share.
+    """Pixels that two label images share, per class.
 
     Parameters
     ----------
@@ -127,8 +130,9 @@ def class_scores(prediction: NDArray[Any], truth: NDArray[Any], num_classes: int
     for name, labels in (("prediction", predicted), ("truth", true)):
         if labels.size and int(labels.max()) >= num_classes:
             raise MaskError(
-                f"The {name} holds class {int(labels.max())}, but there are only the classes 0..{num_classes - 1}.",
-                "Name all classes, or evaluate as instances if the values number objects.",
+                f"The {name} holds class {int(labels.max())}, but the classes are 0 to "
+                f"{num_classes - 1}.",
+                "Name all classes, or evaluate as instances if each value is an object.",
             )
     table = np.bincount(
         true.astype(np.intp) * num_classes + predicted.astype(np.intp), minlength=num_classes**2
@@ -147,7 +151,7 @@ def _checked(prediction: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[Any
     if prediction.shape != truth.shape:
         raise MaskError(
             f"The prediction has shape {prediction.shape}, the truth {truth.shape}.",
-            "Compare label images of the same pixels; resample one of them or choose the other file.",
+            "Compare label images of the same size: select the matching file.",
         )
     return _flat_integers("prediction", prediction), _flat_integers("truth", truth)
 
@@ -170,7 +174,10 @@ def _flat_integers(name: str, labels: NDArray[Any]) -> NDArray[Any]:
 
 
 class InstanceCounts(Record):
-    """Objects that match at each IoU threshold, and sums for the other scores; ``a + b`` counts two images as one."""
+    """Matched objects at each IoU threshold, and sums for the other scores.
+
+    ``a + b`` counts two images as one.
+    """
 
     thresholds: tuple[float, ...]
     true_positives: tuple[int, ...] = Field(description="Matched objects per threshold.")
@@ -209,7 +216,7 @@ class InstanceCounts(Record):
         if threshold not in self.thresholds:
             raise UsageError(
                 f"Objects were not matched at IoU {threshold}, only at {self.thresholds}.",
-                "Choose one of these.",
+                "Use one of these.",
             )
         return self.thresholds.index(threshold)
 
@@ -268,10 +275,12 @@ class InstanceCounts(Record):
 
 
 class Counts(Record):
-    """All that is counted of an image, whatever its labels are; ``a + b`` counts two as one."""
+    """All counts of an image, of classes or objects; ``a + b`` counts two images as one."""
 
-    classes: ClassCounts = Field(description="Pixels per class; of objects, those of all.")
-    instances: InstanceCounts | None = Field(None, description="Objects that match.")
+    classes: ClassCounts = Field(
+        description="Pixels per class; for instances, of all objects together."
+    )
+    instances: InstanceCounts | None = Field(None, description="Matched objects.")
 
     def __add__(self, other: Counts) -> Counts:
         instances = None
@@ -281,7 +290,7 @@ class Counts(Record):
 
     @property
     def score(self) -> float:
-        """The one figure to choose by: mean AP of objects, or mean Dice of the classes."""
+        """The figure to select checkpoints by: mean AP of objects, or mean Dice of classes."""
         if self.instances is not None:
             return self.instances.mean_average_precision
         return self.classes.mean_dice
@@ -318,8 +327,8 @@ def instance_scores(
     """
     if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
         raise UsageError(
-            f"IoU thresholds {tuple(thresholds)} are not all above 0 and at most 1.",
-            "Choose values such as 0.5 and 0.75.",
+            f"IoU thresholds {tuple(thresholds)} are not all greater than 0 and at most 1.",
+            "Use values such as 0.5 and 0.75.",
         )
     table = _overlaps(*_checked(prediction, truth))
     matched = [_match(table, threshold) for threshold in thresholds]

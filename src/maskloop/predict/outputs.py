@@ -235,12 +235,12 @@ class DistanceMaps(Record):
         )
 
     def tuned(self, examples: Examples) -> Self:
-        """With the seed threshold of the best mean AP; the usual one unless another is clearly better.
+        """With the seed threshold of the best mean AP; the default unless another is clearly better.
 
-        A network that had little time draws the maps fainter than the truth. Masks that were encoded
-        and spoilt gave the usual threshold (`maskloop.images.instances`), and on real 2D networks it
-        was within 0.02 of the best. A 3D network of a few minutes reaches half the height: the usual
-        threshold finds nothing there, half of it most objects.
+        A network that had little time predicts lower maps than the ground truth. Masks that were
+        encoded and degraded gave the default (`maskloop.images.instances`), and on real 2D
+        networks it was within 0.02 of the best. A 3D network of a few minutes reaches half the
+        height: the default finds nothing there, half of it most objects.
 
         Parameters
         ----------

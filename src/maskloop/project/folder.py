@@ -130,5 +130,5 @@ class Folder:
             return changed(record, **changes)
         except ValidationError as error:
             raise UsageError(
-                fault_in_words(error), "Choose another value; nothing was changed."
+                fault_in_words(error, kind=kind), "Choose another value; nothing was changed."
             ) from None

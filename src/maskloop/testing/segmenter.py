@@ -68,7 +68,7 @@ class SegmenterContract:
         assert output.class_map(labels).max() == 1
 
     def test_scores_have_the_shape_of_the_tiles(self) -> None:
-        """Scores are finite float32, in 0..1 where the output keeps them so; classes add up to one."""
+        """Scores are finite float32, in 0..1 if the output keeps them so; classes sum up to one."""
         segmenter = self.make_segmenter()
         tiles = self._tiles(segmenter, 2)
         scores = segmenter.scores(tiles)

@@ -1,4 +1,4 @@
-"""What a person chooses about a U-Net, the network that is made of it, and the plan of a training."""
+"""Choices about a U-Net, the network made from them, and the plan of its training."""
 
 from __future__ import annotations
 
@@ -50,60 +50,58 @@ def shortest_strides(strides: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class UNetArchitecture(Architecture):
-    """What a person chose about a U-Net; whatever is left open is planned from the data."""
+    """Choices about a U-Net; whatever is left open is planned from the data."""
 
     spatial_dims: Dimensions | None = Field(
-        None, title="Dimensions", description="2d: plane by plane. 3d: volume by volume."
+        None, title="Dimensions", description="2d segments plane by plane, 3d volume by volume."
     )
     preset: Preset | None = Field(
         None,
         description="standard_unet, resunet (residual blocks) or attention_unet (attention gates).",
     )
     depth: int | None = Field(
-        None, ge=1, le=7, title="Depth", description="How often the resolution is halved."
+        None, ge=1, le=7, title="Depth", description="Number of downsampling steps."
     )
     z_strides: tuple[Stride, ...] | None = Field(
         None,
         title="Z strides",
-        description="3D: whether each halving, from fine to coarse, halves Z too (2) or not (1); "
-        "those not named do.",
+        description="3D: stride along Z of each downsampling step, from fine to coarse: 2 halves Z, "
+        "1 keeps it; 2 where left out.",
     )
     base_channels: int | None = Field(
         None,
         ge=1,
         le=256,
         title="Base channels",
-        description="Feature channels of the first level; each level doubles them.",
+        description="Feature channels of the first level; doubled at each level.",
     )
     normalization: NormalizationLayer | None = Field(
         None, title="Normalization layer", description="Layer after each convolution."
     )
-    upsampling: Upsampling | None = Field(
-        None, description="How the decoder doubles the resolution."
-    )
+    upsampling: Upsampling | None = Field(None, description="How the decoder upsamples.")
 
 
 class UNetNetwork(Record):
     """A U-Net to the last layer; what is derived is checked, so the record is always true."""
 
-    spatial_dims: Dimensions = Field("2d", description="2d: plane by plane. 3d: volume by volume.")
+    spatial_dims: Dimensions = Field(
+        "2d", description="2d segments plane by plane, 3d volume by volume."
+    )
     preset: Preset = Field("standard_unet", description="Kind of its blocks and skip connections.")
-    depth: int = Field(4, ge=1, le=7, description="How often the resolution is halved.")
+    depth: int = Field(4, ge=1, le=7, description="Number of downsampling steps.")
     z_strides: tuple[Stride, ...] = Field(
         (),
-        description="3D: whether each halving, from fine to coarse, halves Z too (2) or not (1); "
-        "those not named do.",
+        description="3D: stride along Z of each downsampling step, from fine to coarse: 2 halves Z, "
+        "1 keeps it; 2 where left out.",
     )
     base_channels: int = Field(
         32,
         ge=1,
         le=256,
-        description="Feature channels of the first level; each level doubles them.",
+        description="Feature channels of the first level; doubled at each level.",
     )
     normalization: NormalizationLayer = Field("batch", description="Layer after each convolution.")
-    upsampling: Upsampling = Field(
-        "transpose", description="How the decoder doubles the resolution."
-    )
+    upsampling: Upsampling = Field("transpose", description="How the decoder upsamples.")
     input_channels: int = Field(1, ge=1, le=1024, description="Channels of the images.")
     output_channels: int = Field(1, ge=1, le=1024, description="Channels of the scores.")
 
@@ -173,10 +171,10 @@ def network_for(task: Task, choices: UNetArchitecture) -> UNetNetwork:
 
 
 class UNetRecipe(Recipe):
-    """What a person chooses about the training of a U-Net."""
+    """Choices about the training of a U-Net."""
 
     epochs: int | None = Field(
-        None, ge=1, title="Epochs", description="How often every image is seen."
+        None, ge=1, title="Epochs", description="Passes over all training images."
     )
     patience: int | None = Field(
         None,
@@ -210,7 +208,7 @@ class UNetRecipe(Recipe):
         ge=0,
         le=1,
         title="Foreground sampling",
-        description="Share of the patches placed on foreground or rare classes.",
+        description="Fraction of the patches placed on foreground or rare classes.",
     )
     base_channels: int | None = Field(
         None,
@@ -220,13 +218,13 @@ class UNetRecipe(Recipe):
         description="Feature channels of the first level.",
     )
     depth: int | None = Field(
-        None, ge=1, le=7, title="Depth", description="How often the resolution is halved."
+        None, ge=1, le=7, title="Depth", description="Number of downsampling steps."
     )
     precision: Precision | None = Field(
-        None, title="Precision", description="Arithmetic of the network."
+        None, title="Precision", description="Numerical precision of the network."
     )
-    devices: int = Field(1, ge=1, description="GPUs (or processes) to train on.")
-    nodes: int = Field(1, ge=1, description="Machines to train on.")
+    devices: int = Field(1, ge=1, description="Number of GPUs (or CPU processes) to train on.")
+    nodes: int = Field(1, ge=1, description="Number of machines to train on.")
 
     @property
     def processes(self) -> int:

@@ -87,6 +87,7 @@ class CheckupController(Controller):
         self.changed.emit()
 
         def look() -> tuple[CheckReport, tuple[str, ...]]:
+            # The stop of this check: a second one has its own.
             report = check(project, report=self._hear, is_cancelled=stop.is_set)
             return report, plan_repair(project, report)
 
@@ -142,6 +143,7 @@ class CheckupController(Controller):
     def _hear(self, event: Event) -> None:
         """Deliver the newest progress only: a large project has 20,000 files."""
         if isinstance(event, Progress):
+            # Only if none is on its way: the newest is read when it arrives.
             is_first = self._progress is None
             self._progress = event.done, event.total
             if is_first:
@@ -167,6 +169,7 @@ def _found_words(report: CheckReport) -> str:
     size = f"{report.files_checked:,} files ({report.bytes_checked / 1e6:,.0f} MB)"
     if not report.problems:
         return f"No problems: {size} are unchanged."
+    # Harmless ones, such as leftovers of a kill, must not look like damage.
     harmless = sum(problem.is_harmless for problem in report.problems)
     serious = len(report.problems) - harmless
     words = f"{serious} problem{'' if serious == 1 else 's'} in {size}"
