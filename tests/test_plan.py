@@ -184,9 +184,7 @@ def test_going_on_from_weights_keeps_their_network_and_says_so() -> None:
     assert (plan.network.depth, plan.network.base_channels) == (2, 12)
     reasons = {decision.name: (decision.source, decision.reason) for decision in plan.decisions}
     assert (
-        reasons["depth"]
-        == reasons["base_channels"]
-        == ("planned", "That of the weights it goes on from.")
+        reasons["depth"] == reasons["base_channels"] == ("planned", "As in the starting weights.")
     )
 
 

@@ -365,7 +365,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         training.resume()
         pump.until(lambda: training.progress.has_ended and training.progress.tone == "good")
         assert training.progress.epoch == 60
-        assert any(text.startswith("Going on after epoch") for text in training.progress.messages)
+        assert any(text.startswith("Resumed after epoch") for text in training.progress.messages)
         assert not failures
 
 

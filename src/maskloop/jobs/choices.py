@@ -118,7 +118,7 @@ def find_start(project: ProjectFolder, name: str) -> tuple[Start | None, dict[st
         return None, {"training_mode": "train_from_scratch"}
     if name == "latest" and latest is None:
         raise UsageError(
-            "This project has no checkpoint to go on from.",
+            "This project has no checkpoint to continue from.",
             "Train from scratch first: --from scratch.",
         )
     imported = {model.model_id: model for model in project.weights.list()}

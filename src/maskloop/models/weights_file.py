@@ -1,4 +1,4 @@
-"""Weights on disk: our self-describing checkpoint, and strangers' files read without ever running what came with them.
+"""Weights on disk: our self-describing checkpoint, and files of others, whose code never runs.
 
 A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
 
@@ -65,13 +65,17 @@ UNREADABLE = (
 )
 """What reading a file that is cut short or changed can raise."""
 HARMLESS = re.compile(
-    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
+    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+"
+    r"|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
 )
 """Names that every file of weights asks for."""
 PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
 MAX_PICKLE = 2**26
 SHOWN = 3
-SAVE_WEIGHTS_ONLY = "In the program that made it, save only the weights: torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+SAVE_WEIGHTS_ONLY = (
+    "In the program that made it, save only the weights: "
+    "torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+)
 FETCH_AGAIN = "Copy or download the file again, or choose another one (.pt, .pth or .safetensors)."
 
 Weights = dict[str, Tensor]
@@ -120,7 +124,7 @@ def save_checkpoint(
 
 
 def _plain(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of their own storage in the standard memory order: a view would take all it looks at to the disk."""
+    """Weights with storage of their own, in standard order: a view would save all it looks at."""
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state_dict.items()
@@ -142,12 +146,14 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     content = _load(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise IncompatibleWeights(
-            f"'{path.name}' is no checkpoint of maskloop: it does not say for which architecture and classes it was made.",
+            f"'{path.name}' is no checkpoint of maskloop: it does not say for which architecture "
+            "and classes it was made.",
             "Import bare weights with 'maskloop import-weights', which asks for their architecture.",
         )
     if content.get("version") != VERSION:
         raise IncompatibleWeights(
-            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads version {VERSION}.",
+            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads "
+            f"version {VERSION}.",
             "Update maskloop.",
         )
     header = content.get("header")
@@ -157,7 +163,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read anyone's weights: ``.pt`` / ``.pth`` (a bare state dict, or one beside other things) or ``.safetensors``.
+    """Read anyone's weights: ``.safetensors``, or a state dict in a ``.pt`` or ``.pth``.
 
     Names that data-parallel training or ``torch.compile`` lengthened are shortened again.
 
@@ -259,7 +265,7 @@ def _not_whole(path: Path) -> IncompatibleWeights:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is PyTorch's and did not change since it was written; PyTorch itself does not look at the checksums."""
+    """Whether a PyTorch file is unchanged; PyTorch itself does not look at the checksums."""
     if not _is_zip(path):
         with path.open("rb") as file:
             return file.read(len(LEGACY_START)) == LEGACY_START
@@ -296,7 +302,8 @@ def _refuse_code(path: Path) -> None:
     if wanted:
         named = ", ".join(f"'{name.replace(' ', '.')}'" for name in wanted[:SHOWN])
         raise UnsafeFile(
-            f"'{path.name}' would run code that came with it ({named}); it was not read and nothing was run.",
+            f"'{path.name}' would run code that came with it ({named}); it was not read and "
+            "nothing was run.",
             SAVE_WEIGHTS_ONLY,
         )
 
@@ -384,7 +391,8 @@ def fit_weights(
         )
         raise IncompatibleWeights(
             f"{source} does not fit the network: {'; '.join(filter(None, faults))}.{looks}",
-            "Choose weights of the same architecture, set the architecture to theirs, or start from scratch.",
+            "Choose weights of the same architecture, set the architecture to theirs, or start "
+            "from scratch.",
         )
     module.load_state_dict(state_dict)
 

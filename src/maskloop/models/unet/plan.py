@@ -1,4 +1,4 @@
-"""The plan: a recipe made concrete from what the data is like and what the machine offers, each decision with its reason."""
+"""The plan: choices, data and machine made into settings, each with its reason."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from maskloop.models.unet.records import (
 )
 from maskloop.predict.outputs import output_for
 from maskloop.task import Task
+from maskloop.wording import bytes_in_words, counted
 
 __all__ = ["make_plan"]
 
@@ -38,6 +39,9 @@ PATCHES_FOR_32 = 12_000
 """Patches of the largest size that a network with 32 base channels wants to see; with less time
 a smaller one ends up better.
 """
+WIDTHS = ((32, PATCHES_FOR_32), (24, PATCHES_FOR_32 / 2), (16, PATCHES_FOR_32 / 30))
+"""Base channels, and from how many patches on they pay."""
+NARROWEST = 8
 FLOPS_PER_S = {"cpu": 6e10, "cpu_bf16": 1.4e11, "cuda": 2e13}
 """Sustained arithmetic of training, per core on a CPU (measured on the standard U-Net, 256 x
 256, channels last).
@@ -78,7 +82,7 @@ class _Decisions:
             Decision(
                 name=name,
                 value=shown,
-                reason=reason if chosen is None else "Set by a person.",
+                reason=reason if chosen is None else "Set by you.",
                 source=source,
             )
         )
@@ -91,7 +95,7 @@ class _Decisions:
                 name,
                 None,
                 planned if chosen is None else chosen,
-                "That of the weights it goes on from.",
+                "As in the starting weights.",
             )
         return self.take(name, chosen, planned, reason)
 
@@ -226,12 +230,15 @@ def _dimensions(
     )
     if dims == "3d" and data.spatial_dims != (3,):
         raise UsageError(
-            f"The network is three-dimensional, but the dataset has images with {' and '.join(map(str, data.spatial_dims))} spatial axes.",
-            "Choose spatial_dims 2d (volumes are then taken plane by plane), or keep only volumes in this project.",
+            "The network is three-dimensional, but the dataset has images with "
+            f"{' and '.join(map(str, data.spatial_dims))} spatial axes.",
+            "Choose spatial_dims 2d (volumes are then taken plane by plane), or keep only volumes "
+            "in this project.",
         )
     if "input_channels" in fixed and network.input_channels != data.channels:
         raise UsageError(
-            f"The network takes {network.input_channels} channels, the images have {data.channels}.",
+            f"The network takes {network.input_channels} channels, "
+            f"the images have {data.channels}.",
             "Train from scratch, or accept images with the same channels.",
         )
     say.take(
@@ -267,7 +274,8 @@ def _depth(
         "depth",
         own,
         largest,
-        f"The shortest side is {shortest} px; the deepest level should still see {SMALLEST} px or more.",
+        f"The shortest side is {shortest} px; the deepest level should have at least "
+        f"{SMALLEST} px.",
     )
     return _z_strides(_changed(network, depth=depth), data, fixed, say)
 
@@ -275,7 +283,7 @@ def _depth(
 def _z_strides(
     network: UNetNetwork, data: Fingerprint, fixed: set[str], say: _Decisions
 ) -> UNetNetwork:
-    """Halve Z where its planes are as near to each other as the pixels of that level, and as long as there are enough of them."""
+    """Halve Z where planes are as close as the pixels of that level, while there are enough."""
     if network.dimensions == 2:
         return network
     known, planes = _z_spacing(data), data.median_shape[0]
@@ -321,8 +329,10 @@ def _patch(
     ):
         multiples = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise UsageError(
-            f"Patch size {patch} does not fit a {network.spatial_dims} network of depth {network.depth}.",
-            f"Give {network.dimensions} lengths that are multiples of {multiples}, such as {planned}.",
+            f"Patch size {patch} does not fit a {network.spatial_dims} network of depth "
+            f"{network.depth}.",
+            f"Give {network.dimensions} lengths that are multiples of {multiples}, such as "
+            f"{planned}.",
         )
     return patch
 
@@ -330,12 +340,12 @@ def _patch(
 def _patch_limits(
     network: UNetNetwork, data: Fingerprint, machine: Machine
 ) -> tuple[tuple[float, ...], str]:
-    """The longest sides, and why: in 3D as many voxels as a cube has, in its proportions, wider where there are few planes."""
+    """The longest sides, and why: in 3D as many voxels as a cube, wider with few planes."""
     plane = PATCH_LIMIT_2D[machine.device]
     if network.dimensions == 2:
         return (
             (plane, plane),
-            f"Covers the median image as far as {plane} px a side, in steps of {network.multiple[0]}.",
+            f"Covers the median image up to {plane} px a side, in steps of {network.multiple[0]}.",
         )
     cube = PATCH_LIMIT_3D[machine.device]
     step = network.multiple[0]
@@ -345,12 +355,13 @@ def _patch_limits(
     side = min(plane, math.sqrt(cube**3 / max(step, deep // step * step)))
     return (
         (deep, side, side),
-        f"At most about as many voxels as {cube} x {cube} x {cube}, and no longer than the median image needs.",
+        f"At most about as many voxels as {cube} x {cube} x {cube}, and no larger than the "
+        "median image.",
     )
 
 
 def _flops(network: UNetNetwork, patch: tuple[int, ...]) -> float:
-    """Operations of one training step per patch: three passes over the two convolutions of each level, twice (both ways)."""
+    """Operations of a training step per patch: three passes over all convolutions, both ways."""
     total, pixels = 0.0, float(math.prod(patch))
     for level, kernel in enumerate(network.kernels):
         width = network.base_channels * 2**level
@@ -386,7 +397,8 @@ def _width(
         and recipe.base_channels != network.base_channels
     ):
         raise UsageError(
-            f"{recipe.base_channels} base channels were asked for, but the weights need {network.base_channels}.",
+            f"{recipe.base_channels} base channels were asked for, but the weights need "
+            f"{network.base_channels}.",
             "Train from scratch to change the network.",
         )
     own = recipe.base_channels or (network.base_channels if "base_channels" in fixed else None)
@@ -394,16 +406,11 @@ def _width(
     if recipe.time_s is not None:
         speed = _patches_per_s(_changed(network, base_channels=32), patch, machine, precision)
         seen = speed * recipe.time_s
-        planned = (
-            32
-            if seen >= PATCHES_FOR_32
-            else 24
-            if seen >= PATCHES_FOR_32 / 2
-            else 16
-            if seen >= PATCHES_FOR_32 / 30
-            else 8
+        planned = next((width for width, least in WIDTHS if seen >= least), NARROWEST)
+        reason = (
+            f"In {recipe.time_s:.0f} s this machine trains on about {seen:.0f} patches at 32 "
+            f"channels; enough for {planned}."
         )
-        reason = f"In {recipe.time_s:.0f} s this machine trains about {seen:.0f} patches at 32 channels; {planned} see enough of them."
     return _changed(
         network, base_channels=say.take_of_network("base_channels", own, planned, reason)
     )
@@ -430,8 +437,13 @@ def _batch(
     wanted = min(
         16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch)))
     )
-    reason = f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
-    return int(say.take("batch_size", recipe.batch_size, min(wanted, fits), reason))
+    planned = min(wanted, fits)
+    reason = (
+        f"{counted(planned, 'patch', 'patches')} of about "
+        f"{bytes_in_words(planned * per_patch)} in all fit into "
+        f"{bytes_in_words(machine.memory_bytes)} of memory."
+    )
+    return int(say.take("batch_size", recipe.batch_size, planned, reason))
 
 
 def _normalization(data: Fingerprint, recipe: UNetRecipe, say: _Decisions) -> Normalization:
@@ -478,7 +490,8 @@ def _schedule(
     else:
         waits, why = (
             epochs,
-            "The clock ends the training: the learning rate falls until then, and the best often comes last.",
+            "The time limit ends the training: the learning rate falls until then, and the best "
+            "epoch is often the last.",
         )
     patience = say.take("patience", recipe.patience, waits, why)
     return epochs, steps, patience
@@ -493,7 +506,8 @@ def _balance(
         "foreground_share",
         recipe.foreground_share,
         0.33 if foreground > 0.2 and task.mode != "multiclass" else 0.5,
-        f"{foreground:.0%} of the pixels are foreground; this share of the patches is placed on foreground, each class as often.",
+        f"{foreground:.0%} of the pixels are foreground; this share of the patches is placed on "
+        "foreground, each class equally often.",
     )
     if task.mode != "multiclass":
         return None, share
