@@ -310,7 +310,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         assert propose(str(folder), plan.job).compatibility.startswith("Fits")
         plan.set_choice("depth", 2)
         assert (
-            "Depth 2 was asked for, but the weights need 1"
+            "Depth 2 was requested, but the weights need 1"
             in propose(str(folder), plan.job).problem
         )
         assert not failures
