@@ -527,7 +527,7 @@ def _balance(
     )
     if len(weights) != task.num_classes:
         raise UsageError(
-            f"{len(weights)} class weights were given for {task.num_classes} classes.",
+            f"{len(weights)} of {task.num_classes} class weights were given.",
             "Give one weight per class, background first.",
         )
     return tuple(weights), share
