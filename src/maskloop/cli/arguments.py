@@ -12,7 +12,17 @@ from maskloop.cli.readers import read_names
 from maskloop.jobs.training import TrainJob
 from maskloop.task import Task
 
-__all__ = ["Axes", "Classes", "Folder", "Json", "MaskSuffix", "ModeName", "Start", "Target"]
+__all__ = [
+    "Axes",
+    "Classes",
+    "Folder",
+    "Json",
+    "MaskSuffix",
+    "ModeName",
+    "Start",
+    "Target",
+    "Settings",
+]
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The project folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only, for scripts.")]
@@ -31,6 +41,14 @@ Target = Annotated[
         metavar="PLACE",
         help="Where to run it: inline (in this process), process (in a child process), or a place "
         "that an installed plug-in offers, such as a queue.",
+    ),
+]
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting of the project's backend; may be given several times.",
     ),
 ]
 ModeName = Annotated[

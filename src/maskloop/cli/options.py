@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -22,7 +22,7 @@ from maskloop.errors import UsageError
 from maskloop.records import Record
 from maskloop.wording import fault_in_words, label_of
 
-__all__ = ["field_reader", "parser", "takes"]
+__all__ = ["field_reader", "parser", "read_settings", "takes"]
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 Reader = Callable[[str], Any]
@@ -134,6 +134,27 @@ def _help(field: FieldInfo) -> str:
     if isinstance(field.default, int | float | str) and field.default != "":
         return f"{text} Default: {field.default}."
     return text
+
+
+def read_settings(kind: type[Record], typed: Sequence[str]) -> dict[str, Any]:
+    """Settings typed as ``NAME=VALUE``: fields of any backend's record, within their limits.
+
+    Raises
+    ------
+    UsageError
+        If there is no such field, or its value does not fit.
+    """
+    found: dict[str, Any] = {}
+    for entry in typed:
+        name, sign, text = entry.partition("=")
+        if not sign:
+            raise UsageError(f"'{entry}' has no value.", "Write NAME=VALUE, such as depth=3.")
+        if name not in kind.model_fields:
+            raise UsageError(
+                f"There is no setting '{name}'.", f"Choose one of: {', '.join(kind.model_fields)}."
+            )
+        found[name] = field_reader(kind, name)(text)
+    return found
 
 
 def field_reader(kind: type[Record], name: str) -> Reader:

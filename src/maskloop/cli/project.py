@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from maskloop.cli.arguments import Classes, Folder, Json, ModeName
-from maskloop.cli.options import takes
+from maskloop.cli.arguments import Classes, Folder, Json, ModeName, Settings
+from maskloop.cli.options import read_settings, takes
 from maskloop.cli.output import (
     answer,
     finish,
@@ -22,7 +22,7 @@ from maskloop.cli.output import (
 )
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
-from maskloop.models.base import DEFAULT_BACKEND, kinds
+from maskloop.models.base import DEFAULT_BACKEND, backend, kinds
 from maskloop.project.check import CheckReport
 from maskloop.project.check import check as check_files
 from maskloop.project.layout import Pair
@@ -44,10 +44,16 @@ def new(
     folder: Folder,
     mode: ModeName = "binary",
     classes: Classes = None,
+    family: Annotated[
+        str, typer.Option("--backend", help="Family of models; 'maskloop plugins' lists them.")
+    ] = DEFAULT_BACKEND,
+    settings: Settings = [],  # noqa: B006 - typer reads it, nobody changes it
     json: Json = False,
     **architecture: Any,
 ) -> None:
     """Create a new, empty project."""
+    architecture |= read_settings(backend(family).Architecture, settings)
+    architecture = {"backend": family, **architecture}
     project = Project.create(folder, mode=mode, classes=classes, architecture=architecture)
     answer(project.status(), json, _show_status)
 

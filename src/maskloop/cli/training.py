@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from maskloop.cli.arguments import Folder, Json, Start, Target
-from maskloop.cli.options import parser, takes
+from maskloop.cli.arguments import Folder, Json, Settings, Start, Target
+from maskloop.cli.options import parser, read_settings, takes
 from maskloop.cli.output import answer, say, show_facts, show_table, shown_path
 from maskloop.cli.readers import read_duration, read_normalization, read_selection
 from maskloop.cli.run_view import RunView
 from maskloop.compute.project import Project
+from maskloop.jobs.choices import backend_of
 from maskloop.jobs.imports import import_weights as import_file
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import DEFAULT_BACKEND, Plan, backend, outline_of
@@ -49,9 +50,17 @@ _takes_recipe = takes(
 
 
 @_takes_recipe
-def plan(folder: Folder, start: Start = "auto", json: Json = False, **recipe: Any) -> None:
+def plan(
+    folder: Folder,
+    start: Start = "auto",
+    settings: Settings = [],  # noqa: B006 - typer reads it, nobody changes it
+    json: Json = False,
+    **recipe: Any,
+) -> None:
     """Show what a training on this data and machine would do, and why; nothing is changed."""
-    made = Project.open(folder).plan(start=start, **recipe)
+    project = Project.open(folder)
+    recipe |= read_settings(backend_of(project).Recipe, settings)
+    made = project.plan(start=start, **recipe)
     answer(made, json, _show_plan)
 
 
@@ -61,6 +70,7 @@ def train(
     start: Start = "auto",
     pairs: Pairs = "all",
     target: Target = "inline",
+    settings: Settings = [],  # noqa: B006 - typer reads it, nobody changes it
     json: Json = False,
     **recipe: Any,
 ) -> None:
@@ -70,6 +80,7 @@ def train(
     that was interrupted.
     """
     project = Project.open(folder)
+    recipe |= read_settings(backend_of(project).Recipe, settings)
     with RunView(to_stderr=json) as view:
         checkpoint = project.train(start=start, pairs=pairs, target=target, report=view, **recipe)
     answer(checkpoint, json, partial(_show_checkpoint, folder=project.folder))

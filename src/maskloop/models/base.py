@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
 from maskloop import plugins
 from maskloop.errors import MaskloopError, UsageError
@@ -21,7 +21,7 @@ from maskloop.images.image import Image
 from maskloop.images.normalize import Normalization
 from maskloop.models.device import Machine
 from maskloop.predict.base import Segmenter
-from maskloop.records import Record
+from maskloop.records import Record, jsonable
 from maskloop.task import Task
 from maskloop.wording import fault_in_words
 
@@ -142,6 +142,12 @@ class Decision(Record):
     value: Any
     reason: str
     source: Literal["planned", "person"] = "planned"
+
+    @field_validator("value")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """As JSON keeps it, so that a plan that was saved and read is the same."""
+        return jsonable(value)
 
 
 class Plan(Record):

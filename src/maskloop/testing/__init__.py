@@ -7,9 +7,16 @@ A plug-in's test module subclasses a contract and says how to build the thing::
             return MySegmenter(...)
 """
 
+from maskloop.testing.backend import BackendContract
 from maskloop.testing.formats import FormatContract
 from maskloop.testing.measurement import MeasurementContract
 from maskloop.testing.segmenter import SegmenterContract
 from maskloop.testing.target import TargetContract
 
-__all__ = ["FormatContract", "MeasurementContract", "SegmenterContract", "TargetContract"]
+__all__ = [
+    "BackendContract",
+    "FormatContract",
+    "MeasurementContract",
+    "SegmenterContract",
+    "TargetContract",
+]
