@@ -237,7 +237,7 @@ def test_rare_classes_weigh_more() -> None:
     )
     assert plan.class_weights is not None
     assert plan.class_weights[0] < plan.class_weights[1] < plan.class_weights[2]
-    with pytest.raises(UsageError, match="2 class weights were given for 3 classes"):
+    with pytest.raises(UsageError, match="3 class weights are needed, not 2"):
         plan_for(UNetRecipe(class_weights=(1, 2)), data(), task=three, machine=LAPTOP)
 
 

@@ -63,7 +63,7 @@ def _checked_weights(
     classes = len(output.class_labels)
     if len(weights) != classes:
         raise UsageError(
-            f"{len(weights)} of {classes} class weights were given.",
+            f"{classes} class weights are needed, not {len(weights)}.",
             "Give one weight per class, background first.",
         )
     if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:

@@ -527,7 +527,7 @@ def _balance(
     )
     if len(weights) != task.num_classes:
         raise UsageError(
-            f"{len(weights)} of {task.num_classes} class weights were given.",
+            f"{task.num_classes} class weights are needed, not {len(weights)}.",
             "Give one weight per class, background first.",
         )
     return tuple(weights), share
