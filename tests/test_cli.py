@@ -370,7 +370,9 @@ def test_train_refuses_a_start_that_does_not_exist(project: Path) -> None:
         "There is no checkpoint 'unet_run_099'"
         in run("train", project, "--from", "unet_run_099", code=1).stderr
     )
-    assert "no checkpoint to go on from" in run("train", project, "--from", "latest", code=1).stderr
+    assert (
+        "no checkpoint to continue from" in run("train", project, "--from", "latest", code=1).stderr
+    )
     assert "There is no pair 'pair_x'" in run("train", project, "--pairs", "pair_x", code=1).stderr
 
 
@@ -462,7 +464,7 @@ def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, pro
     assert model["model_name"] == "from elsewhere"
     assert "--from imported_model_002" in run("import-weights", project, file).stdout
     wrong = run("import-weights", project, file, "--depth", "3", code=1).stderr
-    assert "does not fit the network" in wrong
+    assert "does not match the network" in wrong
 
 
 def test_bare_weights_tell_their_network_by_their_shapes(

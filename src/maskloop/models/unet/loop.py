@@ -395,16 +395,20 @@ class _Training:
             self.report(
                 Message(
                     level="warning",
-                    text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) are kept.",
+                    text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) "
+                    "are kept.",
                 )
             )
             return
         if isinstance(end, Cancelled):
             raise Cancelled(
                 "The training was cancelled before its first validation.",
-                "Start it again: it goes on where it was.",
+                "Start it again: it resumes from its last saved state.",
             ) from None
-        way_out = f"Look at these images for wrong values, or lower the learning rate (now {self.plan.learning_rate:g})."
+        way_out = (
+            "Check these images for wrong values, or lower the learning rate (now "
+            f"{self.plan.learning_rate:g})."
+        )
         raise TrainingFailed(str(end), way_out) from None
 
     def _save(self, *, always: bool = False) -> None:
@@ -429,7 +433,7 @@ class _Training:
         self.average.load_state_dict(tensors["average"])
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.clock = time.monotonic()
-        self.report(Message(text=f"Going on after epoch {self.state.epoch}."))
+        self.report(Message(text=f"Resuming after epoch {self.state.epoch}."))
 
     def _tell_progress(self, epoch_end: int) -> None:
         now = time.monotonic()
