@@ -464,7 +464,7 @@ def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, pro
     assert model["model_name"] == "from elsewhere"
     assert "--from imported_model_002" in run("import-weights", project, file).stdout
     wrong = run("import-weights", project, file, "--depth", "3", code=1).stderr
-    assert "does not fit the network" in wrong
+    assert "does not match the network" in wrong
 
 
 def test_bare_weights_tell_their_network_by_their_shapes(

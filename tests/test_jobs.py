@@ -88,7 +88,7 @@ def test_the_loop_accepts_trains_predicts_and_remembers(project: Project, tmp_pa
 
 def test_new_pairs_alone_can_be_trained_on(project: Project) -> None:
     project.train(epochs=1, **SMALL)
-    with pytest.raises(UsageError, match="No pair is new since the last checkpoint"):
+    with pytest.raises(UsageError, match="no new pairs since the last checkpoint"):
         project.train(epochs=1, pairs="new", **SMALL)
     image, labels = simulate_nuclei(shape=(64, 64), count=5, seed=11)
     added = project.dataset.accept(image, labels, name="field 11")

@@ -157,8 +157,8 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
     """
     if not project.dataset.pairs:
         raise UsageError(
-            "There is no pair to train on.",
-            "Add some: maskloop add DIR --images FOLDER --masks FOLDER.",
+            "There are no pairs to train on.",
+            "Add some (maskloop add DIR --images DIR --masks DIR).",
         )
     training = tuple(
         pair.pair_id
@@ -167,13 +167,13 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
     )
     if not training and job.pairs == "new":
         raise UsageError(
-            "No pair is new since the last checkpoint.",
-            "Accept new pairs, or train on all: --pairs all.",
+            "There are no new pairs since the last checkpoint.",
+            "Accept new pairs, or train on all (--pairs all).",
         )
     if not training:
         raise UsageError(
-            "All selected pairs are kept for validation.",
-            "Select other pairs, or train on all: --pairs all.",
+            "All selected pairs are used for validation.",
+            "Select other pairs, or train on all (--pairs all).",
         )
     return split.model_copy(update={"training": training})
 
@@ -255,7 +255,7 @@ def _start(project: ProjectFolder, inputs: TrainingInputs) -> Start | None:
     if start is not None and not start.path.is_file():
         raise ProjectError(
             f"The weights '{start.path}' of '{name}' are missing.",
-            "Put them back from a backup, or choose others.",
+            "Restore them from a backup, or select others.",
         )
     return start
 

@@ -409,11 +409,11 @@ class _Training:
         if isinstance(end, Cancelled):
             raise Cancelled(
                 "The training was cancelled before its first validation.",
-                "Start it again to resume it.",
+                "Start it again: it resumes from its last saved state.",
             ) from None
         way_out = (
-            "Check these images for invalid values, or lower the learning rate "
-            f"(now {self.plan.learning_rate:g})."
+            "Check these images for wrong values, or lower the learning rate (now "
+            f"{self.plan.learning_rate:g})."
         )
         raise TrainingFailed(str(end), way_out) from None
 
@@ -439,7 +439,7 @@ class _Training:
         self.average.load_state_dict(tensors["average"])
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.clock = time.monotonic()
-        self.report(Message(text=f"Resumed after epoch {self.state.epoch}."))
+        self.report(Message(text=f"Resuming after epoch {self.state.epoch}."))
 
     def _tell_progress(self, epoch_end: int) -> None:
         now = time.monotonic()

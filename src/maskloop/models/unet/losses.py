@@ -63,13 +63,13 @@ def _checked_weights(
     classes = len(output.class_labels)
     if len(weights) != classes:
         raise UsageError(
-            f"There are {len(weights)} class weights for {classes} classes.",
+            f"{classes} class weights are needed, not {len(weights)}.",
             "Give one weight per class, background first.",
         )
     if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
         raise UsageError(
             f"Class weights {weights} are not all finite and positive.",
-            "Give weights such as 1, 2, 5.",
+            "Give finite weights greater than zero, such as 1,2,5.",
         )
     return weights
 
