@@ -311,7 +311,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         assert propose(str(folder), plan.job).compatibility.startswith("Fits")
         plan.set_choice("depth", 2)
         assert (
-            "Depth 2 was asked for, but the weights need 1"
+            "Depth 2 was requested, but the weights need 1"
             in propose(str(folder), plan.job).problem
         )
         assert not failures
@@ -366,7 +366,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         training.resume()
         pump.until(lambda: training.progress.has_ended and training.progress.tone == "good")
         assert training.progress.epoch == 60
-        assert any(text.startswith("Going on after epoch") for text in training.progress.messages)
+        assert any(text.startswith("Resuming after epoch") for text in training.progress.messages)
         assert not failures
 
 
@@ -424,9 +424,9 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
     assert said == [
         "Fits. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
         "Fits. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
-        "Does not fit: unet_run_003 does not fit the architecture: "
+        "Does not fit: unet_run_003 does not match the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
-        "Does not fit: unet_run_004 does not say which network it was made for.",
+        "Does not fit: unet_run_004 does not state the network it was made for.",
     ]
     assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(
         "There is no checkpoint 'unet_run_009'"
