@@ -141,7 +141,8 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     assert plan.proposal.plan.batch_size == 3
     plan.give_back("batch_size")
     planned.plan_again()
-    assert row(plan, "batch_size") == before
+    # Its reason names the memory that is free now, which differs from a moment ago.
+    assert row(plan, "batch_size")[:2] == before[:2]
     plan.type_choice("batch_size", "many")
     assert (
         planned.failures[0][0]
@@ -310,7 +311,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         assert propose(str(folder), plan.job).compatibility.startswith("Fits")
         plan.set_choice("depth", 2)
         assert (
-            "Depth 2 was asked for, but the weights need 1"
+            "Depth 2 was requested, but the weights need 1"
             in propose(str(folder), plan.job).problem
         )
         assert not failures
@@ -365,7 +366,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         training.resume()
         pump.until(lambda: training.progress.has_ended and training.progress.tone == "good")
         assert training.progress.epoch == 60
-        assert any(text.startswith("Going on after epoch") for text in training.progress.messages)
+        assert any(text.startswith("Resuming after epoch") for text in training.progress.messages)
         assert not failures
 
 
@@ -423,9 +424,9 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
     assert said == [
         "Fits. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
         "Fits. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
-        "Does not fit: unet_run_003 does not fit the architecture: "
+        "Does not fit: unet_run_003 does not match the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
-        "Does not fit: unet_run_004 does not say which network it was made for.",
+        "Does not fit: unet_run_004 does not state the network it was made for.",
     ]
     assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(
         "There is no checkpoint 'unet_run_009'"

@@ -201,7 +201,8 @@ def test_an_older_folder_is_read_without_changing_it(old):
     assert status.latest_checkpoint == "unet_run_002"
     assert project.dataset.read_image("pair_0001_00000001").read().shape == (32, 32)
     assert any(
-        "lacks 'dataset/masks/pair_0003_00000003.tif'" in warning for warning in status.warnings
+        "The file 'dataset/masks/pair_0003_00000003.tif' of pair" in warning
+        for warning in status.warnings
     )
     assert any("'unet_run_002' are missing" in warning for warning in status.warnings)
     assert project.architecture["depth"] == 2

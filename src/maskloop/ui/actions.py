@@ -78,6 +78,7 @@ class ActionButton(QPushButton):
         self.action = action
         self.reason: str | None = None
         self._line: Line | None = None
+        # Not `clicked.connect(action.run)`: Qt would pass whether the button is checked.
         self.clicked.connect(lambda: action.run())
         for signal in news:
             signal.connect(self.refresh)
@@ -93,6 +94,7 @@ class ActionButton(QPushButton):
     def refresh(self, *_news: object) -> None:
         """Draw it as it is now."""
         reason = self.action.why_not()
+        # A new text lays the dock out again, which takes milliseconds.
         if self.text() != self.action.text:
             self.setText(self.action.text)
         self.reason = reason

@@ -53,6 +53,7 @@ def row(*widgets: QWidget, stretch: bool = False) -> QWidget:
     layout = QHBoxLayout(whole := QWidget())
     layout.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
+        # A list shows names of any length; a button needs only its title.
         layout.addWidget(widget, 1 if isinstance(widget, QComboBox) else 0)
     if stretch:
         layout.addStretch(1)
@@ -65,6 +66,7 @@ def form(
     """Widgets with their titles, or without one over the whole width."""
     layout = QFormLayout(whole := QWidget() if into is None else into)
     layout.setContentsMargins(0, 0, 0, 0)
+    # The same on all systems: macOS would keep fields at their smallest width.
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for one in rows:
         if isinstance(one, tuple):

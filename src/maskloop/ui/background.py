@@ -93,6 +93,7 @@ class Background:
         """
         if self._is_closed:
             return
+        # Only the main thread calls this, so no lock is needed.
         named = self._helpers.setdefault(helper, _NamedHelper(helper))
         future = named.thread.submit(named.process.call, function, *arguments)
         self._watch(future, then, key, otherwise)
@@ -108,6 +109,7 @@ class Background:
         if key is not None:
             self._newest[key] = ticket
         with self._lock:
+            # Cancelled below, outside the lock: the callback of a cancelled future takes it.
             older = [
                 other for other, its_key in self._open.items() if key is not None and its_key == key
             ]
@@ -135,6 +137,7 @@ class Background:
         ):
             return
         error = future.exception()
+        # A result that was cancelled while it ran counts as nothing.
         if isinstance(error, CancelledError):
             return
         if isinstance(error, Exception):

@@ -32,6 +32,7 @@ class Choice(QComboBox):
         super().__init__(accessibleName=name)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._add(options)
+        # `activated`, not `currentIndexChanged`: only a person's choice counts.
         self.activated.connect(lambda place: self.chosen.emit(self.itemData(place)))
 
     @property
@@ -46,6 +47,7 @@ class Choice(QComboBox):
             self.clear()
             self._add(options)
         for place, one in enumerate(options):
+            # Setting the same text would still redraw an open list.
             if self.itemText(place) != one[1]:
                 self.setItemText(place, one[1])
         self.set_value(chosen)

@@ -55,6 +55,7 @@ def _look(folder: Path) -> tuple[Any, ...]:
     """What differs after a change; cheap enough for every second."""
     if not folder.is_dir():
         return ("missing",)
+    # Not the whole folder: ten thousand images need not be looked at every second.
     seen = [_stamp(folder / path) for path in (*layout.records(), layout.HOLDER, layout.RUNS)]
     return (*seen, os.access(folder, os.W_OK))
 
@@ -64,4 +65,5 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
+    # The inode, too: a record is replaced by a new file, within one tick of a coarse clock.
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -48,6 +48,7 @@ class Follower:
 
     def _take(self, events: list[Event]) -> None:
         with self._lock:
+            # One delivery for all events since: a journal of hours has tens of thousands.
             is_first = not self._waiting and bool(events)
             self._waiting += events
         if is_first and not self._stopped.is_set():

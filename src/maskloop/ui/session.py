@@ -43,6 +43,7 @@ class Session:
         self.classes = ClassesController(workspace)
         self.label_rule = LabelRuleController(workspace)
         self.queue = QueueController(workspace)
+        # Before those that are given it: they hear news in this order.
         self.plan = PlanController(workspace)
         self.pairs = PairsController(workspace, self.plan)
         self.accepting = AcceptController(workspace, self.pairs)

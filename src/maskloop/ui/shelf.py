@@ -107,6 +107,7 @@ class Shelf:
         """Show an image of the queue instead of the previous one, unless that was painted on."""
         before = self._begin()
         kept: dict[str, Any] = {SOURCE: str(opened.path)}
+        # A person chose these axes: the picker offers to choose others.
         if opened.is_named:
             kept[NAMED] = True
         image = self._put_image(
@@ -149,6 +150,7 @@ class Shelf:
             for layer in self._viewer.layers
             if (layer.metadata.get(PAIR), layer.metadata.get(PROJECT)) == (pair_id, folder)
         ]
+        # The newest ones: napari may show copies of a layer.
         images = [layer for layer in shown if not isinstance(layer, Labels)]
         masks = [layer for layer in shown if isinstance(layer, Labels)]
         return (images[-1], masks[-1]) if images and masks else None
@@ -207,6 +209,7 @@ def _hiding(images: Sequence[Layer], viewer: ViewerModel) -> Layer | None:
     layers = list(viewer.layers)
     if viewer.canvas.grid.enabled or not images:
         return None  # in a grid they are side by side
+    # Later layers are drawn over earlier ones.
     highest = max(layers.index(image) for image in images)
     above = [
         layer
@@ -226,6 +229,7 @@ def _overlap(one: Layer, other: Layer) -> bool:
 
 def _lies_on(labels: Labels, image: Layer, axes: str | None) -> bool:
     if axes is None:
+        # Without axes nothing tells whether they fit; what they were drawn on does.
         return bool(labels.metadata.get(IMAGE) == image.unique_id)
     try:
         fit_labels(labels, image, axes=axes)
@@ -304,6 +308,7 @@ def _showable(data: ArrayLike) -> Any:
     from dask.array import from_array
 
     shape = tuple(int(length) for length in data.shape)
+    # A plane is what napari asks for; larger chunks would read what nobody sees.
     chunks = (*(1 for _ in shape[:-2]), *shape[-2:])
     return from_array(data, chunks=chunks, meta=np.empty((0,) * len(shape), data.dtype), name=False)
 

@@ -87,6 +87,7 @@ class Snapshot:
 def take_snapshot(project: Project) -> Snapshot:
     """Read all that the window shows; a broken record is left out and named in `words`."""
     condition, words, way_out = _condition(project)
+    # Nothing in it can be read; the last good snapshot would be a lie.
     if condition == "missing":
         return Snapshot(condition, words, way_out)
     pairs: Sequence[Pair] = _or(lambda: project.dataset.all_pairs, ())
@@ -116,6 +117,7 @@ def _condition(project: Project) -> tuple[Condition, str, str]:
     if not layout.is_project(folder):
         way_out = f"Restore the files of '{folder}', or open another project."
         return "missing", "Not a project any more", way_out
+    # A damaged record matters more than a lock or a missing permission.
     warnings = project.warnings
     if warnings:
         problem, _, way_out = warnings[0].partition("\n  -> ")
@@ -136,6 +138,7 @@ def _holder(folder: Path) -> str | None:
     note = folder / layout.HOLDER
     if not note.exists():
         return None
+    # The note may be left from a killed process; only the lock itself is the truth.
     lock = FileLock(folder / layout.LOCK)
     try:
         # Ordinary writers are done within this time.

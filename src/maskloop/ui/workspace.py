@@ -74,6 +74,7 @@ class Workspace:
         self.project = project
         self.background.run(lambda: self.recent.add(project.folder))
         self._watch = FolderWatch(project.folder, lambda: self.deliver(self.refresh))
+        # Controllers forget first; the snapshot that fills them comes later.
         self.events.project_changed.emit(project)
         self.refresh()
 
@@ -144,6 +145,7 @@ class Workspace:
             return
 
         def done(result: Result) -> None:
+            # Said even if another project was opened meanwhile: it was done.
             if said is not None:
                 self.say(said(result))
             if self.project is project:
@@ -191,6 +193,7 @@ class Workspace:
         finish
             What is still to be done with the project before it is closed.
         """
+        # Widgets may be deleted already: nobody must call them any more.
         for signal in self.events.signals.values():
             signal.disconnect()
         self._stop_watching()

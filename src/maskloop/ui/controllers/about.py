@@ -73,6 +73,7 @@ def _look(project: Project, snapshot: Snapshot) -> tuple[Facts, str]:
         ]
     versions = [f"{name} {found}" for name in LIBRARIES if (found := _version(name))]
     facts += [("Software versions", ", ".join([f"Python {python_version()}", *versions]))]
+    # Asked in the thread: it looks into the folder.
     words = [LEGACY] if is_legacy(project.folder) else []
     if snapshot.condition in ("missing", "incomplete", "read-only"):
         words.insert(0, f"{snapshot.words}. {snapshot.way_out}")

@@ -83,6 +83,7 @@ class Acceptance:
             wanted["mask_preparation"] = self.rule.model_dump(
                 mode="json", include={"mask_mode", "label_map"}
             )
+        # Writing only what changed keeps the record's time of change true.
         if any(getattr(config, name) != value for name, value in wanted.items()):
             project.update_config(**wanted)
 
@@ -104,6 +105,7 @@ def freeze(labels: Image) -> Image:
 
 def _owner(data: NDArray[Any]) -> Any:
     """The array that owns the memory; a view of a memory map is no memory map itself."""
+    # Views refer to the array they were made from, and that to another.
     base: Any = data
     while (
         isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None

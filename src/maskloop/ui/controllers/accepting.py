@@ -76,6 +76,7 @@ class AcceptController(Controller):
     def shown_pair(self, image: Mapping[str, Any], labels: Mapping[str, Any]) -> str | None:
         """The pair whose mask is replaced, as both layers' metadata show it; None: a new pair."""
         project, pair_id = self._workspace.project, image.get(PAIR)
+        # Ids are unique within a project only: a layer may show a pair of another one.
         if project is None or not image.get(PROJECT) == labels.get(PROJECT) == str(project.folder):
             return None
         is_known = isinstance(pair_id, str) and self._pairs.row(pair_id) is not None
@@ -120,6 +121,7 @@ class AcceptController(Controller):
         wanted = Acceptance(image, labels, rule, source, dict(metadata or {}), allow_empty, replace)
         project = self._workspace.project
         self.is_accepting = True
+        # At once, in this thread: the next stroke must not be saved with it.
         if is_quick_to_copy(labels):
             self._save(wanted.frozen(), then, project)
             return
@@ -127,6 +129,7 @@ class AcceptController(Controller):
         self.changed.emit()
 
         def copied(frozen: Acceptance) -> None:
+            # Half of the copy may be from before the stroke.
             if self._is_torn:
                 problem = "The mask changed while it was being copied, so nothing was accepted."
                 self._end(MaskloopError(problem, "Accept it again."))
@@ -186,6 +189,7 @@ class AcceptController(Controller):
     def take(self, snapshot: Snapshot) -> None:
         """Say which layers were used when the project was open last."""
         config = snapshot.config
+        # Once for each opening: later snapshots must not change what a person selected.
         if self._is_fresh and config is not None:
             self._is_fresh = False
             self.restored.emit(config.last_selected_image_layer, config.last_selected_mask_layer)

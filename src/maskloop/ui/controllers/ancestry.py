@@ -73,6 +73,7 @@ def rows_of(
     missing
         Ids of those whose weights are not in the folder.
     """
+    # Imported weights are known by an id with a hash; a person knows their file name.
     names = {model.model_id: model.model_name for model in models}
     return [
         _row(one, depth, names, one.checkpoint_id in missing) for one, depth in by_descent(records)
@@ -83,11 +84,13 @@ def _row(
     one: CheckpointRecord, depth: int, names: Mapping[str, str], is_missing: bool
 ) -> CheckpointRow:
     imported = one.starting_weights.get("imported_model_id")
+    # Older records keep Dice and IoU apart from the other metrics.
     figures: dict[str, Any] = {
         **one.metrics,
         **{name: value for name, value in one.dice_iou_metrics.items() if value is not None},
     }
     warning = "Its weights are missing." if is_missing else ""
+    # They do not say how images were normalized, so a prediction would be a guess.
     if one.format != "maskloop":
         bare = "Bare weights of another program: continue training from them to predict."
         warning = f"{warning} {bare}".strip()
@@ -114,4 +117,5 @@ def _row(
 
 def _figure(figures: Mapping[str, Any], name: str) -> float | None:
     value = figures.get(name)
+    # `value == value` is false for NaN: a score that could not be computed is no score.
     return float(value) if isinstance(value, int | float) and value == value else None

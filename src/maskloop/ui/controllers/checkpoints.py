@@ -209,6 +209,7 @@ class CheckpointsController(Controller):
             sides.then(predicted)
             self._next(sides)
 
+        # One after the other: two at once would share the memory of one GPU.
         checkpoint = sides.waiting.pop(0)
         self._prediction.predict_image(
             sides.image, name=sides.name, origin=sides.origin, checkpoint=checkpoint, then=take
@@ -218,6 +219,7 @@ class CheckpointsController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Show the checkpoints of the project."""
+        # Rows are made again only if they would differ.
         seen = (snapshot.checkpoints, snapshot.models)
         if seen != self._seen:
             self._seen = seen
@@ -243,6 +245,7 @@ def _export(project: Project, record: CheckpointRecord, target: Path, *, overwri
         raise UsageError(f"'{target}' exists already.", "Choose another name, or replace it.")
     if target.exists() and target.samefile(source):
         raise UsageError(f"'{target}' is the checkpoint itself.", "Choose another folder.")
+    # Before the copy: a damaged checkpoint must not be passed on.
     if record.sha256 and file_sha256(source) != record.sha256:
         raise ProjectError(
             f"'{source}' was changed since {record.checkpoint_id} was registered.",

@@ -59,6 +59,7 @@ class ClassesController(Controller):
     @property
     def why_not_add(self) -> str | None:
         """Why no class can be added, or None."""
+        # With one class there is nothing to tell apart: another class would change the task.
         if self.classes.mode != "multiclass":
             return (
                 f"A project for {self.classes.mode} masks has one class. "
@@ -119,6 +120,7 @@ class ClassesController(Controller):
         """Show a class in another color."""
 
         def write(project: Project) -> None:
+            # One lock for reading and writing: another window may color a class, too.
             with project.writing("color a class"):
                 metadata = project.config.metadata
                 project.update_config(
@@ -151,5 +153,6 @@ class ClassesController(Controller):
 def _refuse(name: str, others: dict[str, str]) -> None:
     if not name:
         raise UsageError("A class needs a name.", "Type a name, such as nucleus.")
+    # Case is ignored: two names that differ only in case would be mixed up.
     if name.casefold() in (other.casefold() for other in others.values()):
         raise UsageError(f"There is a class '{name}' already.", "Choose another name.")

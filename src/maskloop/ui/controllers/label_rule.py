@@ -75,6 +75,7 @@ class LabelRuleController(Controller):
         """Labels of the mask with the class of each (-1: not chosen yet), for a rule that maps."""
         if self._mode != "manual_label_map":
             return []
+        # Only labels that occur: the map may remember others from earlier masks.
         return [(label, self._label_map.get(label, NOT_SAID)) for label in self._labels]
 
     def choose_rule(self, mode: MaskMode) -> None:
@@ -91,6 +92,7 @@ class LabelRuleController(Controller):
     def _map_new_labels(self) -> None:
         """Labels that equal a class id are taken for that class; for others a person chooses."""
         for label in self._labels:
+            # Shown in the table, so that it is a proposal and no silent guess.
             is_class = label < len(self._classes.names)
             self._label_map.setdefault(label, label if is_class else NOT_SAID)
 
@@ -112,6 +114,7 @@ class LabelRuleController(Controller):
 
         def show(description: Description) -> None:
             self._is_describing = False
+            # An older mask is not described when a newer one waits: it is gone already.
             if self._to_describe is None:
                 self._show(description)
             self._describe_next()
@@ -128,6 +131,7 @@ class LabelRuleController(Controller):
 
     def _show(self, description: Description) -> None:
         self.description = description
+        # Redrawing the table would close a list that a person has open.
         if description.labels != self._labels:
             self._labels = description.labels
             self._map_new_labels()
@@ -140,6 +144,7 @@ class LabelRuleController(Controller):
         classes = Classes.of(snapshot.task)
         if classes != self._classes:
             self._classes = classes
+            # A rule that another task needs cannot be kept.
             modes = [option.mode for option in self.rule_options]
             self._mode = self._mode if self._mode in modes else modes[0]
             self.changed.emit()

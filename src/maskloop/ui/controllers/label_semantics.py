@@ -113,6 +113,7 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
 
 
 def _find_labels(labels: Image) -> list[int]:
+    # The rule that keeps all labels also checks that they are whole numbers.
     every = MaskRule(mask_mode="keep_instances")
     if len(labels.shape) < 3:
         return list(foresee_mask(labels.read(), every, name=labels.name))
@@ -124,6 +125,7 @@ def _find_labels(labels: Image) -> list[int]:
 
 def _sentence(saved: Mapping[int, int], rule: MaskRule, classes: Classes) -> str:
     drawn = [label for label in saved if label]
+    # Objects are renumbered on saving, so that only their count says something.
     if rule.mask_mode == "keep_instances":
         return f"{_count(len(drawn), 'object')} will be saved."
     if rule.mask_mode == "keep_labels_as_multiclass":

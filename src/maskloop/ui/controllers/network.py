@@ -118,6 +118,7 @@ class NetworkController(Controller):
     def edit(self, values: Mapping[str, Any]) -> None:
         """Take what the form says; other fields stay as they are."""
         edited = {name: value for name, value in values.items() if name in self.kind.model_fields}
+        # The form emits all its values whenever one changes.
         if all(self.values.get(name) == value for name, value in edited.items()):
             return
         self.values = self.values | edited
@@ -198,6 +199,7 @@ class NetworkController(Controller):
         if not was_dirty and self.values != kept:
             self.values = dict(kept)
             self.loaded.emit()
+        # Comparing with all checkpoints takes a thread; most snapshots change neither.
         if before != (self._kept, self._task, self._checkpoints, self._pair_count):
             self._judge()
         else:
@@ -215,6 +217,7 @@ class NetworkController(Controller):
             self.summary = None
             self.changed.emit()
             return
+        # In the form's terms: numbers that were typed as text become numbers.
         self.values = wanted.model_dump(mode="json")
         self.problem = ""
         self.changed.emit()

@@ -130,6 +130,7 @@ class NotesController(Controller):
 
     def _meet(self, theirs: str) -> None:
         """Another window wrote: shown at once if nothing is lost by it."""
+        # Nothing typed here is lost: take theirs without asking.
         if theirs == self.text or not self.is_dirty:
             self._base, self.theirs = theirs, None
             if self.text != theirs:
@@ -148,6 +149,7 @@ class NotesController(Controller):
 
     def reset(self, project: Project | None) -> None:
         """Save the notes of the previous project, whatever happens."""
+        # The previous project is closed; its notes are written by a thread that keeps it.
         old = self._project
         base, text = self._base, self.text
         if old is not None and text != base:
@@ -173,6 +175,7 @@ class NotesController(Controller):
 def _write(project: Project, base: str, text: str) -> _Found:
     with project.writing("write the notes"):
         theirs = project.notes
+        # Nobody wrote since they were read: nothing is overwritten.
         if theirs == base:
             project.set_notes(text)
         return _Found(theirs, theirs in (base, text))
@@ -182,6 +185,7 @@ def _write_whatever(project: Project, base: str, text: str) -> None:
     """Save the notes when nobody can be asked any more."""
     with project.writing("write the notes"):
         present = project.notes
+        # Another window may have saved the same text.
         if present != text:
             project.set_notes(text if present == base else _both(text, present))
 

@@ -72,6 +72,7 @@ class PairImportController(Controller):
     def choose(self, **changes: object) -> None:
         """Change where or how; what was found before is dropped."""
         choice = replace(self.choice, **changes)  # type: ignore[arg-type]
+        # Typing a path checks nothing yet, but what was found belongs to another path.
         if choice != self.choice:
             self.choice, self.rows = choice, ()
             self.report = None
@@ -170,6 +171,7 @@ class PairImportController(Controller):
         *,
         dry_run: bool,
     ) -> ImportReport:
+        # Ten times a second at most: a person reads no faster, and each update draws.
         told = 0.0
 
         def report(event: Event) -> None:
@@ -214,6 +216,7 @@ class PairImportController(Controller):
 
 def _rows(report: ImportReport) -> tuple[ImportRow, ...]:
     state = "OK" if report.dry_run else "imported"
+    # Rejected files first: they are what a person has to look at.
     refused = [
         ImportRow(
             Path(row.image).name, Path(row.mask).name, "rejected", f"{row.problem} {row.way_out}"

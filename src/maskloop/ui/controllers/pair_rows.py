@@ -56,6 +56,7 @@ def make_rows(
     before: Mapping[str, PairRow],
 ) -> dict[str, PairRow]:
     """The rows of all pairs by id, the oldest first; an unchanged row stays the same object."""
+    # For all pairs at once: each row needs the sides of its near-duplicates.
     sides = {pair.pair_id: pair.split for pair in pairs}
     rows = {}
     for pair in pairs:
@@ -121,6 +122,7 @@ def _tooltip(pair: Pair) -> str:
         f"{pair.pair_id}: {pair.axes} {pair.shape}",
         f"accepted {pair.created_at[:16].replace('T', ' ')}",
     ]
+    # A group of one says nothing.
     if pair.group and pair.group != pair.pair_id:
         lines.append(f"group {pair.group}")
     if pair.history:
@@ -134,6 +136,7 @@ def _warn(pair: Pair, near: Sequence[str], sides: Mapping[str, str | None]) -> s
     if not near:
         return ""
     names = _listed([short_id(other) for other in near])
+    # A near-duplicate on the other side of the split makes the score optimistic.
     parted = [
         other for other in near if pair.split and sides.get(other) and sides[other] != pair.split
     ]

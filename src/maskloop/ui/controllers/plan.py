@@ -96,6 +96,7 @@ class PlanController(Controller):
         options = [("latest", f"Continue from latest ({latest})")] if latest else []
         options.append(("scratch", "From scratch"))
         names = [one.checkpoint_id for one in snapshot.checkpoints[::-1]]
+        # The newest first: it is what a person looks for.
         options += [(name, f"Continue from {name}") for name in names]
         return options + [(one.model_id, f"Imported: {one.model_name}") for one in snapshot.models]
 
@@ -199,6 +200,7 @@ class PlanController(Controller):
         if name in self.choices:
             self.set_choice(name, None)
             return
+        # Not set here, so it comes from the project's settings: reset it there.
         setting: dict[str, Any] = {"augmentation_settings": {}} if name == "augmentation" else {}
         setting |= {
             key: value for key, value in NOT_SET.items() if key.removesuffix("_mode") == name
@@ -215,6 +217,7 @@ class PlanController(Controller):
     @property
     def time_options(self) -> list[tuple[float | None, str]]:
         """The time limits to choose from, as value and words."""
+        # A limit that was set on the command line is in the list, too.
         limits = set(TIMES_S) | ({self.time_s} if self.time_s else set())
         plan = None if self.proposal is None else self.proposal.plan
         longest = plan.estimated_s if plan is not None and plan.time_s is None else None
@@ -338,6 +341,7 @@ class PlanController(Controller):
 
     def _show(self, proposal: Proposal) -> None:
         self.proposal, self.is_planning = proposal, False
+        # Remembered, so that a row can say what was planned before a person changed it.
         if proposal.plan is not None:
             planned = [one for one in proposal.plan.decisions if one.source == "planned"]
             self._before |= {one.name: value_in_words(one.name, one.value) for one in planned}
@@ -357,6 +361,7 @@ class PlanController(Controller):
         if keeper is None or settings == self._kept or is_read_only:
             return
         self._kept = settings
+        # Counted, because writes can overlap.
         self._writes += 1
         self._workspace.do(lambda _: keeper.keep(), self._have_kept, otherwise=self._have_not_kept)
 
@@ -375,6 +380,7 @@ class PlanController(Controller):
             kept = kept_settings(snapshot)
             self._take_settings(self._settings.merged(self._kept, kept))
             self._kept = kept
+        # Ten thousand ids are collected only if some pairs are selected.
         alive = {pair.pair_id for pair in snapshot.active_pairs} if self._selected else set()
         self._selected = tuple(pair_id for pair_id in self._selected if pair_id in alive)
         config, settings = snapshot.config, None
@@ -392,6 +398,7 @@ class PlanController(Controller):
     def reset(self, project: Project | None) -> None:
         """Save the settings of the previous project, and forget them."""
         if self._keeper is not None and self._settings != self._kept:
+            # Not `keep`: its failure would be shown in the next project.
             self._workspace.background.run(self._keeper.keep_for_good)
         self._keeper = None if project is None else SettingsKeeper(project)
         self._settings = self._kept = TrainSettings()

@@ -90,6 +90,7 @@ class PredictionController(Controller):
     @property
     def checkpoint(self) -> str:
         """What is predicted with: latest, or the id of a checkpoint."""
+        # A checkpoint may be gone since it was selected.
         known = {one.checkpoint_id for one in self._workspace.snapshot.checkpoints}
         return self._checkpoint if self._checkpoint in known else LATEST
 
@@ -173,6 +174,7 @@ class PredictionController(Controller):
         checkpoint
             What is predicted with; by default what is chosen.
         """
+        # What is wrong with the project comes first: it holds for every image.
         reason = self.why_not(checkpoint) or problem
         if reason is not None:
             return reason
@@ -181,6 +183,7 @@ class PredictionController(Controller):
     def _misfit(self, image: Image, checkpoint: str | None) -> str | None:
         record = self.record(checkpoint)
         assert record is not None
+        # Checked before the run: the process would take seconds to say the same.
         model = outline_of(record.backend, record.network)
         channels = image.channels if model.channels is None else model.channels
         if channels != image.channels:
@@ -309,6 +312,7 @@ class PredictionController(Controller):
         self.run.cancel()
 
     def _end(self, last: Finished | Failed) -> None:
+        # Both now: the next run may begin before the result is collected.
         run_id, progress = str(self.run.run_id), self.progress
         self._drop_input()
         request, self._request = self._request, _Request()
@@ -353,6 +357,7 @@ class PredictionController(Controller):
         self.changed.emit()
 
     def _tell_run(self) -> None:
+        # Started here: not to be shown again as the run of another window.
         if self.run.run_id is not None:
             self._shown = self.run.run_id
         self.run_changed.emit()
@@ -367,6 +372,7 @@ class PredictionController(Controller):
         self.changed.emit()
 
     def _drop_scratch(self) -> None:
+        # A prediction that still runs reads from it; the system cleans temporary folders.
         if self._scratch is not None and not self.is_active:
             shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch = None

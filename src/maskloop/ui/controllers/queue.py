@@ -118,6 +118,7 @@ class QueueController(Controller):
         They are remembered for the next time the project is opened on this computer.
         """
         project, recent = self._workspace.project, self._workspace.recent
+        # Absolute: they are remembered for the next session, which starts elsewhere.
         places = [str(Path(one).expanduser().absolute()) for one in inputs]
 
         def find() -> list[Path]:
@@ -130,6 +131,7 @@ class QueueController(Controller):
 
     def _list(self, find: Callable[[], list[Path]], then: Callable[[], None]) -> None:
         def take(files: list[Path]) -> None:
+            # Nothing is shown yet: images are opened only when a person asks for one.
             self.files, self.index = tuple(files), -1
             then()
 
@@ -160,6 +162,7 @@ class QueueController(Controller):
 
     def go(self, index: int) -> None:
         """Open an image of the queue; if that fails, the position moves there all the same."""
+        # Before it is open, so that a click on Next while it opens is refused.
         self.index, self.is_opening = index, True
         self.changed.emit()
         path, named = self.files[index], dict(self.named_axes)
@@ -168,6 +171,7 @@ class QueueController(Controller):
 
         def show(opened: OpenedFile) -> None:
             self.is_opening = False
+            # Accepted from another copy of the file: recognized by its pixels.
             if opened.pair_id is not None:
                 self._accepted[str(path)] = opened.pair_id
             self.changed.emit()
@@ -184,6 +188,7 @@ class QueueController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Find out, in a thread, which images of the queue are annotated now."""
+        # Most snapshots leave the pairs as they are.
         if snapshot.pairs is self._pairs:
             return
         pairs = self._pairs = snapshot.pairs
@@ -232,6 +237,7 @@ def _open(path: Path, named: dict[int, str], known: dict[str, str]) -> OpenedFil
         axes, is_named = named.get(len(image.shape)), True
         if axes is not None:
             image = open_image(path, axes=axes)
+    # Limits first: they need one plane, even where the whole is not read.
     limits, image = display_limits(image), read_small(image)
     pair_id = (
         known.get(hash_pixels(image))
@@ -243,6 +249,7 @@ def _open(path: Path, named: dict[int, str], known: dict[str, str]) -> OpenedFil
 
 def _open_somehow(path: Path) -> Image:
     """An image with any axes that fit, so that a person can look at it and name them."""
+    # Any reading will do: napari needs axes to show it, a person says the right ones.
     for count in range(2, 6):
         for letters in permutations("ZTC", count - 2):
             try:

@@ -89,6 +89,7 @@ class RunController(Controller):
         def begin(project: Project) -> RunHandle:
             job = prepare(project)
             if runs is not None:
+                # A read-only project cannot keep a journal.
                 project = open_with_runs(project, runs)
             return start(resume_or_submit(project, job), "process")
 
@@ -102,6 +103,7 @@ class RunController(Controller):
         if self.is_busy:
             return
         self.is_starting, self.is_joined = True, False
+        # The previous run must not be shown while the new process starts, which takes seconds.
         self.progress = RunProgress(kind=self.kind, stage=stage)
         self.changed.emit()
 
@@ -115,6 +117,7 @@ class RunController(Controller):
     def cancel(self) -> None:
         """Ask the run to stop; the best so far is kept."""
         if self._follower is not None and self.is_active:
+            # In a thread: it writes a file, which may hang on a network folder.
             self._workspace.background.run(self._follower.handle.cancel)
 
     def newest(self, snapshot: Snapshot) -> RunSummary | None:
@@ -138,6 +141,7 @@ class RunController(Controller):
         self._let_go()
         self.run_id, self.is_active = handle.run_id, is_active
         self.is_starting = False
+        # A new one: the follower repeats the journal from its beginning.
         self.progress = RunProgress(handle.run_id, self.kind, self.progress.stage)
         self.changed.emit()
         self._follower = Follower(handle, self._workspace.deliver, self._hear)
@@ -149,6 +153,7 @@ class RunController(Controller):
         if not isinstance(last, Finished | Failed):
             self.changed.emit()
             return
+        # A run that ended before this window was opened is shown, but not announced.
         was_active, self.is_active = self.is_active, False
         self.changed.emit()
         if was_active:

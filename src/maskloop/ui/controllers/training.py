@@ -61,6 +61,7 @@ class TrainingController(Controller):
             return "A training is running."
         if not snapshot.active_pairs:
             return "There are no pairs yet: add one in Dataset."
+        # Said here, not by the plan: without new pairs there is nothing to plan.
         is_nothing_new = snapshot.status is not None and not snapshot.status.new_pair_count
         if self._plan.pairs == NEW and is_nothing_new:
             return "No new pairs since the last checkpoint: add some, or train on all pairs."
@@ -89,6 +90,7 @@ class TrainingController(Controller):
             return "Starting"
         if not self.run.is_active:
             return ""
+        # Of a run that was started here a person knows when it began.
         age = f" (running for {self.progress.age()})" if self.run.is_joined else ""
         return f"{self.progress.words}{age}"
 
@@ -106,6 +108,7 @@ class TrainingController(Controller):
     def train(self) -> None:
         """Start a training as planned; if the same one was interrupted, it is resumed."""
         if self._workspace.may(self.why_not_train, "No training was started."):
+            # Taken now: what is typed while the process starts belongs to the next training.
             job = self._plan.job
             self._plan.keep()
             self.run.start(lambda _: job)
@@ -125,6 +128,7 @@ class TrainingController(Controller):
             self._workspace.fail(MaskloopError(progress.outcome, progress.way_out))
         else:
             self._workspace.say(f"{progress.outcome} {progress.way_out}".strip())
+        # It was shown while it ran: do not show it again from its journal.
         self._shown = (str(self.run.run_id), "ended")
 
     def take(self, snapshot: Snapshot) -> None:

@@ -30,6 +30,7 @@ class WeightFiles(Controller):
         if project is None:
             return
 
+        # In a thread: asking for hundreds of files on a network folder takes seconds.
         def find() -> frozenset[str]:
             paths = {one.checkpoint_id: project.path(one.checkpoint_path) for one in records}
             return frozenset(name for name, path in paths.items() if not path.is_file())

@@ -95,6 +95,7 @@ class WeightsController(Controller):
 
         def ended(words: str) -> None:
             self.is_busy = False
+            # Another project may have been opened while the file was read.
             if self._workspace.project is project:
                 self.words = words
             self.changed.emit()

@@ -123,6 +123,7 @@ class WeightsSection(QWidget):
             Action("Import weights...", self.ask_file, lambda: weights.why_not_bring_in),
             workspace.events.snapshot_changed,
         )
+        # Files of bare weights do not say what network they are for.
         self.as_form = QCheckBox("Use the architecture above")
         self.as_form.setToolTip("Otherwise it is read from the file, as far as the file says")
         self.words = Paragraph()
@@ -196,6 +197,7 @@ class NotesSection(QWidget):
             placeholderText="What the next person should know",
             acceptRichText=False,
         )
+        # Not as high as its text: the sections below would move while one types.
         self.editor.setFixedHeight(7 * self.fontMetrics().lineSpacing())
         self.state = Line()
         self.theirs = Notice()
@@ -225,6 +227,7 @@ class NotesSection(QWidget):
         return bool(super().eventFilter(watched, event))
 
     def _load(self, text: str) -> None:
+        # What is loaded was not typed: it must not be saved again.
         before = self.editor.blockSignals(True)
         self.editor.setPlainText(text)
         self.editor.blockSignals(before)
@@ -307,6 +310,7 @@ class CheckupSection(QWidget):
         self.model.set_rows(checkup.problems)
         self.table.setVisible(bool(checkup.problems))
         self.progress.setVisible(checkup.is_busy)
+        # A repair is not interrupted: half of it would be worse than none.
         self.progress.cancel.setVisible(checkup.is_checking)
         self.check.refresh()
         self.repair.refresh()
@@ -332,6 +336,7 @@ class AboutSection(QWidget):
 
     def _show(self) -> None:
         self.words.show_message(self._about.words, level="warning")
+        # Few rows that change rarely: simpler than a model.
         while self.facts.rowCount():
             self.facts.removeRow(0)
         for name, value in self._about.facts:

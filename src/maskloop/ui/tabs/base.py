@@ -44,9 +44,11 @@ class Tab(QWidget):
         """Lay the tab out: content that scrolls, and what is visible however far that is."""
         inside = QWidget()
         layout = QVBoxLayout(inside)
+        # A gap before the scroll bar.
         layout.setContentsMargins(0, 0, 4, 0)
         for widget in content:
             layout.addWidget(widget)
+        # Sections stay at the top when others are folded.
         layout.addStretch(1)
         self.area = scrolled(inside)
         whole = QVBoxLayout(self)

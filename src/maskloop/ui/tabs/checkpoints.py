@@ -123,6 +123,7 @@ class OneSection(QWidget):
 
     def show_row(self, row: CheckpointRow | None) -> None:
         """Show a checkpoint, or that none is selected."""
+        # The same row comes again with each snapshot; a note that is being typed stays.
         is_other = row is None or self._id != row.checkpoint_id
         if is_other:
             self._keep_note()
@@ -132,10 +133,10 @@ class OneSection(QWidget):
         why_not_write = self._checkpoints.why_not_write
         self.note.setEnabled(row is not None and why_not_write is None)
         self.buttons.refresh()
+        for line in (self.scores, self.network):
+            line.setVisible(row is not None)
         if row is None:
             self.ancestry.setText(ONE)
-            for line in (self.scores, self.network):
-                line.setText("")
             self.warning.show_message("")
             self.note.setToolTip(ONE)
             return
@@ -203,6 +204,7 @@ class TwoSection(QWidget):
 
     def show_rows(self, rows: list[CheckpointRow]) -> None:
         """Compare two checkpoints, the older one first; nothing unless there are two."""
+        # By age, not by selection: "second" is the newer one.
         older = sorted(rows, key=lambda row: row.record.timestamp) if len(rows) == 2 else []
         self._ids = (older[0].checkpoint_id, older[1].checkpoint_id) if older else None
         self.model.set_rows(self._checkpoints.compare(*self._ids) if self._ids else [])

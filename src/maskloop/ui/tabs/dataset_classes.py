@@ -71,6 +71,7 @@ class ClassesSection(QWidget):
         seen = (classes.rows, classes.why_not_change)
         # A name that is being typed must survive news about something else.
         names = [line.text() for _, line, _ in self.rows if not line.hasFocus()]
+        # Making the rows again would drop the keyboard focus.
         if seen != self._shown or not set(names) <= {row.name for row in classes.rows}:
             self._shown = seen
             self._fill()
@@ -134,6 +135,7 @@ class ClassesSection(QWidget):
             and self._workspace.project is not None
         ):
             wanted = class_colormap(self._classes.rows)
+            # Setting a color map redraws the layer.
             if layer.colormap != wanted:
                 layer.colormap = wanted
 

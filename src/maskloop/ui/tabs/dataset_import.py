@@ -117,6 +117,7 @@ class ImportSection(QWidget):
 
     def _connect(self) -> None:
         for line in (self.images.line, self.masks.line, self.suffix, self.table_file.line):
+            # At each key: the buttons say at once what is still missing.
             line.textChanged.connect(self._choose)
         for choice in (self.axes, self.groups):
             choice.activated.connect(self._choose)

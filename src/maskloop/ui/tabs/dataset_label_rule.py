@@ -50,6 +50,7 @@ class LabelRuleChoice(QWidget):
         self.label_map.setRowCount(len(rows))
         for place, (label, target) in enumerate(rows):
             item = QTableWidgetItem(str(label))
+            # Shown, not edited: labels come from the mask.
             item.setFlags(Qt.ItemFlag.ItemIsEnabled)
             self.label_map.setItem(place, 0, item)
             choice = Choice(f"Class of label {label}", [(NOT_SAID, "choose..."), *enumerate(names)])

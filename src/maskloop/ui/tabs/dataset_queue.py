@@ -77,6 +77,7 @@ class QueueSection(QWidget):
         self._queue.previous()
 
     def _remember_axes(self) -> None:
+        # Only axes that a person named on an image of the queue hold for the next one.
         image = self._chosen.image.layer
         if image is not None and image.metadata.get(NAMED) and image.metadata.get(SOURCE):
             self._queue.name_axes(str(image.metadata["axes"]))

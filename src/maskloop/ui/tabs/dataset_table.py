@@ -143,6 +143,7 @@ class PairsSection(QWidget):
     def _fill(self) -> None:
         """Show the rows; thousands of new ones in portions, so that the window stays responsive."""
         new = [row for row in self._wanted if id(row) not in self._given]
+        # By identity: a row that changed is another object.
         later = {id(row) for row in new[PORTION:]}
         rows = [row for row in self._wanted if id(row) not in later]
         self.model.set_rows(rows)
@@ -164,6 +165,7 @@ class PairsSection(QWidget):
     def _remove(self) -> None:
         ids = self._ids()
         detail = "Their files stay, and they can be restored."
+        # One pair is restored with one click: no question for that.
         if len(ids) == 1 or ask(self, f"Remove {len(ids)} pairs?", detail, yes="Remove"):
             self._pairs.remove(ids)
 
@@ -171,6 +173,7 @@ class PairsSection(QWidget):
         return self.thumbnails.get(row.picture_key)
 
     def _load(self, key: str, take: Callable[[NDArray[np.uint8]], None]) -> None:
+        # The pair may be gone since its picture was asked for.
         row = self._pairs.row(key.split()[0])
         if row is not None:
             self._pairs.thumbnail(row, take)

@@ -83,6 +83,7 @@ class PredictTab(Tab):
         prediction, progress = self._prediction, self._prediction.progress
         self.progress.setVisible(prediction.is_active)
         self.progress.show_progress(progress.done, progress.total, progress.words)
+        # While it is starting there is no process yet to be cancelled.
         self.progress.cancel.setEnabled(prediction.run.why_not_cancel is None)
         outcome = "" if prediction.is_active else f"{progress.outcome} {progress.way_out}".strip()
         self.outcome.show_message(outcome, level=LEVELS[progress.tone])
@@ -145,6 +146,7 @@ class LayerSection(QWidget):
     def predict(self) -> None:
         """Predict it."""
         subject = self.subject()
+        # The shortcut comes here although the button is disabled.
         why_not = self._prediction.why_not_image(subject.image, subject.problem)
         if not self._workspace.may(why_not, "Nothing was predicted.") or subject.image is None:
             return
@@ -238,6 +240,7 @@ class CorrectionSection(QWidget):
         labels = self._chosen.labels.layer
         if labels is None or not is_prediction(labels):
             return NOT_PREDICTED
+        # A pair needs its image, and another one of the same size would fit, too.
         if not images_of(labels, self._chosen.viewer):
             return "The image of these labels is gone: double-click the prediction below."
         return self._accepting.why_not
