@@ -286,7 +286,7 @@ def test_check_repairs_a_record_that_cannot_be_read(project: Path) -> None:
 def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> None:
     shown = plain(run("plan", project, "--epochs", "7").stdout)
     assert "setting value reason source" in shown
-    assert re.search(r"epochs 7 Set by a person. person", shown)
+    assert re.search(r"epochs 7 Set by you. person", shown)
     assert "Training takes at most about" in shown
     decisions = {
         one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]

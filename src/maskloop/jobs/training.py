@@ -1,4 +1,4 @@
-"""A training as a job: what goes in is fixed once, then it trains, then the checkpoint is registered."""
+"""A training as a job: fix the inputs, train, register the checkpoint."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
 
 
 def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingInputs:
-    """Decide on plan, pairs and starting weights, or read what was decided when the run first started."""
+    """Decide on plan, pairs and starting weights, or read what the run decided at first."""
     if (folder / INPUTS).exists():
         return read_record(folder / INPUTS, TrainingInputs)
     plan_split(project, job)

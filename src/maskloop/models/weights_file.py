@@ -1,4 +1,4 @@
-"""Weights on disk: our self-describing checkpoint, and strangers' files read without ever running what came with them.
+"""Weights on disk: our self-describing checkpoint, and files of others, whose code never runs.
 
 A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
 
@@ -65,13 +65,17 @@ UNREADABLE = (
 )
 """What reading a file that is cut short or changed can raise."""
 HARMLESS = re.compile(
-    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
+    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+"
+    r"|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
 )
 """Names that every file of weights asks for."""
 PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
 MAX_PICKLE = 2**26
 SHOWN = 3
-SAVE_WEIGHTS_ONLY = "In the program that made it, save only the weights: torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+SAVE_WEIGHTS_ONLY = (
+    "In the program that made it, save only the weights: "
+    "torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+)
 FETCH_AGAIN = "Copy or download the file again, or choose another one (.pt, .pth or .safetensors)."
 
 Weights = dict[str, Tensor]
@@ -120,7 +124,7 @@ def save_checkpoint(
 
 
 def _plain(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of their own storage in the standard memory order: a view would take all it looks at to the disk."""
+    """Weights with storage of their own, in standard order: a view would save all it looks at."""
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state_dict.items()

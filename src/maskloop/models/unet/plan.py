@@ -80,7 +80,7 @@ class _Decisions:
             Decision(
                 name=name,
                 value=shown,
-                reason=reason if chosen is None else "Set by a person.",
+                reason=reason if chosen is None else "Set by you.",
                 source=source,
             )
         )

@@ -1,4 +1,4 @@
-"""What a training would do and why, as rows that a person can change; planned in a child process, as it loads torch."""
+"""What a training would do and why, as rows that a person can change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IN_FORM = ("normalization", "augmentation")
 
 @dataclass(frozen=True)
 class Proposal:
-    """The plan for a job, which pairs it would learn from, and whether the weights that it starts from fit."""
+    """The plan of a job, its pairs, and whether the starting weights fit."""
 
     plan: Plan | None = None
     compatibility: str = ""
@@ -115,7 +115,9 @@ def rows_of(
     *,
     share: tuple[float, str] | None = None,
 ) -> list[Row]:
-    """The plan as rows, the most interesting first; choices that no plan could be made of stay, to be given back.
+    """The plan as rows, the most interesting first.
+
+    Choices that no plan could be made of stay, so that they can be reset.
 
     Parameters
     ----------
