@@ -55,7 +55,7 @@ def open_project(
 
 @dataclass
 class Planned:
-    """A project that is looked at, so that its trainings are planned; one for several tests, as the child loads torch."""
+    """A project with its trainings planned; one for several tests, as the child loads torch."""
 
     session: Session
     pump: Pump
@@ -145,8 +145,8 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     assert row(plan, "batch_size")[:2] == before[:2]
     plan.type_choice("batch_size", "many")
     assert (
-        planned.failures[0][0]
-        == "'many' cannot be the batch size: it must be a valid integer, unable to parse string as an integer."
+        planned.failures[0][0] == "'many' cannot be the batch size: "
+        "it must be a valid integer, unable to parse string as an integer."
     )
     assert plan.choices == {}
     with pytest.raises(UsageError, match="Epochs must be at least 1, not 0"):
