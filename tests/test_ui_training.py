@@ -177,7 +177,7 @@ def test_a_time_budget_is_offered_and_planned_for(planned: Planned) -> None:
     plan.set_choice("time_s", 120.0)
     assert (120.0, "2 min") in plan.time_options
     planned.plan_again()
-    assert "the clock ends the training" in row(plan, "epochs")[2]
+    assert "the time limit ends training" in row(plan, "epochs")[2]
     assert plan.time_options[0] == (None, "Automatic")
 
 

@@ -25,6 +25,7 @@ from maskloop.images.instances import (
 )
 from maskloop.predict.metrics import Counts, class_scores, instance_scores
 from maskloop.records import Record
+from maskloop.task import OutputMode
 
 __all__ = ["AnyOutput", "Classes", "DistanceMaps", "Foreground", "output_for"]
 
@@ -277,7 +278,7 @@ AnyOutput = Annotated[Foreground | Classes | DistanceMaps, Field(discriminator="
 
 
 def output_for(
-    mode: Literal["binary", "multiclass", "instances"],
+    mode: OutputMode,
     class_labels: Mapping[int, str],
     *,
     threshold: float = 0.5,
