@@ -75,6 +75,8 @@ def test_each_file_gets_labels_with_the_provenance_beside_and_within(
     )
     with tifffile.TiffFile(labels) as file:
         assert facts.source_sha256 in file.pages.first.description
+    names = [f"cell_{number}_labels.tif{ending}" for number in (1, 2) for ending in ("", ".json")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 def test_a_failing_file_is_told_at_the_end_and_the_rest_is_done(

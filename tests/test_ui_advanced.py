@@ -203,8 +203,8 @@ def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
     )
     told = " ".join(summarize_network(str(made.folder), {}).adapted)
     assert (
-        "z strides 1, 1, 2, 1: Planes are 5.0 times as far apart as pixels, and 10 of them can be halved 1 time."
-        in told
+        "z strides 1, 1, 2, 1: Planes are 5.0 times as far apart as pixels, and 10 planes can be "
+        "halved 1 time." in told
     )
 
 
@@ -262,12 +262,12 @@ def test_weights_that_are_refused_say_why(tmp_path: Path) -> None:
         imported = opened(session, pump, folder).weights
         imported.bring_in(whole)
         pump.until(lambda: failures)
-        assert "would run code that came with it" in failures[0][0]
+        assert "would execute code in it" in failures[0][0]
         assert imported.words == failures[0][0]
         assert "save only the weights" in failures[0][1]
         imported.bring_in(save_weights(tmp_path / "group.pt", normalization="none"))
         pump.until(lambda: len(failures) == 2)
-        assert "does not fit the network" in failures[1][0]
+        assert "does not match the network" in failures[1][0]
         assert not imported.is_busy
         imported.bring_in(tmp_path / "group.pt", {"normalization": "none"})
         pump.until(lambda: imported.rows)

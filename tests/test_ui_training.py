@@ -56,7 +56,7 @@ def open_project(
 
 @dataclass
 class Planned:
-    """A project that is looked at, so that its trainings are planned; one for several tests, as the child loads torch."""
+    """A project with its trainings planned; one for several tests, as the child loads torch."""
 
     session: Session
     pump: Pump
@@ -175,7 +175,7 @@ def test_a_time_budget_is_offered_and_planned_for(planned: Planned) -> None:
     plan.set_choice("time_s", 120.0)
     assert (120.0, "2 min") in plan.time_options
     planned.plan_again()
-    assert "the clock ends the training" in row(plan, "epochs")[2]
+    assert "the time limit ends training" in row(plan, "epochs")[2]
     assert plan.time_options[0] == (None, "Automatic")
 
 
@@ -309,7 +309,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         assert propose(str(folder), plan.job).compatibility.startswith("Compatible")
         plan.set_choice("depth", 2)
         assert (
-            "Depth 2 was asked for, but the weights need 1"
+            "Depth 2 was requested, but the weights need 1"
             in propose(str(folder), plan.job).problem
         )
         assert not failures
@@ -364,7 +364,7 @@ def test_a_killed_training_says_so_and_goes_on(tmp_path: Path) -> None:
         training.resume()
         pump.until(lambda: training.progress.has_ended and training.progress.tone == "good")
         assert training.progress.epoch == 60
-        assert any(text.startswith("Going on after epoch") for text in training.progress.messages)
+        assert any(text.startswith("Resuming after epoch") for text in training.progress.messages)
         assert not failures
 
 
@@ -422,9 +422,9 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
     assert said == [
         "Compatible. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
         "Compatible. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
-        "Not compatible: unet_run_003 does not fit the architecture: "
+        "Not compatible: unet_run_003 does not match the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
-        "Not compatible: unet_run_004 does not say which network it was made for.",
+        "Not compatible: unet_run_004 does not state the network it was made for.",
     ]
     assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(
         "There is no checkpoint 'unet_run_009'"

@@ -22,7 +22,7 @@ from maskloop.images.refs import ImageRef
 from maskloop.images.tiles import Tiling
 from maskloop.predict.base import Segmenter
 from maskloop.predict.segment import label_spec, score_spec, segment_into
-from maskloop.records import Record, read_record, write_record
+from maskloop.records import Record, read_record, replace_record
 
 __all__ = [
     "BatchReport",
@@ -302,7 +302,8 @@ class _File:
         finally:
             for sink in sinks:
                 sink.close()
-        write_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
+        # No copy is kept of what the labels say themselves.
+        replace_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
         return True
 
     def _sinks(

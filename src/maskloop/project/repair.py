@@ -33,7 +33,7 @@ from maskloop.records import Record, last_good, read_ordinary, read_record
 from maskloop.task import MODES, Task
 from maskloop.wording import counted
 
-__all__ = ["RepairReport", "repair"]
+__all__ = ["RepairReport", "plan_repair", "repair"]
 
 
 class RepairReport(Record):
@@ -41,6 +41,30 @@ class RepairReport(Record):
 
     repaired: tuple[str, ...]
     left: CheckReport
+
+
+def plan_repair(project: ProjectFolder, report: CheckReport) -> tuple[str, ...]:
+    """What `repair` would do about the problems of a check, in words; changes nothing."""
+    planned = []
+    broken = (problem.path for problem in report.problems if problem.kind == "broken record")
+    for path in dict.fromkeys(broken):
+        origin = _origin_of(project.folder / path, path)
+        planned.append(f"'{path}' is rebuilt from {origin}; the damaged file is kept.")
+    planned += [
+        f"'{problem.path}' is updated from the checkpoints."
+        for problem in report.problems
+        if problem.kind == "out of step"
+    ]
+    return tuple(planned)
+
+
+def _origin_of(place: Path, path: str) -> str:
+    row = collection_of_record(path)
+    if row is not None and Journal(place, row).path.is_file():
+        return "its journal"
+    if last_good(place).is_file():
+        return "its last good copy"
+    return "what else is in the folder, since there is no good copy"
 
 
 def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:

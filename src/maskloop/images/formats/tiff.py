@@ -49,7 +49,7 @@ _LOST_PAGES = re.compile(
     "corrupted tag list|invalid (page )?offset|circular reference"
     "|ImageJ series metadata invalid or corrupted"
 )
-"""What tifffile writes into its log, and no more, when it goes on with fewer pages than the file
+"""What tifffile writes into its log, and no more, when it continues with fewer pages than the file
 should have.
 """
 
@@ -114,7 +114,7 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
     """The open file, once it is known to hold something."""
     from tifffile import TiffFile
 
-    # tifffile goes on with fewer pages than there should be and only logs it: listen.
+    # tifffile continues with fewer pages than there should be and only logs it: listen.
     with reading(ref.path) as heard:
         refuse_empty_file(ref.path)
         with TiffFile(ref.path) as file:

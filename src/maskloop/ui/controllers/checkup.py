@@ -9,10 +9,10 @@ from psygnal import Signal
 from maskloop.compute.project import Project
 from maskloop.events import Event, Progress
 from maskloop.project.check import CheckReport, Problem, check
-from maskloop.project.repair import RepairReport, repair
-from maskloop.records import last_good
+from maskloop.project.repair import RepairReport, plan_repair, repair
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.workspace import Workspace
+from maskloop.wording import bytes_in_words, counted
 
 __all__ = ["CheckupController"]
 
@@ -90,7 +90,7 @@ class CheckupController(Controller):
         def look() -> tuple[CheckReport, tuple[str, ...]]:
             # The stop of this check: a second one has its own.
             report = check(project, report=self._hear, is_cancelled=stop.is_set)
-            return report, _plan_repair(project, report)
+            return report, plan_repair(project, report)
 
         def done(found: tuple[CheckReport, tuple[str, ...]]) -> None:
             if stop is self._stop:
@@ -113,7 +113,7 @@ class CheckupController(Controller):
 
         def mend(project: Project) -> tuple[RepairReport, tuple[str, ...]]:
             mended = repair(project, report=self._hear)
-            return mended, _plan_repair(project, mended.left)
+            return mended, plan_repair(project, mended.left)
 
         def done(found: tuple[RepairReport, tuple[str, ...]]) -> None:
             if stop is self._stop:
@@ -167,28 +167,11 @@ class CheckupController(Controller):
 
 
 def _found_words(report: CheckReport) -> str:
-    size = f"{report.files_checked:,} files ({report.bytes_checked / 1e6:,.0f} MB)"
+    size = f"{counted(report.files_checked, 'file')} ({bytes_in_words(report.bytes_checked)})"
     if not report.problems:
-        return f"No problems: {size} are unchanged."
+        return f"No problems: {size} checked, all unchanged."
     # Harmless ones, such as leftovers of a kill, must not look like damage.
     harmless = sum(problem.is_harmless for problem in report.problems)
     serious = len(report.problems) - harmless
-    words = f"{serious} problem{'' if serious == 1 else 's'} in {size}"
+    words = f"{counted(serious, 'problem')} in {size}"
     return f"{words}, plus {harmless} harmless." if harmless else f"{words}."
-
-
-def _plan_repair(project: Project, report: CheckReport) -> tuple[str, ...]:
-    """What `repair` will do about these problems, in words."""
-    done = []
-    for path in dict.fromkeys(
-        problem.path for problem in report.problems if problem.kind == "broken record"
-    ):
-        has_copy = last_good(project.path(path)).is_file()
-        origin = "its last good copy" if has_copy else "the other files of the folder"
-        done.append(f"'{path}' is rebuilt from {origin}; the damaged file is kept.")
-    done += [
-        f"'{problem.path}' is updated from the checkpoints."
-        for problem in report.problems
-        if problem.kind == "out of step"
-    ]
-    return tuple(done)
