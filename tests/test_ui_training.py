@@ -55,7 +55,7 @@ def open_project(
 
 @dataclass
 class Planned:
-    """A project that is looked at, so that its trainings are planned; one for several tests, as the child loads torch."""
+    """A project with its trainings planned; one for several tests, as the child loads torch."""
 
     session: Session
     pump: Pump
@@ -145,8 +145,8 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     assert row(plan, "batch_size")[:2] == before[:2]
     plan.type_choice("batch_size", "many")
     assert (
-        planned.failures[0][0]
-        == "'many' cannot be the batch size: it must be a valid integer, unable to parse string as an integer."
+        planned.failures[0][0] == "'many' cannot be the batch size: "
+        "it must be a valid integer, unable to parse string as an integer."
     )
     assert plan.choices == {}
     with pytest.raises(UsageError, match="Epochs must be at least 1, not 0"):
@@ -177,7 +177,7 @@ def test_a_time_budget_is_offered_and_planned_for(planned: Planned) -> None:
     plan.set_choice("time_s", 120.0)
     assert (120.0, "2 min") in plan.time_options
     planned.plan_again()
-    assert "the clock ends the training" in row(plan, "epochs")[2]
+    assert "the time limit ends training" in row(plan, "epochs")[2]
     assert plan.time_options[0] == (None, "Automatic")
 
 
