@@ -82,8 +82,9 @@ def test_what_was_left_out_of_a_file_is_noted_with_the_pair(project, tmp_path):
 
 @pytest.mark.parametrize(
     ("axes", "shape", "mask_shape"),
-    [("YX", (8, 9), (8, 9)), ("YXC", (8, 9, 3), (8, 9)), ("CYX", (2, 8, 9), (8, 9)), ("ZYX", (4, 8, 9), (4, 8, 9)),
-     ("TYX", (4, 8, 9), (4, 8, 9)), ("YXZ", (8, 9, 4), (8, 9, 4)), ("CZYX", (2, 4, 8, 9), (4, 8, 9))],
+    [("YX", (8, 9), (8, 9)), ("YXC", (8, 9, 3), (8, 9)), ("CYX", (2, 8, 9), (8, 9)),
+     ("ZYX", (4, 8, 9), (4, 8, 9)), ("TYX", (4, 8, 9), (4, 8, 9)), ("YXZ", (8, 9, 4), (8, 9, 4)),
+     ("CZYX", (2, 4, 8, 9), (4, 8, 9))],
 )  # fmt: skip
 def test_images_of_any_axes_come_back(project, axes, shape, mask_shape):
     image, mask = noise(1, shape), noise(2, mask_shape) > 100
