@@ -278,9 +278,9 @@ class _File:
             return False
         image = form.open(self.source)
         # Once for all images alike: a folder of pictures would say it a thousand times.
-        for note in [note for note in image.notes if note not in self.said]:
-            self.said.add(note)
-            options["report"](Message(text=f"{self.name}: {note}"))
+        for remark in [each for each in image.notes if each not in self.said]:
+            self.said.add(remark)
+            options["report"](Message(text=f"{self.name}: {remark}"))
         self.target.parent.mkdir(parents=True, exist_ok=True)
         labels, scores = self._sinks(image, segmenter, wanted)
         sinks = [sink for sink in (scores, labels) if sink is not None]
