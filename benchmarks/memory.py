@@ -34,8 +34,10 @@ def make_project(folder: Path, mode: str, *, epochs: int) -> None:
 def make_image(path: Path, side: int) -> None:
     """Simulated nuclei, repeated over a large field, in a process of its own."""
     code = (
-        "import sys, numpy, tifffile; from maskloop.samples import simulate_nuclei; side = int(sys.argv[2]); part = min(1024, side); "
-        "image, _ = simulate_nuclei(shape=(part, part)); image = (image * (255 / image.max())).astype('uint8'); "
+        "import sys, numpy, tifffile; from maskloop.samples import simulate_nuclei; side = "
+        "int(sys.argv[2]); part = min(1024, side); "
+        "image, _ = simulate_nuclei(shape=(part, part)); image = (image * (255 / "
+        "image.max())).astype('uint8'); "
         "tifffile.imwrite(sys.argv[1], numpy.tile(image, (-(-side // part),) * 2)[:side, :side])"
     )
     subprocess.run([sys.executable, "-c", code, path, str(side)], check=True)

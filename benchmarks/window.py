@@ -197,7 +197,8 @@ class Clock:
         places, self._seen = self._seen, []
         often = sorted(set(places), key=places.count, reverse=True)[:3]
         print(
-            f"    {(end - begin) * 1000:.0f} ms, of them {collected * 1000:.0f} ms garbage collection",
+            f"    {(end - begin) * 1000:.0f} ms, of them {collected * 1000:.0f} ms garbage "
+            f"collection",
             file=sys.stderr,
         )
         for where in often:
@@ -377,7 +378,8 @@ def remove_elsewhere(folder: Path, pair_id: str) -> None:
         [
             sys.executable,
             "-c",
-            f"from maskloop import Project; Project.open({str(folder)!r}).dataset.remove({pair_id!r})",
+            f"from maskloop import Project; "
+            f"Project.open({str(folder)!r}).dataset.remove({pair_id!r})",
         ]
     )
 

@@ -203,8 +203,8 @@ def test_how_z_is_halved_is_told(tmp_path: Path) -> None:
     )
     told = " ".join(summarize_network(str(made.folder), {}).adapted)
     assert (
-        "z strides 1, 1, 2, 1: Planes are 5.0 times as far apart as pixels, and 10 planes can be halved 1 time."
-        in told
+        "z strides 1, 1, 2, 1: Planes are 5.0 times as far apart as pixels, and 10 planes can be "
+        "halved 1 time." in told
     )
 
 

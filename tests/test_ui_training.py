@@ -146,7 +146,8 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     plan.type_choice("batch_size", "many")
     assert (
         planned.failures[0][0]
-        == "'many' cannot be the batch size: it must be a valid integer, unable to parse string as an integer."
+        == "'many' cannot be the batch size: it must be a valid integer, unable to parse string "
+        "as an integer."
     )
     assert plan.choices == {}
     with pytest.raises(UsageError, match="Epochs must be at least 1, not 0"):

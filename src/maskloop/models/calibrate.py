@@ -1,4 +1,4 @@
-"""Settings of an output that are found after a training: the best decoding of a network's own scores."""
+"""Settings of an output that are calibrated after training, on the network's own scores."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[Any]:
 
 
 def _some(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples from all over the dataset, each cut to its middle where it is large, of about `PIXELS` pixels in all."""
+    """Samples from the whole dataset, large ones cut to their middle, about `PIXELS` pixels."""
     count = min(len(samples), IMAGES)
     return [
         _middle(samples[index * len(samples) // count], PIXELS // count) for index in range(count)

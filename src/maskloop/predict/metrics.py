@@ -426,7 +426,9 @@ def _assign(
 
 
 def _aggregate(table: _Overlaps) -> tuple[int, int]:
-    """Numerator and denominator of the aggregated Jaccard index: each true object with the prediction of largest IoU.
+    """Numerator and denominator of the aggregated Jaccard index.
+
+    Each true object counts with the prediction of the largest IoU.
 
     As in the paper a prediction may serve several true objects; of equal ones the lowest id is
     taken.
