@@ -1,4 +1,4 @@
-"""The real data sets, and the fixed split of each: whole groups are held out, and nothing is ever tuned on them."""
+"""The real data sets with their fixed splits: whole groups are held out, never tuned on."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ DATASETS = {
         every_second_animal,
         classes=("myelin", "axon"),
         group=animal,
-        published="pixel-wise accuracy 85 % (another measure) on rat SEM, with more images and another split.",
+        published="pixel-wise accuracy 85 % (another measure) on rat SEM, with more images and "
+        "another split.",
     ),
     "wbc_zheng2018": DataSet(
         "multiclass",
@@ -164,7 +165,7 @@ def find_split(data: Path, name: str) -> Split:
 
 
 def near_duplicates(split: Split) -> list[tuple[str, str]]:
-    """Held-out images that look like one that is trained on, by maskloop's own finder: they are kept, and told."""
+    """Held-out near-duplicates of training images, by maskloop's finder: kept, and reported."""
     from maskloop.images.readers import open_image
     from maskloop.images.similarity import find_near_duplicates, perceptual_hash
 

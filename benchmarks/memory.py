@@ -1,4 +1,4 @@
-"""Peak memory of `maskloop predict` on 8192 x 8192 pixels of 8 bits, with a standard U-Net (base 32), for classes and for instances.
+"""Peak memory of `maskloop predict` on 8192 x 8192 pixels, for classes and for instances.
 
 Measured is the largest resident set of the whole fresh process, as the system counts it: with pages
 of scratch files that are in memory.
@@ -22,7 +22,10 @@ MODES = ("binary", "instances")
 
 
 def make_project(folder: Path, mode: str, *, epochs: int) -> None:
-    """A project with a briefly trained checkpoint, in a process of its own: what a parent has in memory counts for its children."""
+    """A project with a briefly trained checkpoint, made in a process of its own.
+
+    What a parent has in memory would count for its children.
+    """
     script = side_by_side.BENCHMARKS / "nuclei.py"
     subprocess.run(
         [sys.executable, script, folder, "--mode", mode, "--epochs", str(epochs)],

@@ -170,7 +170,7 @@ def report_time() -> None:
     picture = random.integers(0, 255, (1024, 1024)).astype(np.uint8)
     print(f"\nHash of 1024 x 1024: {best_ms(lambda: hash_of(picture)):.1f} ms; ", end="")
     print(
-        f"comparison with 10,000 hashes: "
+        "comparison with 10,000 hashes: "
         f"{best_ms(lambda: find_near_duplicates(known[0], known)):.1f} ms"
     )
 

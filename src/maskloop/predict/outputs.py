@@ -236,7 +236,7 @@ class DistanceMaps(Record):
         )
 
     def tuned(self, examples: Examples) -> Self:
-        """With the seed threshold of the best mean AP; the default if none is clearly better.
+        """With the seed threshold of the best mean AP; the default unless one is clearly better.
 
         A network that had little time predicts lower maps than the ground truth. Masks that were
         encoded and degraded gave the default (`maskloop.images.instances`), and on real 2D
