@@ -21,6 +21,7 @@ from maskloop.cli import app
 from maskloop.errors import MaskError
 from maskloop.images.masks import default_rule, prepare_mask
 from maskloop.images.readers import open_image, open_labels
+from maskloop.project.imports import Imported, ImportReport
 from maskloop.samples import simulate_nuclei
 from maskloop.task import OutputMode
 
@@ -195,3 +196,10 @@ def test_what_is_doubtful_is_said_by_add_and_by_its_dry_run(tmp_path: Path) -> N
         result = CliRunner().invoke(app, ["add", str(tmp_path / "p"), *folders, *options])
         assert result.exit_code == 0, result.output
         assert "label 1 is the only one" in " ".join(result.output.split())
+
+
+def test_what_is_doubtful_is_said_in_the_window_beside_its_pair(tmp_path: Path) -> None:
+    pair_import = pytest.importorskip("maskloop.ui.controllers.pair_import")
+    row = Imported(image="a.tif", mask="b.tif", notes=("label 1 is the only one.",))
+    shown = pair_import._rows(ImportReport(dry_run=True, accepted=(row,), refused=()))
+    assert [(one.state, one.reason) for one in shown] == [("OK", "label 1 is the only one.")]

@@ -180,7 +180,7 @@ def _is_grainy(look: Look) -> bool:
         / labels.size
         for axis, length in list(enumerate(labels.shape))[-2:]
     ]
-    return max(same) < LEAST_SAME
+    return float(max(same)) < LEAST_SAME
 
 
 def _refuse_classes_as_objects(look: Look, pieces: NDArray[np.int64]) -> None:
