@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 # Imported by pytest alone, inside functions below: before, it could not explain its assertions.
-pytest_plugins = ("leaks", "screen", "pytester")
+pytest_plugins = ("leaks", "pytester")
 
 # Small networks are quickest on one thread, and threads that wait for each other on a busy machine
 # are slow beyond measure.
@@ -34,7 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One worker for each core when all tests run; none when single files are asked for."""
+    from screen import XVFB
+
     if any(Path(argument.split("::")[0]).is_file() for argument in config.args):
+        return 0
+    # Without a screen for each worker their windows take the keyboard from each other.
+    if XVFB is None:
         return 0
     # More would each import napari and torch, for little.
     return min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1, 4)

@@ -1,4 +1,4 @@
-"""A pytest plugin: a test of the window fails when widgets, timers or threads outlive it.
+"""A pytest plugin: a test of the window fails if widgets, timers, threads or processes outlive it.
 
 napari's `make_napari_viewer` looks for viewers and top-level widgets, not for what runs. This
 module is a plugin of its own so that `test_leaks.py` can run it on tests that do leak.
@@ -15,12 +15,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
 DEADLINE_S = 5.0
 """What was told to end has this long to do so."""
 WINDOW_FIXTURES = frozenset({"qapp", "qtbot", "make_napari_viewer"})
 """Who asks for one of these opens, or may open, windows."""
+PROCESS_DEADLINE_S = 60.0
 REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
@@ -47,11 +49,13 @@ def nothing_of_the_window_is_left(request: pytest.FixtureRequest) -> Iterator[No
         assert had_windows or _application() is None, "a test that uses Qt must ask for qtbot"
         return
     request.getfixturevalue("leaks_are_seen")
-    before, threads = of_qt(), set(threading.enumerate())
+    before = of_qt()
+    threads = set(threading.enumerate())
+    processes = _children()
     yield
     # The traceback of a failed test holds all that the test held.
     if has_passed(request.node):
-        left = left_of_qt(before) + left_of_python(threads)
+        left = left_of_qt(before) + left_of_python(threads) + left_processes(processes)
         assert not left, f"left behind by the test: {', '.join(sorted(left))}"
 
 
@@ -161,6 +165,18 @@ def left_of_python(before: set[threading.Thread]) -> list[str]:
     for thread in left:
         thread.join(DEADLINE_S)
     return [f"thread {thread.name!r}" for thread in left if thread.is_alive()]
+
+
+def left_processes(before: set[psutil.Process]) -> list[str]:
+    """Name the processes that were started since and do not end."""
+    # On a busy machine a training that was cancelled takes a while to save and to end.
+    _, left = psutil.wait_procs(_children() - before, PROCESS_DEADLINE_S)
+    # A process that ended meanwhile has no command line any more.
+    return [f"process {' '.join(one.cmdline())!r}" for one in left if one.is_running()]
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 def _pool_of_dask() -> set[threading.Thread]:

@@ -10,9 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-import pytest
-from leaks import is_of_window
-
 XVFB = shutil.which("Xvfb") if sys.platform == "linux" else None
 """The program that stands in for a screen, where there is one."""
 
@@ -26,16 +23,6 @@ def has_screen(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether windows can be shown; elsewhere than on Linux always."""
     names = ("DISPLAY", "WAYLAND_DISPLAY")
     return sys.platform != "linux" or any(environment.get(name) for name in names)
-
-
-# First: xdist reads these marks in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a screen for each worker, one of them runs all tests of the window."""
-    if XVFB is None:
-        for item in items:
-            if is_of_window(item):
-                item.add_marker(pytest.mark.xdist_group("window"))
 
 
 @functools.cache

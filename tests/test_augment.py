@@ -1,6 +1,6 @@
-"""Augmentation: masks move with their images, labels stay labels, and each switch does what it says.
+"""Augmentation: masks move with their images, labels stay labels, each switch works.
 
-The coordinates of the pixels are augmented like an image, which tells of each pixel of a patch where
+Coordinates of the pixels are augmented like an image, which tells of each pixel of a patch where
 it comes from.
 """
 
@@ -53,7 +53,7 @@ def grid(
 
 
 def origins(augmentation: Augmentation, patch: tuple[int, ...] = PATCH, *, seed: int = 0) -> Tensor:
-    """Where the pixels come from, in pixels from the centre: (N, *patch, dimensions), as ZYX or YX."""
+    """Where pixels come from, in pixels from the center: (N, *patch, dimensions), (Z)YX."""
     drawn, source = grid(augmentation, patch, seed=seed)
     # grid_sample counts from -1 to 1 and names X first.
     return drawn.flip(-1) * torch.tensor(source) / 2

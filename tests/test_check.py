@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskloop.errors import Cancelled, RecordError
+from maskloop.errors import Cancelled, ProjectError, RecordError
 from maskloop.events import Event, Progress
 from maskloop.images.image import Image
 from maskloop.project import layout
@@ -257,3 +257,25 @@ def test_a_journal_does_not_grow_beyond_measure(project, monkeypatch):
     again = ProjectFolder.open(project.folder)
     repair(again)
     assert {pair.name for pair in again.dataset.pairs} == {"name 39"}
+
+
+def test_a_write_that_fails_leaves_nothing_in_the_journal(project, monkeypatch):
+    from maskloop.project import store
+
+    file = project.folder / f"{layout.MANIFEST}.journal"
+    accept(project, 5)
+    before = file.read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        raise ProjectError("The disk is full.", "Free some space.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_content", full)
+        with pytest.raises(ProjectError, match="The disk is full"):
+            accept(project, 6)
+    assert file.read_bytes() == before
+    newest = accept(project, 7)
+    (project.folder / layout.MANIFEST).unlink()
+    again = ProjectFolder.open(project.folder)
+    repair(again)
+    assert [pair.name for pair in again.dataset.pairs][-2:] == ["image 5", newest.name]

@@ -21,8 +21,8 @@ from maskloop.images.writers import write_image, write_labels
 from maskloop.samples import simulate_nuclei
 
 VERBS = (
-    "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints", "import-weights", "predict",
-    "evaluate", "measure", "trace", "execute", "upgrade", "plugins",
+    "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints",
+    "import-weights", "predict", "evaluate", "measure", "trace", "execute", "upgrade", "plugins",
 )  # fmt: skip
 SMALL = (
     "--epochs",
@@ -286,7 +286,7 @@ def test_check_repairs_a_record_that_cannot_be_read(project: Path) -> None:
 def test_plan_shows_every_decision_with_its_reason_and_source(project: Path) -> None:
     shown = plain(run("plan", project, "--epochs", "7").stdout)
     assert "setting value reason source" in shown
-    assert re.search(r"epochs 7 Set by a person. person", shown)
+    assert re.search(r"epochs 7 Set by you. person", shown)
     assert "Training takes at most about" in shown
     decisions = {
         one["name"]: one["source"] for one in read("plan", project, "--batch", "3")["decisions"]
@@ -370,7 +370,9 @@ def test_train_refuses_a_start_that_does_not_exist(project: Path) -> None:
         "There is no checkpoint 'unet_run_099'"
         in run("train", project, "--from", "unet_run_099", code=1).stderr
     )
-    assert "no checkpoint to go on from" in run("train", project, "--from", "latest", code=1).stderr
+    assert (
+        "no checkpoint to continue from" in run("train", project, "--from", "latest", code=1).stderr
+    )
     assert "There is no pair 'pair_x'" in run("train", project, "--pairs", "pair_x", code=1).stderr
 
 
@@ -462,7 +464,7 @@ def test_weights_are_imported_with_the_network_that_they_tell(trained: Path, pro
     assert model["model_name"] == "from elsewhere"
     assert "--from imported_model_002" in run("import-weights", project, file).stdout
     wrong = run("import-weights", project, file, "--depth", "3", code=1).stderr
-    assert "does not fit the network" in wrong
+    assert "does not match the network" in wrong
 
 
 def test_bare_weights_tell_their_network_by_their_shapes(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from maskloop.errors import (
     AxesError,
@@ -15,6 +16,7 @@ from maskloop.errors import (
     ProjectError,
     UsageError,
 )
+from maskloop.images.formats.alpha import ALPHA_NOTE
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import match_pairs
@@ -70,10 +72,19 @@ def test_how_the_mask_was_prepared_is_recorded_under_the_keys_people_know(projec
     }
 
 
+def test_what_was_left_out_of_a_file_is_noted_with_the_pair(project, tmp_path):
+    picture = np.stack([noise()] * 3 + [np.full((32, 32), 255, np.uint8)], -1)
+    Pillow.fromarray(picture).save(tmp_path / "a.png")
+    pair = project.dataset.accept(tmp_path / "a.png", noise() > 99)
+    assert pair.mask_preparation["notes"] == [ALPHA_NOTE]
+    assert project.dataset.read_image(pair).channels == 3
+
+
 @pytest.mark.parametrize(
     ("axes", "shape", "mask_shape"),
-    [("YX", (8, 9), (8, 9)), ("YXC", (8, 9, 3), (8, 9)), ("CYX", (2, 8, 9), (8, 9)), ("ZYX", (4, 8, 9), (4, 8, 9)),
-     ("TYX", (4, 8, 9), (4, 8, 9)), ("YXZ", (8, 9, 4), (8, 9, 4)), ("CZYX", (2, 4, 8, 9), (4, 8, 9))],
+    [("YX", (8, 9), (8, 9)), ("YXC", (8, 9, 3), (8, 9)), ("CYX", (2, 8, 9), (8, 9)),
+     ("ZYX", (4, 8, 9), (4, 8, 9)), ("TYX", (4, 8, 9), (4, 8, 9)), ("YXZ", (8, 9, 4), (8, 9, 4)),
+     ("CZYX", (2, 4, 8, 9), (4, 8, 9))],
 )  # fmt: skip
 def test_images_of_any_axes_come_back(project, axes, shape, mask_shape):
     image, mask = noise(1, shape), noise(2, mask_shape) > 100

@@ -23,6 +23,7 @@ from maskloop.compute.run_folder import FolderHandle
 from maskloop.compute.runs import find_interrupted, start, submit
 from maskloop.errors import Cancelled, IncompatibleWeights, MaskloopError, NotFound, UsageError
 from maskloop.events import Event, Failed, Finished, Message, Started, read_events
+from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.writers import write_labels
 from maskloop.jobs.execute import EVENTS
@@ -87,7 +88,7 @@ def test_the_loop_accepts_trains_predicts_and_remembers(project: Project, tmp_pa
 
 def test_new_pairs_alone_can_be_trained_on(project: Project) -> None:
     project.train(epochs=1, **SMALL)
-    with pytest.raises(UsageError, match="No pair is new since the last checkpoint"):
+    with pytest.raises(UsageError, match="no new pairs since the last checkpoint"):
         project.train(epochs=1, pairs="new", **SMALL)
     image, labels = simulate_nuclei(shape=(64, 64), count=5, seed=11)
     added = project.dataset.accept(image, labels, name="field 11")
@@ -325,7 +326,7 @@ def _killed_after(handle: FolderHandle, seconds: float) -> None:
 def _predict_through_kills(
     project: Project, folder: Path, kills: int, rng: np.random.Generator
 ) -> None:
-    """Kill predictions at random: every file is whole at any moment, the last run completes them."""
+    """Predictions killed at random: files are whole at any moment, the last run completes them."""
     images = folder / "images"
     images.mkdir(parents=True)
     for number in range(5):
@@ -463,3 +464,42 @@ def test_an_epoch_is_planned_for_the_pairs_that_are_learnt_from(project: Project
         for pairs in ("all", (ids[0],))
     )
     assert one.steps_per_epoch < whole.steps_per_epoch
+
+
+def test_what_a_person_set_is_kept_although_it_is_the_usual_value(tmp_path: Path) -> None:
+    project = Project.create(
+        tmp_path / "stack", architecture={"spatial_dims": "2d", "base_channels": 32}
+    )
+    stack = np.zeros((16, 64, 64), np.uint8)
+    stack[4:12, 16:48, 16:48] = 1
+    project.dataset.accept(Image(stack * np.uint8(90), "ZYX"), Image(stack, "ZYX"), name="stack")
+    # A minute is too short for 32 channels, and so many planes would make it a volume.
+    plan = project.plan(time_s=20.0, device="cpu")
+    assert (plan.network.spatial_dims, plan.network.base_channels) == ("2d", 32)
+    theirs = {one.name for one in plan.decisions if one.source == "person"}
+    assert {"spatial_dims", "base_channels"} <= theirs
+    project.set_architecture({"backend": "basic_unet"})
+    plan = project.plan(time_s=20.0, device="cpu")
+    assert plan.network.spatial_dims == "3d"
+    assert plan.network.base_channels < 32
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"patch_size": 0}, "Patch size must be a list"),
+        ({"patch_size": (0, 0)}, "must be at least 1"),
+        ({"epochs": 0}, "Epochs must be at least 1"),
+        ({"learning_rate": float("inf")}, "finite"),
+        ({"time_s": float("nan")}, "Time budget"),
+        ({"class_weights": (1.0, -1.0)}, "must be zero or greater"),
+        ({"epoch": 3}, "There is no setting 'epoch'"),
+    ],
+)
+def test_a_plan_and_a_training_refuse_alike_and_in_words(
+    project: Project, choices: dict[str, Any], words: str
+) -> None:
+    for verb in (project.plan, project.train):
+        with pytest.raises(UsageError, match=words):
+            verb(**choices)
+    assert project.history.runs() == []

@@ -33,6 +33,7 @@ from maskloop.errors import MaskloopError, ProjectError
 from maskloop.project import layout
 from maskloop.project.check import check
 from maskloop.project.intake import hash_pixels
+from maskloop.project.predictions import Predicted
 from maskloop.project.project import ProjectFolder
 from maskloop.project.repair import repair
 from maskloop.project.upgrade import upgrade
@@ -134,13 +135,30 @@ def replace(project: ProjectFolder, seed: int) -> dict[str, str]:
     return {"pair": pair.pair_id, "pixels": pair.pixels_sha256, "mask": pair.mask_sha256}
 
 
+def keep(project: ProjectFolder, seed: int) -> dict[str, str]:
+    """Keep the labels of a run, as a run does that is started again after a kill."""
+    folder = project.folder / "cache/labels"
+    folder.mkdir(exist_ok=True)
+    # The same run until it is done: what a killed one kept must not be kept twice.
+    run_id = f"predict_{len(project.predictions.list()) // 12}"
+
+    def labels() -> Iterator[Predicted]:
+        for number in range(12):
+            file = folder / f"{run_id}_{number}.tif"
+            file.write_bytes(f"{run_id} {number}".encode())
+            yield Predicted(file, None, f"{number}.tif", settings={"run_id": run_id})
+
+    kept = project.predictions.register_many(labels())
+    return {"prediction": kept[-1].prediction_id, "sha256": kept[-1].sha256}
+
+
 def write_for_ever(folder: Path, seed: int, tell: int) -> NoReturn:
     """Accept, replace and register, and tell of each only when the call has returned."""
     project = ProjectFolder.open(folder)
     dice = random.Random(seed)
     while True:
         seed += 1
-        action = dice.choice([accept, accept, replace, register])
+        action = dice.choice([accept, accept, replace, register, keep])
         os.write(tell, json.dumps(action(project, seed)).encode() + b"\n")
 
 
@@ -204,7 +222,7 @@ def kill_after_lines(count: int) -> None:
 
 
 def verify(folder: Path, told: list[dict[str, str]]) -> None:
-    """Everything that was told of is there with the right bytes, before and after the next write."""
+    """Everything acknowledged is there with the right bytes, before and after the next write."""
     project = ProjectFolder.open(folder)
     left = [
         problem
@@ -216,9 +234,13 @@ def verify(folder: Path, told: list[dict[str, str]]) -> None:
     for fact in told:
         if "checkpoint" in fact:
             assert project.checkpoints.get(fact["checkpoint"]).sha256 == fact["sha256"]
+        elif "prediction" in fact:
+            assert project.predictions.get(fact["prediction"]).sha256 == fact["sha256"]
         else:
             assert project.dataset.get(fact["pair"]).pixels_sha256 == fact["pixels"]
             masks[fact["pair"]] = fact.get("mask", masks.get(fact["pair"]))
+    origins = [(one.settings["run_id"], one.input_path) for one in project.predictions.list()]
+    assert len(set(origins)) == len(origins)
     for pair_id, mask in masks.items():
         pair = project.dataset.get(pair_id)
         assert mask in (None, pair.mask_sha256, *(version.mask_sha256 for version in pair.history))

@@ -13,13 +13,15 @@ pytest.importorskip("napari")
 
 TESTS = Path(__file__).parent
 LEAKS = """
+import subprocess
+import sys
 import threading
 import pytest
 from qtpy.QtCore import QRunnable, QThread, QThreadPool, QTimer
 from qtpy.QtWidgets import QWidget
 import leaks
 
-leaks.DEADLINE_S = 0.05
+leaks.DEADLINE_S = leaks.PROCESS_DEADLINE_S = 0.05
 kept = []
 over = threading.Event()
 
@@ -28,6 +30,8 @@ def end():
     yield
     over.set()
     for one in kept:
+        if isinstance(one, subprocess.Popen):
+            one.communicate()
         if isinstance(one, QThread):
             one.quit()
         if isinstance(one, (QThread, QTimer, QWidget)):
@@ -44,6 +48,9 @@ def test_timer(qtbot):
 def test_thread_of_qt(qtbot):
     kept.append(QThread())
     kept[-1].start()
+
+def test_process(qtbot):
+    kept.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
 
 def test_thread_of_python(qtbot):
     kept.append(threading.Thread(target=over.wait, name="still here"))
@@ -87,7 +94,7 @@ def outcome(run: pytest.Pytester, source: str) -> pytest.RunResult:
 
 def test_what_outlives_a_test_fails_it(run: pytest.Pytester) -> None:
     found = outcome(run, LEAKS)
-    found.assert_outcomes(passed=6, failed=1, skipped=1, errors=5)
+    found.assert_outcomes(passed=7, failed=1, skipped=1, errors=6)
     found.stdout.fnmatch_lines(
         [
             "*ERROR at teardown of test_widget*",
@@ -96,6 +103,8 @@ def test_what_outlives_a_test_fails_it(run: pytest.Pytester) -> None:
             "*left behind by the test: QTimer ''*",
             "*ERROR at teardown of test_thread_of_qt*",
             "*left behind by the test: QThread ''*",
+            "*ERROR at teardown of test_process*",
+            "*left behind by the test: process '*input()*",
             "*ERROR at teardown of test_thread_of_python*",
             "*left behind by the test: thread 'still here'*",
             "*ERROR at teardown of test_thread_pool*",

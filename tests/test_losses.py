@@ -143,7 +143,7 @@ def test_weights_of_zero_for_all_that_is_there_give_a_finite_loss(mode: str) -> 
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ((1.0,), "There are 1 class weights for 2 classes."),
+        ((1.0,), "2 class weights are needed, not 1."),
         ((1.0, -1.0), "not all finite and positive"),
         ((0.0, 0.0), "not all finite"),
     ],

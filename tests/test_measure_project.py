@@ -337,6 +337,15 @@ def test_a_row_of_a_lost_project_says_so(trained: Path, tmp_path: Path) -> None:
     assert last.facts == {"way out": "Give its project: --project DIR"}
 
 
+def test_a_row_of_a_parquet_table_is_traced_too(project: Project, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for suffix in (".csv", ".parquet"):
+        project.measure(out=tmp_path / f"t{suffix}", measurements=["size"])
+    first, second = (trace_row(tmp_path / name, 2) for name in ("t.csv", "t.parquet"))
+    assert first[0].facts == second[0].facts
+    assert first[1:] == second[1:]
+
+
 @pytest.mark.parametrize("row", [0, -1, 10_000])
 def test_a_row_that_is_not_there_is_refused(trained: Path, row: int) -> None:
     with pytest.raises(UsageError, match=f"'table.csv' has no row {row}"):

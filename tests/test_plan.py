@@ -160,7 +160,7 @@ def test_volumes_get_a_three_dimensional_network_and_thin_stacks_planes() -> Non
 
 
 def test_three_dimensions_for_planes_are_refused() -> None:
-    with pytest.raises(UsageError, match="three-dimensional"):
+    with pytest.raises(UsageError, match="The network is 3D"):
         plan_for(
             UNetRecipe(),
             data(),
@@ -170,7 +170,7 @@ def test_three_dimensions_for_planes_are_refused() -> None:
 
 
 def test_channels_other_than_those_of_the_weights_are_refused_with_both_numbers() -> None:
-    with pytest.raises(UsageError, match="takes 1 channels, the images have 3"):
+    with pytest.raises(UsageError, match="takes 1 channel, the images have 3"):
         plan_for(UNetRecipe(), data(channels=3), start=weights(), machine=LAPTOP)
 
 
@@ -186,7 +186,7 @@ def test_going_on_from_weights_keeps_their_network_and_says_so() -> None:
     assert (
         reasons["depth"]
         == reasons["base_channels"]
-        == ("planned", "That of the weights it goes on from.")
+        == ("planned", "Fixed by the starting weights.")
     )
 
 
@@ -213,8 +213,8 @@ def test_a_volume_is_halved_along_z_as_its_planes_allow(
     assert plan.network.z_strides == UNetNetwork(spatial_dims="3d", z_strides=z_strides).z_strides
     assert plan.patch_size == patch
     (told,) = (decision for decision in plan.decisions if decision.name == "z_strides")
-    assert f"{shape[0]} of them" in told.reason
-    assert told.reason.startswith("Planes are" if pixel_um else "The files do not tell")
+    assert f"{shape[0]} planes" in told.reason
+    assert told.reason.startswith("Planes are" if pixel_um else "The files do not state")
 
 
 def test_a_patch_that_does_not_fit_the_depth_is_refused_with_one_that_does() -> None:
@@ -237,7 +237,7 @@ def test_rare_classes_weigh_more() -> None:
     )
     assert plan.class_weights is not None
     assert plan.class_weights[0] < plan.class_weights[1] < plan.class_weights[2]
-    with pytest.raises(UsageError, match="2 class weights were given for 3 classes"):
+    with pytest.raises(UsageError, match="3 class weights are needed, not 2"):
         plan_for(UNetRecipe(class_weights=(1, 2)), data(), task=three, machine=LAPTOP)
 
 

@@ -244,7 +244,7 @@ def test_a_batch_that_does_not_fit_is_halved_aloud(
     listener = Listener()
     trained(plan, samples, tmp_path, report=listener)
     assert [event.text for event in listener.of(Message)] == [
-        "The batch did not fit into memory: going on with 2 patches per step."
+        "Not enough memory for the batch: continuing with 2 patches per step."
     ]
 
 

@@ -134,7 +134,7 @@ def old_config(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A folder of 0.2: three pairs (one with a mask of another shape, one without its mask), two checkpoints (one without its file)."""
+    """A folder of 0.2: three pairs (a mask of another shape, a missing one), two checkpoints."""
     folder = tmp_path / "nuclei"
     pairs = [
         old_pair(folder, 1, backslashes=True, used_in_checkpoints=["unet_run_001"]),
@@ -201,7 +201,8 @@ def test_an_older_folder_is_read_without_changing_it(old):
     assert status.latest_checkpoint == "unet_run_002"
     assert project.dataset.read_image("pair_0001_00000001").read().shape == (32, 32)
     assert any(
-        "lacks 'dataset/masks/pair_0003_00000003.tif'" in warning for warning in status.warnings
+        "The file 'dataset/masks/pair_0003_00000003.tif' of pair" in warning
+        for warning in status.warnings
     )
     assert any("'unet_run_002' are missing" in warning for warning in status.warnings)
     assert project.architecture["depth"] == 2
@@ -331,7 +332,7 @@ def test_paths_that_leave_an_older_folder_are_not_followed(old, tmp_path):
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> Path:
-    """A folder of 0.3: two tasks, paths with backslashes, a bare best_model.pt that no record names."""
+    """A folder of 0.3: two tasks, backslashes in paths, a best_model.pt without a record."""
     folder = tmp_path / "plate"
     entries = []
     for task_id, mode, labels in (

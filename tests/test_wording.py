@@ -14,7 +14,7 @@ from maskloop.wording import (
     counted,
     fault_in_words,
     label_of,
-    local_minute,
+    local_time,
     time_in_words,
     title_of,
 )
@@ -169,7 +169,8 @@ def test_a_time_is_told_on_the_clock_of_this_computer(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        assert local_minute("2026-11-25T08:04:59.123Z") == "2026-11-25 17:04"
+        assert local_time("2026-11-25T08:04:59.123Z") == "2026-11-25 17:04"
+        assert local_time("2026-11-25T08:04:59") == "2026-11-25 17:04"
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -177,7 +178,7 @@ def test_a_time_is_told_on_the_clock_of_this_computer(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("text", ["", "yesterday"])
 def test_what_is_no_time_is_shown_as_it_is(text: str) -> None:
-    assert local_minute(text) == text
+    assert local_time(text) == text
 
 
 def test_a_field_is_called_by_its_title_where_its_record_is_known() -> None:

@@ -216,7 +216,7 @@ def _installed(kind: Kind) -> dict[str, str]:
 
 
 def forget_installed() -> None:
-    """Look anew for installed packages when asked next (after one was installed)."""
+    """Look for installed packages again when next asked (after one was installed)."""
     _installed.cache_clear()
     _load.cache_clear()
     _warned.clear()

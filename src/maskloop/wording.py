@@ -15,7 +15,6 @@ __all__ = [
     "fault_in_words",
     "label_of",
     "local_time",
-    "local_minute",
     "time_in_words",
     "title_of",
 ]
@@ -72,24 +71,16 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
 
 
-def local_minute(timestamp: str) -> str:
-    """The minute of an ISO 8601 time on this computer's clock, such as ``2026-11-25 09:04``.
+def local_time(stamp: str) -> str:
+    """A record's time (ISO 8601) to the minute on this computer's clock: ``2026-11-25 09:04``.
 
     What is no such time (a record of another program, a run that never began) stays as it is.
     """
     try:
-        moment = datetime.fromisoformat(timestamp)
-    except ValueError:
-        return timestamp
-    return moment.astimezone().isoformat(" ", "minutes")[:16]
-
-
-def local_time(stamp: str) -> str:
-    """A record's time (UTC, ISO 8601) as the person's clock shows it, to the minute."""
-    try:
         when = datetime.fromisoformat(stamp)
     except ValueError:
-        return stamp  # of another program: better than nothing
+        return stamp
+    # Older records left the zone out; it was UTC there too.
     utc = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
     return utc.astimezone().strftime("%Y-%m-%d %H:%M")
 

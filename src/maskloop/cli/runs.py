@@ -16,7 +16,7 @@ from maskloop.compute.overview import RunSummary, list_runs
 from maskloop.compute.project import Project
 from maskloop.compute.runs import open_with_runs
 from maskloop.jobs.execute import execute as execute_run
-from maskloop.wording import local_minute
+from maskloop.wording import local_time
 
 __all__ = ["execute", "runs"]
 
@@ -55,7 +55,7 @@ def _show_runs(runs: Sequence[RunSummary]) -> None:
             run.run_id,
             run.kind,
             run.state,
-            local_minute(run.began),
+            local_time(run.began),
             run.epochs or None,
             run.outcome,
         )

@@ -21,7 +21,7 @@ from maskloop.jobs.training import TrainJob
 from maskloop.models.base import DEFAULT_BACKEND, Plan, backend, outline_of
 from maskloop.project.ancestry import by_descent
 from maskloop.project.layout import CheckpointRecord, ImportedModel
-from maskloop.wording import local_minute, time_in_words
+from maskloop.wording import local_time, time_in_words
 
 __all__ = ["checkpoints", "import_weights", "plan", "show_checkpoints", "train"]
 
@@ -163,7 +163,7 @@ def _checkpoint_row(one: CheckpointRecord, depth: int, scores: Sequence[str]) ->
         one.number_of_images,
         one.metrics.get("epochs"),
         *(_scores(one).get(name) for name in scores),
-        local_minute(one.timestamp),
+        local_time(one.timestamp),
         one.note,
     )
 

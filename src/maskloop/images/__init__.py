@@ -1,4 +1,4 @@
-"""Pixels: axes, files, normalisation, masks, tiles, instances.
+"""Pixels: axes, files, normalization, masks, tiles, instances.
 
 Knows nothing of projects and models.
 """

@@ -132,7 +132,7 @@ def encode_instances(
         (3, *spatial) in 0..1. Foreground is 1 in objects. Nearness is 1 at the object's deepest
         point and falls linearly to 0 at the object's inscribed radius. The distance to the nearest
         pixel outside the object is divided by its largest value in the object. The edge of the
-        image is not a boundary: an object that it cuts goes on behind it. All three keep their
+        image is not a boundary: an object that it cuts continues beyond it. All three keep their
         values when the image is scaled or turned.
     """
     maps = np.zeros((3, *labels.shape), np.float32)

@@ -199,7 +199,7 @@ def _as_labels(mask: NDArray[Any], rule: MaskRule, name: str) -> NDArray[Any]:
     if mask.ndim < 2 or mask.size == 0:
         raise MaskError(
             f"Mask '{name}' is not an image: its shape is {mask.shape}.",
-            "Choose a mask with rows and columns.",
+            "Select a mask with rows and columns.",
         )
     if mask.dtype.kind == "b":
         # The same bytes: True is 1.

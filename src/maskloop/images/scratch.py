@@ -53,7 +53,7 @@ class WorkArray(Protocol):
 
 
 class Reopened:
-    """A work array to read in parts, mapped anew for each.
+    """A work array to read in parts, mapped again for each.
 
     One mapping of a large file would hold in memory whatever was read through it.
     """
@@ -113,7 +113,7 @@ class Scratch:
     def open(self) -> NDArray[Any]:
         """The array to read and write.
 
-        A file is mapped anew each time, so that its pages leave memory with the view.
+        A file is mapped again each time, so that its pages leave memory with the view.
         """
         if self._array is not None:
             return self._array
@@ -148,7 +148,7 @@ class StagedArray:
     shape, dtype
         Of the array.
     work
-        What the array is made from, in one text: a file of other work is begun anew.
+        What the array is made from, in one text: a file of other work is started over.
 
     Raises
     ------
@@ -193,7 +193,7 @@ class StagedArray:
         self._journal_path.write_bytes(f"{self._head}\n".encode())
 
     def open(self) -> NDArray[Any]:
-        """The array to read and write, mapped anew each time, as for `Scratch`."""
+        """The array to read and write, mapped again each time, as for `Scratch`."""
         return np.memmap(self._file, self.dtype, "r+", shape=self.shape)
 
     def is_written(self, region: Region) -> bool:

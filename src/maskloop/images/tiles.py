@@ -139,7 +139,7 @@ def plan_tiles(
     overlap
         Share of a tile that the next one covers again.
     halo
-        Border of a tile that is not to be trusted, per axis: neighbours overlap by at least twice
+        Border of a tile that is not to be trusted, per axis: neighbors overlap by at least twice
         this, but never by more than half a tile. With neither, the overlap is 0.25.
     multiple
         Tile lengths are multiples of these.
@@ -210,7 +210,7 @@ def _axis_weights(
     """Weight of each tile's pixels along one axis (tiles, tile length); one in sum per pixel.
 
     The tiles form a grid and both kinds of weights are products over the axes, so each axis can be
-    normalised by itself and nobody has to sum weights over a whole image.
+    normalized by itself and nobody has to sum weights over a whole image.
     """
     if len(starts) == 1:
         return np.ones((1, tile), np.float32)

@@ -45,7 +45,7 @@ def choices_of(project: ProjectFolder) -> Architecture:
     except ValidationError as error:
         raise UsageError(
             f"The project's choices about the model do not fit: {fault_in_words(error)}",
-            "Change them in Advanced, or make a new project.",
+            "Change the architecture, or create a new project.",
         ) from None
 
 
@@ -118,8 +118,8 @@ def find_start(project: ProjectFolder, name: str) -> tuple[Start | None, dict[st
         return None, {"training_mode": "train_from_scratch"}
     if name == "latest" and latest is None:
         raise UsageError(
-            "This project has no checkpoint to go on from.",
-            "Train from scratch first: --from scratch.",
+            "This project has no checkpoint to continue from.",
+            "Train from scratch first (--from scratch).",
         )
     imported = {model.model_id: model for model in project.weights.list()}
     if name in imported:

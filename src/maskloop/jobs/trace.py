@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from maskloop.errors import MaskloopError, NotFound, UsageError
+from maskloop.extras import require
 from maskloop.measure.files import file_sha256, identity_of
 from maskloop.measure.note import TableNote, TableSource, read_note
 from maskloop.project.layout import CheckpointRecord, is_project
@@ -51,6 +52,8 @@ def trace_row(table: Path, row: int, *, project: Path | None = None) -> tuple[Li
     ------
     UsageError
         If there is no such row, or nothing says where the table comes from.
+    MissingExtra
+        If it is a Parquet table, and pyarrow is not installed.
     """
     note = read_note(table)
     cells = _read_row(table, row, note)
@@ -82,6 +85,7 @@ def _read_row(table: Path, row: int, note: TableNote) -> dict[str, str]:
             f"'{table.name}' has no row {row}.", f"Its rows are numbered from 1 to {note.rows}."
         )
     if table.suffix.lower() == ".parquet":
+        require("pyarrow")
         found = pd.read_parquet(table).iloc[[row - 1]].astype(str)
     else:
         # Only the one row: tables have millions.

@@ -1,4 +1,4 @@
-"""A training as a job: what goes in is fixed once, then it trains, then the checkpoint is registered."""
+"""A training as a job: fix the inputs, train, register the checkpoint."""
 
 from __future__ import annotations
 
@@ -157,8 +157,8 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
     """
     if not project.dataset.pairs:
         raise UsageError(
-            "There is no pair to train on.",
-            "Add some: maskloop add DIR --images FOLDER --masks FOLDER.",
+            "There are no pairs to train on.",
+            "Add some (maskloop add DIR --images DIR --masks DIR).",
         )
     training = tuple(
         pair.pair_id
@@ -167,13 +167,13 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
     )
     if not training and job.pairs == "new":
         raise UsageError(
-            "No pair is new since the last checkpoint.",
-            "Accept new pairs, or train on all: --pairs all.",
+            "There are no new pairs since the last checkpoint.",
+            "Accept new pairs, or train on all (--pairs all).",
         )
     if not training:
         raise UsageError(
-            "All selected pairs are kept for validation.",
-            "Select other pairs, or train on all: --pairs all.",
+            "All selected pairs are used for validation.",
+            "Select other pairs, or train on all (--pairs all).",
         )
     return split.model_copy(update={"training": training})
 
@@ -214,7 +214,7 @@ def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
 
 
 def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingInputs:
-    """Decide on plan, pairs and starting weights, or read what was decided when the run first started."""
+    """Decide on plan, pairs and starting weights, or read what the run decided at first."""
     if (folder / INPUTS).exists():
         return read_record(folder / INPUTS, TrainingInputs)
     plan_split(project, job)
@@ -255,7 +255,7 @@ def _start(project: ProjectFolder, inputs: TrainingInputs) -> Start | None:
     if start is not None and not start.path.is_file():
         raise ProjectError(
             f"The weights '{start.path}' of '{name}' are missing.",
-            "Put them back from a backup, or choose others.",
+            "Restore them from a backup, or select others.",
         )
     return start
 

@@ -1,4 +1,4 @@
-"""Weights on disk: our self-describing checkpoint, and strangers' files read without ever running what came with them.
+"""Weights on disk: our self-describing checkpoint, and files of others, whose code never runs.
 
 A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
 
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
 from maskloop.records import jsonable, write_bytes
+from maskloop.wording import counted
 
 __all__ = [
     "LoadedCheckpoint",
@@ -65,13 +66,17 @@ UNREADABLE = (
 )
 """What reading a file that is cut short or changed can raise."""
 HARMLESS = re.compile(
-    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
+    r"collections OrderedDict|torch\.(_utils|storage|nn\.parameter) \w+"
+    r"|torch (\w+Storage|Size|device|\w*int\d+|\w*float\d+)"
 )
 """Names that every file of weights asks for."""
 PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
 MAX_PICKLE = 2**26
 SHOWN = 3
-SAVE_WEIGHTS_ONLY = "In the program that made it, save only the weights: torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+SAVE_WEIGHTS_ONLY = (
+    "In the program that made it, save only the weights: "
+    "torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+)
 FETCH_AGAIN = "Copy or download the file again, or choose another one (.pt, .pth or .safetensors)."
 
 Weights = dict[str, Tensor]
@@ -120,7 +125,7 @@ def save_checkpoint(
 
 
 def _plain(state_dict: Mapping[str, Tensor]) -> Weights:
-    """Weights of their own storage in the standard memory order: a view would take all it looks at to the disk."""
+    """Weights with storage of their own, in standard order: a view would save all it looks at."""
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state_dict.items()
@@ -142,24 +147,27 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     content = _load(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise IncompatibleWeights(
-            f"'{path.name}' is no checkpoint of maskloop: it does not say for which architecture and classes it was made.",
-            "Import bare weights with 'maskloop import-weights', which asks for their architecture.",
+            f"'{path.name}' is not a maskloop checkpoint: it does not state its architecture and "
+            "classes.",
+            "Import bare weights with their architecture (maskloop import-weights).",
         )
     if content.get("version") != VERSION:
         raise IncompatibleWeights(
-            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads version {VERSION}.",
+            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program "
+            f"reads version {VERSION}.",
             "Update maskloop.",
         )
     header = content.get("header")
     if not isinstance(header, dict):
-        raise IncompatibleWeights(f"'{path.name}' has lost its header.", FETCH_AGAIN)
+        raise IncompatibleWeights(f"'{path.name}' has no header.", FETCH_AGAIN)
     return LoadedCheckpoint(_weights_in(content.get("state_dict"), path), header)
 
 
 def read_weights(path: Path) -> Weights:
-    """Read anyone's weights: ``.pt`` / ``.pth`` (a bare state dict, or one beside other things) or ``.safetensors``.
+    """Read weights of any program, from ``.pt``, ``.pth`` or ``.safetensors``.
 
-    Names that data-parallel training or ``torch.compile`` lengthened are shortened again.
+    A ``.pt`` or ``.pth`` holds a state dict, bare or beside other things. Prefixes that
+    data-parallel training or ``torch.compile`` added to the names are removed.
 
     Returns
     -------
@@ -203,8 +211,8 @@ def _weights_in(content: object, path: Path) -> Weights:
             else f"a {type(content).__name__}"
         )
         raise IncompatibleWeights(
-            f"'{path.name}' holds no weights by name, but {held}.",
-            f"Choose a file that holds a state dict, bare or under one of {', '.join(WRAPPERS)}.",
+            f"'{path.name}' holds no named weights, but {held}.",
+            f"Select a file with a state dict, bare or under one of {', '.join(WRAPPERS)}.",
         )
     return weights
 
@@ -225,7 +233,7 @@ def _load_safetensors(path: Path) -> Weights:
         weights: Weights = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise IncompatibleWeights(
-            f"'{path.name}' is not a whole safetensors file: {error}.", FETCH_AGAIN
+            f"'{path.name}' is not a complete safetensors file: {error}.", FETCH_AGAIN
         ) from error
     return weights
 
@@ -242,9 +250,8 @@ def _load(path: Path) -> object:
         _refuse_code(path)
         raise _not_whole(path)
     try:
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # a broken file is answered below, in our words
+        # A damaged file is answered below, in our words.
+        with warnings.catch_warnings(action="ignore"):
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         _refuse_code(path)
@@ -254,12 +261,12 @@ def _load(path: Path) -> object:
 
 def _not_whole(path: Path) -> IncompatibleWeights:
     return IncompatibleWeights(
-        f"'{path.name}' ({path.stat().st_size} bytes) is not a whole weights file.", FETCH_AGAIN
+        f"'{path.name}' ({path.stat().st_size} bytes) is not a complete weights file.", FETCH_AGAIN
     )
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is PyTorch's and did not change since it was written; PyTorch itself does not look at the checksums."""
+    """Whether a file is PyTorch's and complete; PyTorch itself does not verify the checksums."""
     if not _is_zip(path):
         with path.open("rb") as file:
             return file.read(len(LEGACY_START)) == LEGACY_START
@@ -270,7 +277,7 @@ def _is_whole(path: Path) -> bool:
         return False
     if any(name.endswith("/constants.pkl") for name in names):
         raise UnsafeFile(
-            f"'{path.name}' is a TorchScript program, not only weights; it was not run.",
+            f"'{path.name}' is a TorchScript program, not only weights; it was not executed.",
             SAVE_WEIGHTS_ONLY,
         )
     return broken is None
@@ -296,7 +303,7 @@ def _refuse_code(path: Path) -> None:
     if wanted:
         named = ", ".join(f"'{name.replace(' ', '.')}'" for name in wanted[:SHOWN])
         raise UnsafeFile(
-            f"'{path.name}' would run code that came with it ({named}); it was not read and nothing was run.",
+            f"Reading '{path.name}' would execute code in it ({named}), so it was not read.",
             SAVE_WEIGHTS_ONLY,
         )
 
@@ -351,9 +358,9 @@ def fit_weights(
     state_dict
         Name to tensor; floating point of any width.
     source
-        What to call the weights in messages, such as ``'unet.pt'``.
+        Name of the weights in messages, such as ``'unet.pt'``.
     look
-        What can be read off weights: where they do not fit, the difference is told.
+        What can be inferred from weights; if they do not match, the difference is reported.
 
     Raises
     ------
@@ -363,14 +370,14 @@ def fit_weights(
     """
     own = module.state_dict()
     faults = [
-        _fault("are missing", [name for name in own if name not in state_dict]),
-        _fault("are not part of the network", [name for name in state_dict if name not in own]),
+        _fault("missing", [name for name in own if name not in state_dict]),
+        _fault("not part of the network", [name for name in state_dict if name not in own]),
         _fault(
-            "have another shape",
+            "of another shape",
             [_shapes(name, own, state_dict) for name in own if _differs(name, own, state_dict)],
         ),
         _fault(
-            "are not finite numbers",
+            "not finite",
             [name for name in own if name in state_dict and not _is_finite(state_dict[name])],
         ),
     ]
@@ -383,15 +390,16 @@ def fit_weights(
             else ""
         )
         raise IncompatibleWeights(
-            f"{source} does not fit the network: {'; '.join(filter(None, faults))}.{looks}",
-            "Choose weights of the same architecture, set the architecture to theirs, or start from scratch.",
+            f"{source} does not match the network: {'; '.join(filter(None, faults))}.{looks}",
+            "Select weights of the same architecture, set the architecture to theirs, or start "
+            "from scratch.",
         )
     module.load_state_dict(state_dict)
 
 
 def _fault(words: str, names: list[str]) -> str:
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-    return f"{len(names)} weights {words} ({shown})" if names else ""
+    return f"{counted(len(names), 'weight')} {words} ({shown})" if names else ""
 
 
 def _differs(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:

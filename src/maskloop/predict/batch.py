@@ -22,7 +22,7 @@ from maskloop.images.refs import ImageRef
 from maskloop.images.tiles import Tiling
 from maskloop.predict.base import Segmenter
 from maskloop.predict.segment import label_spec, score_spec, segment_into
-from maskloop.records import Record, read_record, write_record
+from maskloop.records import Record, read_record, replace_record
 
 __all__ = [
     "BatchReport",
@@ -171,8 +171,9 @@ def predict_files(
         mirror=mirror,
         output=segmenter.output.model_dump(mode="json"),
     )
+    said: set[str] = set()
     for count, (source, target) in enumerate(targets.items(), 1):
-        job = _File(source, target, settings, model_id, overwrite, probabilities)
+        job = _File(source, target, settings, model_id, overwrite, probabilities, said)
         outcomes.append(
             job.outcome(segmenter, report=report, is_cancelled=is_cancelled, scratch=scratch)
         )
@@ -228,6 +229,7 @@ class _File:
         model_id: str,
         overwrite: bool,
         probabilities: bool,
+        said: set[str],
     ) -> None:
         axes = source.axes or settings.axes
         self.source = ImageRef.of(source, axes=axes)
@@ -235,6 +237,7 @@ class _File:
         self.settings = settings.model_copy(update={"axes": axes})
         self.target, self.model_id = target, model_id
         self.overwrite, self.probabilities = overwrite, probabilities
+        self.said = said
 
     def outcome(self, segmenter: Segmenter, **options: Any) -> FileOutcome:
         """Make the labels, and never raise for what is this image's fault."""
@@ -274,6 +277,10 @@ class _File:
         if self._is_there(wanted):
             return False
         image = form.open(self.source)
+        # Once for all images alike: a folder of pictures would say it a thousand times.
+        for remark in [each for each in image.notes if each not in self.said]:
+            self.said.add(remark)
+            options["report"](Message(text=f"{self.name}: {remark}"))
         self.target.parent.mkdir(parents=True, exist_ok=True)
         labels, scores = self._sinks(image, segmenter, wanted)
         sinks = [sink for sink in (scores, labels) if sink is not None]
@@ -302,7 +309,8 @@ class _File:
         finally:
             for sink in sinks:
                 sink.close()
-        write_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
+        # No copy is kept of what the labels say themselves.
+        replace_record(note, wanted.model_copy(update={"labels_sha256": _hash(self.target)}))
         return True
 
     def _sinks(

@@ -90,8 +90,8 @@ class Journal:
         with write_errors(self.path):
             # From the record as it is, not as it will be: the write below may fail.
             size = self._begin_anew(before) if self._is_due(len(content)) else self._size()
-            self._append(before, after, hashlib.sha256(content).hexdigest())
             try:
+                self._append(before, after, hashlib.sha256(content).hexdigest())
                 yield
             except BaseException:
                 # Shortening a file needs no space: this works on a full disk too.

@@ -156,9 +156,10 @@ def _choose_task(tasks: list[OlderTask], task_id: str | None, folder: Path) -> O
         for task in tasks:
             if task.task_id == task_id:
                 return task
+        known = [task.task_id for task in tasks]
         raise NotFound(
             f"'{folder}' has no task '{task_id}'.",
-            f"Choose one of: {', '.join(task.task_id for task in tasks) or 'none (it has no tasks)'}.",
+            f"Select one of: {', '.join(known) or 'none (it has no tasks)'}.",
         )
     return next((task for task in tasks if task.is_active), tasks[0] if tasks else None)
 
@@ -215,8 +216,9 @@ class _Reader:
 
     def _about(self, task: OlderTask) -> str:
         return (
-            f"Task '{task.task_id}' ({task.display_name}) is a project of its own and stays as it is."
-            f"\n  -> Make it one with: maskloop upgrade {self._folder} --task {task.task_id} --out NEW_FOLDER"
+            f"Task '{task.task_id}' ({task.display_name}) was not upgraded.\n"
+            "  -> Make it a project of its own: maskloop upgrade "
+            f"{self._folder} --task {task.task_id} --out NEW_FOLDER"
         )
 
     def _raw(self, path: str) -> Raw:
@@ -229,11 +231,13 @@ class _Reader:
         for base in bases:
             place = self._folder / base / path
             raw = load_raw(place)
+            # A task that has no settings of its own uses those of the folder around it.
             if raw is not None:
                 return raw
             if place.is_file():
                 self._warnings.append(
-                    f"Record '{place}' is damaged and was left out.\n  -> It stays as it is; restore it from a backup and upgrade again."
+                    f"Record '{place}' is damaged and was left out.\n"
+                    "  -> It stays as it is; restore it from a backup and upgrade again."
                 )
         return {}
 
@@ -254,9 +258,11 @@ class _Reader:
             path = anchored[1]
         if path.startswith("/") or ":" in path or ".." in path.split("/"):
             self._warnings.append(
-                f"The path '{raw}' leaves the project folder and was not followed.\n  -> Copy that file into the folder."
+                f"The path '{raw}' leaves the project folder and was not followed.\n"
+                "  -> Copy that file into the folder."
             )
             path = default
+        # Paths of a task are relative to the task in some records and to the folder in others.
         candidates = dict.fromkeys([f"{self._base}/{path}".strip("/"), path])
         source = next(
             (candidate for candidate in candidates if (self._folder / candidate).is_file()),
@@ -267,6 +273,7 @@ class _Reader:
         return target, (self._folder / source).is_file()
 
     def _config(self) -> ProjectConfig:
+        # Defaults that nobody chose would stop ours from being planned.
         raw = {
             name: value
             for name, value in self._raw(layout.CONFIG).items()
@@ -338,8 +345,10 @@ class _Reader:
         mask, has_mask = self._place(raw.get("mask_path"), f"{layout.MASKS}/{pair_id}.tif")
         used = tuple(str(name) for name in raw.get("used_in_checkpoints") or ())
         if not (has_image and has_mask):
+            lacking = mask if has_image else image
             self._warnings.append(
-                f"Pair '{pair_id}' lacks '{image if not has_image else mask}'.\n  -> Put the file back, then restore the pair."
+                f"The file '{lacking}' of pair '{pair_id}' is missing.\n"
+                "  -> Restore the file, then restore the pair."
             )
         values = {
             **raw,
@@ -375,7 +384,8 @@ class _Reader:
                 }
                 records.extend(record for record in [self._checkpoint(entry)] if record)
                 self._warnings.append(
-                    f"'{bare}' was not registered; it is now '{entry['checkpoint_id']}'.\n  -> Its architecture is unverified."
+                    f"'{bare}' was not registered; it is now '{entry['checkpoint_id']}'.\n"
+                    "  -> Its architecture is unverified."
                 )
         return Checkpoints(
             checkpoints=tuple(records),
@@ -387,7 +397,8 @@ class _Reader:
         path, is_there = self._place(raw.get("checkpoint_path"), f"checkpoints/{checkpoint_id}.pt")
         if not is_there:
             self._warnings.append(
-                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.\n  -> Put them back from a backup, or train again."
+                f"The weights '{path}' of checkpoint '{checkpoint_id}' are missing.\n"
+                "  -> Restore them from a backup, or train again."
             )
         split = raw.get("train_validation_split")
         architecture = (
@@ -458,6 +469,7 @@ class _Reader:
             for entry in _dicts(self._raw(layout.PREDICTIONS).get("predictions"))
             for value in entry.values()
         }
+        # Their record lists some predictions only: the files are what there is.
         folder = self._folder / self._base / "predictions"
         records: list[PredictionRecord] = []
         for file in sorted(folder.glob("*.tif*")) if folder.is_dir() else ():
@@ -491,7 +503,11 @@ class _Reader:
             return None
 
     def _fit(self, kind: type[AnyRecord], values: Raw, blank: Raw) -> AnyRecord:
-        """A record of the values that fit; the others go to `metadata` (or are left out where a record has none)."""
+        """A record of the values that fit.
+
+        The others go to `metadata`, or are left out where a record has none.
+        """
+        # One wrong value must not cost the entry: each that is refused is taken out and kept apart.
         fitting = {
             **blank,
             **{

@@ -169,7 +169,7 @@ class FormatContract:
     def test_a_sink_that_was_let_go_is_continued_for_the_same_work_only(
         self, tmp_path: Path
     ) -> None:
-        """What is written is skipped; for other work it is begun anew."""
+        """What is written is skipped; for other work it is started over."""
         axes = self.axes[0]
         labels = self._labels(axes)
         path = tmp_path / f"a{self.ending}"

@@ -41,6 +41,7 @@ class ProjectBar(QWidget):
         self.open = QPushButton("Open...", toolTip="Open a project folder")
         self.path = Line()
         self.facts = Line()
+        # The name of the folder, at the end, tells projects apart.
         self.path.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.notice = Notice()
         layout = QGridLayout(self)
@@ -62,6 +63,7 @@ class ProjectBar(QWidget):
 
     def _list_recent(self, project: Project | None) -> None:
         present = None if project is None else project.folder
+        # In a thread: the home folder may lie on a slow server.
         self._workspace.background.run(
             self._workspace.recent.list, lambda found: self._fill(found, present), key="recent"
         )
@@ -88,6 +90,7 @@ class ProjectBar(QWidget):
             )
         )
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        # Not `exec`, which returns only when the dialog is closed.
         dialog.open()
 
     def _ask_open(self) -> None:

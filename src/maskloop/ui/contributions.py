@@ -25,6 +25,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | 
     Other folders go to napari's own reader: napari offers every reader of folders for every folder
     that is dropped, so that a folder of images may come here.
     """
+    # Several paths are to be a stack, which no project is.
     if not isinstance(path, str):
         return None
     if is_project(_folder(path)):
@@ -46,6 +47,7 @@ def _folder(path: str) -> Path:
 def _open_in_dock(path: str) -> list[LayerData]:
     import napari
 
+    # A reader gets no viewer; outside one, as in npe2's own `read`, there is no dock to open.
     viewer = napari.current_viewer()
     if viewer is not None:
         _, dock = viewer.window.add_plugin_dock_widget("maskloop")

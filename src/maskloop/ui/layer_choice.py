@@ -70,7 +70,6 @@ class LayerChoice:
 
     def choose(self, layer: Layer | None) -> None:
         """Select a layer; one that is not among the choices is ignored."""
-        # Not `in`: layers compare by their data.
         if layer is None or any(layer is other for other in self._choices):
             self._awaited = None
             self._take(layer)

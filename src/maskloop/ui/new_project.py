@@ -50,14 +50,15 @@ class NewProjectDialog(QDialog):
         choices = QVBoxLayout()
         for number, mode in enumerate(MODES):
             button = QRadioButton(EXPLAINED[mode])
-            button.setObjectName(mode)
             self.modes.addButton(button, number)
             choices.addWidget(button)
+        # What most people of the field segment.
         self.modes.button(MODES.index("instances")).setChecked(True)
         self.classes = QLineEdit(placeholderText="axon, myelin")
         self.classes.setToolTip("Names of the classes without the background, separated by commas")
         self.words = QLabel(wordWrap=True)
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        # Nothing but this button writes anything.
         self.create = self.buttons.addButton("Create", QDialogButtonBox.ButtonRole.AcceptRole)
         form = QFormLayout(self)
         form.addRow("Folder", place)
@@ -90,6 +91,7 @@ class NewProjectDialog(QDialog):
         return Path.home() / Path(self.folder.text().strip()).expanduser()
 
     def _browse(self) -> None:
+        # Not `getExistingDirectory`: the folder is to be created.
         chosen, _ = QFileDialog.getSaveFileName(
             self, "New project folder", str(Path.home()), "Folder (*)"
         )
@@ -120,6 +122,7 @@ def _why_not(path: Path) -> str:
         return f"{error.problem} {error.way_out}"
     except OSError as error:
         return f"'{path}' cannot be used: {error.strerror}."
+    # The folder itself does not exist yet: the nearest one above it decides.
     above = next(folder for folder in path.parents if folder.is_dir())
     if os.access(above, os.W_OK):
         return ""

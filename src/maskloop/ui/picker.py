@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from napari.layers import Layer
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QHBoxLayout,
     QMenu,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from maskloop.errors import MaskloopError
+from maskloop.ui.choice import Choice, Option
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.layer_images import finest
 from maskloop.ui.layers import LayerCombo, guess_axes, to_image
@@ -51,11 +50,7 @@ class ImagePicker(QWidget):
             text="+ channels", popupMode=QToolButton.ToolButtonPopupMode.InstantPopup
         )
         self.channels.setMenu(QMenu(self.channels))
-        self.axes_combo = QComboBox(
-            accessibleName="Axes",
-            toolTip="The axes of this image, which its file does not name",
-        )
-        self.axes_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.axes_combo = Choice("Axes")
         row = QHBoxLayout()
         row.addWidget(self.combo, 1)
         row.addWidget(self.channels)
@@ -64,10 +59,11 @@ class ImagePicker(QWidget):
         column.addLayout(row)
         column.addWidget(self.axes_combo)
         self._watch = Watch(self._show)
+        # The layers outlive the widget: an event after that would call into what Qt has deleted.
         self.destroyed.connect(self._watch.stop)
-        self.axes_combo.activated.connect(self._name_axes)
+        self.axes_combo.chosen.connect(self._name_axes)
         chosen.image.changed.connect(self._take)
-        chosen.image.choices_changed.connect(self._show_lost)
+        chosen.image.choices_changed.connect(self._show_others)
         chosen.channels.changed.connect(self._show)
         self._take()
 
@@ -88,6 +84,7 @@ class ImagePicker(QWidget):
             return NO_IMAGE
         if axes is None:
             return f"Select the axes of '{layers[0].name}' ({layers[0].ndim} dimensions) below it."
+        # Reads no pixels, so that it may be asked whenever something changes.
         try:
             to_image(layers, axes=axes)
         except MaskloopError as error:
@@ -103,12 +100,13 @@ class ImagePicker(QWidget):
         self._watch.follow(emitters)
         self._show()
 
-    def _show_lost(self, _layers: list[Layer]) -> None:
+    def _show_others(self, _layers: list[Layer]) -> None:
         self._show()
 
-    def _name_axes(self, place: int) -> None:
-        layer, axes = self._chosen.image.layer, self.axes_combo.itemData(place)
+    def _name_axes(self, axes: str | None) -> None:
+        layer = self._chosen.image.layer
         if layer is not None and axes:
+            # A new dictionary: napari emits its event for an assignment only.
             layer.metadata = {**layer.metadata, "axes": axes, NAMED: True}
 
     def _show(self) -> None:
@@ -125,20 +123,20 @@ class ImagePicker(QWidget):
         # What a file says is not asked, and cannot be changed here.
         if known.axes is not None and not layer.metadata.get(NAMED):
             return
-        self.axes_combo.clear()
-        self.axes_combo.addItem("Axes: select...", None)
-        for place, axes in enumerate(known.choices, 1):
-            self.axes_combo.addItem(f"Axes: {axes}", axes)
+        options: list[Option] = [(None, "Axes: select...")]
+        for axes in known.choices:
             words = ", ".join(_LETTERS[letter] for letter in axes)
-            self.axes_combo.setItemData(place, words, Qt.ItemDataRole.ToolTipRole)
-        place = 0 if known.axes is None else self.axes_combo.findData(known.axes)
-        self.axes_combo.setCurrentIndex(max(0, place))
+            options.append((axes, f"Axes: {axes}", words))
+        # Always one of the choices, unless a script wrote the metadata.
+        self.axes_combo.show_options(options, known.axes if known.axes in known.choices else None)
+        self.axes_combo.setToolTip("The axes of this image, which its file does not name")
         self.axes_combo.show()
 
     def _show_channels(self) -> None:
         menu, further = self.channels.menu(), self._chosen.channels.layers
         menu.clear()
         for layer in self._possible_channels():
+            # A menu and not a list: several can be selected, and it needs no room.
             action = menu.addAction(layer.name)
             action.setCheckable(True)
             action.setChecked(any(layer is other for other in further))
@@ -158,6 +156,7 @@ class ImagePicker(QWidget):
         first, axes = self._chosen.image.layer, self.axes()
         if first is None or axes is None or "C" in axes:
             return []
+        # The topmost first, as in the layer list; RGB has channels of its own.
         shape = tuple(finest(first).shape)
         return [
             layer

@@ -31,6 +31,7 @@ class Picture(QLabel):
         # Never larger than it is: the pixels of a preview are those of the network.
         width = max(1, min(self.width(), self.image.width()))
         height = max(1, round(self.image.height() * width / self.image.width()))
+        # Scaled here to the pixels of the screen: Qt would scale once more, and coarsely.
         ratio = self.devicePixelRatioF()
         size = QSize(round(width * ratio), round(height * ratio))
         scaled = self.image.scaled(
@@ -44,6 +45,7 @@ class Picture(QLabel):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Fit the picture to the new width."""
         super().resizeEvent(event)
+        # `_draw` changes the height, which comes here again.
         if event.oldSize().width() != event.size().width():
             self._draw()
 

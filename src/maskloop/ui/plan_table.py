@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from maskloop.ui.controllers.train_plan import Row
+from maskloop.ui.controllers.plan_rows import Row
 
 __all__ = ["PlanTable"]
 
@@ -51,11 +51,13 @@ class PlanTable(QTableWidget):
         self.setShowGrid(False)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        # The tab scrolls: see `sizeHint`.
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         header = self.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        # Qt's usual minimum is wider than the column of the cross.
         header.setMinimumSectionSize(1)
         for column in (SETTING, VALUE, BACK):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
@@ -93,6 +95,7 @@ class PlanTable(QTableWidget):
         for column, text in ((SETTING, row.label), (VALUE, row.words), (REASON, row.reason)):
             self._item(index, column).setText(text)
             self._item(index, column).setToolTip(tip)
+        # What a person changed is seen at a glance.
         font = self.font()
         font.setBold(row.source == "yours")
         for column in (SETTING, VALUE):

@@ -31,6 +31,7 @@ class RecentProjects:
 
     def __init__(self, file: Path | None = None) -> None:
         if file is None:
+            # Imported late: tests, and who names a file, need no platformdirs.
             from platformdirs import user_config_path
 
             file = user_config_path("maskloop", appauthor=False) / "recent.json"
@@ -55,6 +56,7 @@ class RecentProjects:
         self._write({**self._read(), str(folder): [*inputs]})
 
     def _read(self) -> Mapping[str, Sequence[str]]:
+        # Read each time: another napari may have added a project.
         try:
             return _Kept.model_validate_json(self._file.read_bytes()).projects
         except (OSError, ValueError):

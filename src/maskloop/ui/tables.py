@@ -70,6 +70,7 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         self.columns = list(columns)
         self.key = key
         self._rows: list[Row] = []
+        # By id of the row, since rows need not be hashable: row, values, text to search.
         self._texts: dict[int, tuple[Row, list[Any], str]] = {}
         self._shown: list[Row] = []
         self._words: list[str] = []
@@ -108,10 +109,12 @@ class RowModel(QAbstractTableModel, Generic[Row]):
         texts, found = self._texts, self._in_order()
         if self._words:
             found = [row for row in found if all(word in texts[id(row)][2] for word in self._words)]
+        # A change of the layout and not a reset: a reset would clear the selection.
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         kept = [self.key(self._shown[index.row()]) for index in before]
         self._shown = found
+        # Qt keeps the selection as indices, which are moved along with their rows.
         if before:
             places = {self.key(row): number for number, row in enumerate(found)}
             after = [
@@ -130,6 +133,7 @@ class RowModel(QAbstractTableModel, Generic[Row]):
             values = [self._texts[id(row)][1][column] for row in self._rows]
             keys = [None if value is None else _sort_key(value) for value in values]
             places = [place for place, key in enumerate(keys) if key is not None]
+            # Stable, so that equal values stay as the rows came.
             places.sort(key=keys.__getitem__)  # type: ignore[arg-type]
             self._sorted[column] = [self._rows[place] for place in places]
         filled = self._sorted[column]
@@ -179,6 +183,7 @@ def _text(value: Any) -> str:
 
 
 def _sort_key(value: Any) -> tuple[int, Any]:
+    # Numbers before text: Python cannot compare one with the other.
     return (0, value) if isinstance(value, int | float) else (1, str(value).casefold())
 
 
@@ -213,6 +218,7 @@ class _View(QTableView):
             self._fit_rows()
 
     def _fit_rows(self) -> None:
+        # One height for all: fitting each row to its content asks for all of them.
         picture = self.iconSize().height() if self.iconSize().isValid() else 0
         self.verticalHeader().setDefaultSectionSize(
             max(self.fontMetrics().height(), picture) + ROW_MARGIN_PX
@@ -263,6 +269,7 @@ class Table(QWidget):
         header = self.view.header()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setHighlightSections(False)
+        # A third click on a title restores the order of the rows.
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSortIndicatorClearable(True)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
@@ -279,6 +286,7 @@ class Table(QWidget):
 
     def set_widths(self, *widths: int) -> None:
         """Set the widths of the columns, in letters."""
+        # In letters, since fonts differ between systems.
         letter = self.fontMetrics().averageCharWidth()
         for column, letters in enumerate(widths):
             self.view.setColumnWidth(column, letters * letter)

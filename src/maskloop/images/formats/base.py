@@ -37,7 +37,7 @@ class SinkSpec:
         Further facts to keep in the file, where the format has a place for them.
     work
         What the pixels are made from, in one text. A file that was begun for the same work is
-        continued, one for any other work is begun anew; empty: always begun anew.
+        continued, one for any other work is started over; empty: always started over.
     """
 
     shape: tuple[int, ...]

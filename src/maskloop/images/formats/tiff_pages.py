@@ -169,7 +169,7 @@ class PagedArray:
         from tifffile import TiffFile, TiffPage
 
         place = self._pages[number]
-        # Opened anew each time: an image that is held open cannot be moved on Windows, and
+        # Opened again each time: an image that is held open cannot be moved on Windows, and
         # not be sent to other processes.
         with reading(place.path), TiffFile(place.path) as file:
             file.filehandle.seek(place.offset)

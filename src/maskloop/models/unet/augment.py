@@ -1,4 +1,4 @@
-"""Augmentation of a batch: one spatial resampling for flips, rotation, scale and elastic, then intensity and noise.
+"""Augmentation of a batch: one spatial resampling for all transforms, then intensity and noise.
 
 All random numbers come from the generator that is passed in, so a step can be repeated bit for bit.
 """
@@ -111,7 +111,7 @@ def resample(source: Tensor, grid: Tensor, *, nearest: bool) -> Tensor:
 
 
 def change_intensities(images: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
-    """Change brightness, contrast and gamma per channel, then blur and add noise, of normalised images (N, C, ...)."""
+    """Change brightness, contrast and gamma per channel, blur, add noise: images (N, C, ...)."""
     batch, channels = images.shape[:2]
     per_channel = (batch, channels, *[1] * (images.ndim - 2))
     jitter = settings.intensity_jitter

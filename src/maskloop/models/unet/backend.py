@@ -182,7 +182,7 @@ class UNetBackend:
             network = UNetNetwork.model_validate(values)
         except ValidationError as error:
             raise UsageError(
-                fault_in_words(error), "Name the architecture that the weights were made for."
+                fault_in_words(error), "Give the architecture that the weights were made for."
             ) from None
         with torch.device("meta"):
             module = UNet(network)
@@ -231,7 +231,7 @@ def _told(path: Path, task: Task) -> dict[str, Any]:
         raise IncompatibleWeights(
             f"'{path.name}' was trained for {plan.task.mode} with {plan.task.num_classes} classes, "
             f"the project is for {task.mode} with {task.num_classes}.",
-            "Import it into a project of that mode, or choose other weights.",
+            "Import it into a project of that mode, or select other weights.",
         )
     return plan.network.model_dump()
 

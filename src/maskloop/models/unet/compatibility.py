@@ -63,8 +63,8 @@ def read_network(start: Start) -> UNetNetwork:
         If their record does not say, or not in a way that is understood.
     """
     unknown = IncompatibleWeights(
-        f"{start.name} does not say which network it was made for.",
-        "Choose other weights, or start from scratch.",
+        f"{start.name} does not state the network it was made for.",
+        "Select other weights, or start from scratch (--from scratch).",
     )
     if not start.network:
         raise unknown
@@ -98,8 +98,8 @@ def require_compatible(task: Task, choices: UNetArchitecture, start: Start) -> U
     mismatches = compare(task, choices, start)
     if mismatches:
         raise IncompatibleWeights(
-            f"{start.name} does not fit the architecture: {'; '.join(map(str, mismatches))}.",
-            "Choose other weights, start from scratch, or set the architecture to that of the "
+            f"{start.name} does not match the architecture: {'; '.join(map(str, mismatches))}.",
+            "Select other weights, start from scratch, or set the architecture to that of the "
             "weights.",
         )
     return read_network(start)

@@ -97,7 +97,10 @@ class PatchSampler:
 
 
 def _reflected(centre: int, patch: int, count: int, length: int) -> NDArray[np.intp]:
-    """Indices of `count` pixels around `centre`, moved so that the patch lies inside, mirrored at the borders as often as needed."""
+    """Indices of `count` pixels around `centre`, moved so that the patch lies inside.
+
+    Beyond the borders they are mirrored, as often as needed.
+    """
     centre = (
         length // 2
         if patch >= length

@@ -33,7 +33,7 @@ def network_of_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _along_z(state_dict: Mapping[str, Tensor], depth: int) -> dict[str, Any]:
-    """The strides along Z, which transposed convolutions tell by their kernels and interpolation does not."""
+    """Z strides: transposed convolutions tell them by their kernels, interpolation does not."""
     ups = [state_dict.get(f"ups.{level}.weight") for level in reversed(range(depth))]
     strides = tuple(up.shape[2] for up in ups if up is not None and up.ndim == 5)
     return {"z_strides": shortest_strides(strides)} if strides else {}

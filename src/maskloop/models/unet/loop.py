@@ -1,4 +1,4 @@
-"""The training loop, readable top to bottom, on Lightning Fabric (devices, precision, several GPUs and nodes).
+"""The training loop, readable top to bottom, on Lightning Fabric (devices, precision, nodes).
 
 Every random number follows from (seed, step, rank), so a run that was killed and started again from
 its saved state ends, on a CPU, with the weights of an undisturbed run, bit for bit (unless a time
@@ -205,7 +205,10 @@ class _Training:
         return word if self.fabric.world_size == 1 else self.fabric.broadcast(word)
 
     def _is_validation_due(self) -> bool:
-        """By count, so that a run can be repeated; under a time budget by the clock, so that scoring never eats it."""
+        """By count, so that a run can be repeated; with a time limit by the clock.
+
+        Otherwise scoring large images would use up the time.
+        """
         if self.plan.time_s is None:
             return self.state.epoch % self.validation_every == 0
         return self._agreed(
@@ -218,9 +221,9 @@ class _Training:
         losses = []
         end = (self.state.epoch + 1) * self.plan.steps_per_epoch
         while self.state.step < end:
-            word = self._agreed(
-                "cancelled" if self.is_cancelled() else "time" if self._time_left() <= 0 else ""
-            )
+            word = "time" if self._time_left() <= 0 else ""
+            # One device decides for all: the others would wait for it for ever.
+            word = self._agreed("cancelled" if self.is_cancelled() else word)
             if word == "cancelled":
                 raise Cancelled("The training was cancelled.", "The best weights so far are kept.")
             if word == "time":
@@ -245,7 +248,10 @@ class _Training:
                     raise
                 self.optimizer.zero_grad()
                 self.state.batch_size //= 2
-                text = f"The batch did not fit into memory: going on with {self.state.batch_size} patches per step."
+                text = (
+                    "Not enough memory for the batch: continuing with "
+                    f"{self.state.batch_size} patches per step."
+                )
                 self.report(Message(level="warning", text=text))
             else:
                 break
@@ -300,7 +306,7 @@ class _Training:
         return self.plan.time_s - self.validation.last_s - self._elapsed()
 
     def _validate(self) -> None:
-        """Score the averaged weights on whole images with the code that users run, and keep them when they are the best."""
+        """Score the averaged weights on whole images; the best are kept."""
         if not self.validation.samples:
             self._keep({"loss": self.epoch_loss})
             return
@@ -395,16 +401,20 @@ class _Training:
             self.report(
                 Message(
                     level="warning",
-                    text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) are kept.",
+                    text=f"{end.args[0]} The best weights so far (epoch {self.state.best_epoch}) "
+                    "are kept.",
                 )
             )
             return
         if isinstance(end, Cancelled):
             raise Cancelled(
                 "The training was cancelled before its first validation.",
-                "Start it again: it goes on where it was.",
+                "Start it again: it resumes from its last saved state.",
             ) from None
-        way_out = f"Look at these images for wrong values, or lower the learning rate (now {self.plan.learning_rate:g})."
+        way_out = (
+            "Check these images for wrong values, or lower the learning rate (now "
+            f"{self.plan.learning_rate:g})."
+        )
         raise TrainingFailed(str(end), way_out) from None
 
     def _save(self, *, always: bool = False) -> None:
@@ -429,7 +439,7 @@ class _Training:
         self.average.load_state_dict(tensors["average"])
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.clock = time.monotonic()
-        self.report(Message(text=f"Going on after epoch {self.state.epoch}."))
+        self.report(Message(text=f"Resuming after epoch {self.state.epoch}."))
 
     def _tell_progress(self, epoch_end: int) -> None:
         now = time.monotonic()
@@ -476,7 +486,7 @@ class _NotFinite(Exception):
 
 
 def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-    """Exponential moving average whose window grows at the start, so that the first random weights are soon forgotten."""
+    """Exponential moving average; its window grows, so the first weights are soon forgotten."""
     seen = int(count)
     decay = min(AVERAGE_DECAY, (1 + seen) / (10 + seen))
     if averaged[0].is_floating_point():

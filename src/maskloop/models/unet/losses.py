@@ -63,13 +63,13 @@ def _checked_weights(
     classes = len(output.class_labels)
     if len(weights) != classes:
         raise UsageError(
-            f"There are {len(weights)} class weights for {classes} classes.",
+            f"{classes} class weights are needed, not {len(weights)}.",
             "Give one weight per class, background first.",
         )
     if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
         raise UsageError(
             f"Class weights {weights} are not all finite and positive.",
-            "Give weights such as 1, 2, 5.",
+            "Give finite weights greater than zero, such as 1,2,5.",
         )
     return weights
 
@@ -99,7 +99,7 @@ def _foreground_loss(
 
 
 def _dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """One minus soft Dice (Milletari et al. 2016) per channel over the whole batch, as in nnU-Net, averaged.
+    """One minus soft Dice (Milletari et al. 2016) over the whole batch, as in nnU-Net.
 
     Channels without truth in the batch are left out: their Dice would be the same for every wrong
     answer but a perfect one, and the cross-entropy already teaches them.
@@ -131,7 +131,7 @@ def _cross_entropy_dice(
 def _instance_distances(
     logits: Tensor, target: Tensor, weights: tuple[float, ...] | None
 ) -> Tensor:
-    """Foreground as in binary; nearness to the centre and distance to the boundary by a smooth L1 within the objects."""
+    """Foreground as in binary; both distance maps by a smooth L1 within the objects."""
     target = target.float()
     foreground = (target[:, 0] > 0.5).float()
     misses = functional.smooth_l1_loss(

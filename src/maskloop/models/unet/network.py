@@ -1,4 +1,4 @@
-"""The U-Net family: plain, residual and with attention gates, in 2D and 3D, built exactly as its description says.
+"""The U-Net family, built exactly as described: plain, residual, with attention gates; 2D, 3D.
 
 Ronneberger et al. 2015 (U-Net), Cicek et al. 2016 (3D), He et al. 2016 (residual blocks), Oktay et
 al. 2018 (attention gates).
@@ -139,7 +139,7 @@ def _resize(scores: Tensor, stride: Lengths) -> Tensor:
 
 
 class ConvNorm(nn.Module):
-    """A convolution and its normalisation; the convolution has a bias only where no normalisation follows to provide it."""
+    """A convolution and its normalization; it has a bias only where no normalization has one."""
 
     def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
@@ -200,7 +200,9 @@ class ResidualBlock(ConvBlock):
 
 
 class AttentionGate(nn.Module):
-    """Additive attention on a skip connection, steered by the next coarser decoder level (Oktay et al. 2018, equations 1 and 2).
+    """Additive attention on a skip connection, steered by the coarser decoder level.
+
+    Oktay et al. 2018, equations 1 and 2.
 
     As in the paper the coefficients are found at the coarser resolution and interpolated; unlike
     there the finest skip connection is gated too.
@@ -249,7 +251,7 @@ def _up(architecture: UNetNetwork, inputs: int, outputs: int, stride: Lengths) -
 
 
 class UNet(nn.Module):
-    """Encoder, bottleneck and decoder with skip connections; decoder levels are listed from coarse to fine."""
+    """Encoder, bottleneck and decoder with skip connections; the decoder from coarse to fine."""
 
     def __init__(self, architecture: UNetNetwork) -> None:
         super().__init__()
@@ -277,7 +279,10 @@ class UNet(nn.Module):
         self.strides = architecture.strides
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, output_channels, *S) of images (N, input_channels, *S); S are multiples of `UNetNetwork.multiple`."""
+        """Logits (N, output_channels, *S) of images (N, input_channels, *S).
+
+        The lengths S are multiples of `UNetNetwork.multiple`.
+        """
         pool = functional.max_pool3d if images.ndim == 5 else functional.max_pool2d
         features, skips = images, []
         for block, stride in zip(self.encoder, self.strides, strict=True):
@@ -346,7 +351,7 @@ def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
 
 
 def reach(architecture: UNetNetwork) -> tuple[int, ...]:
-    """How many pixels away along each of (Z)YX an input pixel can still change an output pixel: the halo of an exact tile.
+    """Half the receptive field along each of (Z)YX: the halo of an exact tile.
 
     Found by following which inputs each output pixel depends on through every layer. Statistics of
     instance and group normalisation span the whole tile and are not counted.
@@ -392,7 +397,7 @@ class _Axis:
         return self._encoder(level - 1, stride * low, stride * high + stride - 1)
 
     def _decoder(self, level: int, low: int, high: int) -> tuple[int, int]:
-        """Input pixels behind decoder features low..high of a level; the deepest level is the bottleneck."""
+        """Input pixels behind decoder features low..high; the deepest level is the bottleneck."""
         if level == len(self.strides):
             return self._encoder(level, low, high)
         aside, stride = CONVS_PER_BLOCK * (self.kernels[level] // 2), self.strides[level]

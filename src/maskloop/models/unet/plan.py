@@ -1,4 +1,4 @@
-"""The plan: a recipe made concrete from what the data is like and what the machine offers, each decision with its reason."""
+"""The plan: a recipe made concrete for the data and the machine, each decision with its reason."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from maskloop.models.unet.records import (
 )
 from maskloop.predict.outputs import output_for
 from maskloop.task import Task
+from maskloop.wording import bytes_in_words, counted, time_in_words
 
 __all__ = ["make_plan"]
 
@@ -39,8 +40,9 @@ PATCHES_FOR_32 = 12_000
 a smaller one ends up better.
 """
 FLOPS_PER_S = {"cpu": 6e10, "cpu_bf16": 1.4e11, "cuda": 2e13}
-"""Sustained arithmetic of training, per core on a CPU (measured on the standard U-Net, 256 x
-256, channels last).
+"""Sustained operations per second in training, per core of a CPU.
+
+Measured on the standard U-Net, 256 x 256, channels last.
 """
 PATCHES_BY_DEFAULT = 8_000
 ORDER = (
@@ -78,7 +80,7 @@ class _Decisions:
             Decision(
                 name=name,
                 value=shown,
-                reason=reason if chosen is None else "Set by a person.",
+                reason=reason if chosen is None else "Set by you.",
                 source=source,
             )
         )
@@ -91,7 +93,7 @@ class _Decisions:
                 name,
                 None,
                 planned if chosen is None else chosen,
-                "That of the weights it goes on from.",
+                "Fixed by the starting weights.",
             )
         return self.take(name, chosen, planned, reason)
 
@@ -110,7 +112,7 @@ def make_plan(
     Parameters
     ----------
     task
-        What is to be found.
+        What to segment.
     choices, recipe
         What a person chose; what is left open is decided here.
     fingerprint
@@ -128,8 +130,10 @@ def make_plan(
         If the weights do not fit the task or the choices.
     """
     chosen = set(choices.chosen) | ({"input_channels"} if task.channels is not None else set())
+    of_weights: set[str] = set()
     if start is None:
-        network, fixed, of_weights = network_for(task, choices), chosen, set[str]()
+        network = network_for(task, choices)
+        fixed = chosen
     else:
         network = require_compatible(task, choices, start)
         fixed = set(UNetNetwork.model_fields)
@@ -156,13 +160,13 @@ def make_plan(
         "augmentation",
         recipe.augmentation,
         _augmentation(network),
-        "Microscopy has no up or down; size and light vary a little.",
+        "Microscopy images have no orientation; size and brightness vary slightly.",
     )
     rate = say.take(
         "learning_rate",
         recipe.learning_rate,
         2e-3 if start is None else 5e-4,
-        "Peak of a cosine schedule for AdamW; lower when going on from weights.",
+        "Peak of a cosine schedule for AdamW; lower when starting from weights.",
     )
     diameters = fingerprint.object_diameters_px
     patches_per_s = (
@@ -205,14 +209,14 @@ def make_plan(
 
 def _precision_reason(machine: Machine) -> str:
     if machine.has_bf16:
-        return f"{machine.name} computes in bf16, about twice as fast as fp32."
+        return f"{machine.name} computes about twice as fast in bf16 as in fp32."
     return f"{machine.name} has no fast bf16."
 
 
 def _dimensions(
     network: UNetNetwork, data: Fingerprint, fixed: set[str], say: _Decisions
 ) -> UNetNetwork:
-    """Fit spatial dimensions and input channels to the data, or say why they do not fit."""
+    """Adapt spatial dimensions and input channels to the data, or say why they do not fit."""
     volumes = data.spatial_dims == (3,) and data.smallest_shape[0] >= 8
     planned = "3d" if volumes else "2d"
     own = network.spatial_dims if "spatial_dims" in fixed else None
@@ -220,25 +224,28 @@ def _dimensions(
         "spatial_dims",
         own,
         planned,
-        "All images are volumes of 8 planes or more."
+        "All images are volumes of at least 8 planes."
         if volumes
-        else "Images are planes, or too thin for volumes.",
+        else "The images are planes, or stacks with too few planes for 3D.",
     )
     if dims == "3d" and data.spatial_dims != (3,):
+        spatial = " and ".join(map(str, data.spatial_dims))
         raise UsageError(
-            f"The network is three-dimensional, but the dataset has images with {' and '.join(map(str, data.spatial_dims))} spatial axes.",
-            "Choose spatial_dims 2d (volumes are then taken plane by plane), or keep only volumes in this project.",
+            f"The network is 3D, but the dataset has images with {spatial} spatial axes.",
+            "Select a 2D network, which segments volumes plane by plane (--spatial-dims 2d), or "
+            "keep only volumes in this project.",
         )
     if "input_channels" in fixed and network.input_channels != data.channels:
         raise UsageError(
-            f"The network takes {network.input_channels} channels, the images have {data.channels}.",
-            "Train from scratch, or accept images with the same channels.",
+            f"The network takes {counted(network.input_channels, 'channel')}, the images have "
+            f"{data.channels}.",
+            "Train from scratch (--from scratch), or accept images with the same channels.",
         )
     say.take(
         "input_channels",
         None,
         data.channels,
-        f"The images have {data.channels} channel{'s' if data.channels > 1 else ''}.",
+        f"The images have {counted(data.channels, 'channel')}.",
     )
     return _changed(network, spatial_dims=dims, input_channels=data.channels)
 
@@ -260,14 +267,14 @@ def _depth(
     own = recipe.depth if "depth" not in fixed else network.depth
     if recipe.depth is not None and "depth" in fixed and recipe.depth != network.depth:
         raise UsageError(
-            f"Depth {recipe.depth} was asked for, but the weights need {network.depth}.",
-            "Train from scratch to change the network.",
+            f"Depth {recipe.depth} was requested, but the weights need {network.depth}.",
+            "Train from scratch to change the network (--from scratch).",
         )
     depth = say.take_of_network(
         "depth",
         own,
         largest,
-        f"The shortest side is {shortest} px; the deepest level should still see {SMALLEST} px or more.",
+        f"The shortest side is {shortest} px; the deepest level should have {SMALLEST} px or more.",
     )
     return _z_strides(_changed(network, depth=depth), data, fixed, say)
 
@@ -275,7 +282,7 @@ def _depth(
 def _z_strides(
     network: UNetNetwork, data: Fingerprint, fixed: set[str], say: _Decisions
 ) -> UNetNetwork:
-    """Halve Z where its planes are as near to each other as the pixels of that level, and as long as there are enough of them."""
+    """Halve Z where planes are as close as the pixels of that level, and while enough are left."""
     if network.dimensions == 2:
         return network
     known, planes = _z_spacing(data), data.median_shape[0]
@@ -289,9 +296,9 @@ def _z_strides(
     distance = (
         f"Planes are {known:.1f} times as far apart as pixels"
         if known
-        else "The files do not tell how far apart planes are"
+        else "The files do not state the distance between planes"
     )
-    reason = f"{distance}, and {planes} of them can be halved {often} time{'s' * (often != 1)}."
+    reason = f"{distance}, and {planes} planes can be halved {counted(often, 'time')}."
     own = network.z_strides if "z_strides" in fixed else None
     strides = say.take_of_network("z_strides", own, tuple(planned), reason)
     return _changed(network, z_strides=strides)
@@ -321,8 +328,10 @@ def _patch(
     ):
         multiples = str(steps[0]) if len(set(steps)) == 1 else " x ".join(map(str, steps))
         raise UsageError(
-            f"Patch size {patch} does not fit a {network.spatial_dims} network of depth {network.depth}.",
-            f"Give {network.dimensions} lengths that are multiples of {multiples}, such as {planned}.",
+            f"Patch size {patch} does not fit a {network.spatial_dims} network of depth "
+            f"{network.depth}.",
+            f"Give {network.dimensions} lengths that are multiples of {multiples}, such as "
+            f"{planned}.",
         )
     return patch
 
@@ -330,12 +339,16 @@ def _patch(
 def _patch_limits(
     network: UNetNetwork, data: Fingerprint, machine: Machine
 ) -> tuple[tuple[float, ...], str]:
-    """The longest sides, and why: in 3D as many voxels as a cube has, in its proportions, wider where there are few planes."""
+    """The longest sides, and why.
+
+    In 3D they hold as many voxels as a cube, in the proportions of the voxels, and are wider if
+    there are few planes.
+    """
     plane = PATCH_LIMIT_2D[machine.device]
     if network.dimensions == 2:
         return (
             (plane, plane),
-            f"Covers the median image as far as {plane} px a side, in steps of {network.multiple[0]}.",
+            f"Covers the median image, at most {plane} px wide, in steps of {network.multiple[0]}.",
         )
     cube = PATCH_LIMIT_3D[machine.device]
     step = network.multiple[0]
@@ -345,12 +358,16 @@ def _patch_limits(
     side = min(plane, math.sqrt(cube**3 / max(step, deep // step * step)))
     return (
         (deep, side, side),
-        f"At most about as many voxels as {cube} x {cube} x {cube}, and no longer than the median image needs.",
+        f"About as many voxels as {cube} x {cube} x {cube} at most, not larger than the median "
+        "image.",
     )
 
 
 def _flops(network: UNetNetwork, patch: tuple[int, ...]) -> float:
-    """Operations of one training step per patch: three passes over the two convolutions of each level, twice (both ways)."""
+    """Operations of one training step per patch.
+
+    Three passes over the two convolutions of each level, in the encoder and the decoder.
+    """
     total, pixels = 0.0, float(math.prod(patch))
     for level, kernel in enumerate(network.kernels):
         width = network.base_channels * 2**level
@@ -386,24 +403,22 @@ def _width(
         and recipe.base_channels != network.base_channels
     ):
         raise UsageError(
-            f"{recipe.base_channels} base channels were asked for, but the weights need {network.base_channels}.",
-            "Train from scratch to change the network.",
+            f"{recipe.base_channels} base channels were requested, but the weights need "
+            f"{network.base_channels}.",
+            "Train from scratch to change the network (--from scratch).",
         )
     own = recipe.base_channels or (network.base_channels if "base_channels" in fixed else None)
-    planned, reason = network.base_channels, "The usual width; no time budget was given."
+    planned, reason = network.base_channels, "The default width; no time limit was given."
     if recipe.time_s is not None:
         speed = _patches_per_s(_changed(network, base_channels=32), patch, machine, precision)
         seen = speed * recipe.time_s
-        planned = (
-            32
-            if seen >= PATCHES_FOR_32
-            else 24
-            if seen >= PATCHES_FOR_32 / 2
-            else 16
-            if seen >= PATCHES_FOR_32 / 30
-            else 8
+        # Wide networks learn more per patch, narrow ones see more patches in the same time.
+        enough = ((32, 1), (24, 2), (16, 30), (8, math.inf))
+        planned = next(width for width, part in enough if seen >= PATCHES_FOR_32 / part)
+        reason = (
+            f"In {time_in_words(recipe.time_s)} this machine trains on about {seen:,.0f} patches "
+            f"at 32 channels; {planned} channels see enough of them."
         )
-        reason = f"In {recipe.time_s:.0f} s this machine trains about {seen:.0f} patches at 32 channels; {planned} see enough of them."
     return _changed(
         network, base_channels=say.take_of_network("base_channels", own, planned, reason)
     )
@@ -430,8 +445,10 @@ def _batch(
     wanted = min(
         16 if machine.device == "cpu" else 64, max(wanted, int(wanted * limit / math.prod(patch)))
     )
-    reason = f"{min(wanted, fits)} patches take about {min(wanted, fits) * per_patch / 2**30:.1f} of {machine.memory_bytes / 2**30:.0f} GiB."
-    return int(say.take("batch_size", recipe.batch_size, min(wanted, fits), reason))
+    planned = min(wanted, fits)
+    needed, memory = bytes_in_words(planned * per_patch), bytes_in_words(machine.memory_bytes)
+    reason = f"{counted(planned, 'patch', 'patches')} need about {needed} of {memory} memory."
+    return int(say.take("batch_size", recipe.batch_size, planned, reason))
 
 
 def _normalization(data: Fingerprint, recipe: UNetRecipe, say: _Decisions) -> Normalization:
@@ -440,7 +457,7 @@ def _normalization(data: Fingerprint, recipe: UNetRecipe, say: _Decisions) -> No
         "normalization",
         recipe.normalization,
         planned,
-        "Robust to hot pixels and to exposure: percentiles of each image.",
+        "Percentiles of each image: robust to hot pixels and exposure.",
     )
     if value.scope == "dataset" and not value.dataset_ranges:
         value = value.model_copy(update={"dataset_ranges": data.fit(value)})
@@ -462,12 +479,12 @@ def _schedule(
     steps = max(1, math.ceil(per_epoch / batch))
     wanted, reason = (
         PATCHES_BY_DEFAULT,
-        f"About {PATCHES_BY_DEFAULT} patches in all, at least 30 epochs.",
+        f"About {PATCHES_BY_DEFAULT:,} patches in total, at least 30 epochs.",
     )
     if recipe.time_s is not None:
         # Twice what the estimate says: the clock ends the training, the epochs must not.
         wanted = int(2 * recipe.time_s * _patches_per_s(network, patch, machine, precision))
-        reason = f"More than fit into {recipe.time_s:.0f} s; the clock ends the training."
+        reason = f"More than fit into {time_in_words(recipe.time_s)}; the time limit ends training."
     planned = max(30, math.ceil(wanted / (steps * batch)))
     epochs = say.take("epochs", recipe.epochs, planned, reason)
     if recipe.time_s is None:
@@ -478,7 +495,8 @@ def _schedule(
     else:
         waits, why = (
             epochs,
-            "The clock ends the training: the learning rate falls until then, and the best often comes last.",
+            "The time limit ends training: the learning rate decreases until then, and the best "
+            "model often comes last.",
         )
     patience = say.take("patience", recipe.patience, waits, why)
     return epochs, steps, patience
@@ -493,7 +511,8 @@ def _balance(
         "foreground_share",
         recipe.foreground_share,
         0.33 if foreground > 0.2 and task.mode != "multiclass" else 0.5,
-        f"{foreground:.0%} of the pixels are foreground; this share of the patches is placed on foreground, each class as often.",
+        f"{foreground:.0%} of the pixels are foreground; this fraction of the patches is placed on "
+        "foreground, each class equally often.",
     )
     if task.mode != "multiclass":
         return None, share
@@ -504,11 +523,11 @@ def _balance(
         "class_weights",
         recipe.class_weights,
         planned,
-        "Rare classes weigh more: frequency to the power -1/4, mean 1.",
+        "Rare classes have larger weights: frequency to the power -1/4, mean 1.",
     )
     if len(weights) != task.num_classes:
         raise UsageError(
-            f"{len(weights)} class weights were given for {task.num_classes} classes.",
+            f"{task.num_classes} class weights are needed, not {len(weights)}.",
             "Give one weight per class, background first.",
         )
     return tuple(weights), share

@@ -65,8 +65,8 @@ class UNetArchitecture(Architecture):
     z_strides: tuple[Stride, ...] | None = Field(
         None,
         title="Z strides",
-        description="3D: stride along Z of each downsampling step, from fine to coarse: 2 halves Z, "
-        "1 keeps it; 2 where left out.",
+        description="3D: stride along Z of each downsampling step, from fine to coarse: 2 halves "
+        "Z, 1 keeps it; 2 where left out.",
     )
     base_channels: int | None = Field(
         None,
@@ -91,8 +91,8 @@ class UNetNetwork(Record):
     depth: int = Field(4, ge=1, le=7, description="Number of downsampling steps.")
     z_strides: tuple[Stride, ...] = Field(
         (),
-        description="3D: stride along Z of each downsampling step, from fine to coarse: 2 halves Z, "
-        "1 keeps it; 2 where left out.",
+        description="3D: stride along Z of each downsampling step, from fine to coarse: 2 halves "
+        "Z, 1 keeps it; 2 where left out.",
     )
     base_channels: int = Field(
         32,

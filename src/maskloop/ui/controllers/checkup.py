@@ -12,6 +12,7 @@ from maskloop.project.check import CheckReport, Problem, check
 from maskloop.project.repair import RepairReport, plan_repair, repair
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.workspace import Workspace
+from maskloop.wording import bytes_in_words, counted
 
 __all__ = ["CheckupController"]
 
@@ -166,11 +167,11 @@ class CheckupController(Controller):
 
 
 def _found_words(report: CheckReport) -> str:
-    size = f"{report.files_checked:,} files ({report.bytes_checked / 1e6:,.0f} MB)"
+    size = f"{counted(report.files_checked, 'file')} ({bytes_in_words(report.bytes_checked)})"
     if not report.problems:
-        return f"No problems: {size} are unchanged."
+        return f"No problems: {size} checked, all unchanged."
     # Harmless ones, such as leftovers of a kill, must not look like damage.
     harmless = sum(problem.is_harmless for problem in report.problems)
     serious = len(report.problems) - harmless
-    words = f"{serious} problem{'' if serious == 1 else 's'} in {size}"
+    words = f"{counted(serious, 'problem')} in {size}"
     return f"{words}, plus {harmless} harmless." if harmless else f"{words}."

@@ -11,6 +11,7 @@ from maskloop.errors import MaskError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskMode, MaskRule, foresee_mask
 from maskloop.task import Task
+from maskloop.wording import counted
 
 __all__ = ["Classes", "Description", "RuleOption", "describe", "rule_options"]
 
@@ -132,7 +133,7 @@ def _sentence(saved: Mapping[int, int], rule: MaskRule, classes: Classes) -> str
     drawn = [label for label in saved if label]
     # Objects are renumbered on saving, so that only their count says something.
     if rule.mask_mode == "keep_instances":
-        return f"{_count(len(drawn), 'object')} will be saved."
+        return f"{counted(len(drawn), 'object')} will be saved."
     if rule.mask_mode == "connected_components":
         return "Each separate piece will be saved as one object."
     if rule.mask_mode == "keep_labels_as_multiclass":
@@ -162,10 +163,6 @@ def _listed(words: Sequence[str]) -> str:
     if len(words) > MOST:
         return f"{', '.join(words[:MOST])} and {len(words) - MOST} more"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _upper(text: str) -> str:

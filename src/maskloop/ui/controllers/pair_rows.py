@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from maskloop.project.layout import Pair
 from maskloop.ui.controllers.label_semantics import Classes
+from maskloop.wording import counted
 
 __all__ = ["PairRow", "make_rows", "objects_in_words", "short_id"]
 
@@ -101,8 +102,7 @@ def objects_in_words(pair: Pair, classes: Classes) -> str:
     """What a pair's mask holds, such as ``37 objects``."""
     if pair.fingerprint is None or pair.mask_preparation.get("is_empty"):
         return "empty mask"
-    count = pair.fingerprint.object_count
-    objects = f"{count} object{'' if count == 1 else 's'}"
+    objects = counted(pair.fingerprint.object_count, "object")
     return f"{objects} ({_classes(pair, classes)})" if classes.mode == "multiclass" else objects
 
 

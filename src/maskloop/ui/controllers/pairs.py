@@ -23,6 +23,7 @@ from maskloop.ui.controllers.pair_rows import PairRow, make_rows, short_id
 from maskloop.ui.controllers.plan import PlanController
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.workspace import Workspace
+from maskloop.wording import counted
 
 __all__ = ["OpenedPair", "PairsController"]
 
@@ -69,7 +70,7 @@ class PairsController(Controller):
         """How many pairs there are, in words."""
         active = [row for row in self.rows if row.is_active]
         kept, gone = sum(row.split == "validation" for row in active), len(self.rows) - len(active)
-        words = f"{len(active)} pair{'' if len(active) == 1 else 's'}"
+        words = counted(len(active), "pair")
         words += f", {kept} for validation" if kept else ""
         return words + (f" (plus {gone} removed or missing)" if gone else "")
 
