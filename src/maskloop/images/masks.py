@@ -339,8 +339,8 @@ def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: st
         raise MaskError(
             f"Mask '{name}' holds {listed(beyond)}, but the project has {num_classes} classes: "
             f"0 to {num_classes - 1}.",
-            f"Map the labels to classes (--map{example}), add the missing classes to the project, or use a "
-            "project for instances if each label is an object.",
+            f"Map the labels to classes (--map{example}), add the missing classes to the project, "
+            "or use a project for instances if each label is an object.",
         )
 
 
