@@ -55,6 +55,7 @@ class LayerChoice:
         self._choices = self._find()
         self._names = [layer.name for layer in self._choices]
         self._layer = self._fall_back([])
+        # Not `reordering` or `inserting`: the list is still as it was then.
         for name in _LIST_EVENTS:
             getattr(viewer.layers.events, name).connect(self._follow)
 
@@ -173,6 +174,7 @@ class LayerCombo(QComboBox):
             self.addItem(layer.name)
             self.setItemData(place, layer.name, Qt.ItemDataRole.ToolTipRole)
         if not layers:
+            # Qt shows nothing at all in an empty combo box.
             self.addItem(f"No {self._choice.kind} layer")
         self.blockSignals(False)
         self.setEnabled(bool(layers))
