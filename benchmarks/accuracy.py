@@ -1,4 +1,4 @@
-"""Accuracy on real images within a fixed time: what a person gets who creates a project, accepts the pairs, trains, predicts.
+"""Accuracy on real images in a fixed time: create, accept, train, predict, evaluate.
 
 The split by group is fixed in datasets.py; the held-out images are measured once, after the
 training. Everything else is maskloop's default. A minute is one for which all cores worked for the

@@ -1,4 +1,4 @@
-"""How long a person waits: `maskloop predict` of one 1024 x 1024 in a fresh process, and `import maskloop`.
+"""Waiting time: `maskloop predict` of one 1024 x 1024 image from scratch, `import maskloop`.
 
 The prediction is the whole command, from the start of Python to its end, with a standard U-Net
 (base 32). The import is timed in turn with a Python that does nothing, whose time is taken off.

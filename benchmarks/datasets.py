@@ -1,4 +1,4 @@
-"""The real data sets, and the fixed split of each: whole groups are held out, and nothing is ever tuned on them."""
+"""The real data sets with their fixed splits: whole groups are held out, never tuned on."""
 
 from __future__ import annotations
 
@@ -83,35 +83,41 @@ def every_second_animal(names: list[str]) -> set[str]:
 DATASETS = {
     "dsb2018": DataSet(
         "instances",
-        "fluorescence images (fluo_*), sorted by name: every 4th, beginning with the first, is held out",
+        "fluorescence images (fluo_*), sorted by name: every 4th, beginning with the first, is "
+        "held out",
         every_fourth,
         prefix="fluo_",
-        published="AP at .5 of EmbedSeg 0.887, StarDist 0.864, U-Net of 3 classes about 0.81: trained on 447 other images, tested on 50.",
+        published="AP at .5 of EmbedSeg 0.887, StarDist 0.864, U-Net of 3 classes about 0.81: "
+        "trained on 447 other images, tested on 50.",
     ),
     "bbbc039": DataSet(
         "instances",
         "sorted by name (well and field): every 4th, beginning with the first, is held out",
         every_fourth,
-        published="F1 at .5 of Cellpose-SAM 0.956, of Otsu with a watershed 0.858: on the official 50 test fields.",
+        published="F1 at .5 of Cellpose-SAM 0.956, of Otsu with a watershed 0.858: on the "
+        "official 50 test fields.",
     ),
     "ctc_dic_c2dh_hela": DataSet(
         "instances",
         "by time: the last quarter of the frames is held out",
         last_quarter,
-        published="SEG (mean IoU, another measure) of U-Net 0.776, of the best later ones about 0.85: hidden test films.",
+        published="SEG (mean IoU, another measure) of U-Net 0.776, of the best later ones about "
+        "0.85: hidden test films.",
     ),
     "usiigaci_t98g": DataSet(
         "instances",
         "by number of the set: the last quarter is held out",
         last_quarter,
-        published="AP at .5 of EmbedSeg 0.720: trained on 45 images of 16 bits with test-time augmentation, tested on 5.",
+        published="AP at .5 of EmbedSeg 0.720: trained on 45 images of 16 bits with test-time "
+        "augmentation, tested on 5.",
     ),
     "isbi2012_em": DataSet(
         "binary",
         "by depth: the last quarter of the slices, one block, is held out",
         last_quarter,
         classes=("membrane",),
-        published="pixel error of U-Net 0.061 (another measure): the hidden test volume, trained on all 30 slices.",
+        published="pixel error of U-Net 0.061 (another measure): the hidden test volume, trained "
+        "on all 30 slices.",
     ),
     "drosophila_vnc": DataSet(
         "multiclass",
@@ -125,7 +131,8 @@ DATASETS = {
         every_second_animal,
         classes=("myelin", "axon"),
         group=animal,
-        published="pixel-wise accuracy 85 % (another measure) on rat SEM, with more images and another split.",
+        published="pixel-wise accuracy 85 % (another measure) on rat SEM, with more images and "
+        "another split.",
     ),
     "wbc_zheng2018": DataSet(
         "multiclass",
@@ -158,7 +165,7 @@ def find_split(data: Path, name: str) -> Split:
 
 
 def near_duplicates(split: Split) -> list[tuple[str, str]]:
-    """Held-out images that look like one that is trained on, by maskloop's own finder: they are kept, and told."""
+    """Held-out near-duplicates of training images, by maskloop's finder: kept, and reported."""
     from maskloop.images.readers import open_image
     from maskloop.images.similarity import find_near_duplicates, perceptual_hash
 

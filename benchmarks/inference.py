@@ -1,4 +1,4 @@
-"""Whole images of 1024 x 1024 to labels: our `segment` against the tile loop that a user would write in plain PyTorch.
+"""1024 x 1024 images to labels: `segment` against a tile loop in plain PyTorch.
 
 The same briefly trained standard U-Net (base 32) and the same normalisation on both sides, from
 pixels to labels. Theirs: fp32, `no_grad`, tiles of 256 x 256 that overlap by 64, one at a time,

@@ -86,7 +86,7 @@ SEEDS: dict[str, Callable[[Maps], Any]] = {
 def decode(
     maps: Maps, seeds: str, threshold: float, peak: float, smooth: float, rest: str, typical: float
 ) -> Labels:
-    """Components of the seed map above the threshold that reach the peak, grown in the foreground along the distance map.
+    """Seeds above the threshold that reach the peak, grown in the foreground by distance.
 
     `smooth` blurs the seed map by this share of the typical diameter; `rest` says whether
     foreground without any seed is kept as objects.
@@ -120,7 +120,7 @@ def decode(
 
 
 def average_precision(truth: Labels, found: Labels, overlap: float) -> float:
-    """TP / (TP + FP + FN) where objects overlap by more than `overlap` (intersection over union)."""
+    """TP / (TP + FP + FN) at an IoU above `overlap`."""
     rows, columns = int(truth.max()) + 1, int(found.max()) + 1
     shared = np.bincount(
         truth.ravel().astype(np.int64) * columns + found.ravel(), minlength=rows * columns

@@ -1,6 +1,6 @@
 """What it costs to list the runs of a project that has ten journals of an hour each.
 
-Run with ``python benchmarks/journals.py``; with another version of maskloop on PYTHONPATH it measures
+Run with ``python benchmarks/journals.py``; with another maskloop on PYTHONPATH it measures
 that one. The seconds are those of the processor, which a busy machine does not change much: of the
 first look in a fresh process, of each later one (the window looks whenever the folder changes), and
 of a look while one of the runs goes on.

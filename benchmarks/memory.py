@@ -1,4 +1,4 @@
-"""Peak memory of `maskloop predict` on 8192 x 8192 pixels of 8 bits, with a standard U-Net (base 32), for classes and for instances.
+"""Peak memory of `maskloop predict` on 8192 x 8192 pixels, for classes and for instances.
 
 Measured is the largest resident set of the whole fresh process, as the system counts it: with pages
 of scratch files that are in memory.
@@ -22,7 +22,10 @@ MODES = ("binary", "instances")
 
 
 def make_project(folder: Path, mode: str, *, epochs: int) -> None:
-    """A project with a briefly trained checkpoint, in a process of its own: what a parent has in memory counts for its children."""
+    """A project with a briefly trained checkpoint, made in a process of its own.
+
+    What a parent has in memory would count for its children.
+    """
     script = side_by_side.BENCHMARKS / "nuclei.py"
     subprocess.run(
         [sys.executable, script, folder, "--mode", mode, "--epochs", str(epochs)],
@@ -34,8 +37,10 @@ def make_project(folder: Path, mode: str, *, epochs: int) -> None:
 def make_image(path: Path, side: int) -> None:
     """Simulated nuclei, repeated over a large field, in a process of its own."""
     code = (
-        "import sys, numpy, tifffile; from maskloop.samples import simulate_nuclei; side = int(sys.argv[2]); part = min(1024, side); "
-        "image, _ = simulate_nuclei(shape=(part, part)); image = (image * (255 / image.max())).astype('uint8'); "
+        "import sys, numpy, tifffile; from maskloop.samples import simulate_nuclei; side = "
+        "int(sys.argv[2]); part = min(1024, side); "
+        "image, _ = simulate_nuclei(shape=(part, part)); image = (image * (255 / "
+        "image.max())).astype('uint8'); "
         "tifffile.imwrite(sys.argv[1], numpy.tile(image, (-(-side // part),) * 2)[:side, :side])"
     )
     subprocess.run([sys.executable, "-c", code, path, str(side)], check=True)

@@ -65,10 +65,12 @@ def hash_of(pixels: Pixels) -> str:
 def report(name: str, images: dict[str, Pixels]) -> None:
     names, hashes = list(images), [hash_of(pixels) for pixels in images.values()]
     print(
-        f"\n## {name}: {len(names)} images, at most {MAX_DISTANCE} of 255 bits or at least {MIN_SHARED} landmarks\n"
+        f"\n## {name}: {len(names)} images, at most {MAX_DISTANCE} of 255 bits or at least "
+        f"{MIN_SHARED} landmarks\n"
     )
     print(
-        "| altered copy | found | false alarms | found by the whole | bits: median, worst | by landmarks |\n|---|---|---|---|---|---|"
+        "| altered copy | found | false alarms | found by the whole | bits: median, worst | by "
+        "landmarks |\n|---|---|---|---|---|---|"
     )
     random = np.random.default_rng(0)
     copies: dict[str, list[str]] = defaultdict(list)
@@ -85,7 +87,8 @@ def report(name: str, images: dict[str, Pixels]) -> None:
         alarms = int(either.sum() - np.trace(either))
         shares = [f"{np.diag(found).mean():.1%}" for found in (either, whole, landmarks)]
         print(
-            f"| {alteration} | {shares[0]} | {alarms} | {shares[1]} | {np.median(own):.0f}, {own.max()} | {shares[2]} |"
+            f"| {alteration} | {shares[0]} | {alarms} | {shares[1]} | {np.median(own):.0f}, "
+            f"{own.max()} | {shares[2]} |"
         )
     report_distinct(names, hashes)
 
@@ -97,7 +100,8 @@ def report_distinct(names: list[str], hashes: list[str]) -> None:
     bits, shared = bits[rows, columns], shared[rows, columns]
     near = int(((bits <= MAX_DISTANCE) | (shared >= MIN_SHARED)).sum())
     print(
-        f"\nPairs of different files: {len(rows)}, taken for one image: {near}; pairs by shared landmarks: {np.bincount(shared)}. Nearest:"
+        f"\nPairs of different files: {len(rows)}, taken for one image: {near}; pairs by shared "
+        f"landmarks: {np.bincount(shared)}. Nearest:"
     )
     for at in np.lexsort((bits, shared < MIN_SHARED))[: max(3, near)]:
         print(
@@ -166,7 +170,8 @@ def report_time() -> None:
     picture = random.integers(0, 255, (1024, 1024)).astype(np.uint8)
     print(f"\nHash of 1024 x 1024: {best_ms(lambda: hash_of(picture)):.1f} ms; ", end="")
     print(
-        f"comparison with 10,000 hashes: {best_ms(lambda: find_near_duplicates(known[0], known)):.1f} ms"
+        "comparison with 10,000 hashes: "
+        f"{best_ms(lambda: find_near_duplicates(known[0], known)):.1f} ms"
     )
 
 

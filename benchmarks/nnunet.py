@@ -183,7 +183,7 @@ def _race_nnunet(
 def _race_maskloop(
     arguments: argparse.Namespace, split: Split, work: Path
 ) -> tuple[list[tuple[float, float]], int]:
-    """The loop as it comes, validating on the held-out images; its clock runs while it builds and validates."""
+    """nnU-Net's own loop, validating on held-out images; the clock runs all the time."""
     from nuclei import plan_for, samples_for
 
     from maskloop.events import Event, Metric

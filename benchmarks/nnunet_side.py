@@ -1,4 +1,4 @@
-"""nnU-Net v2 on the same images: its own planning, augmentation, network, loss, optimiser and prediction, called from outside.
+"""nnU-Net v2 on the same images, with all of its own steps, called from outside.
 
 What differs from a training as it comes: it ends by the clock instead of after 1000 epochs of 250
 iterations, and its polynomial learning rate falls with the share of the time that is used instead
@@ -110,7 +110,7 @@ def _spacing(pixel_size_um: Any) -> list[float]:
 
 
 def to_core_and_border(labels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Cores (1): pixels with nothing but their own object within reach; the rest of the objects is border (2)."""
+    """Cores (1): pixels near no other object and no background; the rest is border (2)."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     # Across planes, which lie further apart, one is enough.
@@ -203,7 +203,7 @@ class TimedTraining:
                 yield spent
 
     def predict(self, name: str, picture: Picture, *, mirror: bool = True) -> NDArray[Any]:
-        """Classes of a whole image by nnU-Net's own prediction: half overlap, Gaussian weights, mirrored unless told otherwise."""
+        """Classes by nnU-Net's own prediction: half overlap, Gaussian weights, mirrored."""
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 

@@ -20,7 +20,7 @@ Pairs = list[tuple[NDArray[Any], NDArray[Any]]]
 
 
 def read_nuclei(data: Path, *, count: int = 24) -> tuple[Pairs, str]:
-    """Fluorescent nuclei of dsb2018 with their masks, or simulated ones where the data is absent, and which it was."""
+    """Nuclei of dsb2018 with masks, or simulated ones without the data, and which it was."""
     found = sorted((data / "dsb2018" / "images").glob("fluo_*.tif"))[:count]
     if found:
         return [
@@ -81,7 +81,7 @@ def samples_for(pairs: Pairs, plan: Any) -> list[Any]:
 
 
 def train_briefly(plan: Any, samples: Sequence[Any], *, steps: int) -> Any:
-    """A network after a few steps: its labels are good enough to compare two ways of predicting with it."""
+    """A network after a few steps: good enough to compare two ways of predicting."""
     from maskloop.models.unet.loop import train
     from maskloop.models.unet.network import build_unet
     from maskloop.models.weights_file import load_checkpoint

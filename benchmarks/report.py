@@ -1,4 +1,4 @@
-"""Write the figures of results/*.json into README.md, between its markers: no figure there is typed by hand.
+"""Write the figures of results/*.json into README.md, between its markers.
 
 ``python benchmarks/report.py`` fills them in; ``--check`` only says whether README.md is up to
 date.
@@ -81,7 +81,8 @@ def machine_line(result: Result) -> str:
         f"{name} {on[name]}" for name in ("torch", "numpy", "monai", "nnunetv2") if name in on
     )
     bf16 = "with" if on["bf16"] else "without"
-    return f"On {on['cpu']}, {on['cores']} cores {bf16} bf16, {on['system']}, {libraries}; load before: {on['load_before']}.\n"
+    machine = f"{on['cpu']}, {on['cores']} cores {bf16} bf16, {on['system']}"
+    return f"On {machine}, {libraries}; load before: {on['load_before']}.\n"
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -160,7 +161,10 @@ def _race(result: Result) -> str:
         if reached is not None
         else f"not within {result['maskloop']['given_s']:.0f} s"
     )
-    words = f"nnU-Net's best foreground Dice is {best:.4f}, after {best_s:.0f} s; maskloop reaches it {by}.\n"
+    words = (
+        f"nnU-Net's best foreground Dice is {best:.4f}, after {best_s:.0f} s; "
+        f"maskloop reaches it {by}.\n"
+    )
     return "\n".join(
         [
             words,

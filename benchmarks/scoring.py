@@ -34,7 +34,7 @@ def read_picture(name: str, picture: Picture) -> Image:
 def score(
     name: str, found: Sequence[NDArray[Any]], truths: Sequence[NDArray[Any]]
 ) -> dict[str, float]:
-    """AP at .5 and .75 and F1 of instances; Dice of each class otherwise; all test images counted as one."""
+    """AP at .5 and .75 and F1 of instances, else Dice per class; over all test images."""
     kind = DATASETS[name]
     if kind.mode == "instances":
         objects = [

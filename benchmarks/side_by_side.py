@@ -1,4 +1,4 @@
-"""What the benchmarks share: their options, the machine, two sides measured in turn, and results as JSON."""
+"""What the benchmarks share: options, the machine, sides measured in turn, results."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _version(library: str) -> str | None:
 
 
 def in_turn(sides: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
-    """Measure each side once per round (A B A B), so that whatever slows the machine down meets all of them alike."""
+    """Measure each side once per round (A B A B), so that noise meets all of them alike."""
     values: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name, measure in sides.items():
@@ -89,7 +89,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def core_s() -> float:
-    """Seconds for which all cores of this machine have worked for this process and those it started (Linux).
+    """Processor seconds of this process and of those it started (Linux).
 
     A clock for "ten minutes of two cores each" that stands still while another program has the
     cores.

@@ -1,4 +1,4 @@
-"""2048 x 2048 to labels with tiles of 256 x 256, half overlap and Gaussian weights: our `segment` against MONAI's sliding window.
+"""2048 x 2048 to labels, half overlap: `segment` against MONAI's sliding window.
 
 The same briefly trained standard U-Net (base 32) on all sides, from pixels to labels. MONAI once as
 it comes (fp32) and once under bf16 autocast with channels last, each with the quicker of two window

@@ -31,7 +31,7 @@ WARM_UP = 2
 
 
 class Patches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """The Dataset of many tutorials: a random crop, flips, a right angle, brightness, contrast and noise, in NumPy."""
+    """The Dataset of many tutorials: random crops, flips, rotations and intensities in NumPy."""
 
     def __init__(self, samples: Sequence[Any], patch: int, length: int) -> None:
         # Normalised once: many users would do it for every patch.
@@ -96,7 +96,7 @@ def plain_pytorch(plan: Any, samples: Sequence[Any], steps: int) -> Callable[[],
 
 
 def our_loop(plan: Any, samples: Sequence[Any], steps: int) -> Callable[[], float]:
-    """`maskloop.models.loop.train`, timed from outside: it asks before each step whether it is cancelled."""
+    """Our training loop, timed from outside: it asks before each step if it is cancelled."""
     # The last step has no question after it, so one more is made than is timed.
     short = plan.model_copy(update={"epochs": 1, "steps_per_epoch": WARM_UP + steps + 1})
 

@@ -1,4 +1,4 @@
-"""The longest time for which the thread of the window is held, while a training runs and a person works.
+"""The longest stall of the window while a training runs and a person works.
 
 A real napari window with a stack of 2 GB (memory-mapped, uint16, in a temporary folder), a training
 in its child process and, on the side "maskloop", the dock with a project of 10,000 pairs. A timer
@@ -110,7 +110,7 @@ def make_stack(file: Path, planes: int, side: int) -> None:
 
 
 def start_training(folder: Path) -> Any:
-    """A training that goes on until it is stopped, in its child process, as the window starts it."""
+    """A training in its child process, as the window starts it, until it is stopped."""
     from maskloop import Project
     from maskloop.compute.runs import start, submit
     from maskloop.jobs.training import TrainJob
@@ -197,7 +197,8 @@ class Clock:
         places, self._seen = self._seen, []
         often = sorted(set(places), key=places.count, reverse=True)[:3]
         print(
-            f"    {(end - begin) * 1000:.0f} ms, of them {collected * 1000:.0f} ms garbage collection",
+            f"    {(end - begin) * 1000:.0f} ms, of them {collected * 1000:.0f} ms garbage "
+            "collection",
             file=sys.stderr,
         )
         for where in often:
@@ -377,7 +378,8 @@ def remove_elsewhere(folder: Path, pair_id: str) -> None:
         [
             sys.executable,
             "-c",
-            f"from maskloop import Project; Project.open({str(folder)!r}).dataset.remove({pair_id!r})",
+            "from maskloop import Project; "
+            f"Project.open({str(folder)!r}).dataset.remove({pair_id!r})",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""Walk through the loop in napari on real images, and keep a picture of each step: for docs/napari.md and the README.
+"""Walk through the loop in napari on real images, with a picture of each step.
 
 python docs/make_window_pictures.py [--out FOLDER]
 

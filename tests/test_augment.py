@@ -1,6 +1,6 @@
-"""Augmentation: masks move with their images, labels stay labels, and each switch does what it says.
+"""Augmentation: masks move with their images, labels stay labels, each switch works.
 
-The coordinates of the pixels are augmented like an image, which tells of each pixel of a patch where
+Coordinates of the pixels are augmented like an image, which tells of each pixel of a patch where
 it comes from.
 """
 

@@ -1,4 +1,4 @@
-"""Where objects start: the usual threshold, unless a network draws its maps so faintly that most of them would be missed."""
+"""The seed threshold is the default, unless a network's maps are so faint that it misses most."""
 
 from __future__ import annotations
 

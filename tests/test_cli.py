@@ -21,8 +21,8 @@ from maskloop.images.writers import write_image, write_labels
 from maskloop.samples import simulate_nuclei
 
 VERBS = (
-    "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints", "import-weights", "predict",
-    "evaluate", "measure", "trace", "execute", "upgrade", "plugins",
+    "demo", "new", "add", "remove", "status", "check", "plan", "train", "runs", "checkpoints",
+    "import-weights", "predict", "evaluate", "measure", "trace", "execute", "upgrade", "plugins",
 )  # fmt: skip
 SMALL = (
     "--epochs",

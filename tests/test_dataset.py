@@ -72,8 +72,9 @@ def test_how_the_mask_was_prepared_is_recorded_under_the_keys_people_know(projec
 
 @pytest.mark.parametrize(
     ("axes", "shape", "mask_shape"),
-    [("YX", (8, 9), (8, 9)), ("YXC", (8, 9, 3), (8, 9)), ("CYX", (2, 8, 9), (8, 9)), ("ZYX", (4, 8, 9), (4, 8, 9)),
-     ("TYX", (4, 8, 9), (4, 8, 9)), ("YXZ", (8, 9, 4), (8, 9, 4)), ("CZYX", (2, 4, 8, 9), (4, 8, 9))],
+    [("YX", (8, 9), (8, 9)), ("YXC", (8, 9, 3), (8, 9)), ("CYX", (2, 8, 9), (8, 9)),
+     ("ZYX", (4, 8, 9), (4, 8, 9)), ("TYX", (4, 8, 9), (4, 8, 9)), ("YXZ", (8, 9, 4), (8, 9, 4)),
+     ("CZYX", (2, 4, 8, 9), (4, 8, 9))],
 )  # fmt: skip
 def test_images_of_any_axes_come_back(project, axes, shape, mask_shape):
     image, mask = noise(1, shape), noise(2, mask_shape) > 100

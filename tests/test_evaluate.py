@@ -169,7 +169,8 @@ def test_nothing_to_compare_is_an_error_with_its_reasons(
     fill(masks, b=TRUTH)
     with pytest.raises(
         MaskError,
-        match=r"Nothing in '.*predictions' could be compared with '.*masks': (.|\n)*no prediction named 'b'(.|\n)*the name of its mask",
+        match=r"Nothing in '.*predictions' could be compared with '.*masks': (.|\n)*no prediction "
+        r"named 'b'(.|\n)*the name of its mask",
     ):
         evaluate_folders(predictions, masks, mode="binary")
     with pytest.raises(ImageError, match="is missing, not a folder"):

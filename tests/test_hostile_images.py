@@ -1,4 +1,4 @@
-"""Small files whose headers claim gigabytes are refused before anything of the size is allocated."""
+"""Small files whose headers claim gigabytes are refused before anything is allocated."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def matched(truth: np.ndarray, found: np.ndarray, overlap: float) -> tuple[int, 
 
 
 def whole_objects(labels: np.ndarray, smallest: int) -> np.ndarray:
-    """Objects by their largest connected piece, without specks: some are drawn in several pieces, which no map can tell."""
+    """Objects by their largest piece, without specks: no map can tell separate pieces."""
     pieces = cc3d.connected_components(labels, connectivity=4 if labels.ndim == 2 else 6).astype(
         np.int32
     )
@@ -48,7 +48,7 @@ def whole_objects(labels: np.ndarray, smallest: int) -> np.ndarray:
 
 @st.composite
 def ellipses(draw: st.DrawFn) -> np.ndarray:
-    """Objects of any size and place that share borders where they meet; the edge of the image cuts some."""
+    """Objects of any size that share borders where they meet; the image's edge cuts some."""
     dimensions = draw(st.sampled_from((2, 3)))
     shape = (60, 70) if dimensions == 2 else (20, 30, 30)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)

@@ -326,7 +326,7 @@ def _killed_after(handle: FolderHandle, seconds: float) -> None:
 def _predict_through_kills(
     project: Project, folder: Path, kills: int, rng: np.random.Generator
 ) -> None:
-    """Kill predictions at random: every file is whole at any moment, the last run completes them."""
+    """Predictions killed at random: files are whole at any moment, the last run completes them."""
     images = folder / "images"
     images.mkdir(parents=True)
     for number in range(5):

@@ -222,7 +222,7 @@ def kill_after_lines(count: int) -> None:
 
 
 def verify(folder: Path, told: list[dict[str, str]]) -> None:
-    """Everything that was told of is there with the right bytes, before and after the next write."""
+    """Everything acknowledged is there with the right bytes, before and after the next write."""
     project = ProjectFolder.open(folder)
     left = [
         problem

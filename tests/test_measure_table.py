@@ -154,7 +154,8 @@ def test_a_broken_measurement_loses_its_own_columns_and_is_named_once(
         table = measure_objects(labels, image, measurements=["size", "broken"])
     assert table.attrs["failures"] == {"broken": "ZeroDivisionError: division by zero"}
     assert [record.getMessage() for record in caplog.records] == [
-        "The measurement 'broken' failed, its columns are empty: ZeroDivisionError: division by zero"
+        "The measurement 'broken' failed, its columns are empty: ZeroDivisionError: division by "
+        "zero"
     ]
     assert np.isfinite(table["area_px"]).all()
     lost = table["contrast_DAPI"].isna()

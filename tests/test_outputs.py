@@ -1,4 +1,4 @@
-"""What scores mean: from labels to targets, to labels, to figures, the same way for every output."""
+"""Outputs: from labels to targets, to labels, to figures, the same for every output."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from maskloop import Project, plugins
 from maskloop.cli import app
-from maskloop.errors import Cancelled, IncompatibleWeights, UsageError
+from maskloop.compute.overview import list_runs
+from maskloop.errors import Cancelled, IncompatibleWeights, NotFound, UsageError
 from maskloop.events import Metric
 from maskloop.images.fingerprint import Fingerprint
 from maskloop.images.image import Image
@@ -39,6 +40,7 @@ from maskloop.models.base import (
     Summary,
     Trained,
     TrainingContext,
+    outline_of,
 )
 from maskloop.models.device import Machine
 from maskloop.models.samples import samples_of
@@ -350,3 +352,18 @@ def test_it_works_from_the_command_line_as_any_other(tmp_path: Path) -> None:
     # An option of another backend is refused in words.
     result = CliRunner().invoke(app, ["train", str(folder), "--epochs", "3"])
     assert "There is no setting 'epochs'" in " ".join(result.output.split())
+
+
+def test_a_project_whose_backend_is_not_installed_opens_and_says_so(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "cells", architecture={"backend": "pixels"})
+    for image, labels in simulate_pairs(2, shape=(32, 32), seed=3):
+        project.dataset.accept(image, labels > 0)
+    project.train(iterations=10)
+    plugins.Registration("backends", "pixels").undo()
+    again = Project.open(project.folder)
+    assert again.status().checkpoint_count == 1
+    assert outline_of("pixels", again.checkpoints.get("latest").network).title == "pixels"
+    assert [run.run_id for run in list_runs(again)] == ["train_001"]
+    for use in (again.segmenter, again.plan, again.train):
+        with pytest.raises(NotFound, match="'pixels' is not one of the backends"):
+            use()

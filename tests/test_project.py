@@ -275,8 +275,10 @@ def _mutation_ground(factory: pytest.TempPathFactory) -> Path:
 def test_opening_loads_neither_torch_nor_the_image_libraries(project):
     accept(project)
     code = (
-        "import sys; from maskloop.project.project import ProjectFolder; ProjectFolder.open(sys.argv[1]).status(); "
-        "print([name for name in ('torch', 'skimage', 'scipy', 'pandas', 'cc3d', 'PIL') if name in sys.modules])"
+        "import sys; from maskloop.project.project import ProjectFolder; "
+        "ProjectFolder.open(sys.argv[1]).status(); "
+        "print([name for name in ('torch', 'skimage', 'scipy', 'pandas', 'cc3d', 'PIL') if name "
+        "in sys.modules])"
     )
     found = subprocess.run(
         [sys.executable, "-c", code, str(project.folder)],

@@ -766,7 +766,10 @@ def test_a_set_of_files_that_lacks_one_is_refused(tmp_path: Path) -> None:
     )
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
         whole = file.ome_metadata
-    plane = '<TiffData IFD="0" FirstZ="{}" PlaneCount="1"><UUID FileName="{}">urn:uuid:00000000-0000-0000-0000-00000000000{}</UUID></TiffData>'
+    plane = (
+        '<TiffData IFD="0" FirstZ="{}" PlaneCount="1"><UUID FileName="{}">'
+        "urn:uuid:00000000-0000-0000-0000-00000000000{}</UUID></TiffData>"
+    )
     first = whole.index("<TiffData")
     last = whole.index("</Pixels>")
     own = plane.format(0, "a.ome.tif", 1) + plane.format(1, "gone.ome.tif", 2)

@@ -426,7 +426,8 @@ import torch
 line = (np.arange(8192) % 40 - 20).astype(np.float32) ** 2
 image = np.empty((8192, 8192), np.uint8)
 for row in range(0, 8192, 64):
-    image[row : row + 64] = np.clip(255 * (1 - np.sqrt(line[row : row + 64, None] + line) / 20), 0, 255)
+    far = np.sqrt(line[row : row + 64, None] + line)
+    image[row : row + 64] = np.clip(255 * (1 - far / 20), 0, 255)
 labels = segment(Image(image, "YX"), segmenter).labels
 assert labels.shape == (8192, 8192)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
@@ -448,7 +449,10 @@ def test_8192_by_8192_pixels_become_instances_within_one_gigabyte() -> None:
 
 
 def test_nothing_here_imports_torch() -> None:
-    code = "import sys, maskloop.predict.segment, maskloop.predict.batch; print('torch' in sys.modules, 'skimage' in sys.modules)"
+    code = (
+        "import sys, maskloop.predict.segment, maskloop.predict.batch; "
+        "print('torch' in sys.modules, 'skimage' in sys.modules)"
+    )
     assert subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split() == ["False", "False"]

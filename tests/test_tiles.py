@@ -134,7 +134,8 @@ def test_a_small_image_is_mirrored_at_its_edges() -> None:
 def test_a_plane_tile_for_a_volume_is_refused_with_both_shapes() -> None:
     with pytest.raises(
         UsageError,
-        match=r"tile \(64, 64\) does not have one length for each of the 3 axes of an image of \(5, 9, 9\)",
+        match=r"tile \(64, 64\) does not have one length for each of the 3 axes of an image of "
+        r"\(5, 9, 9\)",
     ):
         plan_tiles((5, 9, 9), (64, 64))
 

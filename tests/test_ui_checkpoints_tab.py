@@ -1,4 +1,4 @@
-"""The Checkpoints tab in a real napari window: choose, note, compare, predict side by side, export."""
+"""The Checkpoints tab in a real napari window: select, note, compare, predict, export."""
 
 from __future__ import annotations
 

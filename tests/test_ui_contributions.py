@@ -119,7 +119,10 @@ def test_the_plugin_loads_no_torch() -> None:
 
 
 def test_the_contributions_load_neither_torch_nor_qt() -> None:
-    code = "import sys, maskloop.ui.contributions; print([name for name in ('torch', 'qtpy', 'napari') if name in sys.modules])"
+    code = (
+        "import sys, maskloop.ui.contributions; "
+        "print([name for name in ('torch', 'qtpy', 'napari') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""The whole loop as a person does it, in a real napari window: create, draw, accept, train, predict, correct, accept, reopen."""
+"""The whole loop in a real napari window, as a person does it."""
 
 from __future__ import annotations
 

@@ -304,7 +304,8 @@ def test_layers_that_do_not_fit_cannot_be_channels(viewer: ViewerModel) -> None:
         to_image([a, b], axes="YX")
     with pytest.raises(
         ImageError,
-        match=r"'moved' is shifted by up to 3 pixels against 'a': translate \(0, 3\) instead of \(0, 0\)",
+        match=r"'moved' is shifted by up to 3 pixels against 'a': translate \(0, 3\) instead of "
+        r"\(0, 0\)",
     ):
         to_image([a, moved], axes="YX")
     with pytest.raises(ImageError, match="Layer 'mask' is a Labels layer, not an Image layer"):
@@ -415,7 +416,8 @@ def test_labels_of_a_pyramid_are_taken_at_the_finest_level(viewer: ViewerModel) 
     [
         (
             {"translate": (0, 5)},
-            r"is shifted by up to 5 pixels against image 'cells': translate \(0, 5\) instead of \(0, 0\)\.",
+            r"is shifted by up to 5 pixels against image 'cells': translate \(0, 5\) instead of "
+            r"\(0, 0\)\.",
         ),
         ({"scale": (2, 2)}, r"scale \(2, 2\) instead of \(1, 1\)\."),
         ({"rotate": 30}, "different rotation, shear or affine"),

@@ -201,7 +201,8 @@ def test_work_apart_does_not_run_the_script_again_that_opened_the_window(tmp_pat
         "from maskloop.ui.background import Background\n"
         "done = threading.Event()\n"
         "background = Background(lambda function: function(), print)\n"
-        "background.apart(os.getpid, helper='plan', then=lambda found: (print('apart' if found != os.getpid() else 'here'), done.set()))\n"
+        "background.apart(os.getpid, helper='plan', then=lambda found: (print('apart' if found != "
+        "os.getpid() else 'here'), done.set()))\n"
         "assert done.wait(60)\n"
         "background.close()\n"
     )

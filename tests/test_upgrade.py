@@ -134,7 +134,7 @@ def old_config(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A folder of 0.2: three pairs (one with a mask of another shape, one without its mask), two checkpoints (one without its file)."""
+    """A folder of 0.2: three pairs (a mask of another shape, a missing one), two checkpoints."""
     folder = tmp_path / "nuclei"
     pairs = [
         old_pair(folder, 1, backslashes=True, used_in_checkpoints=["unet_run_001"]),
@@ -332,7 +332,7 @@ def test_paths_that_leave_an_older_folder_are_not_followed(old, tmp_path):
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> Path:
-    """A folder of 0.3: two tasks, paths with backslashes, a bare best_model.pt that no record names."""
+    """A folder of 0.3: two tasks, backslashes in paths, a best_model.pt without a record."""
     folder = tmp_path / "plate"
     entries = []
     for task_id, mode, labels in (

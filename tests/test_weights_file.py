@@ -190,7 +190,8 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path, 
     for read in (read_weights, load_checkpoint):
         with pytest.raises(
             UnsafeFile,
-            match=r"Reading 'w\.pt' would execute code(.|\n)*was not read\.\n  -> In the program that made it, save only",
+            match=r"Reading 'w\.pt' would execute code(.|\n)*was not read\.\n  -> In the program "
+            r"that made it, save only",
         ) as caught:
             read(path)
         assert (
@@ -316,11 +317,12 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
         fit_weights(network, other.state_dict(), source="'other.pt'", look=network_of_weights)
     message = str(caught.value)
     assert message.startswith(
-        "'other.pt' does not match the network: 26 weights are not part of the network (encoder.2.convs.0.conv.weight, "
+        "'other.pt' does not match the network: 26 weights are not part of the network "
+        "(encoder.2.convs.0.conv.weight, "
     )
     assert (
-        "weights have another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, 1, 3, 3), "
-        in message
+        "weights have another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, "
+        "1, 3, 3), " in message
     )
     assert "The file looks like depth 3, base_channels 8, input_channels 2." in message
     assert same(network.state_dict(), before)
@@ -347,7 +349,8 @@ def test_weights_that_are_not_numbers_are_refused() -> None:
 def test_garbage_is_never_taken_for_weights() -> None:
     with pytest.raises(
         IncompatibleWeights,
-        match=r"\d+ weights are missing \(.*\.\.\.\); 1 weights are not part of the network \(layer1\)",
+        match=r"\d+ weights are missing \(.*\.\.\.\); 1 weights are not part of the network "
+        r"\(layer1\)",
     ):
         fit_weights(build_unet(small()), {"layer1": torch.zeros(3)}, source="'w.pt'")
 

@@ -98,7 +98,7 @@ class Augmentation(Record):
 class Recipe(Record):
     """Choices about a training; whatever is left open is planned from the data.
 
-    A backend adds its own fields. All limits stand here, so that a plan and a training refuse alike.
+    A backend adds its own fields. All limits stand here, so that plan and training refuse alike.
     """
 
     time_s: float | None = Field(

@@ -1,4 +1,4 @@
-"""Settings of an output that are found after a training: the best decoding of a network's own scores."""
+"""Calibration after a training: the settings that decode a network's scores best."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[Any]:
 
 
 def _some(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples from all over the dataset, each cut to its middle where it is large, of about `PIXELS` pixels in all."""
+    """Samples from all over the dataset, large ones cropped; about `PIXELS` pixels in all."""
     count = min(len(samples), IMAGES)
     return [
         _middle(samples[index * len(samples) // count], PIXELS // count) for index in range(count)

@@ -152,7 +152,8 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         )
     if content.get("version") != VERSION:
         raise IncompatibleWeights(
-            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program reads "
+            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program "
+            "reads "
             f"version {VERSION}.",
             "Update maskloop.",
         )
@@ -165,7 +166,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
 def read_weights(path: Path) -> Weights:
     """Read weights of any program, from ``.pt``, ``.pth`` or ``.safetensors``.
 
-    A ``.pt`` or ``.pth`` holds a state dict, bare or beside other things. Prefixes that data-parallel
+    ``.pt`` or ``.pth`` hold a state dict, bare or beside other things. Prefixes that data-parallel
     training or ``torch.compile`` added to the names are removed.
 
     Returns

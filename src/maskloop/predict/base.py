@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from maskloop.images.instances import DecodedInstances
 from maskloop.images.normalize import Normalization
 from maskloop.predict.metrics import Counts
+from maskloop.task import OutputMode
 
 __all__ = ["BlockOutput", "Output", "Segmenter"]
 
@@ -30,7 +31,7 @@ class Output(Protocol):
         """Name of the representation."""
 
     @property
-    def mode(self) -> Literal["binary", "multiclass", "instances"]:
+    def mode(self) -> OutputMode:
         """What the labels are."""
 
     @property

@@ -426,7 +426,7 @@ def _assign(
 
 
 def _aggregate(table: _Overlaps) -> tuple[int, int]:
-    """Numerator and denominator of the aggregated Jaccard index: each true object with the prediction of largest IoU.
+    """Numerator and denominator of the AJI: each true object with its best prediction.
 
     As in the paper a prediction may serve several true objects; of equal ones the lowest id is
     taken.

@@ -25,6 +25,7 @@ from maskloop.images.instances import (
 )
 from maskloop.predict.metrics import Counts, class_scores, instance_scores
 from maskloop.records import Record
+from maskloop.task import OutputMode
 
 __all__ = ["AnyOutput", "Classes", "DistanceMaps", "Foreground", "output_for"]
 
@@ -235,7 +236,7 @@ class DistanceMaps(Record):
         )
 
     def tuned(self, examples: Examples) -> Self:
-        """With the seed threshold of the best mean AP; the default unless another is clearly better.
+        """With the seed threshold of the best mean AP; the default unless one is clearly better.
 
         A network that had little time predicts lower maps than the ground truth. Masks that were
         encoded and degraded gave the default (`maskloop.images.instances`), and on real 2D
@@ -277,7 +278,7 @@ AnyOutput = Annotated[Foreground | Classes | DistanceMaps, Field(discriminator="
 
 
 def output_for(
-    mode: Literal["binary", "multiclass", "instances"],
+    mode: OutputMode,
     class_labels: Mapping[int, str],
     *,
     threshold: float = 0.5,

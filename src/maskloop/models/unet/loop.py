@@ -486,7 +486,7 @@ class _NotFinite(Exception):
 
 
 def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-    """Exponential moving average; its window grows, so that the first weights are soon forgotten."""
+    """Exponential moving average; its window grows, so the first weights are soon forgotten."""
     seen = int(count)
     decay = min(AVERAGE_DECAY, (1 + seen) / (10 + seen))
     if averaged[0].is_floating_point():
