@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.errors import ImageError, MaskError
+from maskloop.images.formats.alpha import ALPHA_MASK_NOTE, ALPHA_NOTE, is_opacity
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
 from maskloop.images.formats.files import (
@@ -30,21 +31,14 @@ from maskloop.records import write_bytes
 __all__ = ["PICTURES", "PictureFormat"]
 
 _JPEG_ENDINGS = (".jpeg", ".jpg")
+_JPEG_HEAD = b"\xff\xd8\xff"
 
-# Alpha says how to draw a picture, not what was seen: it is left out.
-_WITHOUT_ALPHA = {
-    "LA": "L",
-    "La": "L",
-    "RGBA": "RGB",
-    "RGBa": "RGB",
-    "RGBX": "RGB",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-}
+_PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+"""What each rarer kind of picture that Pillow knows is read as."""
 
 
 class PictureFormat:
-    """PNG and JPEG; alpha is left out, and cameras' pictures are turned upright."""
+    """PNG and JPEG; alpha of a picture is left out, and cameras' pictures are turned upright."""
 
     name = "picture"
     endings = (".png", *_JPEG_ENDINGS)
@@ -52,7 +46,7 @@ class PictureFormat:
 
     def sniff(self, path: Path, head: bytes) -> bool:
         """Whether the first bytes are those of a PNG or JPEG."""
-        return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+        return head.startswith((b"\x89PNG\r\n\x1a\n", _JPEG_HEAD))
 
     def items(self, uri: str) -> tuple[ImageRef, ...]:
         """The picture itself."""
@@ -68,8 +62,8 @@ class PictureFormat:
 
     def open_labels(self, ref: ImageRef) -> Image:
         """Read a mask; the indices of a palette are the labels."""
-        # By name: a JPEG with another ending opens, and its labels show what they are.
-        if ref.path.name.lower().endswith(_JPEG_ENDINGS):
+        # Whatever its name: what is called .png may be a JPEG.
+        if ref.path.name.lower().endswith(_JPEG_ENDINGS) or _is_jpeg(ref.path):
             raise MaskError(
                 f"Mask '{ref.uri}' is a JPEG, which blurs the borders of labels and invents "
                 "values.",
@@ -94,22 +88,44 @@ class PictureFormat:
 PICTURES = PictureFormat()
 
 
+def _is_jpeg(path: Path) -> bool:
+    with reading(path), path.open("rb") as file:
+        return file.read(3) == _JPEG_HEAD
+
+
 def _read(ref: ImageRef, *, colors: bool) -> Pixels:
     refuse_part(ref)
     path = ref.path
     refuse_empty_file(path)
     with reading(path):
-        pixels = _decode(path, colors=colors)
-    return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC")
+        pixels, has_alpha = _decode(path, colors=colors)
+    notes: tuple[str, ...] = ()
+    # Axes that a person named say that the last sample is a channel like the others.
+    if has_alpha and ref.axes is None:
+        pixels, notes = _without_alpha(pixels, is_mask=not colors)
+    return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC", notes=notes)
 
 
-def _decode(path: Path, *, colors: bool) -> NDArray[Any]:
+def _without_alpha(pixels: NDArray[Any], *, is_mask: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """What was seen or drawn, out of (rows, columns, samples) whose last is called alpha."""
+    color, alpha = pixels[..., :-1], pixels[..., -1]
+    if is_mask and (color == color[0, 0]).all() and (alpha != alpha[0, 0]).any():
+        return alpha, (ALPHA_MASK_NOTE,)
+    # A mask has no channels, whatever its alpha looks like.
+    if not (is_mask or is_opacity(alpha)):
+        return pixels, ()
+    return color[..., 0] if color.shape[-1] == 1 else color, (ALPHA_NOTE,)
+
+
+def _decode(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
+    """The pixels, and whether their last sample is called alpha."""
     if _is_deep_color(path):
-        return _decode_deep(path)
+        pixels = _decode_deep(path)
+        return pixels, pixels.shape[-1] in (2, 4)
     return _decode_picture(path, colors=colors)
 
 
-def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
+def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
     from PIL import Image as Pillow
 
     with warnings.catch_warnings():
@@ -119,7 +135,8 @@ def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
             # readers on a stranger's file.
             with Pillow.open(path, formats=("PNG", "JPEG")) as picture:
                 frames = getattr(picture, "n_frames", 1)
-                if frames > 1:
+                # In a camera's MPO the first picture is the image; the others are previews of it.
+                if frames > 1 and picture.format != "MPO":
                     raise ImageError(
                         f"'{path}' is an animation of {frames} pictures.",
                         "Save the pictures as a TIFF stack.",
@@ -135,17 +152,19 @@ def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
                 f"'{path}' has more pixels than are read from a PNG or JPEG ({error}).",
                 "Save it as TIFF.",
             ) from error
+    has_alpha = mode in ("LA", "RGBA")
     if orientation not in range(2, 9):
-        return pixels
+        return pixels, has_alpha
     # In the order of memory: what is read next is faster than the turn.
-    return np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
+    upright = np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
+    return upright, has_alpha
 
 
 def _plain_mode(mode: str, *, colors: bool) -> str:
     # A mask keeps the numbers; the palette says how to show them.
     if mode in ("P", "PA"):
         return "RGB" if colors else "P"
-    return _WITHOUT_ALPHA.get(mode, mode)
+    return _PLAIN_MODES.get(mode, mode)
 
 
 def _is_deep_color(path: Path) -> bool:
@@ -164,8 +183,7 @@ def _decode_deep(path: Path) -> NDArray[Any]:
     width, height = struct.unpack(">II", content[16:24])
     refuse_overstated(path, width * height * 8, len(content))
     decode: Callable[[bytes], NDArray[Any]] = imagecodecs.png_decode
-    pixels = decode(content)
-    return pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :3]
+    return decode(content)
 
 
 def _check_png(path: Path, spec: SinkSpec) -> None:

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop.errors import ImageError
+from maskloop.errors import ImageError, MaskError
+from maskloop.images.formats.alpha import ALPHA_NOTE, is_opacity
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
 from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_overstated
+from maskloop.images.formats.meaning import as_meant
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
-from maskloop.images.formats.pixels import PaletteArray, Pixels, native, settle_axes
+from maskloop.images.formats.pixels import (
+    LazyArray,
+    PaletteArray,
+    Pixels,
+    native,
+    settle_axes,
+)
 from maskloop.images.formats.staged import StagedSink
 from maskloop.images.formats.tiff_metadata import (
     describe_pixels,
@@ -30,6 +38,7 @@ from maskloop.images.formats.tiff_pages import Page, PagedArray
 from maskloop.images.formats.tiff_writing import check_tiff, write_tiff
 from maskloop.images.image import Image
 from maskloop.images.refs import ImageRef
+from maskloop.wording import counted
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -37,13 +46,24 @@ if TYPE_CHECKING:
 __all__ = ["TIFF", "TiffFormat"]
 
 # Values of the tags of a page (TIFF 6.0).
-_MINISBLACK = 1
+_GREY = (0, 1)
 _RGB = 2
 _PALETTE = 3
 _YCBCR = 6
 _CONTIGUOUS = 1
+_LOSSY = (6, 7, 33003, 33005, 33007, 34892)
+"""Compressions of the JPEG family that change pixels."""
+
 _ALPHA = ((1,), (2,))
 """What a page says of its extra sample when it is alpha: associated or not."""
+
+_PREVIEWS = ("label", "macro", "overview", "preview", "thumbnail")
+_PREVIEW_LINE = re.compile(
+    rf"^\s*({'|'.join(_PREVIEWS)})(\s+\d+\s*x\s*\d+)?\s*$", re.IGNORECASE | re.MULTILINE
+)
+
+ALPHA_ROWS = 16
+"""Rows that are looked at to tell alpha from a channel."""
 
 _LOST_PAGES = re.compile(
     "corrupted tag list|invalid (page )?offset|circular reference"
@@ -68,10 +88,11 @@ class TiffFormat:
     def items(self, uri: str) -> tuple[ImageRef, ...]:
         """The series of a file; a file with one is that image itself."""
         with _opened(ImageRef(uri=uri)) as file:
-            count = len(file.series)
-        if count == 1:
+            numbers = _images(file)
+        # Without a number it opens as well, and so it is called what a person calls it.
+        if len(numbers) == 1:
             return (ImageRef(uri=uri),)
-        return tuple(ImageRef(uri=uri, item=str(number)) for number in range(count))
+        return tuple(ImageRef(uri=uri, item=str(number)) for number in numbers)
 
     def levels(self, ref: ImageRef) -> int:
         """How many resolution levels a series has."""
@@ -83,7 +104,13 @@ class TiffFormat:
         return settle_axes(ref, _read(ref, colors=True))
 
     def open_labels(self, ref: ImageRef) -> Image:
-        """Open a mask; the indices of a palette are the labels."""
+        """Open a mask; the indices of a palette are the labels.
+
+        Raises
+        ------
+        MaskError
+            If its pixels went through JPEG.
+        """
         return settle_axes(ref, _read(ref, colors=False))
 
     def identity(self, ref: ImageRef) -> str:
@@ -129,22 +156,36 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
             yield file
 
 
+def _images(file: TiffFile) -> list[int]:
+    """The numbers of the series that are images, not small pictures of them or of the slide."""
+    found = [number for number, series in enumerate(file.series) if not _is_preview(series)]
+    return found or list(range(len(file.series)))
+
+
+def _is_preview(series: TiffPageSeries) -> bool:
+    page = series.keyframe
+    # Bit 1: a version of reduced resolution of another image of this file (TIFF 6.0, page 36).
+    if page.subfiletype & 1 or series.name.lower() in _PREVIEWS:
+        return True
+    # Slide scanners say in their description what a page is, on a line of its own.
+    return _PREVIEW_LINE.search(str(page.description)) is not None
+
+
 def _number(ref: ImageRef, file: TiffFile) -> int:
     """Which series a reference names."""
-    count = len(file.series)
-    if not ref.item and count == 1:
-        return 0
+    count, images = len(file.series), _images(file)
+    if not ref.item and len(images) == 1:
+        return images[0]
     if ref.item.isdecimal() and int(ref.item) < count:
         return int(ref.item)
     # Shapes tell which one is the image, and which are previews.
     shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4])
     more = ", ..." if count > 4 else ""
     wrong = f"and none of them is '{ref.item}'" if ref.item else "and none of them was selected"
-    images = "1 image" if count == 1 else f"{count} images"
     raise ImageError(
-        f"'{ref.uri}' holds {images} ({shapes}{more}), {wrong}.",
-        f"Name one of them by its number from 0, for instance '{ref.uri}::0', or save it as a "
-        "file of its own (in Fiji: open it, then File > Save As > Tiff).",
+        f"'{ref.uri}' holds {counted(count, 'image')} ({shapes}{more}), {wrong}.",
+        f"Name one of them by its number from 0, for instance '{ref.uri}::{images[0]}', or save "
+        "it as a file of its own (in Fiji: open it, then File > Save As > Tiff).",
     )
 
 
@@ -159,12 +200,19 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
                 "Levels count from 0, which is full resolution.",
             )
         level = series.levels[ref.level]
+        if not colors and series.keyframe.compression in _LOSSY:
+            raise MaskError(
+                f"Mask '{ref.uri}' is compressed with JPEG, which blurs the borders of labels and "
+                "invents values.",
+                "Export the mask as TIFF with no compression or with LZW or Deflate, from where "
+                "it was drawn.",
+            )
         pixels = _open_series(ref, level)
         # ImageJ and OME mean colors to look at: the numbers are the measurement.
         is_for_display = series.kind in ("imagej", "ome")
         if colors and series.keyframe.photometric == _PALETTE and not is_for_display:
             pixels = _apply_palette(pixels, np.asarray(series.keyframe.colormap))
-        found = describe_pixels(pixels, file, number)
+        found = as_meant(describe_pixels(pixels, file, number), file, series, is_mask=not colors)
         if ref.level:
             # Larger pixels, by as much as there are fewer.
             full = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
@@ -177,33 +225,33 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
 
 
 def _open_series(ref: ImageRef, series: TiffPageSeries) -> Pixels:
-    whole, letters = tuple(int(size) for size in series.get_shape(False)), series.get_axes(False)
     _check_complete(ref.path, series)
-    samples = _samples_to_keep(series, named=ref.axes is not None)
-    shape = tuple(
-        samples if letter == "S" and samples is not None else size
-        for letter, size in zip(letters, whole, strict=True)
-    )
-    page = series.keyframe
+    letters = series.get_axes(False)
+    data = _stored_pixels(ref.path, series, samples=None)
+    # Axes that a person named say that the last sample is a channel like the others.
+    if ref.axes is not None or not _may_have_alpha(series) or not is_opacity(_some_alpha(data)):
+        return Pixels(data, letters)
+    color = _stored_pixels(ref.path, series, samples=data.shape[-1] - 1)
+    return Pixels(color, letters, notes=(ALPHA_NOTE,))
+
+
+def _stored_pixels(path: Path, series: TiffPageSeries, *, samples: int | None) -> LazyArray:
+    """The pixels as they lie in the file, with all samples of a pixel (None) or the first."""
+    whole, page = tuple(int(size) for size in series.get_shape(False)), series.keyframe
     # In one piece and uncompressed: the system reads what is touched.
     if series.dataoffset is not None and page.is_memmappable:
         stored = np.dtype(page.parent.byteorder + page.dtype.char)
-        mapped: NDArray[Any] = np.memmap(
-            ref.path, stored, "r", offset=series.dataoffset, shape=whole
-        )
-        if samples is not None:
-            mapped = mapped[tuple(slice(length) for length in shape)]
-        return Pixels(native(mapped), letters)
+        mapped: NDArray[Any] = np.memmap(path, stored, "r", offset=series.dataoffset, shape=whole)
+        return native(mapped if samples is None else mapped[..., :samples])
     pages = [Page(Path(each.parent.filehandle.path), each.offset, each.index) for each in series]
-    data = PagedArray(
+    return PagedArray(
         pages,
         page_shape=tuple(page.shape),
         page_letters=page.axes,
         dtype=series.dtype,
-        shape=shape,
+        shape=whole if samples is None else (*whole[:-1], samples),
         samples=samples,
     )
-    return Pixels(data, letters)
 
 
 def _check_complete(path: Path, series: TiffPageSeries) -> None:
@@ -254,23 +302,23 @@ def _refuse_lies(path: Path, series: TiffPageSeries, pages: Sequence[TiffPage]) 
         refuse_overstated(path, part, max(page.databytecounts))
 
 
-def _samples_to_keep(series: TiffPageSeries, *, named: bool) -> int | None:
-    """All samples of a pixel (None), or all but alpha where the file is really a picture.
-
-    tifffile, scikit-image, imageio and napari write any array of four planes or four channels as
-    "RGB and alpha" by default, so that word alone proves nothing: only 8-bit pixels whose samples
-    lie together are taken for a picture, and only when no person named the axes.
-    """
+def _may_have_alpha(series: TiffPageSeries) -> bool:
+    """Whether the file calls the last sample of its pixels alpha, and they lie together."""
     page = series.keyframe
     letters, shape = series.get_axes(False), series.get_shape(False)
-    samples = int(shape[letters.index("S")]) if "S" in letters else 1
     # Older writers leave out the planar configuration: samples then lie together.
-    is_alpha = tuple(page.extrasamples) in _ALPHA and int(page.planarconfig or 1) == _CONTIGUOUS
-    if named or not is_alpha:
-        return None
-    is_color = page.photometric in (_RGB, _YCBCR) and samples == 4 and page.dtype == np.uint8
-    is_grey = page.photometric <= _MINISBLACK and samples == 2
-    return samples - 1 if is_color or is_grey else None
+    is_said = tuple(page.extrasamples) in _ALPHA and int(page.planarconfig or 1) == _CONTIGUOUS
+    if not is_said or not letters.endswith("YXS"):
+        return False
+    colors = 3 if page.photometric in (_RGB, _YCBCR) else 1
+    return page.photometric in (*_GREY, _RGB, _YCBCR) and int(shape[-1]) == colors + 1
+
+
+def _some_alpha(data: LazyArray) -> NDArray[Any]:
+    """The last sample in some rows of the first plane: a large image is not read to tell."""
+    rows = np.unique(np.linspace(0, data.shape[-3] - 1, ALPHA_ROWS).astype(int))
+    plane = (0,) * (len(data.shape) - 3)
+    return np.stack([np.asarray(data[(*plane, int(row))])[:, -1] for row in rows])
 
 
 def _apply_palette(pixels: Pixels, colormap: NDArray[Any]) -> Pixels:
