@@ -1016,9 +1016,7 @@ def test_a_set_of_files_that_lacks_one_is_refused(tmp_path: Path) -> None:
         metadata=None,
         ome=False,
     )
-    with pytest.raises(
-        ImageError, match="one of 2 files that make up an image, and 'gone.ome.tif' is missing"
-    ):
+    with pytest.raises(ImageError, match="one of 2 files that make up an image, and 'gone"):
         open_image(tmp_path / "a.ome.tif")
 
 
