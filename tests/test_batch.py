@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as Pillow
 
 from maskloop.errors import Cancelled, UsageError
 from maskloop.events import Message, Progress
@@ -100,6 +101,17 @@ def test_a_failing_file_is_told_at_the_end_and_the_rest_is_done(
         "cell_1_labels.tif",
         "cell_2_labels.tif",
     ]
+
+
+def test_what_was_left_out_of_an_image_is_said_once_for_all_images(tmp_path: Path) -> None:
+    for name in "ab":
+        picture = np.stack([pixels(), np.full((20, 30), 255, np.uint8)], -1)
+        Pillow.fromarray(picture, "LA").save(tmp_path / f"{name}.png")
+    events: list[Any] = []
+    predict_files([tmp_path], Bright(), out=tmp_path / "out", report=events.append)
+    said = [event.text for event in events if isinstance(event, Message)]
+    assert len(said) == 1
+    assert "a.png: Alpha was left out" in said[0]
 
 
 def test_what_is_there_already_is_not_made_again(images: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from maskloop.errors import (
     AxesError,
@@ -15,6 +16,7 @@ from maskloop.errors import (
     ProjectError,
     UsageError,
 )
+from maskloop.images.formats.alpha import ALPHA_NOTE
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.images.sources import match_pairs
@@ -68,6 +70,14 @@ def test_how_the_mask_was_prepared_is_recorded_under_the_keys_people_know(projec
         "source_labels": [0, 3, 9],
         "saved_labels": [0, 1],
     }
+
+
+def test_what_was_left_out_of_a_file_is_noted_with_the_pair(project, tmp_path):
+    picture = np.stack([noise()] * 3 + [np.full((32, 32), 255, np.uint8)], -1)
+    Pillow.fromarray(picture).save(tmp_path / "a.png")
+    pair = project.dataset.accept(tmp_path / "a.png", noise() > 99)
+    assert pair.mask_preparation["notes"] == [ALPHA_NOTE]
+    assert project.dataset.read_image(pair).channels == 3
 
 
 @pytest.mark.parametrize(

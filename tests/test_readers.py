@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -17,6 +18,7 @@ from hypothesis.extra import numpy as npst
 from PIL import Image as Pillow
 
 from maskloop.errors import AxesError, ImageError, MaskError
+from maskloop.images.formats.alpha import ALPHA_MASK_NOTE, ALPHA_NOTE
 from maskloop.images.formats.tiff_pages import PagedArray
 from maskloop.images.readers import open_image, open_labels
 
@@ -85,12 +87,28 @@ def test_colors_are_channels(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
-def test_alpha_is_left_out_of_a_picture(tmp_path: Path, options: dict[str, Any]) -> None:
-    pixels = ramp(20, 30, 4, dtype=np.uint8)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_is_left_out_of_a_picture_and_said(
+    tmp_path: Path, dtype: Any, options: dict[str, Any]
+) -> None:
+    pixels = cut_out(ramp(20, 30, 4, dtype=dtype))
     path = tmp_path / "rgba.tif"
     tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["unassalpha"], **options)
-    np.testing.assert_array_equal(open_image(path).read(), pixels[..., :3])
-    np.testing.assert_array_equal(open_image(path).data[3:5, 2:4, 2], pixels[3:5, 2:4, 2])
+    image = open_image(path)
+    assert image.notes == (ALPHA_NOTE,)
+    np.testing.assert_array_equal(image.read(), pixels[..., :3])
+    np.testing.assert_array_equal(image.data[3:5, 2:4, 2], pixels[3:5, 2:4, 2])
+    # The way out that the note names.
+    named = open_image(path, axes="YXC")
+    assert named.notes == ()
+    np.testing.assert_array_equal(named.read(), pixels)
+
+
+def cut_out(pixels: np.ndarray) -> np.ndarray:
+    """Pixels whose last sample is that of a picture: opaque but for a corner."""
+    pixels[..., -1] = np.iinfo(pixels.dtype).max
+    pixels[:5, :5, -1] = 0
+    return pixels
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
@@ -99,6 +117,9 @@ def test_alpha_is_left_out_of_a_picture(tmp_path: Path, options: dict[str, Any])
     [
         ((20, 30, 4), np.uint8, {"extrasamples": ["unspecified"]}),
         ((20, 30, 4), np.uint16, {"extrasamples": ["unassalpha"]}),
+        ((20, 30, 4), np.uint8, {"extrasamples": ["unassalpha"]}),
+        ((20, 30, 4), np.float32, {"extrasamples": ["unassalpha"]}),
+        ((3, 20, 30, 4), np.uint8, {"extrasamples": ["unassalpha"]}),
         ((4, 20, 30), np.uint8, {"extrasamples": ["unassalpha"], "planarconfig": "separate"}),
     ],
 )
@@ -107,7 +128,9 @@ def test_four_channels_that_a_library_wrote_as_color_and_alpha_stay_four(
 ) -> None:
     pixels = ramp(*shape, dtype=dtype)
     tifffile.imwrite(tmp_path / "four.tif", pixels, photometric="rgb", **kind, **options)
-    image = open_image(tmp_path / "four.tif")
+    # Two frames or more: the person names what they are.
+    axes = "TYXC" if len(shape) == 4 else None
+    image = open_image(tmp_path / "four.tif", axes=axes)
     assert image.channels == 4
     np.testing.assert_array_equal(image.read(), pixels)
 
@@ -131,6 +154,42 @@ def test_a_named_axis_keeps_all_its_planes(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_what_libraries_write_of_planes_is_read_whole_when_the_axes_are_named(
+    tmp_path: Path, count: int, dtype: Any
+) -> None:
+    planes = ramp(count, 20, 30, dtype=dtype)
+    tifffile.imwrite(tmp_path / "tifffile.tif", planes)
+    tifffile.imwrite(tmp_path / "ome.ome.tif", planes)
+    tifffile.imwrite(tmp_path / "last.tif", np.moveaxis(planes, 0, -1))
+    tifffile.imwrite(tmp_path / "imagej.tif", planes, imagej=True, metadata={"axes": "CYX"})
+    for name in ("tifffile.tif", "ome.ome.tif", "imagej.tif"):
+        for axes in ("ZYX", "CYX"):
+            found = open_image(tmp_path / name, axes=axes).read()
+            np.testing.assert_array_equal(found, planes)
+        np.testing.assert_array_equal(open_labels(tmp_path / name, axes="ZYX").read(), planes)
+    found = open_image(tmp_path / "last.tif", axes="YXC").read("CYX")
+    np.testing.assert_array_equal(found, planes)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_of_four_channels_keeps_them_and_a_picture_loses_its_alpha(
+    tmp_path: Path, dtype: Any
+) -> None:
+    four = ramp(20, 30, 4, dtype=dtype)
+    picture = cut_out(four.copy())
+    for name, pixels in (("four.png", four), ("picture.png", picture)):
+        (tmp_path / name).write_bytes(bytes(imagecodecs.png_encode(pixels)))
+        named = open_image(tmp_path / name, axes="YXC")
+        np.testing.assert_array_equal(named.read(), pixels)
+    np.testing.assert_array_equal(open_image(tmp_path / "four.png").read(), four)
+    image = open_image(tmp_path / "picture.png")
+    np.testing.assert_array_equal(image.read(), picture[..., :3])
+    assert image.notes == (ALPHA_NOTE,)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_mask_of_four_planes_is_refused_until_its_axes_are_named(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "mask.tif", ramp(4, 20, 30))
     with pytest.raises(
@@ -144,7 +203,7 @@ def test_a_mask_of_four_planes_is_refused_until_its_axes_are_named(tmp_path: Pat
 def test_alpha_is_left_out_of_grey_but_a_second_channel_is_not(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    pixels = ramp(20, 30, 2, dtype=np.uint8)
+    pixels = cut_out(ramp(20, 30, 2, dtype=np.uint8))
     common = {"photometric": "minisblack", "planarconfig": "contig", **options}
     tifffile.imwrite(tmp_path / "alpha.tif", pixels, extrasamples=["unassalpha"], **common)
     tifffile.imwrite(tmp_path / "two.tif", pixels, extrasamples=["unspecified"], **common)
@@ -417,7 +476,7 @@ def test_channels_are_named_by_ome_and_imagej(tmp_path: Path) -> None:
     ],
 )
 def test_png_of_every_mode_opens(tmp_path: Path, mode: str, axes: str, dtype: str) -> None:
-    Pillow.new(mode, (6, 5)).save(tmp_path / "a.png")
+    Pillow.new("RGBA", (6, 5), (9, 9, 9, 255)).convert(mode).save(tmp_path / "a.png")
     image = open_image(tmp_path / "a.png")
     assert (image.axes, str(image.data.dtype), image.shape[:2]) == (axes, dtype, (5, 6))
     assert image.channels == (3 if axes == "YXC" else 1)
@@ -575,8 +634,40 @@ def test_a_mask_loses_its_only_channel(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels.read(), ramp(5, 6))
 
 
+def test_a_mask_in_alpha_is_read_from_there_and_said(tmp_path: Path) -> None:
+    mask = (ramp(5, 6) > 12).astype(np.uint8) * 255
+    color = np.full((5, 6), 200, np.uint8)
+    drawn = np.stack([color, color, color, mask], -1)
+    Pillow.fromarray(drawn).save(tmp_path / "color.png")
+    Pillow.fromarray(np.stack([color, mask], -1), "LA").save(tmp_path / "grey.png")
+    for name in ("color.png", "grey.png"):
+        labels = open_labels(tmp_path / name)
+        np.testing.assert_array_equal(labels.read(), mask)
+        assert labels.notes == (ALPHA_MASK_NOTE,)
+    # A mask that fills its color is no mask in alpha.
+    Pillow.fromarray(np.stack([mask, color], -1), "LA").save(tmp_path / "plain.png")
+    np.testing.assert_array_equal(open_labels(tmp_path / "plain.png").read(), mask)
+
+
+def test_a_grey_mask_that_was_saved_in_color_is_read_and_said(tmp_path: Path) -> None:
+    mask = (ramp(5, 6) > 12).astype(np.uint8) * 255
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([mask] * 3, -1), photometric="rgb")
+    Pillow.fromarray(mask).convert("RGB").save(tmp_path / "a.png")
+    for name in ("a.tif", "a.png"):
+        labels = open_labels(tmp_path / name)
+        assert labels.axes == "YX"
+        np.testing.assert_array_equal(labels.read(), mask)
+        assert "without color" in labels.notes[0]
+    # Three equal planes are a stack, not a picture.
+    tifffile.imwrite(tmp_path / "b.tif", np.stack([mask] * 3), photometric="rgb")
+    with pytest.raises(MaskError, match="has 3 channels"):
+        open_labels(tmp_path / "b.tif")
+
+
 def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
-    Pillow.new("RGB", (6, 5)).save(tmp_path / "a.png")
+    colors = np.zeros((5, 6, 3), np.uint8)
+    colors[2, 2] = 255, 0, 0
+    Pillow.fromarray(colors).save(tmp_path / "a.png")
     with pytest.raises(
         MaskError,
         match=r"has 3 channels \(axes YXC, shape \(5, 6, 3\)\); a mask has one number per pixel",

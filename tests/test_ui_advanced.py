@@ -14,6 +14,7 @@ import torch
 from ui_session import Pump, open_session
 
 from maskloop import Project
+from maskloop.compute.proposals import summarize_network
 from maskloop.images.image import Image
 from maskloop.models.unet.network import build_unet
 from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
@@ -21,7 +22,6 @@ from maskloop.project import layout
 from maskloop.samples import simulate_pairs
 from maskloop.task import Task
 from maskloop.ui.controllers.network import _misfits
-from maskloop.ui.controllers.network_summary import summarize_network
 from maskloop.ui.controllers.notes import BOTH
 from maskloop.ui.controllers.weights_import import bring_in
 from maskloop.ui.session import Session
@@ -79,7 +79,7 @@ def test_a_network_that_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, pump, _):
         network = opened(session, pump, folder).network
         network.edit({"depth": 9})
-        assert network.problem == "Depth must be less than or equal to 7."
+        assert network.problem == "Depth must be at most 7, not 9."
         assert network.why_not_save == network.problem
         assert network.summary is None
 

@@ -15,6 +15,7 @@ pytest.importorskip("psygnal")
 from ui_session import Pump, open_session
 
 from maskloop import Project
+from maskloop.compute.proposals import propose
 from maskloop.errors import UsageError
 from maskloop.events import (
     Started,
@@ -24,7 +25,7 @@ from maskloop.models.unet.records import UNetNetwork, UNetRecipe
 from maskloop.samples import simulate_pairs
 from maskloop.task import Task
 from maskloop.ui.controllers.plan import PlanController
-from maskloop.ui.controllers.train_plan import parse_choice, propose, value_in_words
+from maskloop.ui.controllers.plan_rows import parse_choice, value_in_words
 from maskloop.ui.controllers.training import TrainingController
 from maskloop.ui.session import Session
 
@@ -120,7 +121,7 @@ def test_nothing_is_planned_until_somebody_looks(tmp_path: Path) -> None:
 def test_the_plan_is_shown_with_its_reasons(planned: Planned) -> None:
     plan = planned.plan
     assert plan.start_options == [("scratch", "From scratch")]
-    assert plan.compatibility == "A new network, fitted to your images."
+    assert plan.compatibility == "A new network, adapted to your images."
     assert plan.foreseen == "2 pairs for training, 1 for validation"
     assert plan.time_options[0][1].startswith("Automatic (up to ")
     assert row(plan, "patch_size")[:2] == ("64 x 64", "planned")
@@ -144,10 +145,7 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     # Its reason names the memory that is free now, which differs from a moment ago.
     assert row(plan, "batch_size")[:2] == before[:2]
     plan.type_choice("batch_size", "many")
-    assert (
-        planned.failures[0][0] == "'many' cannot be the batch size: "
-        "it must be a valid integer, unable to parse string as an integer."
-    )
+    assert planned.failures[0][0] == "Batch size must be a whole number, not 'many'."
     assert plan.choices == {}
     with pytest.raises(UsageError, match="Epochs must be at least 1, not 0"):
         plan.set_choice("epochs", 0)
@@ -208,7 +206,7 @@ def test_a_setting_of_the_project_is_named_as_such_and_given_back(planned: Plann
     planned.session.workspace.do(lambda project: project.update_config(epochs=7))
     planned.pump.settle(planned.session)
     plan = planned.plan_again()
-    assert row(plan, "epochs") == ("7", "settings", "From the settings of the project.")
+    assert row(plan, "epochs") == ("7", "settings", "From the project's settings.")
     plan.give_back("epochs")
     planned.pump.settle(planned.session)
     planned.plan_again()
@@ -308,7 +306,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
             == "No new pairs since the last checkpoint: add some, or train on all pairs."
         )
         plan.set_pairs("all")
-        assert propose(str(folder), plan.job).compatibility.startswith("Fits")
+        assert propose(str(folder), plan.job).compatibility.startswith("Compatible")
         plan.set_choice("depth", 2)
         assert (
             "Depth 2 was requested, but the weights need 1"
@@ -422,11 +420,11 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
             propose(str(project.folder), TrainJob(start=record.checkpoint_id)).compatibility
         )
     assert said == [
-        "Fits. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
-        "Fits. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
-        "Does not fit: unet_run_003 does not match the architecture: "
+        "Compatible. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
+        "Compatible. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
+        "Not compatible: unet_run_003 does not match the architecture: "
         "output mode is instances, needed is binary; output channels is 3, needed is 1.",
-        "Does not fit: unet_run_004 does not state the network it was made for.",
+        "Not compatible: unet_run_004 does not state the network it was made for.",
     ]
     assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(
         "There is no checkpoint 'unet_run_009'"

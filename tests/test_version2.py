@@ -22,6 +22,7 @@ from maskloop.images.readers import open_labels
 from maskloop.jobs.base import read_job
 from maskloop.project import layout
 from maskloop.project.check import check
+from maskloop.project.repair import repair
 from maskloop.project.upgrade import is_older, upgrade
 from maskloop.project.version2 import choices_of, convert, task_of
 from maskloop.task import Task
@@ -199,3 +200,18 @@ def test_its_class_names_survive_in_the_checkpoints(multiclass: Path) -> None:
     project = Project.open(multiclass)
     output = project.segmenter().segmenter.output
     assert output.class_labels == {0: "background", 1: "axon", 2: "myelin"}
+
+
+def test_damaged_settings_of_version_2_are_read_from_their_last_good_copy(binary: Path) -> None:
+    (binary / layout.CONFIG).write_bytes(b"{ torn")
+    project = Project.open(binary)
+    assert project.task == Task(classes=("nucleus",))
+    assert any("its last good copy is used" in warning for warning in project.status().warnings)
+    repair(project)
+    again = Project.open(binary)
+    assert not is_older(binary)
+    assert again.notes == "made by version 2"
+    assert again.task == Task(classes=("nucleus",))
+    assert again.architecture["depth"] == 2
+    (kept,) = (binary / "history").glob(f"upgrade_*/{layout.CONFIG}")
+    assert kept.read_bytes() == b"{ torn"

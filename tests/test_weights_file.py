@@ -317,11 +317,11 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
         fit_weights(network, other.state_dict(), source="'other.pt'", look=network_of_weights)
     message = str(caught.value)
     assert message.startswith(
-        "'other.pt' does not match the network: 26 weights are not part of the network "
+        "'other.pt' does not match the network: 26 weights not part of the network "
         "(encoder.2.convs.0.conv.weight, "
     )
     assert (
-        "weights have another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, "
+        "weights of another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, "
         "1, 3, 3), " in message
     )
     assert "The file looks like depth 3, base_channels 8, input_channels 2." in message
@@ -332,7 +332,7 @@ def test_a_weight_left_unset_is_refused_and_nothing_is_changed() -> None:
     network, weights = build_unet(small()), build_unet(small()).state_dict()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     del weights["head.bias"]
-    with pytest.raises(IncompatibleWeights, match=r"1 weights are missing \(head\.bias\)"):
+    with pytest.raises(IncompatibleWeights, match=r"1 weight missing \(head\.bias\)"):
         fit_weights(network, weights, source="'w.pt'")
     assert same(network.state_dict(), before)
 
@@ -340,16 +340,14 @@ def test_a_weight_left_unset_is_refused_and_nothing_is_changed() -> None:
 def test_weights_that_are_not_numbers_are_refused() -> None:
     network, weights = build_unet(small()), build_unet(small()).state_dict()
     weights["head.bias"] = torch.tensor([float("nan")])
-    with pytest.raises(
-        IncompatibleWeights, match=r"1 weights are not finite numbers \(head\.bias\)"
-    ):
+    with pytest.raises(IncompatibleWeights, match=r"1 weight not finite \(head\.bias\)"):
         fit_weights(network, weights, source="'w.pt'")
 
 
 def test_garbage_is_never_taken_for_weights() -> None:
     with pytest.raises(
         IncompatibleWeights,
-        match=r"\d+ weights are missing \(.*\.\.\.\); 1 weights are not part of the network "
+        match=r"\d+ weights missing \(.*\.\.\.\); 1 weight not part of the network "
         r"\(layer1\)",
     ):
         fit_weights(build_unet(small()), {"layer1": torch.zeros(3)}, source="'w.pt'")

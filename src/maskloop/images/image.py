@@ -47,6 +47,8 @@ class Image:
         One name per channel, where known.
     name
         What to call the image in messages.
+    notes
+        What a person may want to know of how the file was read, such as alpha that was left out.
     """
 
     data: ArrayLike
@@ -54,6 +56,7 @@ class Image:
     pixel_size_um: Mapping[str, float] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
     name: str = "image"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Frozen, but axes that a person typed in small letters are brought to capitals.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from maskloop.errors import MaskError
 from maskloop.images.formats import ending_of, endings, find_format, refer
 from maskloop.images.image import Image
@@ -59,6 +61,7 @@ def open_labels(mask: str | Path | ImageRef, *, axes: str | None = None) -> Imag
     """
     ref = refer(mask, axes=axes)
     image = find_format(ref).open_labels(ref)
+    image = _grey_as_color(image)
     if image.channels > 1:
         raise MaskError(
             f"Mask '{ref.uri}' has {image.channels} channels (axes {image.axes}, shape "
@@ -79,3 +82,15 @@ def open_labels(mask: str | Path | ImageRef, *, axes: str | None = None) -> Imag
         else image.data[(slice(None),) * channel + (0,)]
     )
     return replace(image, data=data, axes=kept, channel_names=())
+
+
+def _grey_as_color(image: Image) -> Image:
+    """A mask that a program saved as a color picture, grey in each pixel, with one channel."""
+    # Equal planes are no picture: only colors that lie together are one.
+    if not image.axes.endswith("YXC") or image.channels != 3 or image.data.dtype != np.uint8:
+        return image
+    pixels = image.read()
+    if (pixels != pixels[..., :1]).any():
+        return image
+    note = "The mask is a color picture without color: one of its equal channels was read."
+    return replace(image, data=pixels[..., :1], channel_names=(), notes=(*image.notes, note))

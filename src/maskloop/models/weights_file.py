@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from maskloop.errors import IncompatibleWeights, NotFound, UnsafeFile
 from maskloop.records import jsonable, write_bytes
+from maskloop.wording import counted
 
 __all__ = [
     "LoadedCheckpoint",
@@ -153,8 +154,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     if content.get("version") != VERSION:
         raise IncompatibleWeights(
             f"'{path.name}' is a checkpoint of version {content.get('version')}; this program "
-            "reads "
-            f"version {VERSION}.",
+            f"reads version {VERSION}.",
             "Update maskloop.",
         )
     header = content.get("header")
@@ -166,8 +166,8 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
 def read_weights(path: Path) -> Weights:
     """Read weights of any program, from ``.pt``, ``.pth`` or ``.safetensors``.
 
-    ``.pt`` or ``.pth`` hold a state dict, bare or beside other things. Prefixes that data-parallel
-    training or ``torch.compile`` added to the names are removed.
+    A ``.pt`` or ``.pth`` holds a state dict, bare or beside other things. Prefixes that
+    data-parallel training or ``torch.compile`` added to the names are removed.
 
     Returns
     -------
@@ -370,14 +370,14 @@ def fit_weights(
     """
     own = module.state_dict()
     faults = [
-        _fault("are missing", [name for name in own if name not in state_dict]),
-        _fault("are not part of the network", [name for name in state_dict if name not in own]),
+        _fault("missing", [name for name in own if name not in state_dict]),
+        _fault("not part of the network", [name for name in state_dict if name not in own]),
         _fault(
-            "have another shape",
+            "of another shape",
             [_shapes(name, own, state_dict) for name in own if _differs(name, own, state_dict)],
         ),
         _fault(
-            "are not finite numbers",
+            "not finite",
             [name for name in own if name in state_dict and not _is_finite(state_dict[name])],
         ),
     ]
@@ -399,7 +399,7 @@ def fit_weights(
 
 def _fault(words: str, names: list[str]) -> str:
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-    return f"{len(names)} weights {words} ({shown})" if names else ""
+    return f"{counted(len(names), 'weight')} {words} ({shown})" if names else ""
 
 
 def _differs(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:

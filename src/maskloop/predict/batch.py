@@ -171,8 +171,9 @@ def predict_files(
         mirror=mirror,
         output=segmenter.output.model_dump(mode="json"),
     )
+    said: set[str] = set()
     for count, (source, target) in enumerate(targets.items(), 1):
-        job = _File(source, target, settings, model_id, overwrite, probabilities)
+        job = _File(source, target, settings, model_id, overwrite, probabilities, said)
         outcomes.append(
             job.outcome(segmenter, report=report, is_cancelled=is_cancelled, scratch=scratch)
         )
@@ -228,6 +229,7 @@ class _File:
         model_id: str,
         overwrite: bool,
         probabilities: bool,
+        said: set[str],
     ) -> None:
         axes = source.axes or settings.axes
         self.source = ImageRef.of(source, axes=axes)
@@ -235,6 +237,7 @@ class _File:
         self.settings = settings.model_copy(update={"axes": axes})
         self.target, self.model_id = target, model_id
         self.overwrite, self.probabilities = overwrite, probabilities
+        self.said = said
 
     def outcome(self, segmenter: Segmenter, **options: Any) -> FileOutcome:
         """Make the labels, and never raise for what is this image's fault."""
@@ -274,6 +277,10 @@ class _File:
         if self._is_there(wanted):
             return False
         image = form.open(self.source)
+        # Once for all images alike: a folder of pictures would say it a thousand times.
+        for remark in [each for each in image.notes if each not in self.said]:
+            self.said.add(remark)
+            options["report"](Message(text=f"{self.name}: {remark}"))
         self.target.parent.mkdir(parents=True, exist_ok=True)
         labels, scores = self._sinks(image, segmenter, wanted)
         sinks = [sink for sink in (scores, labels) if sink is not None]

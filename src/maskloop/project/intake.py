@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def examine(
         _pixel_size(taken, pixel_size_um or {}),
         taken.channel_names,
         taken.name,
+        taken.notes,
     )
     # After the image: a mask that does not tell its axes takes those of the image.
     drawn = take_labels(mask, whole, named=axes is not None)
@@ -94,6 +95,11 @@ def examine(
         num_classes=task.num_classes,
         name=drawn.name,
         axes=drawn.axes,
+    )
+    # How the files were read is kept where a person looks for what may be wrong with the pair.
+    notes = (*prepared.preparation.notes, *dict.fromkeys(whole.notes + drawn.notes))
+    prepared = replace(
+        prepared, preparation=prepared.preparation.model_copy(update={"notes": notes})
     )
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
     whole, labels = _in_file_order(whole), _in_file_order(labels)
@@ -244,7 +250,7 @@ def _with_singletons(labels: Image, image: Image) -> Image:
     if _long(labels.shape) != _long(_lengths(image)):
         return labels
     pixels = labels.read().reshape(_lengths(image))
-    return Image(pixels, expected, name=labels.name)
+    return Image(pixels, expected, name=labels.name, notes=labels.notes)
 
 
 def _lengths(image: Image) -> tuple[int, ...]:

@@ -70,7 +70,7 @@ def stand_ins(folder: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
     if is_legacy(folder):
         converted = convert(folder)
         return converted.records, converted.warnings
-    return version2.convert(folder), ()
+    return version2.convert(folder), version2.damaged(folder)
 
 
 def upgrade(

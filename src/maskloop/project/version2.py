@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from maskloop.project import layout
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig
-from maskloop.records import Record, read_ordinary
+from maskloop.records import Record, last_good, read_ordinary
 from maskloop.task import Task
 
-__all__ = ["choices_of", "convert", "is_version_2", "load_raw", "task_of"]
+__all__ = ["choices_of", "convert", "damaged", "is_version_2", "load_raw", "task_of"]
 
 USUAL: Mapping[str, Any] = {
     "backend": "basic_unet",
@@ -33,6 +33,8 @@ USUAL: Mapping[str, Any] = {
     "threshold": 0.5,
 }
 """What version 2 wrote for a network about which nobody had chosen anything."""
+RESHAPED = (layout.CONFIG, layout.ARCHITECTURE)
+"""The records that version 3 gave another shape, in the order in which they are written."""
 REPLACED = ("version", "binary_or_multiclass", "input_channels")
 """Settings of version 2 that the task took the place of."""
 
@@ -58,7 +60,7 @@ def convert(folder: Path) -> dict[str, Record]:
         By path, in the order in which they are to be written. One that is broken, or of version 3
         already, is left out.
     """
-    config, architecture = load_raw(folder / layout.CONFIG), load_raw(folder / layout.ARCHITECTURE)
+    config, architecture = (_source(folder / path) for path in RESHAPED)
     found: dict[str, Record] = {}
     decisions = (config or {}).get("auto_configuration_decisions") or ()
     if config is not None and config.get("version") == layout.BEFORE:
@@ -71,6 +73,28 @@ def convert(folder: Path) -> dict[str, Record]:
         record = _valid(ArchitectureConfig, choices_of(architecture, decisions))
         found |= {} if record is None else {layout.ARCHITECTURE: record}
     return found
+
+
+def damaged(folder: Path) -> tuple[str, ...]:
+    """What is damaged and read from its last good copy, with what to do about it."""
+    return tuple(
+        f"Record '{folder / path}' is damaged; its last good copy is used."
+        "\n  -> Run 'maskloop check --repair' to put the copy in its place."
+        for path in RESHAPED
+        if load_raw(folder / path) is None and _source(folder / path) is not None
+    )
+
+
+def _source(path: Path) -> dict[str, Any] | None:
+    """A record's plain JSON; of a damaged one that of its last good copy.
+
+    Repair could not read that copy: it is of version 2 too.
+    """
+    raw = load_raw(path)
+    if raw is not None or not path.is_file():
+        return raw
+    copy = load_raw(last_good(path))
+    return copy if copy is not None and copy.get("version") == layout.BEFORE else None
 
 
 def task_of(description: Mapping[str, Any], decisions: Iterable[Mapping[str, Any]]) -> Task:

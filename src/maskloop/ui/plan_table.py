@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from maskloop.ui.controllers.train_plan import Row
+from maskloop.ui.controllers.plan_rows import Row
 
 __all__ = ["PlanTable"]
 

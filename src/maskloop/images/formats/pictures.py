@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.errors import ImageError, MaskError
+from maskloop.images.formats.alpha import ALPHA_MASK_NOTE, ALPHA_NOTE, is_opacity
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
 from maskloop.images.formats.files import (
@@ -31,20 +32,12 @@ __all__ = ["PICTURES", "PictureFormat"]
 
 _JPEG_ENDINGS = (".jpeg", ".jpg")
 
-# Alpha says how to draw a picture, not what was seen: it is left out.
-_WITHOUT_ALPHA = {
-    "LA": "L",
-    "La": "L",
-    "RGBA": "RGB",
-    "RGBa": "RGB",
-    "RGBX": "RGB",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-}
+_PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+"""What each rarer kind of picture that Pillow knows is read as."""
 
 
 class PictureFormat:
-    """PNG and JPEG; alpha is left out, and cameras' pictures are turned upright."""
+    """PNG and JPEG; alpha of a picture is left out, and cameras' pictures are turned upright."""
 
     name = "picture"
     endings = (".png", *_JPEG_ENDINGS)
@@ -99,17 +92,34 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
     path = ref.path
     refuse_empty_file(path)
     with reading(path):
-        pixels = _decode(path, colors=colors)
-    return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC")
+        pixels, has_alpha = _decode(path, colors=colors)
+    notes: tuple[str, ...] = ()
+    # Axes that a person named say that the last sample is a channel like the others.
+    if has_alpha and ref.axes is None:
+        pixels, notes = _without_alpha(pixels, is_mask=not colors)
+    return Pixels(pixels, "YX" if pixels.ndim == 2 else "YXC", notes=notes)
 
 
-def _decode(path: Path, *, colors: bool) -> NDArray[Any]:
+def _without_alpha(pixels: NDArray[Any], *, is_mask: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """What was seen or drawn, out of (rows, columns, samples) whose last is called alpha."""
+    color, alpha = pixels[..., :-1], pixels[..., -1]
+    if is_mask and (color == color[0, 0]).all() and (alpha != alpha[0, 0]).any():
+        return alpha, (ALPHA_MASK_NOTE,)
+    # A mask has no channels, whatever its alpha looks like.
+    if not (is_mask or is_opacity(alpha)):
+        return pixels, ()
+    return color[..., 0] if color.shape[-1] == 1 else color, (ALPHA_NOTE,)
+
+
+def _decode(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
+    """The pixels, and whether their last sample is called alpha."""
     if _is_deep_color(path):
-        return _decode_deep(path)
+        pixels = _decode_deep(path)
+        return pixels, pixels.shape[-1] in (2, 4)
     return _decode_picture(path, colors=colors)
 
 
-def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
+def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
     from PIL import Image as Pillow
 
     with warnings.catch_warnings():
@@ -135,17 +145,19 @@ def _decode_picture(path: Path, *, colors: bool) -> NDArray[Any]:
                 f"'{path}' has more pixels than are read from a PNG or JPEG ({error}).",
                 "Save it as TIFF.",
             ) from error
+    has_alpha = mode in ("LA", "RGBA")
     if orientation not in range(2, 9):
-        return pixels
+        return pixels, has_alpha
     # In the order of memory: what is read next is faster than the turn.
-    return np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
+    upright = np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
+    return upright, has_alpha
 
 
 def _plain_mode(mode: str, *, colors: bool) -> str:
     # A mask keeps the numbers; the palette says how to show them.
     if mode in ("P", "PA"):
         return "RGB" if colors else "P"
-    return _WITHOUT_ALPHA.get(mode, mode)
+    return _PLAIN_MODES.get(mode, mode)
 
 
 def _is_deep_color(path: Path) -> bool:
@@ -164,8 +176,7 @@ def _decode_deep(path: Path) -> NDArray[Any]:
     width, height = struct.unpack(">II", content[16:24])
     refuse_overstated(path, width * height * 8, len(content))
     decode: Callable[[bytes], NDArray[Any]] = imagecodecs.png_decode
-    pixels = decode(content)
-    return pixels[..., 0] if pixels.shape[-1] == 2 else pixels[..., :3]
+    return decode(content)
 
 
 def _check_png(path: Path, spec: SinkSpec) -> None:

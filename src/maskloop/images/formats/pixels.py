@@ -57,12 +57,15 @@ class Pixels:
         Micrometers per pixel by axis, where the file says.
     channel_names
         Names of the channels, where the file says.
+    notes
+        What a person may want to know of how the file was read.
     """
 
     data: LazyArray
     letters: str
     pixel_size_um: Mapping[str, float] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class NativeArray:
@@ -172,7 +175,7 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
     sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
     # Names belong to the channels of the file: with other axes nobody knows whose they are.
     names = pixels.channel_names if letters == pixels.letters else ()
-    return Image(data, letters, pixel_size_um=sizes, channel_names=names, name=ref.name)
+    return Image(data, letters, sizes, names, ref.name, pixels.notes)
 
 
 def _refuse_type(where: str, data: LazyArray) -> None:

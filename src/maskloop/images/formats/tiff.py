@@ -15,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.errors import ImageError
+from maskloop.images.formats.alpha import ALPHA_NOTE, is_opacity
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
 from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_overstated
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
-from maskloop.images.formats.pixels import PaletteArray, Pixels, native, settle_axes
+from maskloop.images.formats.pixels import (
+    LazyArray,
+    PaletteArray,
+    Pixels,
+    native,
+    settle_axes,
+)
 from maskloop.images.formats.staged import StagedSink
 from maskloop.images.formats.tiff_metadata import (
     describe_pixels,
@@ -37,13 +44,16 @@ if TYPE_CHECKING:
 __all__ = ["TIFF", "TiffFormat"]
 
 # Values of the tags of a page (TIFF 6.0).
-_MINISBLACK = 1
+_GREY = (0, 1)
 _RGB = 2
 _PALETTE = 3
 _YCBCR = 6
 _CONTIGUOUS = 1
 _ALPHA = ((1,), (2,))
 """What a page says of its extra sample when it is alpha: associated or not."""
+
+ALPHA_ROWS = 16
+"""Rows that are looked at to tell alpha from a channel."""
 
 _LOST_PAGES = re.compile(
     "corrupted tag list|invalid (page )?offset|circular reference"
@@ -177,33 +187,33 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
 
 
 def _open_series(ref: ImageRef, series: TiffPageSeries) -> Pixels:
-    whole, letters = tuple(int(size) for size in series.get_shape(False)), series.get_axes(False)
     _check_complete(ref.path, series)
-    samples = _samples_to_keep(series, named=ref.axes is not None)
-    shape = tuple(
-        samples if letter == "S" and samples is not None else size
-        for letter, size in zip(letters, whole, strict=True)
-    )
-    page = series.keyframe
+    letters = series.get_axes(False)
+    data = _stored_pixels(ref.path, series, samples=None)
+    # Axes that a person named say that the last sample is a channel like the others.
+    if ref.axes is not None or not _may_have_alpha(series) or not is_opacity(_some_alpha(data)):
+        return Pixels(data, letters)
+    color = _stored_pixels(ref.path, series, samples=data.shape[-1] - 1)
+    return Pixels(color, letters, notes=(ALPHA_NOTE,))
+
+
+def _stored_pixels(path: Path, series: TiffPageSeries, *, samples: int | None) -> LazyArray:
+    """The pixels as they lie in the file, with all samples of a pixel (None) or the first."""
+    whole, page = tuple(int(size) for size in series.get_shape(False)), series.keyframe
     # In one piece and uncompressed: the system reads what is touched.
     if series.dataoffset is not None and page.is_memmappable:
         stored = np.dtype(page.parent.byteorder + page.dtype.char)
-        mapped: NDArray[Any] = np.memmap(
-            ref.path, stored, "r", offset=series.dataoffset, shape=whole
-        )
-        if samples is not None:
-            mapped = mapped[tuple(slice(length) for length in shape)]
-        return Pixels(native(mapped), letters)
+        mapped: NDArray[Any] = np.memmap(path, stored, "r", offset=series.dataoffset, shape=whole)
+        return native(mapped if samples is None else mapped[..., :samples])
     pages = [Page(Path(each.parent.filehandle.path), each.offset, each.index) for each in series]
-    data = PagedArray(
+    return PagedArray(
         pages,
         page_shape=tuple(page.shape),
         page_letters=page.axes,
         dtype=series.dtype,
-        shape=shape,
+        shape=whole if samples is None else (*whole[:-1], samples),
         samples=samples,
     )
-    return Pixels(data, letters)
 
 
 def _check_complete(path: Path, series: TiffPageSeries) -> None:
@@ -254,23 +264,23 @@ def _refuse_lies(path: Path, series: TiffPageSeries, pages: Sequence[TiffPage]) 
         refuse_overstated(path, part, max(page.databytecounts))
 
 
-def _samples_to_keep(series: TiffPageSeries, *, named: bool) -> int | None:
-    """All samples of a pixel (None), or all but alpha where the file is really a picture.
-
-    tifffile, scikit-image, imageio and napari write any array of four planes or four channels as
-    "RGB and alpha" by default, so that word alone proves nothing: only 8-bit pixels whose samples
-    lie together are taken for a picture, and only when no person named the axes.
-    """
+def _may_have_alpha(series: TiffPageSeries) -> bool:
+    """Whether the file calls the last sample of its pixels alpha, and they lie together."""
     page = series.keyframe
     letters, shape = series.get_axes(False), series.get_shape(False)
-    samples = int(shape[letters.index("S")]) if "S" in letters else 1
     # Older writers leave out the planar configuration: samples then lie together.
-    is_alpha = tuple(page.extrasamples) in _ALPHA and int(page.planarconfig or 1) == _CONTIGUOUS
-    if named or not is_alpha:
-        return None
-    is_color = page.photometric in (_RGB, _YCBCR) and samples == 4 and page.dtype == np.uint8
-    is_grey = page.photometric <= _MINISBLACK and samples == 2
-    return samples - 1 if is_color or is_grey else None
+    is_said = tuple(page.extrasamples) in _ALPHA and int(page.planarconfig or 1) == _CONTIGUOUS
+    if not is_said or not letters.endswith("YXS"):
+        return False
+    colors = 3 if page.photometric in (_RGB, _YCBCR) else 1
+    return page.photometric in (*_GREY, _RGB, _YCBCR) and int(shape[-1]) == colors + 1
+
+
+def _some_alpha(data: LazyArray) -> NDArray[Any]:
+    """The last sample in some rows of the first plane: a large image is not read to tell."""
+    rows = np.unique(np.linspace(0, data.shape[-3] - 1, ALPHA_ROWS).astype(int))
+    plane = (0,) * (len(data.shape) - 3)
+    return np.stack([np.asarray(data[(*plane, int(row))])[:, -1] for row in rows])
 
 
 def _apply_palette(pixels: Pixels, colormap: NDArray[Any]) -> Pixels:

@@ -62,7 +62,8 @@ class UNetSegmenter:
             torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d
         )
         if owns:
-            module = copy.deepcopy(module).to(self.device).to(memory_format=self._format)  # type: ignore[call-overload]
+            module = copy.deepcopy(module).to(self.device)
+            module = module.to(memory_format=self._format)  # type: ignore[call-overload]
             if self.is_bf16:
                 # Autocast would cast the weights again at each call.
                 for layer in module.modules():

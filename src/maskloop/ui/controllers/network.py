@@ -10,20 +10,21 @@ from psygnal import Signal
 from pydantic import ValidationError
 
 from maskloop.compute.project import Project
+from maskloop.compute.proposals import NetworkSummary, summarize_network
 from maskloop.errors import MaskloopError
 from maskloop.models.base import DEFAULT_BACKEND, Architecture, Start, backend, kinds
 from maskloop.project.layout import CheckpointRecord
 from maskloop.task import Task
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.network_summary import NetworkSummary, summarize_network
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.workspace import Workspace
+from maskloop.wording import counted, fault_in_words
 
 __all__ = ["NetworkController"]
 
 NAMED = 3
-UNCHANGED = "Nothing was changed."
 """Up to this many checkpoints are named; the others are counted."""
+UNCHANGED = "Nothing was changed."
 
 
 class NetworkController(Controller):
@@ -113,7 +114,7 @@ class NetworkController(Controller):
     def adapted(self) -> str:
         """What a training would adapt to the images, in words."""
         found = self.summary.adapted if self.summary is not None else ()
-        return f"Adapted to your images: {' '.join(found)}" if found else ""
+        return "\n".join(["Adapted to your images:", *found]) if found else ""
 
     def edit(self, values: Mapping[str, Any]) -> None:
         """Take what the form says; other fields stay as they are."""
@@ -161,13 +162,8 @@ class NetworkController(Controller):
     def count(self) -> None:
         """Count the network, in a helper process, while somebody looks."""
         project = self._workspace.project
-        if (
-            project is None
-            or not self._is_watched
-            or self._is_counted
-            or not self.values
-            or self.problem
-        ):
+        is_wanted = self._is_watched and not self._is_counted and bool(self.values)
+        if project is None or not is_wanted or self.problem:
             return
         self._is_counted = True
         self._workspace.background.apart(
@@ -213,7 +209,7 @@ class NetworkController(Controller):
         try:
             wanted = self.kind.model_validate(self.values)
         except ValidationError as error:
-            self.problem, self.misfits = _in_words(error), ""
+            self.problem, self.misfits = fault_in_words(error, kind=self.kind), ""
             self.summary = None
             self.changed.emit()
             return
@@ -221,10 +217,12 @@ class NetworkController(Controller):
         self.values = wanted.model_dump(mode="json")
         self.problem = ""
         self.changed.emit()
+        # Taken here: the thread must not see the choices of a later moment.
         checkpoints, task = self._checkpoints, self._task
+        family = self.backend
         if task is not None:
             self._workspace.background.run(
-                lambda: _misfits(self.backend, task, wanted, checkpoints),
+                lambda: _misfits(family, task, wanted, checkpoints),
                 self._show_misfits,
                 key="network misfits",
             )
@@ -249,13 +247,6 @@ def _complete(snapshot: Snapshot, kind: type[Architecture]) -> dict[str, Any]:
         return snapshot.choices
 
 
-def _in_words(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"]).replace("_", " ")
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{name.capitalize()} {message}." if name else f"{message[0].upper()}{message[1:]}."
-
-
 def _misfits(
     name: str, task: Task, wanted: Architecture, checkpoints: Sequence[CheckpointRecord]
 ) -> str:
@@ -275,7 +266,7 @@ def _misfits(
         return ""
     shown = ", ".join(f"{name} ({why})" for name, why in found[-NAMED:])
     others = len(found) - NAMED
-    more = f" and {others} other{'s' * (others != 1)}" if others > 0 else ""
+    more = f" and {counted(others, 'other')}" if others > 0 else ""
     it = "it" if len(found) == 1 else "them"
     return (
         f"Other network: {shown}{more}. You can still predict with {it}, "

@@ -10,17 +10,16 @@ from psygnal import Signal
 from pydantic import ValidationError
 
 from maskloop.compute.project import Project
+from maskloop.compute.proposals import Proposal, propose
 from maskloop.errors import UsageError
 from maskloop.jobs.training import TrainJob
 from maskloop.models.base import Recipe
 from maskloop.project.layout import Pair
 from maskloop.records import Record
 from maskloop.ui.controllers.base import Controller
-from maskloop.ui.controllers.train_plan import (
-    Proposal,
+from maskloop.ui.controllers.plan_rows import (
     Row,
     parse_choice,
-    propose,
     rows_of,
     value_in_words,
 )

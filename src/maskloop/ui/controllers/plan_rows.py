@@ -1,43 +1,24 @@
-"""What a training would do and why, as rows that a person can change."""
+"""The plan of a training as rows, each with its reason, which a person can change."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from maskloop.compute.project import Project
-from maskloop.errors import IncompatibleWeights, MaskloopError, UsageError
-from maskloop.jobs.choices import find_start
-from maskloop.jobs.training import TrainJob
-from maskloop.models.base import Plan, Recipe, kinds, outline_of
-from maskloop.wording import title_of
+from maskloop.errors import UsageError
+from maskloop.models.base import Plan, Recipe, kinds
+from maskloop.wording import fault_in_words, title_of
 
-__all__ = ["Proposal", "Row", "parse_choice", "propose", "rows_of", "value_in_words"]
+__all__ = ["Row", "parse_choice", "rows_of", "value_in_words"]
 
 Source = Literal["planned", "yours", "settings", "network"]
 SHARES = ("foreground_share", "validation_share")
 IN_FORM = ("normalization", "augmentation")
-"""These have too many values for a cell of a table."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """The plan of a job, its pairs, and whether the starting weights fit."""
-
-    plan: Plan | None = None
-    compatibility: str = ""
-    training_count: int = 0
-    validation_count: int = 0
-    split_reason: str = ""
-    problem: str = ""
-    """Why it cannot be trained like this; empty when it can."""
-    way_out: str = ""
+"""These have too many values for a cell of the table: they have forms of their own."""
 
 
 @dataclass(frozen=True)
@@ -59,54 +40,6 @@ class Row:
         return self.source in ("yours", "settings")
 
 
-def propose(folder: str, job: TrainJob) -> Proposal:
-    """Plan a job; what does not fit is told in words.
-
-    Called in a child process; changes nothing.
-    """
-    from maskloop.jobs.training import plan_split, plan_training
-
-    project, compatibility = _project(folder), ""
-    try:
-        compatibility = _compatibility(project, job)
-        split = plan_split(project, job)
-        return Proposal(
-            plan_training(project, job),
-            compatibility,
-            len(split.training),
-            len(split.validation),
-            split.reason,
-        )
-    except IncompatibleWeights as error:
-        return Proposal(
-            compatibility=f"Does not fit: {error.problem}",
-            problem=error.problem,
-            way_out=error.way_out,
-        )
-    except MaskloopError as error:
-        return Proposal(compatibility=compatibility, problem=error.problem, way_out=error.way_out)
-
-
-@lru_cache(maxsize=1)
-def _project(folder: str) -> Project:
-    # Kept, so that ten thousand pairs are not read anew with each choice.
-    from maskloop.compute.project import Project
-
-    return Project.open(Path(folder))
-
-
-def _compatibility(project: Project, job: TrainJob) -> str:
-    """In words, for weights that fit; whether they do is for the plan to say."""
-    if job.start == "scratch":
-        return "A new network, fitted to your images."
-    start, _ = find_start(project, job.start)
-    if start is None:
-        return ""
-    # What does not fit is refused by the plan itself, in its words.
-    title = outline_of(start.backend, start.network).title
-    return f"Fits. The training keeps its network: {title}."
-
-
 def rows_of(
     family: str,
     plan: Plan | None,
@@ -115,26 +48,25 @@ def rows_of(
     *,
     share: tuple[float, str] | None = None,
 ) -> list[Row]:
-    """The plan as rows, the most interesting first.
-
-    Choices that no plan could be made of stay, so that they can be reset.
+    """The plan as rows, the most interesting first; choices stay even if no plan could be made.
 
     Parameters
     ----------
     family
         Name of the backend.
     plan
-        The last one that could be made.
+        The newest one that could be made.
     choices
         Fields of its recipe that a person set.
     planned
         In words, what was planned for a value before a person set it.
     share
-        Of the pairs that are kept for the score, and why so many; None where nothing is planned.
+        Of the pairs that are reserved for validation, and why; None if nothing is planned.
     """
     architecture, recipe = kinds(family)
     decisions = {} if plan is None else {one.name: one for one in plan.decisions}
     names = [*decisions, *(name for name in recipe.model_fields if name not in decisions)]
+    # It is decided with the split, not with the plan; people look for it beside the losses.
     if share is not None and "class_weights" in names:
         names.remove("validation_share")
         names.insert(names.index("class_weights") + 1, "validation_share")
@@ -162,7 +94,7 @@ def rows_of(
         elif decision is not None and name in architecture.model_fields:
             rows.append(row(name, decision.value, "Set in Advanced: Network.", "network"))
         elif decision is not None:
-            rows.append(row(name, decision.value, "From the settings of the project.", "settings"))
+            rows.append(row(name, decision.value, "From the project's settings.", "settings"))
         elif name == "validation_share" and share is not None:
             rows.append(row(name, share[0], share[1], "planned"))
     return rows
@@ -194,14 +126,11 @@ def parse_choice(kind: type[Recipe], name: str, text: str) -> Any:
     Raises
     ------
     UsageError
-        If it cannot be one.
+        If it is not valid.
     """
-    numbers = re.findall(
-        r"-?\d+(?:[.,]\d+)?(?:[eE]-?\d+)?"
-        if name != "class_weights"
-        else r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?",
-        text,
-    )
+    # A comma separates the weights of classes; elsewhere it may be a decimal comma.
+    mark = r"\." if name == "class_weights" else "[.,]"
+    numbers = re.findall(rf"-?\d+(?:{mark}\d+)?(?:[eE]-?\d+)?", text)
     value: Any = text.strip()
     if name in ("patch_size", "class_weights"):
         value = tuple(numbers)
@@ -211,9 +140,6 @@ def parse_choice(kind: type[Recipe], name: str, text: str) -> Any:
     try:
         return getattr(kind.model_validate({name: value or None}), name)
     except ValidationError as error:
-        words = error.errors(include_url=False)[0]["msg"].replace("Input should be", "it must be")
-        label = kind.model_fields[name].title or title_of(name)
         raise UsageError(
-            f"'{text.strip()}' cannot be the {label.lower()}: {words}.",
-            "Type another value, or leave it to the plan.",
+            fault_in_words(error, kind=kind), "Type another value, or leave it to the plan."
         ) from None
