@@ -140,13 +140,28 @@ def read_normalization(text: str) -> Normalization:
         ) from None
 
 
-def mask_rule(choices: Mapping[str, Any]) -> MaskRule | None:
-    """The rule that the options ask for; None where they leave it to the project."""
+def mask_rule(choices: Mapping[str, Any], usual: MaskRule | None = None) -> MaskRule | None:
+    """The rule that the options ask for; None where they leave it to the project.
+
+    Parameters
+    ----------
+    choices
+        Fields of the rule that were typed.
+    usual
+        The project's own rule: what was not typed stays as it is there.
+    """
     wanted = dict(choices)
-    if "label_map" in wanted:
-        wanted.setdefault("mask_mode", "manual_label_map")
     # Allowing empty masks says nothing about what labels mean: that stays with the project.
-    return MaskRule.model_validate(wanted) if set(wanted) - {"allow_empty"} else None
+    if not set(wanted) - {"allow_empty"}:
+        return None
+    usual = usual or MaskRule()
+    is_instances = usual.mask_mode == "keep_instances"
+    if "threshold" in wanted and is_instances:
+        wanted.setdefault("mask_mode", "connected_components")
+    # Of objects, a map only says which label is the background.
+    if "label_map" in wanted and not is_instances:
+        wanted.setdefault("mask_mode", "manual_label_map")
+    return MaskRule.model_validate(usual.model_dump() | wanted)
 
 
 def read_settings(texts: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -104,7 +104,14 @@ def add_pairs(
     )
     return ImportReport(
         dry_run=False,
-        accepted=(Imported(image=str(images or ""), mask=str(masks or ""), pair_id=pair.pair_id),),
+        accepted=(
+            Imported(
+                image=str(images or ""),
+                mask=str(masks or ""),
+                pair_id=pair.pair_id,
+                notes=tuple(map(str, pair.mask_preparation.get("notes", ()))),
+            ),
+        ),
         refused=(),
     )
 

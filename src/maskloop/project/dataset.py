@@ -142,13 +142,17 @@ class Dataset:
         )
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
+    @property
+    def usual_rule(self) -> MaskRule:
+        """What labels mean where nobody says otherwise: what fits the task."""
+        task = self._task()
+        rule = default_rule(task.mode)
+        if len(task.classes) == 1:
+            rule = changed(rule, target_class_name=task.classes[0])
+        return rule
+
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
-        chosen = rule
-        if chosen is None:
-            task = self._task()
-            chosen = default_rule(task.mode)
-            if len(task.classes) == 1:
-                chosen = changed(chosen, target_class_name=task.classes[0])
+        chosen = self.usual_rule if rule is None else rule
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:

@@ -68,7 +68,12 @@ def rule_options(classes: Classes) -> list[RuleOption]:
                 "keep_instances",
                 "Each label is one object",
                 "Labels are renumbered: 1, 2, 3 ...",
-            )
+            ),
+            RuleOption(
+                "connected_components",
+                "Each separate piece is one object",
+                "For masks that only tell foreground from background; pieces are numbered",
+            ),
         ]
     if classes.mode == "multiclass":
         return [
@@ -129,6 +134,8 @@ def _sentence(saved: Mapping[int, int], rule: MaskRule, classes: Classes) -> str
     # Objects are renumbered on saving, so that only their count says something.
     if rule.mask_mode == "keep_instances":
         return f"{counted(len(drawn), 'object')} will be saved."
+    if rule.mask_mode == "connected_components":
+        return "Each separate piece will be saved as one object."
     if rule.mask_mode == "keep_labels_as_multiclass":
         names = [f"{classes.name(label)} ({label})" for label in drawn]
         return f"{_upper(_listed(names))} will be saved."
