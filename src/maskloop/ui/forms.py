@@ -225,6 +225,8 @@ def _number(
     def write(value: float | None) -> None:
         box.setValue(box.minimum() if value is None else value)
 
+    if is_optional:
+        write(None)
     return _Editor(box, read, write, box.valueChanged)
 
 
