@@ -20,6 +20,7 @@ from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
 from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_overstated
 from maskloop.images.formats.meaning import as_meant
+from maskloop.images.formats.ome_sets import find_set, keep_to_itself
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
 from maskloop.images.formats.pixels import (
     LazyArray,
@@ -146,6 +147,7 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
         refuse_empty_file(ref.path)
         with TiffFile(ref.path) as file:
             refuse_endless_ome(ref.path, file)
+            keep_to_itself(ref.path, file, ref.axes)
             if not file.series:
                 raise ImageError(f"'{ref.uri}' holds no image.", "Export it again.")
             if any(_LOST_PAGES.search(message) for message in heard):
@@ -221,6 +223,9 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
             found = replace(found, pixel_size_um=sizes)
         if not is_for_display:
             found = _turn_upright(found, series)
+        files = find_set(ref.path, file)
+        if files is not None and not files.is_read_alone(ref.axes):
+            found = replace(found, notes=(*found.notes, files.note))
         return found
 
 
@@ -263,9 +268,8 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
     pages = list(series) if series.dataoffset is None else [series.keyframe]
     if any(page is None for page in pages):
         raise ImageError(
-            f"'{path}' is one file of several that make up an OME-TIFF, and not all of them are "
-            "here.",
-            "Put the files of the set back into one folder, under the names they had.",
+            f"'{path}' is damaged or cut short: planes that its OME metadata name are not there.",
+            "Copy or export it again, with all files of its set.",
         )
     if series.dataoffset is None:
         _refuse_lies(path, series, pages)
