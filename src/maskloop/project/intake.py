@@ -101,9 +101,11 @@ def examine(
     prepared = replace(
         prepared, preparation=prepared.preparation.model_copy(update={"notes": notes})
     )
+    # The mask has the pixel size of the image, whatever its own file says.
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
     whole, labels = _in_file_order(whole), _in_file_order(labels)
     digest, look, facts = measure(whole, labels.read(), instances=task.mode == "instances")
+    # Names such as t013.tif tell of a film only together with their folder.
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
     return Candidate(
         whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts
