@@ -41,7 +41,9 @@ def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[Any]:
     image = Image(sample.image, axes, name=sample.pair_id)
     scores = segment(image, segmenter, probabilities=True).probabilities
     assert scores is not None
-    return kept(scores.read(axes), segmenter.output)
+    found = kept(scores.read(axes), segmenter.output)
+    # Objects that are found where nothing is annotated are neither right nor wrong.
+    return found if sample.known is None else found * sample.known
 
 
 def _some(samples: Sequence[Sample]) -> list[Sample]:
@@ -67,4 +69,5 @@ def _middle(sample: Sample, pixels: int) -> Sample:
         sample.labels[where],
         sample.ranges,
         sample.spacing,
+        None if sample.known is None else sample.known[where],
     )

@@ -71,8 +71,13 @@ class Output(Protocol):
     def decode(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Labels (*spatial) of scores (channels, *spatial), as floats or as kept in `dtype`."""
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
-        """How good labels are, as counts that add up over images."""
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
+        """How good labels are, as counts that add up over images.
+
+        Only pixels that are `known` count; None: all are.
+        """
 
     def tuned(self, examples: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Self:
         """With the settings that decode these examples (scores, true labels) best.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from pydantic import Field
 from maskloop.errors import MaskError, UsageError
 from maskloop.records import Record
 
+if TYPE_CHECKING:
+    from maskloop.predict.base import Output
+
 __all__ = [
     "THRESHOLDS",
     "ClassCounts",
@@ -24,6 +27,9 @@ __all__ = [
     "InstanceCounts",
     "class_scores",
     "instance_scores",
+    "known_objects",
+    "only_known",
+    "score_known",
 ]
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
@@ -274,6 +280,32 @@ class InstanceCounts(Record):
         return _ratio(self.aji_intersection, self.aji_union)
 
 
+def only_known(
+    found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The pixels of two label images that are annotated, in a row; all where `known` is None."""
+    return (found, truth) if known is None else (found[known], truth[known])
+
+
+def known_objects(
+    found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two label images with only what can be compared of their objects.
+
+    A predicted object that lies mostly where nothing is annotated is neither right nor wrong and
+    left out; of the others, and of the true ones, the annotated part counts.
+    """
+    if known is None:
+        return found, truth
+    # Ranks, since labels of files may be as large as four billion.
+    labels, ranks = np.unique(found, return_inverse=True)
+    ranks = ranks.reshape(found.shape)
+    sizes = np.bincount(ranks.reshape(-1), minlength=labels.size)
+    inside = np.bincount(ranks[known], minlength=labels.size)
+    is_kept = 2 * inside >= sizes
+    return np.where(known & is_kept[ranks], found, 0), np.where(known, truth, 0)
+
+
 class Counts(Record):
     """All counts of an image, of classes or objects; ``a + b`` counts two images as one."""
 
@@ -441,3 +473,13 @@ def _aggregate(table: _Overlaps) -> tuple[int, int]:
     missed[found] = False
     alone = table.predicted_sizes[unused].sum() + table.true_sizes[missed].sum()
     return int(table.pixels[best].sum()), int(unions[best].sum() + alone)
+
+
+def score_known(
+    output: Output, found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> Counts:
+    """An output's counts of labels, of annotated pixels only.
+
+    Outputs of other packages may know nothing of them, and are asked as ever where all is known.
+    """
+    return output.score(found, truth) if known is None else output.score(found, truth, known=known)
