@@ -20,9 +20,16 @@ __all__ = ["add_pairs", "find_pairs", "import_weights", "remove_pairs"]
 
 
 def find_pairs(
-    images: Path | None, masks: Path | None, *, mask_suffix: str = "", table: Path | None = None
+    images: Path | None,
+    masks: Path | None,
+    *,
+    mask_suffix: str = "",
+    table: Path | None = None,
+    axes: str | None = None,
 ) -> PairTable:
     """The pairs in a CSV, in two folders, or in one folder with a suffix for its masks.
+
+    `axes`, as a person named them, tell whether files of a multi-file OME-TIFF are images each.
 
     Raises
     ------
@@ -43,7 +50,8 @@ def find_pairs(
             "No images were given.",
             "Give two folders (--images DIR --masks DIR), or a table (--pairs TABLE.CSV).",
         )
-    return match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
+    folder = images if masks is None else masks
+    return match_pairs(images, folder, mask_suffix=mask_suffix, axes=axes)
 
 
 def add_pairs(
@@ -76,7 +84,7 @@ def add_pairs(
         If the inputs cannot be found, or the replacement is refused.
     """
     if replace is None:
-        found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table)
+        found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table, axes=axes)
         return project.dataset.import_pairs(
             found,
             dry_run=dry_run,

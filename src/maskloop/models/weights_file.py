@@ -2,8 +2,10 @@
 
 A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
 
-    {"format": "maskloop-checkpoint", "version": 1, "state_dict": {...}, "header": {plan, classes,
+    {"format": "maskloop-checkpoint", "version": 2, "state_dict": {...}, "header": {plan, classes,
     lineage, ...}}
+
+In version 1 the plan of the header described network and task as one (see `models.unet.old`).
 """
 
 from __future__ import annotations
@@ -37,9 +39,12 @@ __all__ = [
 ]
 
 FORMAT = "maskloop-checkpoint"
-VERSION = 1
+# Raised whenever an older program could not make sense of the header: that program then asks for
+# an update, instead of listing fields that it does not know.
+VERSION = 2
+READABLE = range(1, VERSION + 1)
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "network_weights")
-"""Keys under which training programs keep the weights beside the optimiser and the like."""
+"""Keys under which training programs keep the weights beside the optimizer and the like."""
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before the names."""
 LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -89,7 +94,7 @@ class LoadedCheckpoint:
     state_dict: Weights
     """Name to tensor, on the CPU."""
     header: dict[str, Any]
-    """Plain JSON: the plan, the classes, the normalisation, the lineage."""
+    """Plain JSON: the plan, the classes, the normalization, the lineage."""
 
 
 def save_checkpoint(
@@ -151,10 +156,11 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
             "classes.",
             "Import bare weights with their architecture (maskloop import-weights).",
         )
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if version not in READABLE:
         raise IncompatibleWeights(
-            f"'{path.name}' is a checkpoint of version {content.get('version')}; this program "
-            f"reads version {VERSION}.",
+            f"'{path.name}' was written by a newer version of maskloop: its format is {version}, "
+            f"and this one reads up to {VERSION}.",
             "Update maskloop.",
         )
     header = content.get("header")

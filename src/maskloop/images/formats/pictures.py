@@ -31,6 +31,7 @@ from maskloop.records import write_bytes
 __all__ = ["PICTURES", "PictureFormat"]
 
 _JPEG_ENDINGS = (".jpeg", ".jpg")
+_JPEG_HEAD = b"\xff\xd8\xff"
 
 _PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 """What each rarer kind of picture that Pillow knows is read as."""
@@ -45,7 +46,7 @@ class PictureFormat:
 
     def sniff(self, path: Path, head: bytes) -> bool:
         """Whether the first bytes are those of a PNG or JPEG."""
-        return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+        return head.startswith((b"\x89PNG\r\n\x1a\n", _JPEG_HEAD))
 
     def items(self, uri: str) -> tuple[ImageRef, ...]:
         """The picture itself."""
@@ -61,8 +62,8 @@ class PictureFormat:
 
     def open_labels(self, ref: ImageRef) -> Image:
         """Read a mask; the indices of a palette are the labels."""
-        # By name: a JPEG with another ending opens, and its labels show what they are.
-        if ref.path.name.lower().endswith(_JPEG_ENDINGS):
+        # Whatever its name: what is called .png may be a JPEG.
+        if ref.path.name.lower().endswith(_JPEG_ENDINGS) or _is_jpeg(ref.path):
             raise MaskError(
                 f"Mask '{ref.uri}' is a JPEG, which blurs the borders of labels and invents "
                 "values.",
@@ -85,6 +86,11 @@ class PictureFormat:
 
 
 PICTURES = PictureFormat()
+
+
+def _is_jpeg(path: Path) -> bool:
+    with reading(path), path.open("rb") as file:
+        return file.read(3) == _JPEG_HEAD
 
 
 def _read(ref: ImageRef, *, colors: bool) -> Pixels:
@@ -129,7 +135,8 @@ def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
             # readers on a stranger's file.
             with Pillow.open(path, formats=("PNG", "JPEG")) as picture:
                 frames = getattr(picture, "n_frames", 1)
-                if frames > 1:
+                # In a camera's MPO the first picture is the image; the others are previews of it.
+                if frames > 1 and picture.format != "MPO":
                     raise ImageError(
                         f"'{path}' is an animation of {frames} pictures.",
                         "Save the pictures as a TIFF stack.",

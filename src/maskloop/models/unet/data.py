@@ -1,6 +1,6 @@
 """The patches that are cut from samples in memory.
 
-Images stay in their own pixel type and are normalised patch by patch, so that the cache is no
+Images stay in their own pixel type and are normalized patch by patch, so that the cache is no
 larger than the files. Every batch follows from (seed, step, rank) alone: a run that was killed
 draws the same patches when it goes on.
 """
@@ -25,7 +25,7 @@ from maskloop.models.unet.records import UNetPlan
 __all__ = ["Batch", "PatchSampler"]
 
 MAX_PLACES = 4096
-"""Pixels remembered per class and sample as centres of patches."""
+"""Pixels remembered per class and sample as centers of patches."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class PatchSampler:
             of_class = places[int(random.integers(len(places)))]
             pixel = np.unravel_index(int(of_class[random.integers(len(of_class))]), shape)
             # The object need not lie in the very middle of the patch.
-            centre = [
+            center = [
                 int(at) + int(random.integers(-length // 4, length // 4 + 1))
                 for at, length in zip(pixel, self.patch, strict=True)
             ]
@@ -106,8 +106,8 @@ class PatchSampler:
             pixel = np.unravel_index(int(annotated[random.integers(len(annotated))]), shape)
             centre = [int(at) for at in pixel]
         else:
-            centre = [int(random.integers(length)) for length in shape]
-        lengths = zip(centre, self.patch, self.source, shape, strict=True)
+            center = [int(random.integers(length)) for length in shape]
+        lengths = zip(center, self.patch, self.source, shape, strict=True)
         where = np.ix_(
             *(_reflected(at, patch, count, length) for at, patch, count, length in lengths)
         )
@@ -120,20 +120,20 @@ class PatchSampler:
         return image, targets.astype(np.float32), known
 
 
-def _reflected(centre: int, patch: int, count: int, length: int) -> NDArray[np.intp]:
-    """Indices of `count` pixels around `centre`, moved so that the patch lies inside.
+def _reflected(center: int, patch: int, count: int, length: int) -> NDArray[np.intp]:
+    """Indices of `count` pixels around `center`, moved so that the patch lies inside.
 
     Beyond the borders they are mirrored, as often as needed.
     """
-    centre = (
+    center = (
         length // 2
         if patch >= length
-        else min(max(centre, patch // 2), length - (patch - patch // 2))
+        else min(max(center, patch // 2), length - (patch - patch // 2))
     )
     if length == 1:
         return np.zeros(count, np.intp)
     period = 2 * (length - 1)
-    folded = np.arange(centre - count // 2, centre - count // 2 + count) % period
+    folded = np.arange(center - count // 2, center - count // 2 + count) % period
     return np.minimum(folded, period - folded)
 
 

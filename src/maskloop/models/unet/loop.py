@@ -100,7 +100,7 @@ def train(
 
 
 class _Training:
-    """One training: the network, its average, the optimiser and the state."""
+    """One training: the network, its average, the optimizer and the state."""
 
     def __init__(
         self,

@@ -23,13 +23,13 @@ __all__ = ["UNet", "build_unet", "reach", "summarize", "training_memory_bytes"]
 
 CONVS_PER_BLOCK = 2
 GROUP_SIZE = 8
-"""Channels that share statistics in group normalisation."""
+"""Channels that share statistics in group normalization."""
 LOSS_BYTES = 24
 """Per pixel and output channel: logits, probabilities, target and their gradients in fp32."""
 
 
 def build_unet(architecture: UNetNetwork) -> UNet:
-    """Build the network that an architecture describes, initialised for training from scratch.
+    """Build the network that an architecture describes, initialized for training from scratch.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def build_unet(architecture: UNetNetwork) -> UNet:
     """
     network = UNet(architecture)
     for module in network.modules():
-        _initialise(module)
+        _initialize(module)
     # A residual block starts as its shortcut: deep networks train from the first step (Goyal et al.
     # 2017).
     for block in network.modules():
@@ -58,7 +58,7 @@ def build_unet(architecture: UNetNetwork) -> UNet:
     return network
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """He et al. 2015 before a ReLU; unit gain for layers that no ReLU follows."""
     if not isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         return
@@ -75,14 +75,14 @@ def _initialise(module: nn.Module) -> None:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Normalisation over groups of channels of each image, in the precision of the features.
+    """Normalization over groups of channels of each image, in the precision of the features.
 
     Autocast would widen it to fp32 on CUDA and keep 2.5 times the memory for the backward pass; its
     sums are fp32 anyway.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, *S); a single pixel is accepted."""
+        """Normalize (N, C, *S); a single pixel is accepted."""
         if input.dtype == self.weight.dtype:
             return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
         with torch.autocast(input.device.type, enabled=False):
@@ -91,7 +91,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class InstanceNorm(GroupNorm):
-    """Normalisation of each channel of each image; unlike PyTorch's own it keeps channels last."""
+    """Normalization of each channel of each image; unlike PyTorch's own it keeps channels last."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
@@ -150,12 +150,12 @@ class ConvNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
-        normalised: Tensor = self.norm(self.conv(features))
-        return normalised
+        normalized: Tensor = self.norm(self.conv(features))
+        return normalized
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions, each followed by normalisation and ReLU."""
+    """Two convolutions, each followed by normalization and ReLU."""
 
     def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
@@ -354,7 +354,7 @@ def reach(architecture: UNetNetwork) -> tuple[int, ...]:
     """Half the receptive field along each of (Z)YX: the halo of an exact tile.
 
     Found by following which inputs each output pixel depends on through every layer. Statistics of
-    instance and group normalisation span the whole tile and are not counted.
+    instance and group normalization span the whole tile and are not counted.
     """
     is_gated = architecture.preset == "attention_unet"
     looks_aside = is_gated or architecture.upsampling == "bilinear"
@@ -376,7 +376,7 @@ class _Axis:
     kernels: tuple[int, ...]
     is_gated: bool
     looks_aside: bool
-    """Interpolation looks at the neighbour too; the coefficients of a gate are always
+    """Interpolation looks at the neighbor too; the coefficients of a gate are always
     interpolated.
     """
 
@@ -402,8 +402,8 @@ class _Axis:
             return self._encoder(level, low, high)
         aside, stride = CONVS_PER_BLOCK * (self.kernels[level] // 2), self.strides[level]
         low, high = low - aside, high + aside
-        neighbour = 1 if self.looks_aside and stride > 1 else 0
-        above = (low - neighbour) // stride, (high + neighbour) // stride
+        neighbor = 1 if self.looks_aside and stride > 1 else 0
+        above = (low - neighbor) // stride, (high + neighbor) // stride
         beside = (
             (stride * above[0], stride * above[1] + stride - 1) if self.is_gated else (low, high)
         )

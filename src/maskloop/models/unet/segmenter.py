@@ -1,4 +1,4 @@
-"""A trained U-Net as a segmenter: normalised tiles to scores."""
+"""A trained U-Net as a segmenter: normalized tiles to scores."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class UNetSegmenter:
 
     @property
     def normalization(self) -> Normalization:
-        """How an image is normalised before it is cut into tiles."""
+        """How an image is normalized before it is cut into tiles."""
         return self.plan.normalization
 
     @property
@@ -119,7 +119,7 @@ class UNetSegmenter:
 
     @torch.inference_mode()
     def scores(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores in 0..1 of normalised tiles (N, C, *tile): float32 (N, output.channels, *tile)."""
+        """Scores in 0..1 of normalized tiles (N, C, *tile): float32 (N, output.channels, *tile)."""
         batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(
             self.device, memory_format=self._format
         )

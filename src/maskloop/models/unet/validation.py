@@ -48,7 +48,7 @@ class Scores:
     """What the best checkpoint is chosen by: mean Dice of the classes, or mean AP for instances."""
     values: dict[str, float]
     image: NDArray[np.float32]
-    """A normalised plane of the first image, for the preview."""
+    """A normalized plane of the first image, for the preview."""
     prediction: NDArray[Any]
     truth: NDArray[Any]
 
