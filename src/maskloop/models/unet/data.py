@@ -104,7 +104,7 @@ class PatchSampler:
         elif annotated is not None:
             # A patch in which nothing is annotated would teach nothing.
             pixel = np.unravel_index(int(annotated[random.integers(len(annotated))]), shape)
-            centre = [int(at) for at in pixel]
+            center = [int(at) for at in pixel]
         else:
             center = [int(random.integers(length)) for length in shape]
         lengths = zip(center, self.patch, self.source, shape, strict=True)
