@@ -78,11 +78,10 @@ class Validation:
             segment(Image(sample.image, axes, name=sample.pair_id), segmenter).labels.read()
             for sample in self.samples
         ]
-        truths = [sample.labels for sample in self.samples]
         output = self.plan.output
         counts = [
-            score_known(output, *pair, sample.known)
-            for *pair, sample in zip(found, truths, self.samples, strict=True)
+            score_known(output, labels, sample.labels, sample.known)
+            for labels, sample in zip(found, self.samples, strict=True)
         ]
         total = sum(counts[1:], counts[0])
         # Nothing to find and nothing found has no score; the weights must be kept all the same.
