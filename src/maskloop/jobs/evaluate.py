@@ -19,9 +19,9 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
-from maskloop.predict.base import Output
+from maskloop.predict.base import Output, score_known
 from maskloop.predict.batch import read_provenance
-from maskloop.predict.metrics import Counts, score_known
+from maskloop.predict.metrics import Counts
 from maskloop.predict.outputs import Foreground, output_for
 from maskloop.records import Record, write_bytes
 from maskloop.task import OutputMode, require_mode

@@ -16,7 +16,7 @@ from maskloop.images.normalize import Normalization
 from maskloop.predict.metrics import Counts
 from maskloop.task import OutputMode
 
-__all__ = ["BlockOutput", "Output", "Segmenter"]
+__all__ = ["BlockOutput", "Output", "Segmenter", "score_known"]
 
 
 @runtime_checkable
@@ -95,6 +95,16 @@ class BlockOutput(Output, Protocol):
 
     def find(self, scores: NDArray[Any]) -> DecodedInstances:
         """As `decode`, with where each object begins and whether it has a seed."""
+
+
+def score_known(
+    output: Output, found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> Counts:
+    """An output's counts of labels, of annotated pixels only.
+
+    Outputs of other packages may know nothing of them, and are asked as ever where all is known.
+    """
+    return output.score(found, truth) if known is None else output.score(found, truth, known=known)
 
 
 class Segmenter(Protocol):

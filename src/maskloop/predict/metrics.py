@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from pydantic import Field
 
 from maskloop.errors import MaskError, UsageError
 from maskloop.records import Record
-
-if TYPE_CHECKING:
-    from maskloop.predict.base import Output
 
 __all__ = [
     "THRESHOLDS",
@@ -29,7 +26,6 @@ __all__ = [
     "instance_scores",
     "known_objects",
     "only_known",
-    "score_known",
 ]
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
@@ -473,13 +469,3 @@ def _aggregate(table: _Overlaps) -> tuple[int, int]:
     missed[found] = False
     alone = table.predicted_sizes[unused].sum() + table.true_sizes[missed].sum()
     return int(table.pixels[best].sum()), int(unions[best].sum() + alone)
-
-
-def score_known(
-    output: Output, found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
-) -> Counts:
-    """An output's counts of labels, of annotated pixels only.
-
-    Outputs of other packages may know nothing of them, and are asked as ever where all is known.
-    """
-    return output.score(found, truth) if known is None else output.score(found, truth, known=known)

@@ -21,7 +21,7 @@ from maskloop.models.unet.data import PatchSampler
 from maskloop.models.unet.losses import Loss
 from maskloop.models.unet.records import UNetPlan
 from maskloop.models.unet.segmenter import UNetSegmenter
-from maskloop.predict.metrics import score_known
+from maskloop.predict.base import score_known
 from maskloop.predict.segment import segment
 
 __all__ = ["Scores", "Validation", "draw_preview"]
