@@ -32,6 +32,7 @@ class Project(ProjectFolder):
 
         Changes nothing.
         """
+        # By the job that `train` would run: plan and training cannot differ.
         return plan_training(self, self._job(start, "all", choices))
 
     def train(
@@ -136,6 +137,7 @@ class Project(ProjectFolder):
         paths = {
             name: str(choices[name]) for name in ("out", "images") if choices.get(name) is not None
         }
+        # The command line gives the field by name, Python by position.
         ids = (*predictions, *choices.pop("predictions", ()))
         job = measure_job(predictions=ids, **{**choices, **paths})
         return self._run_into(job.out, job, target=target, report=report)
