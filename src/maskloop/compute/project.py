@@ -13,7 +13,6 @@ from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
 from maskloop.jobs.base import Job, Result
 from maskloop.jobs.choices import backend_of
-from maskloop.jobs.measurement import measure_job
 from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, checked_choices
@@ -137,6 +136,9 @@ class Project(ProjectFolder):
             name: str(choices[name]) for name in ("out", "images") if choices.get(name) is not None
         }
         ids = (*predictions, *choices.pop("predictions", ()))
+        # A sixth of what importing `Project` costs, and most sessions measure nothing.
+        from maskloop.jobs.measurement import measure_job
+
         job = measure_job(predictions=ids, **{**choices, **paths})
         return self._run_into(job.out, job, target=target, report=report)
 
