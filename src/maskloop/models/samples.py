@@ -47,13 +47,19 @@ def samples_of(example: Example, dimensions: int, normalization: Normalization) 
         for axis in image.spatial_axes[-dimensions:]
         if axis in image.pixel_size_um
     }
+    # All or none: distances along Z that were scaled and others that were not could not be
+    # compared.
     spacing = tuple(sizes.values()) if len(sizes) == dimensions else None
     pieces = zip(image.frames(dimensions), labels.frames(dimensions), strict=True)
     return [
         Sample(
             example.pair_id,
             np.ascontiguousarray(pixels),
+            # Masks have one channel, which the model does not need: (1, *spatial) becomes
+            # (*spatial).
             np.ascontiguousarray(mask[0]),
+            # Of the whole piece, not of each patch: a patch of background has no dynamic range of
+            # its own.
             normalization.fit(pixels),
             spacing,
         )

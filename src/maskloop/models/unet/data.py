@@ -2,7 +2,7 @@
 
 Images stay in their own pixel type and are normalized patch by patch, so that the cache is no
 larger than the files. Every batch follows from (seed, step, rank) alone: a run that was killed
-draws the same patches when it goes on.
+draws the same patches when it is resumed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class PatchSampler:
         self.rank = rank
         self.patch = plan.patch_size
         self.source = source_shape(plan.patch_size, plan.augmentation)
+        # In patches, at least one: an image smaller than a patch counts as one.
         volumes = np.array(
             [max(1.0, sample.labels.size / np.prod(self.patch)) for sample in self.samples]
         )
@@ -57,16 +58,20 @@ class PatchSampler:
 
     def batch(self, step: int, batch_size: int) -> Batch:
         """Patches of one step."""
+        # A new generator for each step, so that a resumed run needs no state of any generator.
         random = np.random.default_rng([self.plan.seed, step, self.rank])
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         chosen = random.choice(len(self.samples), size=batch_size, p=self._weights)
         cuts = [self._cut(int(index), random) for index in chosen]
         images = torch.from_numpy(np.stack([image for image, _ in cuts]))
+        # (N, C, *source) both, larger than a patch: turned and zoomed, patches must not run out of
+        # pixels.
         targets = torch.from_numpy(np.stack([target for _, target in cuts]))
         grid = draw_grid(batch_size, self.patch, self.source, self.plan.augmentation, generator)
         images = change_intensities(
             resample(images, grid, nearest=False), self.plan.augmentation, generator
         )
+        # On the same grid, after it: intensities change in the image only.
         targets = resample(targets, grid, nearest=not self.plan.output.is_interpolated)
         return Batch(images, targets, tuple(self.samples[int(index)].pair_id for index in chosen))
 
@@ -87,9 +92,12 @@ class PatchSampler:
         else:
             center = [int(random.integers(length)) for length in shape]
         lengths = zip(center, self.patch, self.source, shape, strict=True)
+        # By index lists and not by slices, because indices beyond the border are mirrored.
         where = np.ix_(
             *(_reflected(at, patch, count, length) for at, patch, count, length in lengths)
         )
+        # Channel by channel: `np.ix_` indexes the spatial axes alone, and only the patch becomes
+        # float32.
         image = normalize(np.stack([channel[where] for channel in sample.image]), sample.ranges)
         return image, np.stack([channel[where] for channel in self._targets[index]]).astype(
             np.float32
@@ -108,6 +116,7 @@ def _reflected(center: int, patch: int, count: int, length: int) -> NDArray[np.i
     )
     if length == 1:
         return np.zeros(count, np.intp)
+    # Mirrored without repeating the edge, as by NumPy's mode "reflect", for patches of any size.
     period = 2 * (length - 1)
     folded = np.arange(center - count // 2, center - count // 2 + count) % period
     return np.minimum(folded, period - folded)
@@ -125,5 +134,7 @@ def _places(sample: Sample, plan: UNetPlan) -> list[NDArray[np.intp]]:
     for label in sorted(plan.output.class_labels)[1:]:
         found = np.flatnonzero(flat == label)
         if found.size:
+            # Evenly thinned out, so that large objects stay likelier; all pixels would double the
+            # memory.
             places.append(found[:: max(1, found.size // MAX_PLACES)])
     return places

@@ -48,6 +48,7 @@ def build_loss(output: Output, *, class_weights: Sequence[float] | None = None) 
     of_output = _HEADS[output.kind].loss
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
+        # Sums over a batch overflow fp16 and lose small terms in bf16.
         with torch.autocast(logits.device.type, enabled=False):
             return of_output(logits.float(), target, weights)
 
@@ -66,6 +67,7 @@ def _checked_weights(
             f"{classes} class weights are needed, not {len(weights)}.",
             "Give one weight per class, background first.",
         )
+    # Weights that are all zero would leave nothing to learn; NaN fails the comparison, too.
     if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) == 0:
         raise UsageError(
             f"Class weights {weights} are not all finite and positive.",
@@ -87,6 +89,8 @@ def _foreground_loss(
 ) -> Tensor:
     """BCE + Dice of one channel; logits and foreground are (N, *S)."""
     pixels = None if weights is None else weights[0] + (weights[1] - weights[0]) * foreground
+    # The sum, divided by the sum of weights: PyTorch's "mean" divides by the pixels, which would
+    # change the balance with Dice as the weights do.
     losses = functional.binary_cross_entropy_with_logits(
         logits, foreground, weight=pixels, reduction="sum"
     )
@@ -107,6 +111,7 @@ def _dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
     axes = [0, *range(2, truth.ndim)]
     overlap = (probabilities * truth).sum(axes)
     sizes = probabilities.sum(axes), truth.sum(axes)
+    # Over the whole batch: of a single patch with a few pixels of a class, Dice is mostly chance.
     dice = 2 * overlap / (sizes[0] + sizes[1]).clamp_min(1e-6)
     is_there = (sizes[1] > 0).float()
     return (is_there * (1 - dice)).sum() / is_there.sum().clamp_min(1)
@@ -123,6 +128,7 @@ def _cross_entropy_dice(
         if weight is None
         else weight[classes].sum().clamp_min(torch.finfo(torch.float32).tiny)
     )
+    # (N, *S, classes) to (N, classes - 1, *S): without the background.
     truth = functional.one_hot(classes, logits.shape[1]).movedim(-1, 1)[:, 1:]
     # The background's Dice is near one everywhere and would only thin out the others.
     return losses / total + _dice_loss(torch.softmax(logits, 1)[:, 1:], truth)
@@ -137,6 +143,7 @@ def _instance_distances(
     misses = functional.smooth_l1_loss(
         torch.sigmoid(logits[:, 1:]), target[:, 1:], beta=DISTANCE_BETA, reduction="none"
     )
+    # Within the objects only: outside there is no center and no border that a distance could be to.
     distances = (misses * foreground[:, None]).sum() / foreground.sum().clamp_min(1)
     return _foreground_loss(logits[:, 0], foreground, weights) + distances
 
@@ -152,6 +159,7 @@ def _softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, 1)
 
 
+# By kind and not as a method of the output: outputs are records, which must not load torch.
 _HEADS: dict[str, _Head] = {
     "foreground": _Head(_bce_dice, torch.sigmoid),
     "classes": _Head(_cross_entropy_dice, _softmax),

@@ -24,7 +24,9 @@ from maskloop.predict.segment import segment
 
 __all__ = ["Scores", "Validation", "draw_preview"]
 
+# Enough for a curve; scores of whole images decide, as far as they differ.
 LOSS_BATCHES = 4
+# Every field by name: a default that becomes random later must not make the loss jump.
 STILL = Augmentation(
     horizontal_flip=False,
     vertical_flip=False,
@@ -70,6 +72,7 @@ class Validation:
     ) -> Scores:
         """Predict every validation image and compare it with its truth."""
         began = time.monotonic()
+        # The code and the precision that a checkpoint predicts with: its score must hold there.
         segmenter = UNetSegmenter(
             module, self.plan, device="cuda" if device.type == "cuda" else "cpu"
         )
@@ -80,14 +83,19 @@ class Validation:
         ]
         truths = [sample.labels for sample in self.samples]
         output = self.plan.output
+        # Counts are added and scored once: a mean over images would give the emptiest as much
+        # weight.
         counts = [output.score(*pair) for pair in zip(found, truths, strict=True)]
         total = sum(counts[1:], counts[0])
         # Nothing to find and nothing found has no score; the weights must be kept all the same.
         score = total.score if np.isfinite(total.score) else 0.0
+        # The loss beside the score: where nothing is found yet, it is the only sign of progress.
         values = {"val_loss": self._loss(module, loss, device), **total.values(output.class_labels)}
         self.last_s = time.monotonic() - began
         first = self.samples[0]
+        # Of a volume the middle plane; an empty index leaves an image as it is.
         middle = (first.labels.shape[0] // 2,) if first.labels.ndim == 3 else ()
+        # (C, Z, Y, X) or (C, Y, X) without its channels: the preview is gray.
         plane = normalize(first.image, first.ranges).mean(0)[middle]
         return Scores(score, values, plane, found[0][middle], first.labels[middle])
 
@@ -100,6 +108,8 @@ class Validation:
         is_bf16 = self.plan.precision == "bf16"
         total = 0.0
         for step in range(LOSS_BATCHES):
+            # Without augmentation, and the same steps each time: only the weights make the
+            # difference.
             batch = self._patches.batch(step, min(4, self.plan.batch_size))
             with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
                 logits = module(batch.images.to(device))
