@@ -71,6 +71,7 @@ class Evaluation(Record):
 
     def _row(self, image: ImageEvaluation) -> Row:
         classes, instances = image.counts.classes, image.counts.instances
+        # Of instances the objects first: Dice and IoU of their foreground do not see merged cells.
         values: dict[str, float] = {}
         if instances is not None:
             values = {
@@ -83,6 +84,7 @@ class Evaluation(Record):
             values |= classes.values(self.class_labels)
         return {
             "image": image.name,
+            # NaN is not equal to itself; in a table or in JSON an undefined score is empty.
             **{name: None if value != value else value for name, value in values.items()},
         }
 
@@ -96,9 +98,11 @@ class Evaluation(Record):
         """
         rows = self.rows()
         text = io.StringIO(newline="")
+        # Every image has the same columns, because all were counted by one output.
         table = csv.DictWriter(text, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
+        # Atomically, through memory: a script that watches the file never reads half a table.
         write_bytes(path, text.getvalue().encode("utf-8"))
 
     def write_json(self, path: Path) -> None:
@@ -175,6 +179,7 @@ def evaluate_folders(
         EvaluationFailure(name=problem.path.name, problem=problem.reason)
         for problem in pairs.problems
     ]
+    # What a person says counts most, then what predictions say of themselves, and values only last.
     described = _described([pair.image for pair in pairs.matched])
     chosen = mode or (described.mode if described else _mode_of_values(pairs, axes))
     names = _class_names(chosen, num_classes, described, pairs, axes)
@@ -183,6 +188,7 @@ def evaluate_folders(
     for pair in pairs.matched:
         try:
             images.append(_evaluate(pair, output, axes))
+        # A file that cannot be compared must not cost the scores of the others.
         except (MaskloopError, OSError) as error:
             problem = error.problem if isinstance(error, MaskloopError) else str(error)
             failures.append(EvaluationFailure(name=pair.image.name, problem=problem))
@@ -199,6 +205,7 @@ def evaluate_folders(
 
 def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
     """Pairs by name; predictions with the suffix of `maskloop predict` where there are such."""
+    # One is enough: probability maps lie beside the labels and must not be taken for predictions.
     has_suffix = any(Path(predictions).expanduser().glob(f"*{LABELS_SUFFIX}.*"))
     suffix = LABELS_SUFFIX if has_suffix else ""
     pairs = match_pairs(masks, predictions, mask_suffix=suffix, nouns=("mask", "prediction"))
@@ -219,6 +226,7 @@ class _Described(Record):
 def _described(predictions: Sequence[Path]) -> _Described | None:
     """What the predictions say of themselves, when all say the same."""
     found = [_description(path) for path in predictions]
+    # A folder with predictions of two models is not guessed about.
     return found[0] if found and all(one == found[0] for one in found) else None
 
 
@@ -248,6 +256,7 @@ def _values(pairs: PairTable, axes: str | None) -> Iterator[tuple[Path, NDArray[
     """Values besides 0 of each file; one that cannot be read is skipped here, reported later."""
     for path in (path for pair in pairs.matched for path in (pair.image, pair.mask)):
         with contextlib.suppress(MaskloopError, OSError):
+            # Pair by pair and from prediction and mask: either may lack an object or a class.
             values = np.unique(_open(path, axes).read())
             yield path, values[values != 0]
 
@@ -301,6 +310,7 @@ def _comparable(
     """Both label images, their axes in one order; axes of length one need not be in both."""
     found, truth = _open(prediction, axes), _open(mask, axes)
     lengths = [
+        # By letter, not by position: a file may say ZYX where the other says YX, of a single plane.
         {letter: length for letter, length in image.sizes.items() if length > 1}
         for image in (found, truth)
     ]
@@ -319,6 +329,7 @@ def _whole_numbers(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     """Labels as integers; floats are taken where they hold whole numbers."""
     if labels.dtype.kind != "f":
         return labels
+    # Some programs save labels as floats; probabilities would be rounded to nonsense.
     if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         raise MaskError(
             f"'{path.name}' holds values that are not whole numbers.",
