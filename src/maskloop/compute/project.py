@@ -13,7 +13,6 @@ from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
 from maskloop.jobs.base import Job, Result
 from maskloop.jobs.choices import backend_of
-from maskloop.jobs.measurement import measure_job
 from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, checked_choices
@@ -139,6 +138,9 @@ class Project(ProjectFolder):
         }
         # The command line gives the field by name, Python by position.
         ids = (*predictions, *choices.pop("predictions", ()))
+        # A sixth of what importing `Project` costs, and most sessions measure nothing.
+        from maskloop.jobs.measurement import measure_job
+
         job = measure_job(predictions=ids, **{**choices, **paths})
         return self._run_into(job.out, job, target=target, report=report)
 
