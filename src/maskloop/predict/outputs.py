@@ -95,6 +95,8 @@ class Foreground(Record):
 
     def decode(self, scores: NDArray[Any]) -> NDArray[np.uint8]:
         """Labels (*spatial) of scores (1, *spatial), in 0..1 or as uint8 in 0..255."""
+        # The threshold is scaled, not the scores: a copy of them as floats would take four times as
+        # much.
         unit = 255 if scores.dtype == np.uint8 else 1
         labels: NDArray[np.uint8] = (scores[0] > self.threshold * unit).astype(np.uint8)
         return labels
@@ -158,6 +160,7 @@ class Classes(Record):
 
     def decode(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Labels (*spatial) of scores (channels, *spatial)."""
+        # Scores in 256 steps may tie; the lower class id wins, always the same one.
         labels: NDArray[Any] = scores.argmax(axis=0).astype(self.label_dtype)
         return labels
 
@@ -227,6 +230,7 @@ class DistanceMaps(Record):
         self, labels: NDArray[Any], spacing: Sequence[float] | None = None
     ) -> NDArray[np.float16]:
         """Targets (3, *spatial) in 0..1."""
+        # Kept for all training images, in half the memory of float32.
         return encode_instances(labels, spacing=spacing).astype(np.float16)
 
     def class_map(self, labels: NDArray[Any]) -> NDArray[Any]:
@@ -264,6 +268,7 @@ class DistanceMaps(Record):
         examples
             Scores (3, *spatial) and true labels (*spatial) of each image.
         """
+        # All scores are kept, because each threshold is tried on them.
         seen = list(examples)
 
         def mean_ap(threshold: float) -> float:
@@ -278,6 +283,7 @@ class DistanceMaps(Record):
         before = mean_ap(usual)
         objects = sum(len(np.unique(truth[truth > 0])) for _, truth in seen)
         least = max(CLEARLY, OBJECTS / max(1, objects))
+        # Nothing could be better by enough: the other thresholds need not be tried.
         if before + least > 1:
             return self._starting_at(usual)
         found = {threshold: mean_ap(threshold) for threshold in THRESHOLDS if threshold != usual}
