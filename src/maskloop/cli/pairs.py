@@ -25,6 +25,7 @@ __all__ = ["add", "remove"]
     "mask_mode",
     "label_map",
     "threshold",
+    "ignore",
     "allow_empty",
     names={"label_map": "--map"},
     readers={"label_map": read_label_map},

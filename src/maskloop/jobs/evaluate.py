@@ -19,7 +19,7 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
-from maskloop.predict.base import Output
+from maskloop.predict.base import Output, score_known
 from maskloop.predict.batch import read_provenance
 from maskloop.predict.metrics import Counts
 from maskloop.predict.outputs import Foreground, output_for
@@ -138,6 +138,7 @@ def evaluate_folders(
     mode: OutputMode | None = None,
     num_classes: int | None = None,
     axes: str | None = None,
+    ignore: int | None = None,
 ) -> Evaluation:
     """Compare predicted label images with true ones.
 
@@ -157,6 +158,8 @@ def evaluate_folders(
         files hold.
     axes
         Axes of the files that do not name their own.
+    ignore
+        Value of pixels in the masks that are not annotated: they count for nothing.
 
     Returns
     -------
@@ -181,13 +184,13 @@ def evaluate_folders(
     ]
     # What a person says counts most, then what predictions say of themselves, and values only last.
     described = _described([pair.image for pair in pairs.matched])
-    chosen = mode or (described.mode if described else _mode_of_values(pairs, axes))
-    names = _class_names(chosen, num_classes, described, pairs, axes)
+    chosen = mode or (described.mode if described else _mode_of_values(pairs, axes, ignore))
+    names = _class_names(chosen, num_classes, described, pairs, axes, ignore)
     output = output_for(chosen, names)
     images = []
     for pair in pairs.matched:
         try:
-            images.append(_evaluate(pair, output, axes))
+            images.append(_evaluate(pair, output, axes, ignore))
         # A file that cannot be compared must not cost the scores of the others.
         except (MaskloopError, OSError) as error:
             problem = error.problem if isinstance(error, MaskloopError) else str(error)
@@ -252,17 +255,19 @@ def _open(path: Path, axes: str | None) -> Image:
         return open_labels(path, axes=axes)
 
 
-def _values(pairs: PairTable, axes: str | None) -> Iterator[tuple[Path, NDArray[Any]]]:
+def _values(
+    pairs: PairTable, axes: str | None, ignore: int | None
+) -> Iterator[tuple[Path, NDArray[Any]]]:
     """Values besides 0 of each file; one that cannot be read is skipped here, reported later."""
     for path in (path for pair in pairs.matched for path in (pair.image, pair.mask)):
         with contextlib.suppress(MaskloopError, OSError):
             # Pair by pair and from prediction and mask: either may lack an object or a class.
             values = np.unique(_open(path, axes).read())
-            yield path, values[values != 0]
+            yield path, values[(values != 0) & (values != ignore)]
 
 
-def _mode_of_values(pairs: PairTable, axes: str | None) -> OutputMode:
-    for path, values in _values(pairs, axes):
+def _mode_of_values(pairs: PairTable, axes: str | None, ignore: int | None) -> OutputMode:
+    for path, values in _values(pairs, axes, ignore):
         if len(values) > 1:
             raise UsageError(
                 f"'{path.name}' holds {len(values)} values besides 0, which could be classes or "
@@ -279,6 +284,7 @@ def _class_names(
     described: _Described | None,
     pairs: PairTable,
     axes: str | None,
+    ignore: int | None,
 ) -> dict[int, str]:
     if mode != "multiclass":
         return Foreground().class_labels
@@ -289,18 +295,24 @@ def _class_names(
     ):
         return dict(described.class_labels)
     count = num_classes or 1 + max(
-        (int(values.max(initial=1)) for _, values in _values(pairs, axes)), default=1
+        (int(values.max(initial=1)) for _, values in _values(pairs, axes, ignore)), default=1
     )
     return {0: "background"} | {label: f"class_{label}" for label in range(1, count)}
 
 
-def _evaluate(pair: PairFiles, output: Output, axes: str | None) -> ImageEvaluation:
+def _evaluate(
+    pair: PairFiles, output: Output, axes: str | None, ignore: int | None
+) -> ImageEvaluation:
     found, truth = _comparable(pair.image, pair.mask, axes)
+    known = None
+    if ignore is not None:
+        known = truth != ignore
+        truth = np.where(known, truth, 0)
     return ImageEvaluation(
         name=pair.stem,
         prediction=pair.image.name,
         mask=pair.mask.name,
-        counts=output.score(found, truth),
+        counts=score_known(output, found, truth, known),
     )
 
 

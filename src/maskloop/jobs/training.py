@@ -6,6 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from maskloop.errors import ProjectError, TrainingFailed, UsageError
 from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
+from maskloop.images.annotated import split_off
 from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.jobs.choices import backend_of, choices_of, find_start, recipe_of
 from maskloop.models.base import (
@@ -278,10 +280,16 @@ def _pairs(project: ProjectFolder, inputs: TrainingInputs, ids: tuple[str, ...])
 
 
 def _examples(project: ProjectFolder, pairs: list[Pair]) -> list[Example]:
-    dataset = project.dataset
-    return [
-        Example(pair.pair_id, dataset.read_image(pair), dataset.read_mask(pair)) for pair in pairs
-    ]
+    return [_example(project, pair) for pair in pairs]
+
+
+def _example(project: ProjectFolder, pair: Pair) -> Example:
+    image, mask = project.dataset.read_image(pair), project.dataset.read_mask(pair)
+    if pair.ignored_label is None:
+        return Example(pair.pair_id, image, mask)
+    # Read at once, so that no backend ever meets the label that means nothing.
+    labels, known = split_off(mask.read(), pair.ignored_label)
+    return Example(pair.pair_id, image, replace(mask, data=labels), known)
 
 
 def _train(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
 from maskloop import plugins
@@ -209,6 +211,9 @@ class Example:
     pair_id: str
     image: Image
     labels: Image
+    known: NDArray[np.bool_] | None = None
+    """Where the labels are annotated, of their shape; elsewhere they are 0 without a meaning, and
+    nothing may be learned from them. None: everywhere."""
 
 
 @dataclass(frozen=True)

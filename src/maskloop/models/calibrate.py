@@ -45,7 +45,9 @@ def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[Any]:
     scores = segment(image, segmenter, probabilities=True).probabilities
     assert scores is not None
     # (channels, *spatial) again: what is read lazily comes in the order that is asked for.
-    return kept(scores.read(axes), segmenter.output)
+    found = kept(scores.read(axes), segmenter.output)
+    # Objects that are found where nothing is annotated are neither right nor wrong.
+    return found if sample.known is None else found * sample.known
 
 
 def _some(samples: Sequence[Sample]) -> list[Sample]:
@@ -73,4 +75,5 @@ def _middle(sample: Sample, pixels: int) -> Sample:
         sample.labels[where],
         sample.ranges,
         sample.spacing,
+        None if sample.known is None else sample.known[where],
     )

@@ -24,6 +24,8 @@ __all__ = [
     "InstanceCounts",
     "class_scores",
     "instance_scores",
+    "known_objects",
+    "only_known",
 ]
 
 # 0.75 is usual besides the steps of a tenth.
@@ -278,6 +280,32 @@ class InstanceCounts(Record):
     def aggregated_jaccard(self) -> float:
         """The aggregated Jaccard index (Kumar et al. 2017)."""
         return _ratio(self.aji_intersection, self.aji_union)
+
+
+def only_known(
+    found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The pixels of two label images that are annotated, in a row; all where `known` is None."""
+    return (found, truth) if known is None else (found[known], truth[known])
+
+
+def known_objects(
+    found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two label images with only what can be compared of their objects.
+
+    A predicted object that lies mostly where nothing is annotated is neither right nor wrong and
+    left out; of the others, and of the true ones, the annotated part counts.
+    """
+    if known is None:
+        return found, truth
+    # Ranks, since labels of files may be as large as four billion.
+    labels, ranks = np.unique(found, return_inverse=True)
+    ranks = ranks.reshape(found.shape)
+    sizes = np.bincount(ranks.reshape(-1), minlength=labels.size)
+    inside = np.bincount(ranks[known], minlength=labels.size)
+    is_kept = 2 * inside >= sizes
+    return np.where(known & is_kept[ranks], found, 0), np.where(known, truth, 0)
 
 
 class Counts(Record):

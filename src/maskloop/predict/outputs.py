@@ -23,7 +23,13 @@ from maskloop.images.instances import (
     decode_with_anchors,
     encode_instances,
 )
-from maskloop.predict.metrics import Counts, class_scores, instance_scores
+from maskloop.predict.metrics import (
+    Counts,
+    class_scores,
+    instance_scores,
+    known_objects,
+    only_known,
+)
 from maskloop.records import Record
 from maskloop.task import OutputMode
 
@@ -95,8 +101,11 @@ class Foreground(Record):
         labels: NDArray[np.uint8] = (scores[0] > self.threshold * unit).astype(np.uint8)
         return labels
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
         """Pixels that are right and wrong; any value above 0 is foreground."""
+        found, truth = only_known(found, truth, known)
         return Counts(classes=class_scores(found > 0, truth > 0, 2))
 
     def tuned(self, _examples: Examples) -> Self:
@@ -155,8 +164,11 @@ class Classes(Record):
         labels: NDArray[Any] = scores.argmax(axis=0).astype(self.label_dtype)
         return labels
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
         """Pixels of each class that are right and wrong."""
+        found, truth = only_known(found, truth, known)
         return Counts(classes=class_scores(found, truth, len(self.class_labels)))
 
     def tuned(self, _examples: Examples) -> Self:
@@ -233,10 +245,14 @@ class DistanceMaps(Record):
         """The same with where each object begins, for images that are decoded in blocks."""
         return decode_with_anchors(scores, self.instances)
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
         """Objects that match, and the pixels of the foreground."""
+        pixels = only_known(found > 0, truth > 0, known)
         return Counts(
-            classes=class_scores(found > 0, truth > 0, 2), instances=instance_scores(found, truth)
+            classes=class_scores(*pixels, 2),
+            instances=instance_scores(*known_objects(found, truth, known)),
         )
 
     def tuned(self, examples: Examples) -> Self:

@@ -279,7 +279,7 @@ class _Training:
             self.fabric.device,
             memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d,
         )
-        loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
+        loss = self.loss(self.model(images), *batch.to(self.fabric.device))
         # The mean of all devices: one that alone saw a NaN would leave, and the others wait for it.
         value = float(self._mean(loss.detach()))
         if not math.isfinite(value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from maskloop.images.image import Image
 from maskloop.images.normalize import normalize
 from maskloop.models.base import Augmentation
 from maskloop.models.samples import Sample
 from maskloop.models.unet.data import PatchSampler
+from maskloop.models.unet.losses import Loss
 from maskloop.models.unet.records import UNetPlan
 from maskloop.models.unet.segmenter import UNetSegmenter
+from maskloop.predict.base import score_known
 from maskloop.predict.segment import segment
 
 __all__ = ["Scores", "Validation", "draw_preview"]
@@ -67,9 +69,7 @@ class Validation:
             else None
         )
 
-    def score(
-        self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
-    ) -> Scores:
+    def score(self, module: nn.Module, loss: Loss, device: torch.device) -> Scores:
         """Predict every validation image and compare it with its truth."""
         began = time.monotonic()
         # The code and the precision that a checkpoint predicts with: its score must hold there.
@@ -81,11 +81,13 @@ class Validation:
             segment(Image(sample.image, axes, name=sample.pair_id), segmenter).labels.read()
             for sample in self.samples
         ]
-        truths = [sample.labels for sample in self.samples]
         output = self.plan.output
         # Counts are added and scored once: a mean over images would give the emptiest as much
         # weight.
-        counts = [output.score(*pair) for pair in zip(found, truths, strict=True)]
+        counts = [
+            score_known(output, labels, sample.labels, sample.known)
+            for labels, sample in zip(found, self.samples, strict=True)
+        ]
         total = sum(counts[1:], counts[0])
         # Nothing to find and nothing found has no score; the weights must be kept all the same.
         score = total.score if np.isfinite(total.score) else 0.0
@@ -100,9 +102,7 @@ class Validation:
         return Scores(score, values, plane, found[0][middle], first.labels[middle])
 
     @torch.no_grad()
-    def _loss(
-        self, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], device: torch.device
-    ) -> float:
+    def _loss(self, module: nn.Module, loss: Loss, device: torch.device) -> float:
         """The loss over the same few patches each time."""
         assert self._patches is not None
         is_bf16 = self.plan.precision == "bf16"
@@ -113,7 +113,7 @@ class Validation:
             batch = self._patches.batch(step, min(4, self.plan.batch_size))
             with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
                 logits = module(batch.images.to(device))
-            total += float(loss(logits.float(), batch.targets.to(device)))
+            total += float(loss(logits.float(), *batch.to(device)))
         return total / LOSS_BATCHES
 
 
