@@ -194,6 +194,8 @@ def test_what_a_window_starts_gives_way_to_the_person_before_it(project: Project
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_files_are_written_when_asked_for(project: Project) -> None:
     record = project.train(epochs=1, tensorboard=True, **SMALL)
+    # The window and the command line show this summary: scores are called as people write them.
+    assert record.benchmark_summary.startswith(("Dice ", "AP50 "))
     assert list(
         (project.history.run_folder(record.run_id) / "tensorboard").glob("events.out.tfevents.*")
     )

@@ -25,7 +25,7 @@ from maskloop.models.unet.records import UNetNetwork, UNetRecipe
 from maskloop.samples import simulate_pairs
 from maskloop.task import Task
 from maskloop.ui.controllers.plan import PlanController
-from maskloop.ui.controllers.plan_rows import parse_choice, value_in_words
+from maskloop.ui.controllers.plan_rows import parse_choice, rows_of, value_in_words
 from maskloop.ui.controllers.training import TrainingController
 from maskloop.ui.session import Session
 
@@ -149,6 +149,11 @@ def test_a_value_is_set_and_given_back(planned: Planned) -> None:
     assert plan.choices == {}
     with pytest.raises(UsageError, match="Epochs must be at least 1, not 0"):
         plan.set_choice("epochs", 0)
+
+
+def test_settings_of_the_computer_are_no_rows_of_the_plan() -> None:
+    choices = {"epochs": 3, "tensorboard": True, "save_every_s": 5.0}
+    assert [one.label for one in rows_of("basic_unet", None, choices, {})] == ["Epochs"]
 
 
 def test_a_value_that_does_not_fit_says_why_and_can_be_given_back(planned: Planned) -> None:

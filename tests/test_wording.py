@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from maskloop.models.base import Recipe
 from maskloop.records import Record
 from maskloop.wording import (
     bytes_in_words,
@@ -184,6 +185,11 @@ def test_what_is_no_time_is_shown_as_it_is(text: str) -> None:
 def test_a_field_is_called_by_its_title_where_its_record_is_known() -> None:
     assert label_of(Sieve, "rounds") == "Number of rounds"
     assert label_of(Sieve, "patch_size") == "Patch size"
+
+
+def test_a_recipe_calls_its_settings_as_people_write_them() -> None:
+    assert label_of(Recipe, "tensorboard") == "TensorBoard log"
+    assert label_of(Recipe, "save_every_s") == "Autosave every (s)"
     with pytest.raises(ValidationError) as caught:
         Sieve.model_validate({"rounds": 0})
     words = fault_in_words(caught.value, kind=Sieve)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 __all__ = [
+    "SCORE_TITLES",
     "bytes_in_words",
     "counted",
     "fault_in_words",
@@ -19,6 +20,16 @@ __all__ = [
     "title_of",
 ]
 
+SCORE_TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "f1": "F1",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "pq": "PQ",
+    "aji": "AJI",
+}
+"""What people call the scores of a model, in the order in which they are shown."""
 UNIT_SUFFIXES = ("_s", "_px", "_um")
 """How a field's name ends where its type cannot say the unit."""
 LONGEST_VALUE = 40

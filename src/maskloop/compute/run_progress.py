@@ -23,18 +23,14 @@ from maskloop.events import (
 )
 from maskloop.jobs.base import job_class
 from maskloop.jobs.outcomes import Failure, Outcome, RunState, Tone, outcome_of, state_after
-from maskloop.wording import time_in_words
+from maskloop.wording import SCORE_TITLES, time_in_words
 
 __all__ = ["FIGURES", "RunProgress"]
 
 FIGURES = {
     "loss": "Training loss",
     "val_loss": "Validation loss",
-    "dice": "Dice",
-    "iou": "IoU",
-    "f1": "F1",
-    "ap50": "AP50",
-    "ap75": "AP75",
+    **{name: SCORE_TITLES[name] for name in ("dice", "iou", "f1", "ap50", "ap75")},
 }
 """Figures of an epoch in the order in which they are shown, and their titles."""
 LOSSES = {"loss": "training", "val_loss": "validation"}

@@ -34,6 +34,7 @@ from maskloop.project.entries import CheckpointRecord, Content, Pair
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
+from maskloop.wording import SCORE_TITLES
 
 __all__ = [
     "TrainJob",
@@ -420,4 +421,4 @@ def _benchmark(metrics: dict[str, float], inputs: TrainingInputs) -> str:
     if not inputs.validation_ids:
         return "no validation score: no honest validation set"
     shown = {name: metrics[name] for name in ("dice", "iou", "ap50", "ap75") if name in metrics}
-    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+    return ", ".join(f"{SCORE_TITLES[name]} {value:.3f}" for name, value in shown.items())

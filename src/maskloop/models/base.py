@@ -123,11 +123,14 @@ class Recipe(Record):
     )
     seed: int = Field(0, ge=0, description="Seed of all random numbers.")
     device: DeviceName = Field("auto", description="Device to train on.")
-    tensorboard: bool = Field(False, description="Also write TensorBoard files.")
+    tensorboard: bool = Field(
+        False, title="TensorBoard log", description="Also write TensorBoard files."
+    )
     save_every_s: float = Field(
         30.0,
         ge=0,
         allow_inf_nan=False,
+        title="Autosave every (s)",
         description="Seconds between autosaves: the most that is lost if the process is killed.",
     )
 

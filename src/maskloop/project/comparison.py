@@ -6,22 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maskloop.project.layout import CheckpointRecord, Pair
+from maskloop.wording import SCORE_TITLES
 
 __all__ = ["Difference", "compare"]
 
 Difference = tuple[str, str, str]
 """Property, value of the first, value of the second."""
-SCORES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "f1": "F1",
-    "pq": "PQ",
-    "aji": "AJI",
-    "val_loss": "Validation loss",
-    "loss": "Training loss",
-}
+SCORES = {**SCORE_TITLES, "val_loss": "Validation loss", "loss": "Training loss"}
 FIGURES = {"epochs": "Epochs", "best_epoch": "Best epoch", "seconds": "Duration (s)"}
 NOT_COMPARED = {
     "decisions",

@@ -58,6 +58,7 @@ class Action:
     @property
     def keys(self) -> str:
         """Its shortcut as this system writes it."""
+        # Command signs on macOS, Strg on a German Windows.
         native = QKeySequence.SequenceFormat.NativeText
         return str(QKeySequence(self.shortcut).toString(native))
 
@@ -103,6 +104,7 @@ class ActionButton(QPushButton):
         self.setToolTip(reason or f"{self.action.tooltip}{keys}".strip())
         if self._line is not None:
             self._line.setText(reason or "")
+            # An empty line would still take room in the dock.
             self._line.setVisible(bool(reason))
 
 

@@ -27,6 +27,7 @@ class Paragraph(QLabel):
     def __init__(self) -> None:
         super().__init__(wordWrap=True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # Qt gives an empty label the height of a line.
         self.hide()
 
     def setText(self, text: str) -> None:
@@ -80,6 +81,7 @@ def scrolled(inside: QWidget) -> QScrollArea:
     """A widget that scrolls up and down if there is not enough room, never sideways."""
     area = QScrollArea(widgetResizable=True)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
+    # A dock is narrow: what is too wide must elide or wrap, or buttons lie out of sight.
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inside)
     return area

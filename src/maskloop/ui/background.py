@@ -64,6 +64,7 @@ class Background:
         otherwise
             Called with the error instead of `fail`.
         """
+        # After closing there is nobody to tell, and the pool refuses work.
         if not self._is_closed:
             self._watch(self._threads.submit(_paused, work), then, key, otherwise)
 
@@ -116,6 +117,7 @@ class Background:
             self._open[future] = key
         for other in older:
             other.cancel()
+        # The callback runs in the thread that did the work, which must touch no widget.
         future.add_done_callback(
             lambda done: self._deliver(lambda: self._finish(done, key, ticket, then, otherwise))
         )

@@ -13,12 +13,12 @@ from maskloop.ui.new_project import NewProjectDialog
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.widgets import Line, Notice
 from maskloop.ui.workspace import Workspace
-from maskloop.wording import counted
+from maskloop.wording import SCORE_TITLES, counted
 
 __all__ = ["ProjectBar"]
 
 SELECT = "Select a project..."
-SCORES = {"ap50": "AP50", "dice": "Dice", "iou": "IoU"}
+SCORES = ("ap50", "dice", "iou")
 """The first that a checkpoint has is shown."""
 LEVELS = {"none": "info", "missing": "error", "incomplete": "error"}
 """How urgent a condition is; a warning where it is not listed."""
@@ -113,6 +113,7 @@ class ProjectBar(QWidget):
 
 def _short(folder: Path) -> str:
     home = Path.home()
+    # The home folder is the same in every path and would fill the line.
     if not folder.is_relative_to(home):
         return str(folder)
     return f"~/{folder.relative_to(home).as_posix()}"
@@ -131,5 +132,5 @@ def _facts(snapshot: Snapshot) -> str:
     scores = status.latest_benchmark
     name = next((one for one in SCORES if scores.get(one) is not None), None)
     if name is not None:
-        parts.append(f"{SCORES[name]} {scores[name]:.3f}")
+        parts.append(f"{SCORE_TITLES[name]} {scores[name]:.3f}")
     return "  ·  ".join(part for part in parts if part)

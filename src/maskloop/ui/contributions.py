@@ -36,6 +36,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | 
 def _read_as_napari(path: str) -> list[LayerData]:
     from npe2 import io_utils
 
+    # By name: asked for any reader, npe2 could come back here without end.
     return [tuple(layer) for layer in io_utils.read([path], stack=False, plugin_name="napari")]
 
 

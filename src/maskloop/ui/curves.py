@@ -25,9 +25,11 @@ class Curves(pyqtgraph.PlotWidget):
         menu.setParent(self, menu.windowFlags())
         self.setAccessibleName(title)
         self.setFixedHeight(150)
+        # The wheel scrolls the tab, and not the axis of a plot that lies under the mouse.
         self.setMouseEnabled(x=False, y=False)
         self.hideButtons()
         self.setLabel("left", title)
+        # A loss of 0.004 is not 4 m.
         self.getAxis("left").enableAutoSIPrefix(False)
         self.setLabel("bottom", "Epoch")
         self._legend = self.addLegend(offset=(-4, 4), labelTextSize="8pt")

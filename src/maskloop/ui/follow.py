@@ -33,12 +33,15 @@ class Follower:
         self._waiting: list[Event] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        # Not one of the background's few threads: it waits for as long as a training takes. As a
+        # daemon it cannot keep napari from quitting.
         self._thread = threading.Thread(
             target=self._read, name=f"maskloop follows {handle.run_id}", daemon=True
         )
         self._thread.start()
 
     def _read(self) -> None:
+        # What is there already comes in one batch, not event by event.
         events, is_over = catch_up(self.handle)
         self._take(events)
         if is_over:
@@ -57,6 +60,7 @@ class Follower:
     def _hand_over(self) -> None:
         with self._lock:
             events, self._waiting = self._waiting, []
+        # Delivered after `close`: the widgets may be gone.
         if events and not self._stopped.is_set():
             self._tell(events)
 

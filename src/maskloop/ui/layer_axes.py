@@ -73,8 +73,10 @@ def possible_axes(ndim: int, rgb: bool = False) -> tuple[str, ...]:
     """
     if ndim < 2:
         return ()
+    # Y and X are always last: napari shows the last two dimensions.
     before = ("".join(letters) for letters in permutations("TZ" if rgb else "TCZ", ndim - 2))
     found = [letters + "YX" for letters in before]
+    # Stable, so that unusual ones keep the order of the permutations.
     found.sort(key=lambda axes: _USUAL.index(axes) if axes in _USUAL else len(_USUAL))
     return tuple(axes + "C" * rgb for axes in found)
 
@@ -96,6 +98,7 @@ def guess_axes(layer: Layer, viewer: ViewerModel) -> AxesKnown:
         return AxesKnown(choices[0], choices)
     names = tuple(viewer.dims.axis_labels[-layer.ndim :])
     axes = _from_names(names, layer)
+    # Where both agree, the viewer only repeats the layers, and nobody has named anything.
     if axes and names != tuple(viewer.layers.axis_labels[-layer.ndim :]):
         return AxesKnown(axes, choices)
     # Names that the viewer took from another layer may be wrong for this one: only a first choice.
@@ -112,6 +115,7 @@ def layer_axes(layer: Layer, axes: str) -> str:
     """
     rgb = bool(getattr(layer, "rgb", False))
     axes = parse_axes(axes)
+    # napari does not count the colors, so people do not name them.
     if rgb and len(axes) == layer.ndim and "C" not in axes:
         axes += "C"
     if len(axes) != layer.ndim + rgb or (rgb and not axes.endswith("C")):

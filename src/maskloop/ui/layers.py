@@ -106,6 +106,7 @@ def take(
 def _cut_labels(labels_layer: Labels, first: Layer, axes: str, image: Image, where: _Crop) -> Image:
     """The part of the labels that belongs to a part of their image."""
     letters = fit_labels(labels_layer, first, axes=axes)
+    # A flat mask on a volume: which of the planes it is for, nothing tells.
     if not set(image.axes) <= set(letters + "C"):
         raise MaskError(
             f"Mask '{labels_layer.name}' is one plane ({letters}), the viewer shows a volume of"
@@ -301,6 +302,7 @@ def _find_crop(
     if extent == "whole":
         return _Crop()
     own = layer_axes(layer, axes)[: layer.ndim]
+    # For a rectangle, too: it is drawn on the plane in view.
     index = index_in_view(layer, own, viewer)
     return _Crop(index, _rectangle(layer, own, shapes_layer) if extent == "rectangle" else {})
 
@@ -342,6 +344,7 @@ def _shape(shapes_layer: Shapes | None) -> NDArray[Any]:
     if shapes_layer is None or len(shapes_layer.data) == 0:
         raise UsageError("No rectangle.", "Press Draw, then drag a rectangle on the image.")
     count, selected = len(shapes_layer.data), sorted(shapes_layer.selected_data)
+    # One shape needs no selection.
     candidates = selected or list(range(count))
     if len(candidates) != 1:
         raise UsageError(

@@ -143,6 +143,7 @@ class PlanTable(QTableWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Delete resets the value to automatic."""
+        # While a cell is edited its editor gets the keys: Delete is for the row only.
         if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace) and self.currentRow() >= 0:
             self._tell_clicked(self.currentRow(), BACK)
             return

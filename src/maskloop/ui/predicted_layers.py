@@ -67,6 +67,7 @@ class Subject:
         kept = crop_metadata(self.layers, axes=self.axes, extent=extent, viewer=self.viewer)
         index = kept["index"]
         whole = to_image(self.layers, axes=self.axes)
+        # Where a slice lies in the whole: its labels are shown on the stack, empty elsewhere.
         self.part = Part(whole.axes, whole.shape, index)
 
     @property
@@ -77,6 +78,7 @@ class Subject:
     @property
     def origin(self) -> str:
         """Where its pixels come from: its file, if they are all of it, else its layer."""
+        # A part of a file is not that file: predicting it again would give something else.
         path = None
         if len(self.layers) == 1 and self.part is not None and not self.part.index:
             path = self.layers[0].source.path
@@ -142,6 +144,7 @@ def show_predicted(
 
 
 def _add_scores(viewer: ViewerModel, labels: Labels, axes: str, scores: Image) -> None:
+    # Removed while the maps were read.
     if labels not in viewer.layers:
         return
     pixels = scores.read("C" + axes)
@@ -168,6 +171,7 @@ def outline(labels: Labels, color: str) -> None:
     """Draw labels as outlines of one color, so that two predictions can be compared."""
     labels.colormap = DirectLabelColormap(color_dict={None: color, 0: "transparent"})
     labels.contour = 2
+    # A thin line at napari's usual 0.7 is lost on a bright image.
     labels.opacity = 1.0
 
 
@@ -214,6 +218,7 @@ def show_opened(
 
 def _layers_of(opened: OpenedPrediction, viewer: ViewerModel) -> list[ImageLayer]:
     origin = opened.predicted.origin
+    # The newest layer first: what was opened last is what is looked at.
     images = [layer for layer in reversed(viewer.layers) if isinstance(layer, ImageLayer)]
     return [layer for layer in images if origin in (str(layer.source.path), f"layer {layer.name}")]
 

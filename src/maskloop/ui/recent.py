@@ -44,6 +44,8 @@ class RecentProjects:
     def add(self, folder: Path) -> None:
         """Put a folder first; nothing happens if it cannot be written."""
         known = dict(self._read())
+        # Taken out and put first: dicts keep the order of insertion, and JSON keeps that of the
+        # dict.
         inputs = known.pop(str(folder), ())
         self._write({str(folder): inputs, **known})
 

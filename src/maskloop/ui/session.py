@@ -64,10 +64,12 @@ class Session:
     @property
     def controllers(self) -> list[Controller]:
         """All controllers, in the order in which they were made."""
+        # From the attributes, so that a new controller cannot be forgotten when closing.
         return [one for one in vars(self).values() if isinstance(one, Controller)]
 
     def close(self) -> None:
         """Close the window's side of the project: runs continue, what was typed is kept."""
+        # The controllers write what was typed while the project is still open.
         self.workspace.close(self._finish)
 
     def _finish(self) -> None:

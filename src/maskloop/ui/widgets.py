@@ -149,6 +149,7 @@ def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> boo
     box = QMessageBox(QMessageBox.Icon.Question, "maskloop", question, parent=parent)
     box.setInformativeText(detail)
     agree = box.addButton(yes, QMessageBox.ButtonRole.AcceptRole)
+    # No is the default: Return is pressed without reading.
     box.setDefaultButton(box.addButton("No", QMessageBox.ButtonRole.RejectRole))
     box.exec()
     agreed = box.clickedButton() is agree

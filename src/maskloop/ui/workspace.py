@@ -57,6 +57,7 @@ class Workspace:
 
     def open(self, folder: str | Path) -> None:
         """Open a project without changing anything in its folder."""
+        # The key is shared with `create`: of two clicks the last one counts.
         self.background.run(lambda: Project.open(folder), self._take, key="open")
 
     def create(
@@ -73,6 +74,7 @@ class Workspace:
         self.leave()
         self.project = project
         self.background.run(lambda: self.recent.add(project.folder))
+        # Other windows, the command line and trainings write into the same folder.
         self._watch = FolderWatch(project.folder, lambda: self.deliver(self.refresh))
         # Controllers forget first; the snapshot that fills them comes later.
         self.events.project_changed.emit(project)
@@ -98,6 +100,7 @@ class Workspace:
         if project is None:
             return
 
+        # Taken here: the main thread may exchange it while the thread reads.
         before = self.snapshot
 
         def read() -> Snapshot | None:
@@ -197,6 +200,7 @@ class Workspace:
         for signal in self.events.signals.values():
             signal.disconnect()
         self._stop_watching()
+        # After the signals are cut: what it writes must not draw.
         finish()
         self.project = None
         self.background.close()

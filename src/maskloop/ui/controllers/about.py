@@ -51,6 +51,7 @@ class AboutController(Controller):
         if project is None:
             self._show(((), ""))
             return
+        # In a thread: reading the versions of libraries looks through their folders.
         self._workspace.background.run(
             lambda: _look(project, snapshot), self._show, key="about the project"
         )
@@ -62,6 +63,7 @@ class AboutController(Controller):
 
 
 def _look(project: Project, snapshot: Snapshot) -> tuple[Facts, str]:
+    # What can be told of a project whose settings are damaged, too.
     facts = [("Folder", str(project.folder))]
     if snapshot.config is not None:
         config = snapshot.config

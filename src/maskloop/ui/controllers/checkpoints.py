@@ -130,6 +130,7 @@ class CheckpointsController(Controller):
     def set_note(self, checkpoint_id: str, text: str) -> None:
         """Save a note on a checkpoint."""
         row = self.row(checkpoint_id)
+        # Leaving the field untouched writes nothing.
         if row is not None and row.note != text.strip():
             self._workspace.do(
                 lambda project: project.checkpoints.note(checkpoint_id, text.strip())
@@ -143,6 +144,7 @@ class CheckpointsController(Controller):
                 mode="selected_project_checkpoint",
                 checkpoint_id=checkpoint_id,
                 imported_model_id=None,
+                # Cleared: the project keeps one start, and a leftover would contradict it.
                 imported_model_path=None,
             )
 
@@ -252,6 +254,7 @@ def _export(project: Project, record: CheckpointRecord, target: Path, *, overwri
             "Restore the file from a backup; nothing was copied.",
         )
     copy_file(source, target)
+    # Exports go to sticks and network folders, which fail without a word.
     if record.sha256 and file_sha256(target) != record.sha256:
         target.unlink(missing_ok=True)
         raise ProjectError(

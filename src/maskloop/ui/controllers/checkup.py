@@ -69,6 +69,7 @@ class CheckupController(Controller):
     @property
     def why_not_repair(self) -> str | None:
         """Why nothing can be repaired now, or None."""
+        # A read-only project can be checked, not repaired.
         if self._workspace.snapshot.why_not_write is not None:
             return self._workspace.snapshot.why_not_write
         if self.is_busy:
@@ -112,6 +113,7 @@ class CheckupController(Controller):
         self.changed.emit()
 
         def mend(project: Project) -> tuple[RepairReport, tuple[str, ...]]:
+            # It checks again itself: what is left is what a person must know.
             mended = repair(project, report=self._hear)
             return mended, plan_repair(project, mended.left)
 
@@ -124,6 +126,7 @@ class CheckupController(Controller):
                     " ".join(["Repaired.", *mended.repaired, _found_words(mended.left)]),
                 )
 
+        # `do` and not `run`: it writes, so the window must read the project again.
         self._workspace.do(mend, done, otherwise=lambda error: self._fail(stop, error))
 
     def _begin(self, words: str) -> None:
@@ -152,6 +155,7 @@ class CheckupController(Controller):
 
     def _tell(self) -> None:
         progress, self._progress = self._progress, None
+        # Delivered after the end: the result must not be covered by its progress.
         if progress is not None and self.is_busy:
             self.progressed.emit(*progress)
 

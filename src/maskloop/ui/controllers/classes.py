@@ -88,6 +88,7 @@ class ClassesController(Controller):
             return
 
         def write(project: Project) -> None:
+            # Read and written under one lock: another window may rename, too.
             with project.writing("rename a class"):
                 task = project.task
                 _refuse(
@@ -111,6 +112,7 @@ class ClassesController(Controller):
             with project.writing("add a class"):
                 task = project.task
                 _refuse(name, task.class_labels)
+                # At the end: a class in between would give every later label another meaning.
                 project.set_task(changed(task, classes=(*task.classes, name)))
 
         if self._workspace.may(self.why_not_add, "No class was added."):
@@ -140,6 +142,7 @@ class ClassesController(Controller):
     def take(self, snapshot: Snapshot) -> None:
         """Show the classes of the project in the colors that were chosen for them."""
         classes = Classes.of(snapshot.task)
+        # Colors lie in the metadata: they are the window's, and no other program needs them.
         chosen = {} if snapshot.config is None else snapshot.config.metadata.get(KEY, {})
         rows = tuple(
             ClassRow(number, name, str(chosen.get(str(number), COLORS[(number - 1) % len(COLORS)])))

@@ -62,6 +62,7 @@ def rule_options(classes: Classes) -> list[RuleOption]:
     mapped = RuleOption(
         "manual_label_map", "Choose for each label", "Choose below which class each label becomes"
     )
+    # No mapping here: a label is an object, and hundreds cannot be chosen one by one.
     if classes.mode == "instances":
         return [
             RuleOption(
@@ -152,6 +153,7 @@ def _name_labels(labels: Sequence[int]) -> str:
     """Such as ``labels 1..37``."""
     if len(labels) == 1:
         return f"label {labels[0]}"
+    # They are sorted, so that first and last tell whether any is missing.
     if labels[-1] - labels[0] + 1 == len(labels):
         return f"labels {labels[0]}..{labels[-1]}"
     if len(labels) <= MOST:
@@ -160,6 +162,7 @@ def _name_labels(labels: Sequence[int]) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
+    # Hundreds of labels would make a line that nobody reads.
     if len(words) > MOST:
         return f"{', '.join(words[:MOST])} and {len(words) - MOST} more"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

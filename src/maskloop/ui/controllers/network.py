@@ -101,6 +101,7 @@ class NetworkController(Controller):
     @property
     def words(self) -> str:
         """The summary in a sentence, or that it is being counted."""
+        # A summary of the last valid values would look like that of these.
         if self.problem or not self.values:
             return ""
         return f"{self.summary.words}." if self.summary is not None else "Counting..."
@@ -138,6 +139,7 @@ class NetworkController(Controller):
 
     def save(self) -> None:
         """Save the network; refused with a reason if it does not fit the accepted masks."""
+        # As they are now: a person types on while they are written.
         values = dict(self.values)
         chosen = {"backend": self.backend, **self.edited}
 
@@ -165,6 +167,7 @@ class NetworkController(Controller):
         is_wanted = self._is_watched and not self._is_counted and bool(self.values)
         if project is None or not is_wanted or self.problem:
             return
+        # Before the answer: each key would otherwise ask again while one is on its way.
         self._is_counted = True
         self._workspace.background.apart(
             summarize_network,
@@ -187,11 +190,13 @@ class NetworkController(Controller):
     def take(self, snapshot: Snapshot) -> None:
         """Show what another window or a training saved, unless something is being edited."""
         self.backend = snapshot.backend
+        # Judged before `_kept` is exchanged, which it is compared with.
         kept, was_dirty = _complete(snapshot, self.kind), self.is_dirty
         pair_count = 0 if snapshot.status is None else snapshot.status.pair_count
         before = self._kept, self._task, self._checkpoints, self._pair_count
         self._kept, self._task = kept, snapshot.task
         self._checkpoints, self._pair_count = snapshot.checkpoints, pair_count
+        # What is being typed wins: a training that ends elsewhere must not empty the form.
         if not was_dirty and self.values != kept:
             self.values = dict(kept)
             self.loaded.emit()
@@ -257,6 +262,7 @@ def _misfits(
         start = Start(record.checkpoint_id, path, record.backend, record.network, record.task)
         try:
             mismatches = backend(name).compare(task, wanted, start)
+        # Records of older programs may not say what was built.
         except MaskloopError:
             found.append((record.checkpoint_id, "unknown network"))
             continue
@@ -264,6 +270,7 @@ def _misfits(
             found.append((record.checkpoint_id, f"{mismatches[0].name} {mismatches[0].found}"))
     if not found:
         return ""
+    # The latest ones: those a person is most likely to continue from.
     shown = ", ".join(f"{name} ({why})" for name, why in found[-NAMED:])
     others = len(found) - NAMED
     more = f" and {counted(others, 'other')}" if others > 0 else ""

@@ -191,6 +191,7 @@ def _write_whatever(project: Project, base: str, text: str) -> None:
 
 
 def _short(text: str) -> str:
+    # In one line: the notice has no room for paragraphs.
     flat = " ".join(text.split())
     return flat if len(flat) <= SHOWN else f"{flat[:SHOWN]}..."
 

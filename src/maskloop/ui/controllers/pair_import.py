@@ -95,6 +95,7 @@ class PairImportController(Controller):
         """Why nothing can be imported yet, or None."""
         if self.is_busy:
             return BUSY
+        # An import without a check could fill a project with masks of a wrong meaning.
         if self.report is None or not self.report.dry_run:
             return "Check the files first."
         if not self.report.accepted:
@@ -135,7 +136,9 @@ class PairImportController(Controller):
         self._stop.set()
 
     def _run(self, *, dry_run: bool) -> None:
+        # As they are now: what is typed while files are read belongs to the next run.
         choice, rule = self.choice, self._label_rule.rule
+        # One for each run: a result of one that was stopped, or of another project, is passed over.
         stop = threading.Event()
         self._stop, self.is_busy = stop, True
         self.done, self.total = 0.0, 0.0
@@ -147,6 +150,7 @@ class PairImportController(Controller):
                 self.is_busy = False
                 self.report, self.rows = report, _rows(report)
                 self.changed.emit()
+                # A check changes nothing: its result stands beside the button.
                 if not dry_run:
                     self._workspace.say(self.words)
 
@@ -219,7 +223,11 @@ def _rows(report: ImportReport) -> tuple[ImportRow, ...]:
     # Rejected files first: they are what a person has to look at.
     refused = [
         ImportRow(
-            Path(row.image).name, Path(row.mask).name, "rejected", f"{row.problem} {row.way_out}"
+            # Names only: the paths of a folder begin alike, and the column is narrow.
+            Path(row.image).name,
+            Path(row.mask).name,
+            "rejected",
+            f"{row.problem} {row.way_out}",
         )
         for row in report.refused
     ]

@@ -95,6 +95,7 @@ def _row(
 def short_id(pair_id: str) -> str:
     """The id without the hash of its pixels, such as ``pair_0004``."""
     parts = pair_id.split("_")
+    # Of an older program's ids nothing is known: they stay whole.
     return "_".join(parts[:2]) if len(parts) == 3 and parts[0] == "pair" else pair_id
 
 
@@ -112,6 +113,7 @@ def _classes(pair: Pair, classes: Classes) -> str:
     return ", ".join(
         classes.name(number)
         for number, count in sorted(pair.fingerprint.class_pixels.items())
+        # Class 0, the background, is in nearly every mask.
         if number and count
     )
 

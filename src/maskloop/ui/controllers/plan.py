@@ -84,6 +84,7 @@ class PlanController(Controller):
     @property
     def start(self) -> str:
         """Where it starts: scratch, latest, or the id of a checkpoint or imported weights."""
+        # A checkpoint can vanish from the folder: then it is the first choice again.
         known = [value for value, _ in self.start_options]
         return self._settings.start if self._settings.start in known else known[0]
 
@@ -128,6 +129,7 @@ class PlanController(Controller):
 
     def set_pairs(self, pairs: Literal["all", "new"] | tuple[str, ...]) -> None:
         """Choose what it trains on: all pairs, those new since the last checkpoint, or ids."""
+        # Ids are not kept with the project: they are a selection in a table.
         selected = pairs if isinstance(pairs, tuple) else ()
         if (selected, pairs) != (self._selected, self.pairs):
             self._selected = selected
@@ -219,6 +221,7 @@ class PlanController(Controller):
         # A limit that was set on the command line is in the list, too.
         limits = set(TIMES_S) | ({self.time_s} if self.time_s else set())
         plan = None if self.proposal is None else self.proposal.plan
+        # Under a time limit the estimate is that of the limit, not of "Automatic".
         longest = plan.estimated_s if plan is not None and plan.time_s is None else None
         automatic = f"Automatic (up to {time_in_words(longest)})" if longest else "Automatic"
         return [(None, automatic), *((one, time_in_words(one)) for one in sorted(limits))]
@@ -355,6 +358,7 @@ class PlanController(Controller):
 
     def keep(self) -> None:
         """Save what was chosen, in a thread."""
+        # As they are now: the project may be another one before the thread writes.
         keeper, settings = self._keeper, self._settings
         is_read_only = self._workspace.snapshot.why_not_write is not None
         if keeper is None or settings == self._kept or is_read_only:
@@ -369,6 +373,7 @@ class PlanController(Controller):
 
     def _have_not_kept(self, error: Exception) -> None:
         self._writes -= 1
+        # What is on the disk: the next `keep` tries again.
         self._kept = kept_settings(self._workspace.snapshot)
         self._workspace.fail(error)
 

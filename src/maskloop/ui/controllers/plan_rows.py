@@ -65,6 +65,7 @@ def rows_of(
     """
     architecture, recipe = kinds(family)
     decisions = {} if plan is None else {one.name: one for one in plan.decisions}
+    # Also what was not decided: a choice stays visible when no plan could be made.
     names = [*decisions, *(name for name in recipe.model_fields if name not in decisions)]
     # It is decided with the split, not with the plan; people look for it beside the losses.
     if share is not None and "class_weights" in names:
@@ -72,6 +73,7 @@ def rows_of(
         names.insert(names.index("class_weights") + 1, "validation_share")
 
     def row(name: str, value: Any, reason: str, source: Source) -> Row:
+        # Some values, such as the depth, are in both: the recipe's choice wins over the network's.
         field = recipe.model_fields.get(name) or architecture.model_fields.get(name)
         return Row(
             name,
@@ -86,7 +88,9 @@ def rows_of(
     rows = []
     for name in names:
         decision = decisions.get(name)
-        if name in choices and (decision is not None or recipe.model_fields[name].title):
+        # None means planned: what has another default, such as the device, nobody plans.
+        can_be_planned = name in recipe.model_fields and recipe.model_fields[name].default is None
+        if name in choices and (decision is not None or can_be_planned):
             before = f" Planned was {planned[name]}." if name in planned else ""
             rows.append(row(name, choices[name], f"Set by you.{before}", "yours"))
         elif decision is not None and decision.source == "planned":
@@ -136,8 +140,10 @@ def parse_choice(kind: type[Recipe], name: str, text: str) -> Any:
         value = tuple(numbers)
     elif name in SHARES and numbers:
         share = float(numbers[0].replace(",", "."))
+        # "20" and "20 %" mean a fifth, "0.2" as well; a share cannot be more than one.
         value = share / 100 if "%" in text or share > 1 else share
     try:
+        # Nothing typed leaves it to the plan.
         return getattr(kind.model_validate({name: value or None}), name)
     except ValidationError as error:
         raise UsageError(

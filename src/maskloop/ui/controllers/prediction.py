@@ -26,7 +26,7 @@ from maskloop.ui.controllers.runs import RunController
 from maskloop.ui.controllers.weight_files import WeightFiles
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.workspace import Workspace
-from maskloop.wording import counted
+from maskloop.wording import SCORE_TITLES, counted
 
 __all__ = ["DEVICES", "LATEST", "PredictionController"]
 
@@ -38,7 +38,7 @@ DEVICES: list[tuple[Device, str]] = [
     ("cuda", "GPU (CUDA)"),
 ]
 NOTHING = "Nothing was predicted."
-SCORES = {"ap50": "AP50", "dice": "Dice"}
+SCORES = ("ap50", "dice")
 """Of a checkpoint, the first that it has is named: it tells most."""
 Then = Callable[[PredictedImage], None]
 
@@ -97,6 +97,7 @@ class PredictionController(Controller):
     @property
     def checkpoint_options(self) -> list[tuple[str, str]]:
         """What can be predicted with, as value and words."""
+        # The newest first, below "Latest", which follows the project.
         records = self._workspace.snapshot.checkpoints[::-1]
         if not records:
             return [(LATEST, "No checkpoint yet")]
@@ -145,6 +146,7 @@ class PredictionController(Controller):
     def why_not(self, checkpoint: str | None = None) -> str | None:
         """Why nothing can be predicted, whatever the image, or None."""
         snapshot = self._workspace.snapshot
+        # Not `why_not_write`: a read-only project predicts into a folder of this window.
         if snapshot.why_not_read is not None:
             return snapshot.why_not_read
         record = self.record(checkpoint)
@@ -247,6 +249,8 @@ class PredictionController(Controller):
                 sweep_inputs(project)
             folder = project.path(INPUTS) if place is None else place / "inputs"
             request.input = write_input(folder, image, name)
+            # One folder for each request: the next one must not overwrite labels that are still
+            # shown.
             out = None if place is None else str(place / "labels" / request.input.parent.name)
             origins = (origin or f"layer {name}",)
             return PredictJob(inputs=(str(request.input),), origins=origins, out=out, **options)
@@ -272,6 +276,7 @@ class PredictionController(Controller):
         place = self._own_place()
         self._begin(None)
         job = PredictJob(
+            # Strings: a job is a record that is written as JSON for another process.
             inputs=tuple(map(str, paths)),
             out=None if out is None else str(out),
             axes=axes,
@@ -321,6 +326,7 @@ class PredictionController(Controller):
             self._workspace.fail(MaskloopError(progress.outcome, progress.way_out or failures))
         elif progress.tone == "stopped" or request.then is None:
             self._workspace.say(f"{progress.outcome} {progress.way_out}".strip())
+        # Also of a run that was stopped: what is done is kept and shown.
         if isinstance(last, Finished):
             self._workspace.do(
                 lambda project: collect(project, run_id, last.result),
@@ -339,9 +345,10 @@ class PredictionController(Controller):
 
     def is_instances(self, checkpoint_id: str) -> bool:
         """Whether a checkpoint predicts individual objects."""
-        record = self.record(checkpoint_id)
         record, task = self.record(checkpoint_id), self._workspace.snapshot.task
         if record is not None:
+            # What the checkpoint was trained for; the project's task is only a guess where it is
+            # gone.
             task = record.task
         return task is not None and task.mode == "instances"
 
@@ -391,7 +398,7 @@ def _title(record: CheckpointRecord) -> str:
 def _score(record: CheckpointRecord) -> str:
     """A checkpoint's best figure: a training that was cancelled early is not mistaken for good."""
     figures = {**record.dice_iou_metrics, **record.metrics}
-    for name, title in SCORES.items():
+    for name in SCORES:
         if isinstance(figures.get(name), float):
-            return f", {title} {figures[name]:.2f}"
+            return f", {SCORE_TITLES[name]} {figures[name]:.2f}"
     return ""

@@ -34,17 +34,20 @@ def rows_of(
 
     Probability maps are records of their own and belong to the row of their labels.
     """
+    # By run and image: a run of many images keeps maps of each.
     scores = {
         (str(one.settings.get("run_id", "")).removesuffix(SCORES_RUN), one.input_path): one
         for one in records
         if _is_scores(one)
     }
     found = []
+    # The record has the oldest first.
     for one in reversed(records):
         if _is_scores(one):
             continue
         mine = scores.get((str(one.settings.get("run_id", "")), one.input_path))
         before = known.get(one.prediction_id)
+        # By identity: records that were not read again are the same objects, thousands of them.
         same = before is not None and before.record is one and before.scores is mine
         found.append(before if before is not None and same else _row(one, mine))
     return found
@@ -68,6 +71,7 @@ def _row(record: PredictionRecord, scores: PredictionRecord | None) -> Predictio
         lines.append(f"Axes: {settings['axes']}")
     if settings.get("mirror"):
         lines.append("Test-time augmentation")
+    # Other modes have no threshold, and predictions of older versions no output.
     if (settings.get("output") or {}).get("mode") == "binary":
         lines.append(f"Foreground threshold: {settings['output'].get('threshold'):g}")
     if scores is not None:

@@ -65,6 +65,7 @@ class PredictionsController(Controller):
 
     def open(self, row: PredictionRow, then: Callable[[OpenedPrediction], None]) -> None:
         """Read a prediction, and its image if that is still found."""
+        # Asked in the main thread: the snapshot belongs to it.
         is_instances = self._prediction.is_instances(row.checkpoint)
         self._workspace.do(
             lambda project: open_prediction(

@@ -131,6 +131,7 @@ class RunController(Controller):
             return
 
         def look(project: Project) -> tuple[RunHandle, bool]:
+            # In a thread: it looks into the folder of the run, which may lie on a server.
             handle = attach(project, run_id)
             return handle, handle.is_alive()
 

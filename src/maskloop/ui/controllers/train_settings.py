@@ -55,11 +55,14 @@ class TrainSettings:
     def changed(self, values: Mapping[str, Any]) -> TrainSettings:
         """The same with other values of the recipe; None and a recipe's default are no choice."""
         usual = self.kind()
+        # None is how a form says "planned".
         wanted = {
             name: value for name, value in {**self.choices, **values}.items() if value is not None
         }
         recipe = self.kind.model_validate(wanted)
         return self.with_(
+            # A default is not kept: it would count as set by the person, and stay if it ever
+            # changes.
             choices={
                 name: found
                 for name in wanted
@@ -70,6 +73,7 @@ class TrainSettings:
     def merged(self, before: TrainSettings, now: TrainSettings) -> TrainSettings:
         """What is kept now, except for what was changed here since."""
         return TrainSettings(
+            # Field by field: two windows may each have changed another one.
             start=now.start if self.start == before.start else self.start,
             pairs=now.pairs if self.pairs == before.pairs else self.pairs,
             choices=now.choices if self.choices == before.choices else self.choices,
@@ -96,6 +100,7 @@ def _readable(kind: type[Recipe], values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:
+            # One by one: a single value of another version must not cost the others.
             found[name] = getattr(kind.model_validate({name: value}), name)
         except ValidationError:
             continue  # kept by another version of maskloop: it is planned again
@@ -118,6 +123,7 @@ class SettingsKeeper:
 
     def keep(self) -> None:
         """Write the newest settings; may be called in any thread."""
+        # The newest is read under the lock: a thread that had to wait writes what is newest then.
         with self._lock:
             _write(self.project, self.newest)
 
@@ -133,6 +139,7 @@ class SettingsKeeper:
 
 
 def _write(project: Project, settings: TrainSettings) -> None:
+    # All of them, so that no id of an earlier choice is left beside the new mode.
     start: dict[str, Any] = {
         "mode": "latest_project_checkpoint",
         "checkpoint_id": None,
@@ -159,6 +166,7 @@ def _write(project: Project, settings: TrainSettings) -> None:
     }
     present = project.config
     with project.writing("keep the training settings"):
+        # Unchanged values are not written: each write would have every other window read again.
         if project.weights.start.model_copy(update=start) != project.weights.start:
             project.weights.set_start(**start)
         if any(getattr(present, name) != value for name, value in values.items()):

@@ -72,6 +72,7 @@ class TrainingController(Controller):
         """The newest training, if it can be resumed."""
         last = self.run.newest(self._workspace.snapshot)
         is_interrupted = last is not None and last.state == "interrupted"
+        # A run that is being resumed still says "interrupted" until its process writes.
         return last if is_interrupted and not self.is_active else None
 
     @property
@@ -136,6 +137,8 @@ class TrainingController(Controller):
         last = self.run.newest(snapshot)
         if last is not None and last.state != "submitted" and not self.is_active:
             state = "running" if last.state == "running" else "ended"
+            # Only when something else is to be shown: a journal of hours takes a second to read
+            # again.
             if self._shown != (last.run_id, state):
                 self._shown = (last.run_id, state)
                 self.run.show(last.run_id)

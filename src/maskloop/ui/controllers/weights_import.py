@@ -102,6 +102,7 @@ class WeightsController(Controller):
 
         def done(brought: Brought) -> None:
             ended(f"{brought.model_id}: {brought.words}")
+            # The helper process wrote it: this one knows nothing of it yet.
             self._workspace.refresh()
 
         def failed(error: Exception) -> None:
@@ -143,12 +144,14 @@ class WeightsController(Controller):
 
     def take(self, snapshot: Snapshot) -> None:
         """Show the weights of the project."""
+        # The id is kept when another start is chosen: only the mode tells.
         is_start = snapshot.start.mode == "imported_pretrained_unet"
         start = snapshot.start.imported_model_id if is_start else None
         rows = [
             ModelRow(model, _fit(snapshot, model), model.model_id == start)
             for model in snapshot.models
         ]
+        # Snapshots come often, and most of them change no weights.
         if rows != self.rows:
             self.rows = rows
             self.changed.emit()
@@ -192,7 +195,6 @@ def bring_in(folder: str, file: str, architecture: Mapping[str, Any]) -> Brought
     NotFound, UnsafeFile, IncompatibleWeights, UsageError
         If the weights cannot be used, with the way out.
     """
-    from maskloop.compute.project import Project
     from maskloop.jobs.choices import backend_of, choices_of, start_from
     from maskloop.jobs.imports import import_weights
 

@@ -55,6 +55,7 @@ class NetworkSection(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._network = network = session.network
+        # Drawn from the record: another backend brings its own fields.
         self.form = RecordForm(network.kind)
         self._kind = network.kind
         self.decided, self.summary = Paragraph(), Paragraph()
@@ -65,6 +66,7 @@ class NetworkSection(QWidget):
         words = (self.decided, self.problem, self.summary, self.adapted, self.misfits)
         column((self.form, *words, row(self.save, self.revert, stretch=True)), into=self)
         self.form.changed.connect(network.edit)
+        # Counting builds the network in a helper process: not at each key.
         self._count_later = debounced(self, COUNT_AFTER_MS, network.count)
         network.stale.connect(self._count_later.throttle)
         network.loaded.connect(self._load)
@@ -87,6 +89,7 @@ class NetworkSection(QWidget):
         form.changed.connect(self._network.edit)
         layout = self.layout()
         assert layout is not None
+        # In its place: added again it would come last.
         layout.replaceWidget(self.form, form)
         self.form.deleteLater()
         self.form = form
@@ -222,6 +225,7 @@ class NotesSection(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Save the notes when the editor is left."""
+        # Whoever leaves the editor may close the window next.
         if event.type() == QEvent.Type.FocusOut:
             self._notes.save()
         return bool(super().eventFilter(watched, event))
@@ -239,6 +243,7 @@ class NotesSection(QWidget):
 
     def _enable(self) -> None:
         reason = self._workspace.snapshot.why_not_write
+        # Not disabled: notes of a read-only project can still be selected and copied.
         self.editor.setReadOnly(reason is not None)
         self.editor.setToolTip(reason or "Saved automatically")
 
@@ -297,6 +302,7 @@ class CheckupSection(QWidget):
         self.detail.setText(
             "\n".join(
                 f"{problem.path}: {problem.problem} {problem.way_out}"
+                # In full: in the narrow columns both texts are elided.
                 for problem in self.table.selected()[:1]
             )
         )
@@ -306,8 +312,10 @@ class CheckupSection(QWidget):
 
     def _show(self) -> None:
         checkup = self._checkup
+        # The progress line speaks while it works.
         self.words.setText("" if checkup.is_busy else checkup.words)
         self.model.set_rows(checkup.problems)
+        # An empty table would look like a check that found nothing to check.
         self.table.setVisible(bool(checkup.problems))
         self.progress.setVisible(checkup.is_busy)
         # A repair is not interrupted: half of it would be worse than none.

@@ -46,10 +46,12 @@ class CheckpointsTab(Tab):
             Column("Trained", lambda row: row.when),
             Column("Note", lambda row: row.note),
         ]
+        # The same tooltip in each cell: the row is what is explained.
         columns = [Column(one.title, one.value, lambda row: row.tooltip) for one in columns]
         self.model = RowModel(columns, key=lambda row: row.checkpoint_id)
         self.table = Table(self.model, empty="Trained checkpoints are listed here.")
         self.table.set_widths(20, 7, 7, 7, 8, 15, 17, 24)
+        # In lines of text, so that a larger font shows as many rows.
         self.table.setMinimumHeight(11 * self.fontMetrics().lineSpacing())
         self.one = OneSection(session)
         self.two = TwoSection(session, chosen)
@@ -115,6 +117,7 @@ class OneSection(QWidget):
         self.buttons = ActionGrid((self.proceed, self.predict, self.export), columns=3)
         words = (self.ancestry, self.scores, self.network, self.warning)
         column((*words, self.note, self.buttons), into=self)
+        # Not at each key: every note is a write to the project, which may lie on a server.
         self.note.editingFinished.connect(self._keep_note)
 
     @property
@@ -147,10 +150,12 @@ class OneSection(QWidget):
         self.note.setToolTip(why_not_write or "What to remember about this checkpoint")
 
     def _keep_note(self) -> None:
+        # Not of a read-only project: the field is only shown there.
         if self._row is not None and self.note.isEnabled():
             self._checkpoints.set_note(self._id, self.note.text())
 
     def _ask_target(self) -> None:
+        # Taken now: the selection may change while the dialog is open.
         checkpoint = self._id
         dialog = QFileDialog(self, f"Export {checkpoint}", f"{checkpoint}.pt", "Checkpoints (*.pt)")
         # The dialog itself asks before it returns the name of an existing file.
@@ -181,6 +186,7 @@ class TwoSection(QWidget):
             ]
         )
         self.table = Table(self.model)
+        # A comparison has few rows: nothing to search for.
         self.table.filter.hide()
         self.table.set_widths(20, 16, 16)
         self.table.setMinimumHeight(10 * self.fontMetrics().lineSpacing())
@@ -227,10 +233,12 @@ class TwoSection(QWidget):
     def predict(self) -> None:
         """Predict the selected image with both."""
         subject = self._subject()
+        # Asked again: the image may have been removed since the button was drawn.
         if self._ids is None or subject.image is None:
             why_not = TWO if self._ids is None else subject.problem or ""
             self._workspace.may(why_not, "Nothing was predicted.")
             return
+        # Taken now: other checkpoints may be selected before both predictions are there.
         colors = dict(zip(self._ids, OUTLINES, strict=True))
 
         def show(found: PredictedImage) -> None:

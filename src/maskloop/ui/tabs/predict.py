@@ -60,6 +60,7 @@ class PredictTab(Tab):
                 Section("Correct and accept", self.correction),
                 Section("Predictions", self.kept),
             ),
+            # Always in sight, whichever section is scrolled to or collapsed.
             always=(self.outcome, self.progress),
         )
         self.progress.cancelled.connect(self._prediction.cancel)
@@ -131,6 +132,7 @@ class LayerSection(QWidget):
     def subject(self) -> Subject:
         """The image as it is selected now."""
         picker = self.picker
+        # The choice is hidden without slices, and may still stand at "slice" from another image.
         extent: Extent = self.extent.value if self._has_slices() else "whole"
         return Subject(
             self._chosen.viewer, picker.layers(), picker.axes(), extent, picker.problem()
@@ -157,12 +159,14 @@ class LayerSection(QWidget):
             subject.image,
             name=subject.name,
             origin=subject.origin,
+            # The subject is that of the click: another image may be selected by then.
             then=lambda found: show_predicted(predictions, subject, found, say, choose),
         )
 
     def _show(self) -> None:
         prediction = self._prediction
         self.checkpoint.show_options(prediction.checkpoint_options, prediction.checkpoint)
+        # Where there is one plane both choices would be the same.
         self.extent.setVisible(self._has_slices())
         self.button.refresh()
 
@@ -179,6 +183,7 @@ class OptionsSection(QWidget):
             "How certain the model is at each pixel: saved as a file, shown as hidden layers"
         )
         self.device = Choice("Device", DEVICES)
+        # For images and files alike: set twice they would differ unnoticed.
         form([self.mirror, self.probabilities, ("Device", self.device)], into=self)
         self.mirror.toggled.connect(prediction.set_mirror)
         self.probabilities.toggled.connect(prediction.set_probabilities)
@@ -192,6 +197,7 @@ class CorrectionSection(QWidget):
         super().__init__()
         self._workspace, self._predictions = session.workspace, session.predictions
         self._accepting, self._chosen = session.accepting, chosen
+        # Its own: a rectangle for this tab is no choice of the others.
         self._shapes = LayerChoice(chosen.viewer, kind="shapes")
         self.labels = LayerCombo(chosen.labels)
         self.labels.setAccessibleName("Predicted labels")
@@ -219,6 +225,7 @@ class CorrectionSection(QWidget):
         labels = self._chosen.labels.layer
         if not self._workspace.may(self.why_not, "Nothing was accepted.") or labels is None:
             return
+        # The image that it was predicted from, not the one that happens to be selected.
         layers = images_of(labels, self._chosen.viewer)
         try:
             place: dict[str, Any] = {

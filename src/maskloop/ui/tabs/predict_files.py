@@ -41,6 +41,7 @@ class FilesSection(QWidget):
         self.add_files, self.add_folder = QPushButton("Files..."), QPushButton("Folder...")
         self.clear = QPushButton("Clear")
         self.target = Choice("Save labels to", ((PROJECT, "This project"), (FOLDER, "A folder...")))
+        # One choice for all files: those that name their axes need none.
         self.axes = Choice("Axes", ((None, "From file metadata"), *((axes, axes) for axes in AXES)))
         self.axes.setToolTip("The dimensions, if the files do not say")
         self.button = ActionButton(
@@ -57,6 +58,7 @@ class FilesSection(QWidget):
                 Column("Reason", lambda one: one.problem, lambda one: _tooltip(one)),
             ]
         )
+        # Failures only: a folder may hold thousands of files that worked.
         self.table = Table(self.model)
         self.table.filter.hide()
         self.table.set_widths(16, 60)
@@ -86,6 +88,7 @@ class FilesSection(QWidget):
 
     def add(self, paths: Sequence[str]) -> None:
         """Add files and folders to predict."""
+        # A file that is added twice is predicted once.
         self.set_paths(list(dict.fromkeys([*self.paths, *paths])))
 
     def set_paths(self, paths: Sequence[str]) -> None:
@@ -96,6 +99,7 @@ class FilesSection(QWidget):
     def set_out(self, folder: str | Path | None) -> None:
         """Choose where the labels are saved; None is the project."""
         self.out = None if folder is None else Path(folder)
+        # The folder is named in the list itself: a line more would not fit the dock.
         self.target.setItemText(1, "A folder..." if self.out is None else str(self.out))
         self.target.set_value(PROJECT if self.out is None else FOLDER)
         self._show()
@@ -127,6 +131,7 @@ class FilesSection(QWidget):
     def _show(self) -> None:
         names = ", ".join(Path(path).name for path in self.paths)
         self.words.setText(f"{len(self.paths)} selected: {names}" if names else "Nothing selected")
+        # The line elides; the tooltip has every path.
         self.words.setToolTip("\n".join(self.paths))
         self.clear.setEnabled(bool(self.paths))
         self.button.refresh()

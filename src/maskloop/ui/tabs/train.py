@@ -94,6 +94,7 @@ class TrainTab(Tab):
         self.problem, self.resume_notice = Notice(), Notice()
         self.outcome, self.no_score = Notice(), Notice()
         self.table = PlanTable()
+        # Below the table: its column of reasons is elided in a narrow dock.
         self.reason = QLabel(wordWrap=True)
         self.train_button = ActionButton(
             Action("Train", self.train, lambda: training.why_not_train)
@@ -166,6 +167,7 @@ class TrainTab(Tab):
 
     def _watch_run(self) -> None:
         if self.training.is_active:
+            # The plan no longer matters, and the curves would lie below the edge.
             self.plan_section.button.setChecked(False)
 
     def _draw_soon(self) -> None:
@@ -200,6 +202,7 @@ class TrainTab(Tab):
             ("augmentation", self.augmentation),
         ):
             values = plan.record_of(name)
+            # The form shows some of the fields; the others keep what the plan gave them.
             one.set_values({key: values[key] for key in one.editors if key in values})
         self.problem.show_message(plan.problem, level="warning")
         self._draw_soon()
@@ -211,6 +214,7 @@ class TrainTab(Tab):
         # The progress bar or the notice above the button says it already.
         is_said = training.is_active or self.train_button.reason in (None, self.plan.problem)
         self.train_button.reason_line().setVisible(not is_said)
+        # Hidden and not disabled: most of the time there is nothing to resume.
         self.resume_button.setVisible(bool(question))
         self.resume_notice.show_message(question)
         self.outcome.show_message(outcome.strip(), level=LEVELS[progress.tone])
@@ -219,6 +223,7 @@ class TrainTab(Tab):
         self.progress.setVisible(training.is_active)
         self.progress.show_progress(progress.done, progress.total, training.words)
         self.run.setVisible(training.has_run)
+        # One at a time, with pauses in between: see `BETWEEN_DRAWINGS_MS`.
         self._to_draw = [*self._new_curves(), self._show_picture]
         self._draw_next()
 
@@ -245,6 +250,7 @@ class TrainTab(Tab):
         newest = self.training.preview
         if newest == self._pictured:
             return
+        # Before it is read: the same preview would otherwise be read once more at each drawing.
         self._pictured = newest
         if newest is None:
             self._draw_picture((0, None))
@@ -273,5 +279,6 @@ class TrainTab(Tab):
 
 
 def _plot(widget: Curves, curves: dict[str, tuple[list[float], list[float]]]) -> None:
+    # An empty plot would take the room of the first real one.
     widget.setVisible(bool(curves))
     widget.show_curves(curves)
