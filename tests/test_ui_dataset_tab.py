@@ -347,12 +347,45 @@ def test_images_are_gone_through_without_losing_what_was_painted(
     assert "Kept 'cell_1.tif mask' and its image: the painting is not accepted yet." in window.told
     window.click(tab.queue.previous_button)
     window.until(
-        lambda: (
-            [layer.name for layer in window.viewer.layers]
-            == ["cell_1.tif", "cell_1.tif mask", "cell_1.tif [1]"]
-        )
+        lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask"]
     )
+    assert window.chosen.labels.layer.name == "cell_1.tif mask"
+    assert [layer.visible for layer in window.viewer.layers] == [True, True]
     assert tab.queue.next_button.isEnabled()
+
+
+def test_a_mask_that_napari_made_is_never_saved_for_the_next_image(
+    window: Window, tmp_path: Path
+) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    images, tab, viewer = write_images(tmp_path / "images"), window.tab, window.viewer
+    window.session.queue.choose([images])
+    window.until(lambda: [layer.name for layer in viewer.layers] == ["cell_0.tif"])
+    viewer._new_labels()
+    drawn = window.chosen.labels.layer
+    window.paint(1)
+    for name in ("cell_1.tif", "cell_2.tif"):
+        window.click(tab.queue.next_button)
+        window.until(lambda name=name: window.chosen.image.layer.name == name)
+        window.until(lambda: not window.session.queue.is_opening)
+        assert window.chosen.labels.layer is None
+        assert tab.accept_button.toolTip() == 'There is no mask layer. Press "New mask" and paint.'
+        assert not drawn.visible
+    tab.accept()
+    assert not window.session.pairs.rows
+    # Who selects it all the same is asked, and told where it was drawn.
+    window.chosen.labels.choose(drawn)
+    asked = window.answer("No")
+    tab.accept()
+    assert asked == ["This mask was drawn on 'cell_0.tif'. Use this mask for 'cell_2.tif' anyway?"]
+    window.session.queue.go(0)
+    window.until(lambda: window.chosen.image.layer.name == "cell_0.tif")
+    assert window.chosen.labels.layer is drawn
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["cell_0.tif", drawn.name]
+    window.click(tab.accept_button)
+    window.until(lambda: window.session.pairs.rows)
+    pair = window.session.workspace.snapshot.active_pairs[0]
+    assert str(pair.metadata["source_path"]).endswith("cell_0.tif")
 
 
 def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from maskloop.errors import MaskloopError
 from maskloop.project.layout import Pair
 from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import debounced, form, row
+from maskloop.ui.belonging import key_of
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.pair_rows import short_id
@@ -54,7 +55,7 @@ class DatasetTab(Tab):
         super().__init__(session, chosen)
         self._accepting, self._pairs = session.accepting, session.pairs
         self._label_rule, self._classes = session.label_rule, session.classes
-        self.shelf = Shelf(chosen.viewer)
+        self.shelf = Shelf(chosen.viewer, lambda: chosen.image.layer)
         self._steady = steady(chosen.viewer)
         self.shapes = LayerChoice(chosen.viewer, kind="shapes")
         self._sent: tuple[Layer, int] | None = None
@@ -306,7 +307,7 @@ class DatasetTab(Tab):
         except MaskloopError as error:
             self._workspace.fail(error)
             return
-        layer.metadata = {**layer.metadata, IMAGE: image.unique_id}
+        layer.metadata = {**layer.metadata, IMAGE: key_of(image)}
         self._chosen.labels.choose(layer)
 
     def _draw_rectangle(self) -> None:
@@ -334,6 +335,7 @@ class DatasetTab(Tab):
             return
         shown = self.shelf.find(pair_id, str(project.folder))
         if shown is not None:
+            self.shelf.bring(*shown)
             self._select(*shown)
         else:
             self._pairs.read(pair_id, self._show_opened)
@@ -349,7 +351,10 @@ class DatasetTab(Tab):
     def _show_file(self, opened: OpenedFile) -> None:
         self._say_kept()
         seen = self._extent_seen()
-        self._chosen.image.choose(self.shelf.show_file(opened))
+        image = self.shelf.show_file(opened)
+        self._chosen.image.choose(image)
+        # Its own mask or none: the mask of the image before would be saved for this one.
+        self._chosen.labels.choose(self.shelf.own_mask(image))
         self._fit_view(seen)
 
     def _extent_seen(self) -> list[list[float]]:
