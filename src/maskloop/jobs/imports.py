@@ -38,6 +38,7 @@ def find_pairs(
     MaskloopError
         If they cannot be read.
     """
+    # A table names each pair; folders beside it would leave open which of them counts.
     if table is not None:
         if images is not None or masks is not None:
             raise UsageError(
@@ -50,6 +51,7 @@ def find_pairs(
             "No images were given.",
             "Give two folders (--images DIR --masks DIR), or a table (--pairs TABLE.CSV).",
         )
+    # One folder for both is told apart by the suffix of the masks.
     folder = images if masks is None else masks
     return match_pairs(images, folder, mask_suffix=mask_suffix, axes=axes)
 
@@ -96,6 +98,7 @@ def add_pairs(
             report=report,
             is_cancelled=is_cancelled,
         )
+    # Refused and not ignored: with --dry-run, a person expects that nothing is written.
     if dry_run or table is not None or group_by is not None:
         raise UsageError(
             "--replace works on one pair, not with --dry-run, --pairs or --group.",
@@ -161,6 +164,8 @@ def remove_pairs(
     for pair in pairs:
         if restore:
             dataset.restore(pair.pair_id)
+        # Removed already is no fault: the command can be repeated, or name a folder's worth of
+        # pairs.
         elif pair.state == "active":
             dataset.remove(pair.pair_id)
         if purge:
@@ -195,6 +200,7 @@ def import_weights(
     UsageError, IncompatibleWeights
         If they do not fill the model; what differs is named.
     """
+    # Adopted before anything is copied: weights that do not fit leave nothing in the project.
     family, task = backend_of(project), project.task
     network = family.adopt(file, task, choices_of(project), architecture)
     return project.weights.add(

@@ -72,7 +72,8 @@ def make_plan(
     """
     chosen = set(choices.chosen) | ({"input_channels"} if task.channels is not None else set())
     if start is None:
-        network, fixed, say = network_for(task, choices), chosen, Decisions(of_weights=())
+        network, fixed = network_for(task, choices), chosen
+        say = Decisions(of_weights=())
     else:
         network, fixed = require_compatible(task, choices, start), set(UNetNetwork.model_fields)
         say = Decisions(of_weights=fixed - chosen)
