@@ -32,8 +32,9 @@ from maskloop.models.unet.network import build_unet
 from maskloop.models.unet.records import UNetPlan
 from maskloop.models.unet.segmenter import UNetSegmenter
 from maskloop.models.unet.validation import Validation, draw_preview
-from maskloop.models.weights_file import load_checkpoint, save_checkpoint
+from maskloop.models.weights_file import load_checkpoint, not_finite, save_checkpoint
 from maskloop.predict.base import Output
+from maskloop.wording import counted
 
 __all__ = ["train"]
 
@@ -269,18 +270,22 @@ class _Training:
         loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
         value = float(self._mean(loss.detach()))
         if not math.isfinite(value):
-            where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
-            raise _NotFinite(
-                f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}."
-            )
+            raise _NotFinite(f"The loss is {value} in {self._where(batch)}.")
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(
+        norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False
         )
+        # With fp16 such steps are part of finding its scale, and are left out by Fabric's scaler.
+        if self.plan.precision != "fp16" and norm is not None and not math.isfinite(float(norm)):
+            raise _NotFinite(f"The gradient is {float(norm)} in {self._where(batch)}.")
         self.optimizer.step()
         self.average.update_parameters(self.module)
         return value
+
+    def _where(self, batch: Batch) -> str:
+        pairs = ", ".join(sorted(set(batch.pair_ids)))
+        return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}, with {pairs}"
 
     def _mean(self, value: Tensor) -> Tensor:
         return (
@@ -334,6 +339,13 @@ class _Training:
         )
 
     def _keep(self, metrics: dict[str, float]) -> None:
+        weights = self.average.module.state_dict()
+        faulty = not_finite(weights)
+        if faulty:
+            raise _NotFinite(
+                f"After epoch {self.state.epoch} the network has {counted(len(faulty), 'weight')} "
+                f"with values that are not finite, {faulty[0]} first."
+            )
         self.state.best_epoch, self.state.best_metrics = self.state.epoch, metrics
         if self.fabric.is_global_zero:
             header = {
@@ -342,9 +354,7 @@ class _Training:
                 "metrics": metrics,
                 "epoch": self.state.epoch,
             }
-            save_checkpoint(
-                self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header
-            )
+            save_checkpoint(self.folder / "best.pt", state_dict=weights, header=header)
 
     def _calibrate(self) -> UNetPlan:
         """The plan with the output tuned to the best weights; their file and score follow it."""
@@ -482,7 +492,7 @@ def _changes(before: Output, after: Output) -> dict[str, tuple[Any, Any]]:
 
 
 class _NotFinite(Exception):
-    """The loss is not finite; the message says where."""
+    """The loss, a gradient or a weight is not finite; the message says where."""
 
 
 def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
