@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from maskloop.events import Event, Progress
 from maskloop.images.image import Image
 from maskloop.project import layout
 from maskloop.project.check import CheckReport, check
+from maskloop.project.inventory import PAIRS
+from maskloop.project.journal import Journal
 from maskloop.project.project import ProjectFolder
 from maskloop.project.repair import repair
 from maskloop.project.store import changed
+from maskloop.records import read_record
 
 
 @pytest.fixture
@@ -279,3 +283,80 @@ def test_a_write_that_fails_leaves_nothing_in_the_journal(project, monkeypatch):
     again = ProjectFolder.open(project.folder)
     repair(again)
     assert [pair.name for pair in again.dataset.pairs][-2:] == ["image 5", newest.name]
+
+
+def emptied(folder: Path, path: str, name: str) -> None:
+    """Take the entries out of a record by hand; what is left is valid JSON."""
+    record = json.loads((folder / path).read_text())
+    (folder / path).write_text(json.dumps({**record, name: []}))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (layout.MANIFEST, "pairs"),
+        (layout.CHECKPOINTS, "checkpoints"),
+        (layout.REGISTRY, "models"),
+        (layout.PREDICTIONS, "predictions"),
+    ],
+)
+def test_a_valid_record_that_lost_its_entries_gets_them_back_from_its_journal(project, path, name):
+    before = read_record(project.folder / path, layout.records()[path])
+    emptied(project.folder, path, name)
+    again = ProjectFolder.open(project.folder)
+    (found,) = [one for one in check(again).problems if one.kind == "lost entries"]
+    assert found.path == path
+    assert f"lacks {len(getattr(before, name))} of the" in found.problem
+    assert any("check --repair" in warning for warning in again.status().warnings)
+    done = repair(again)
+    assert done.left.problems == ()
+    after = read_record(project.folder / path, layout.records()[path])
+    assert getattr(after, name) == getattr(before, name)
+    assert any("which its journal still holds" in line for line in done.repaired)
+
+
+def test_the_next_write_does_not_make_a_loss_final(project, caplog):
+    before = project.dataset.all_pairs
+    emptied(project.folder, layout.MANIFEST, "pairs")
+    again = ProjectFolder.open(project.folder)
+    fresh = accept(again, 9)
+    assert again.dataset.all_pairs == (*before, fresh)
+    assert "3 entries were missing from" in caplog.text
+    assert check(again).problems == ()
+
+
+def test_an_older_copy_in_the_place_of_a_record_costs_no_pair(project):
+    manifest = project.folder / layout.MANIFEST
+    older = manifest.read_bytes()
+    for seed in (7, 8):
+        accept(project, seed)
+    whole = project.dataset.all_pairs
+    manifest.write_bytes(older)
+    again = ProjectFolder.open(project.folder)
+    assert [one.kind for one in check(again).problems if not one.is_harmless] == ["lost entries"]
+    assert repair(again).left.problems == ()
+    assert again.dataset.all_pairs == whole
+
+
+def test_a_pair_that_was_erased_does_not_come_back(project):
+    first = project.dataset.pairs[0]
+    project.dataset.remove(first.pair_id)
+    project.dataset.purge(first.pair_id)
+    emptied(project.folder, layout.MANIFEST, "pairs")
+    again = ProjectFolder.open(project.folder)
+    repair(again)
+    assert [pair.pair_id for pair in again.dataset.all_pairs] == [
+        pair.pair_id for pair in project.dataset.all_pairs
+    ]
+
+
+def test_a_write_that_was_killed_before_its_record_is_not_taken_for_a_loss(project):
+    manifest = project.folder / layout.MANIFEST
+    before = manifest.read_bytes()
+    accept(project, 9)
+    manifest.write_bytes(before)  # as it is where the journal was written and the record was not
+    again = ProjectFolder.open(project.folder)
+    assert [one.kind for one in check(again).problems] == ["orphan", "orphan"]
+    accept(again, 10)
+    assert len(again.dataset.pairs) == 4
+    assert len(Journal(manifest, PAIRS).replay().entries) == 4

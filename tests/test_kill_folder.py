@@ -109,7 +109,10 @@ def test_two_writers_at_once_lose_nothing(tmp_path):
 
 def accept(project: ProjectFolder, seed: int) -> dict[str, str]:
     image = np.random.default_rng(seed).integers(0, 255, (24, 24), np.uint8)
-    pair = project.dataset.accept(image, image > 128, name=f"image {seed}")
+    mask = image > 128
+    if project.task.mode == "instances":
+        mask = np.kron([[1, 2], [3, 4]], np.pad(np.ones((10, 10), np.uint8), 1))
+    pair = project.dataset.accept(image, mask, name=f"image {seed}")
     return {"pair": pair.pair_id, "pixels": pair.pixels_sha256}
 
 

@@ -102,7 +102,8 @@ def test_the_prepared_mask_is_an_array_of_its_own() -> None:
 
 
 def test_many_instances_are_summarised_in_a_record_of_a_few_lines() -> None:
-    mask = np.arange(300 * 300, dtype=np.int32).reshape(300, 300) * 7
+    # Of more than one pixel each: values that change from pixel to pixel are those of an image.
+    mask = np.arange(300 * 300, dtype=np.int32).reshape(300, 300).repeat(2, 0).repeat(2, 1) * 7
     prepared = prepare_mask(mask, INSTANCES)
     assert prepared.labels.dtype == np.uint32
     assert prepared.preparation.source_labels == prepared.preparation.saved_labels == ()
@@ -167,19 +168,19 @@ def test_rows_in_another_memory_order_give_the_same_labels() -> None:
             plane(0, 0.5, 1),
             MaskRule(),
             "1 pixel with fractional values, such as 0.5",
-            "threshold them first",
+            "threshold them (--threshold 0.5)",
         ),
         (
             plane(0, -1, dtype=np.int16),
             MaskRule(),
             "negative labels; the smallest is -1",
-            "crop image and mask to the annotated region",
+            "leave them out (--ignore -1)",
         ),
         (
             plane(0, -2.0),
             INSTANCES,
             "negative labels; the smallest is -2",
-            "only if they show background",
+            "to 0 only if they show background",
         ),
         (
             plane(0, 0, dtype=np.uint8),
@@ -307,9 +308,12 @@ def test_a_mask_of_another_shape_or_other_axes_is_refused(
     masks(), st.sampled_from(["merge_nonzero_to_foreground", "keep_instances", "manual_label_map"])
 )
 def test_what_is_foreseen_is_what_is_saved(mask: np.ndarray, mode: str) -> None:
+    classes = 2 if mode == "keep_instances" else 3
     rule = MaskRule(
-        mask_mode=mode, label_map={label: label % 3 for label in range(101)}, allow_empty=True
-    )  # type: ignore[arg-type]
+        mask_mode=mode,  # type: ignore[arg-type]
+        label_map={label: label % classes for label in range(101)},
+        allow_empty=True,
+    )
     saved = foresee_mask(mask, rule, num_classes=3)
     labels = prepare_mask(mask, rule, num_classes=3).labels
     assert {

@@ -18,9 +18,15 @@ from hypothesis.extra import numpy as npst
 from PIL import Image as Pillow
 
 from maskloop.errors import AxesError, ImageError, MaskError
+from maskloop.images.formats import find_format
 from maskloop.images.formats.alpha import ALPHA_MASK_NOTE, ALPHA_NOTE
+from maskloop.images.formats.files import hash_file
 from maskloop.images.formats.tiff_pages import PagedArray
+from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
+from maskloop.images.refs import ImageRef
+from maskloop.images.sources import find_images
+from maskloop.images.writers import write_image
 
 law = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -444,6 +450,32 @@ def test_resolution_tags_say_the_pixel_size_but_print_settings_do_not(
     assert open_image(tmp_path / "a.tif").pixel_size_um == expected
 
 
+@pytest.mark.parametrize("size", ["0", "-1", "nan", "inf", "1e-320", "1e300"])
+def test_an_impossible_pixel_size_is_ignored_and_said(tmp_path: Path, size: str) -> None:
+    stack = ramp(3, 5, 6)
+    sizes = {"X": 0.5, "Y": 0.5}
+    # Of the width that the longest number needs, so that nothing in the files moves.
+    place = "SIZESIZE"
+    ome = {"axes": "ZYX", "PhysicalSizeZ": place, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=ome, photometric="minisblack")
+    imagej = {"axes": "ZYX", "spacing": place, "unit": "um"}
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata=imagej, resolution=(2.0, 2.0))
+    write_image(tmp_path / "c.tif", Image(stack, "ZYX", {"Z": 123.2512, **sizes}))
+    for name, old in (("a.ome.tif", place), ("b.tif", place), ("c.tif", "123.2512")):
+        # JSON has words of its own for what is no number.
+        word = {"nan": "NaN", "inf": "Infinity"}.get(size, size) if name == "c.tif" else size
+        path = tmp_path / name
+        content = path.read_bytes()
+        assert old.encode() in content
+        path.write_bytes(content.replace(old.encode(), word.ljust(8).encode()))
+        image = open_image(path)
+        assert image.pixel_size_um == sizes
+        assert image.notes == (
+            f"The file's pixel size (Z {float(size):g} µm) is impossible: ignored.",
+        )
+        np.testing.assert_array_equal(image.read(), stack)
+
+
 def test_channels_are_named_by_ome_and_imagej(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "a.ome.tif",
@@ -515,6 +547,27 @@ def test_jpeg_is_an_image_but_no_mask(tmp_path: Path) -> None:
         open_labels(tmp_path / "a.jpg")
 
 
+def test_a_mask_that_went_through_jpeg_is_refused_whatever_its_file(tmp_path: Path) -> None:
+    mask = ((ramp(16, 24) > 99) * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", mask, compression="jpeg", compressionargs={"level": 80})
+    assert open_image(tmp_path / "a.tif").read().shape == (16, 24)
+    Pillow.fromarray(mask).save(tmp_path / "b.png", "JPEG")
+    for name in ("a.tif", "b.png"):
+        with pytest.raises(MaskError, match="JPEG, which blurs") as caught:
+            open_labels(tmp_path / name)
+        assert "from where it was drawn" in caught.value.way_out
+    # The way out.
+    tifffile.imwrite(tmp_path / "a.tif", mask, compression="lzw")
+    np.testing.assert_array_equal(open_labels(tmp_path / "a.tif").read(), mask)
+
+
+def test_of_a_camera_picture_with_previews_the_picture_is_read(tmp_path: Path) -> None:
+    picture = Pillow.fromarray(ramp(32, 48, dtype=np.uint8))
+    preview = picture.resize((12, 8))
+    picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+    assert open_image(tmp_path / "a.jpg").shape == (32, 48)
+
+
 def test_npy_of_foreign_byte_order_and_layout_opens(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.asfortranarray(ramp(5, 6).astype(">u2")))
     image = open_image(tmp_path / "a.npy")
@@ -550,6 +603,93 @@ def test_a_complex_tiff_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 3), np.complex64))
     with pytest.raises(ImageError, match="holds complex numbers"):
         open_image(tmp_path / "a.tif")
+
+
+# What stored numbers mean
+
+
+def fiji_signed(path: Path, values: np.ndarray, **more: Any) -> None:
+    """As Fiji saves signed 16-bit pixels: with an offset that only its description tells."""
+    tifffile.imwrite(
+        path,
+        (values.astype(np.int32) + 32768).astype(np.uint16),
+        byteorder=">",
+        metadata=None,
+        description="ImageJ=1.54f\nunit=pixel\ncf=0\nc0=-32768\nc1=1\nvunit=Gray Value\n",
+        photometric="minisblack",
+        **more,
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_the_signed_numbers_of_imagej_are_read_as_signed(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    values = ramp(5, 6).astype(np.int16) - 7
+    fiji_signed(tmp_path / "a.tif", values, **options)
+    image = open_image(tmp_path / "a.tif")
+    assert image.data.dtype == np.int16
+    np.testing.assert_array_equal(image.read(), values)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(image.data))[2, 1:4], values[2, 1:4])
+    assert "c0 = -32768" in image.notes[0]
+    fiji_signed(tmp_path / "b.tif", ramp(5, 6), **options)
+    labels = open_labels(tmp_path / "b.tif")
+    np.testing.assert_array_equal(labels.read(), ramp(5, 6))
+    assert "c0 = -32768" in labels.notes[0]
+
+
+def test_another_calibration_of_imagej_leaves_the_numbers(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        ramp(5, 6),
+        metadata=None,
+        description="ImageJ=1.54f\ncf=0\nc0=3\nc1=0.5\nvunit=OD\n",
+    )
+    image = open_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.read(), ramp(5, 6))
+    assert image.notes == ()
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16])
+def test_what_has_white_as_zero_is_read_as_it_is_shown(
+    tmp_path: Path, dtype: Any, options: dict[str, Any]
+) -> None:
+    values = (ramp(16, 24) > 99) if dtype is np.bool_ else ramp(16, 24, dtype=dtype)
+    tifffile.imwrite(tmp_path / "a.tif", ~values, photometric="miniswhite", **options)
+    image = open_image(tmp_path / "a.tif")
+    assert image.data.dtype == dtype
+    np.testing.assert_array_equal(image.read(), values)
+    assert "WhiteIsZero" in image.notes[0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_with_white_as_zero_has_its_background_at_zero(tmp_path: Path, dtype: Any) -> None:
+    labels = (ramp(16, 24) // 50).astype(dtype)
+    binary = ((labels > 3) * np.iinfo(dtype).max).astype(dtype)
+    # As the file says: shown black on white, so the objects are those that are white.
+    for name, mask in (("labels.tif", labels), ("binary.tif", binary)):
+        tifffile.imwrite(tmp_path / name, ~mask, photometric="miniswhite")
+        np.testing.assert_array_equal(open_labels(tmp_path / name).read(), mask)
+        assert "WhiteIsZero" in open_labels(tmp_path / name).notes[0]
+    # Numbers that are labels as they are stored stay so.
+    tifffile.imwrite(tmp_path / "plain.tif", labels, photometric="miniswhite")
+    found = open_labels(tmp_path / "plain.tif")
+    np.testing.assert_array_equal(found.read(), labels)
+    assert found.notes == ()
+
+
+def test_the_inverting_table_of_imagej_is_for_display_only(tmp_path: Path) -> None:
+    mask = ((ramp(16, 24) > 99) * 255).astype(np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        mask,
+        photometric="miniswhite",
+        metadata=None,
+        description="ImageJ=1.54f\nunit=pixel\n",
+    )
+    for opened in (open_image(tmp_path / "a.tif"), open_labels(tmp_path / "a.tif")):
+        np.testing.assert_array_equal(opened.read(), mask)
 
 
 # Orientation
@@ -709,6 +849,35 @@ def test_a_pyramid_is_one_image_whose_levels_have_larger_pixels(tmp_path: Path) 
     assert level.pixel_size_um == {"X": 2.0, "Y": 2.0}
     with pytest.raises(ImageError, match="has 3 resolution levels, not one numbered 3"):
         open_image(f"{path}::@3")
+
+
+def test_previews_and_labels_of_slides_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        options = {"metadata": None, "photometric": "minisblack"}
+        writer.write(ramp(8, 12)[::2, ::2], subfiletype=1, **options)
+        writer.write(ramp(16, 24), description="Aperio Image Library v1\n16x24", **options)
+        writer.write(ramp(5, 7), description="Aperio Image Library v1\nlabel 5x7", **options)
+        writer.write(ramp(9, 4), description="macro", **options)
+    image = open_image(path)
+    assert image.shape == (16, 24)
+    assert image.name == "a.tif"
+    np.testing.assert_array_equal(image.read(), ramp(16, 24))
+    assert find_images([tmp_path]) == [ImageRef.of(path)]
+    assert find_format(ImageRef.of(path)).identity(ImageRef.of(path)) == hash_file(path)
+    # Each can be named all the same.
+    assert open_image(f"{path}::2").shape == (5, 7)
+
+
+def test_a_file_of_nothing_but_previews_has_them_as_images(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for side in (8, 4):
+            writer.write(ramp(side, 12), subfiletype=1, metadata=None, photometric="minisblack")
+    assert len(find_images([path])) == 2
+    with pytest.raises(ImageError, match="holds 2 images") as caught:
+        open_image(path)
+    assert f"'{path}::0'" in caught.value.way_out
 
 
 def test_a_part_of_a_file_that_holds_one_image_is_refused(tmp_path: Path) -> None:
@@ -875,7 +1044,7 @@ def test_a_set_of_files_that_lacks_one_is_refused(tmp_path: Path) -> None:
         metadata=None,
         ome=False,
     )
-    with pytest.raises(ImageError, match="one file of several that make up an OME-TIFF"):
+    with pytest.raises(ImageError, match="one of 2 files that make up an image, and 'gone"):
         open_image(tmp_path / "a.ome.tif")
 
 

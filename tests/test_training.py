@@ -19,7 +19,7 @@ from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
 from maskloop.images.image import Image
 from maskloop.models.base import Example, Trained
 from maskloop.models.samples import Sample, samples_of
-from maskloop.models.unet import loop
+from maskloop.models.unet import loop, validation
 from maskloop.models.unet.data import PatchSampler
 from maskloop.models.unet.loop import train
 from maskloop.models.unet.network import build_unet
@@ -292,11 +292,27 @@ def test_a_cancelled_training_keeps_the_best_so_far(tmp_path: Path) -> None:
     assert result.epochs < 50
 
 
-def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
+class Clock:
+    """Stands for the module `time`: each look at it takes as long, however slow the machine."""
+
+    def __init__(self, tick_s: float) -> None:
+        self.tick_s = tick_s
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += self.tick_s
+        return self.now
+
+
+def test_a_time_budget_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.005)
+    for module in (loop, validation):
+        monkeypatch.setattr(module, "time", clock)
     plan, samples = small_plan("binary", time_s=1.5)
     listener = Listener()
     result = trained(plan, samples, tmp_path, report=listener)
     assert result.stopped == "time"
+    assert clock.now < 2 * 1.5
     last = listener.of(Progress)[-1]
     assert last.total < plan.epochs
     assert last.done / last.total > 0.5, (

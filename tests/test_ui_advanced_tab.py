@@ -27,7 +27,7 @@ from maskloop.ui.recent import RecentProjects
 from maskloop.ui.session import Session
 from maskloop.ui.tabs.advanced import AdvancedTab
 
-DEADLINE_MS = 20_000
+DEADLINE_MS = 120_000
 SMALL = {"depth": 2, "base_channels": 4}
 
 

@@ -172,7 +172,7 @@ def test_a_description_is_fine_exactly_where_the_mask_would_be_accepted(
     [
         (Classes(), ["merge_nonzero_to_foreground", "manual_label_map"]),
         (CLASSES, ["keep_labels_as_multiclass", "manual_label_map"]),
-        (Classes("instances"), ["keep_instances"]),
+        (Classes("instances"), ["keep_instances", "connected_components"]),
     ],
 )
 def test_only_rules_that_fit_the_project_are_offered(classes: Classes, modes: list[str]) -> None:

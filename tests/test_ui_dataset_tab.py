@@ -302,7 +302,7 @@ def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
     )
     window.open(project.folder)
     window.until(lambda: len(window.tab.pairs.model.shown) == count)
-    assert window.tab.pairs.words.text() == f"{count} pairs"
+    assert window.tab.pairs.words.text() == f"{count:,} pairs"
     window.tab.pairs.table.filter.setText("pair_2006")
     assert [row.short for row in window.tab.pairs.model.shown] == ["pair_2006"]
 

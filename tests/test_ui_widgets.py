@@ -186,6 +186,8 @@ class Choices(Record):
     )
     depth: int | None = Field(None, ge=1, le=7, title="Levels")
     rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    threshold: float | None = Field(None, ge=0, le=1)
+    margin_px: int | None = Field(None, ge=0)
     is_flat: bool | None = None
     note: str | None = None
     strides: tuple[Annotated[int, Field(ge=1)], ...] | None = None
@@ -198,13 +200,17 @@ def test_what_is_left_open_is_automatic_and_can_be_left_open_again(qtbot: Any) -
     editors: Any = form.editors
     open_values = Choices().model_dump()
     assert form.values() == open_values
-    assert editors["depth"].text() == editors["blocks"].currentText() == "Automatic"
+    for name in ("depth", "rate", "threshold", "margin_px"):
+        assert editors[name].text() == "Automatic"
+    assert editors["blocks"].currentText() == editors["is_flat"].currentText() == "Automatic"
     assert editors["strides"].placeholderText() == "Automatic"
     assert editors["depth"].accessibleName() == "Levels"
     chosen = {
         "blocks": "residual",
         "depth": 1,
         "rate": 0.0001,
+        "threshold": 0.0,
+        "margin_px": 0,
         "is_flat": False,
         "note": "flat cells",
         "strides": (1, 2),
@@ -217,11 +223,12 @@ def test_what_is_left_open_is_automatic_and_can_be_left_open_again(qtbot: Any) -
         "Residual blocks",
     ]
     assert editors["rate"].text() == "0.0001"
+    assert editors["margin_px"].text() == "0 px"
     told: list[dict[str, Any]] = []
     form.changed.connect(told.append)
     qtbot.keyClick(editors["depth"], Qt.Key.Key_Down)
     assert told[-1]["depth"] is None
-    for name in ("rate", "strides", "note"):
+    for name in ("rate", "threshold", "margin_px", "strides", "note"):
         editors[name].selectAll()
         qtbot.keyClick(editors[name], Qt.Key.Key_Delete)
         qtbot.keyClick(editors[name], Qt.Key.Key_Return)

@@ -106,9 +106,14 @@ def test_bare_weights_are_no_checkpoint_and_a_newer_version_is_named(tmp_path: P
         IncompatibleWeights, match=r"'bare\.pt' is not a maskloop checkpoint(.|\n)*import-weights"
     ):
         load_checkpoint(tmp_path / "bare.pt")
-    (tmp_path / "new.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint", "version": 2}))
-    with pytest.raises(IncompatibleWeights, match=r"checkpoint of version 2(.|\n)*Update maskloop"):
+    (tmp_path / "new.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint", "version": 3}))
+    with pytest.raises(
+        IncompatibleWeights, match=r"newer version(.|\n)*3(.|\n)*up to 2(.|\n)*Update maskloop"
+    ):
         load_checkpoint(tmp_path / "new.pt")
+    (tmp_path / "odd.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint"}))
+    with pytest.raises(IncompatibleWeights, match="no valid format version"):
+        load_checkpoint(tmp_path / "odd.pt")
     (tmp_path / "lost.pt").write_bytes(
         torch_bytes(
             {"format": "maskloop-checkpoint", "version": 1, "state_dict": {"w": torch.zeros(1)}}
@@ -116,6 +121,14 @@ def test_bare_weights_are_no_checkpoint_and_a_newer_version_is_named(tmp_path: P
     )
     with pytest.raises(IncompatibleWeights, match="has no header"):
         load_checkpoint(tmp_path / "lost.pt")
+
+
+def test_version_2_is_written_and_version_1_stays_readable(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", state_dict={"w": torch.zeros(1)}, header={"epoch": 3})
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert content["version"] == 2
+    (tmp_path / "a.pt").write_bytes(torch_bytes({**content, "version": 1}))
+    assert load_checkpoint(tmp_path / "a.pt").header == {"epoch": 3}
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model", "network"])

@@ -24,6 +24,8 @@ __all__ = ["add", "remove"]
     MaskRule,
     "mask_mode",
     "label_map",
+    "threshold",
+    "ignore",
     "allow_empty",
     names={"label_map": "--map"},
     readers={"label_map": read_label_map},
@@ -78,8 +80,9 @@ def add(
     **rule: Any,
 ) -> None:
     """Add images with their masks to the project."""
+    project = Project.open(folder)
     report = add_pairs(
-        Project.open(folder),
+        project,
         images,
         masks,
         mask_suffix=mask_suffix,
@@ -88,12 +91,13 @@ def add(
         group_by=group,
         replace=replace,
         dry_run=dry_run,
-        rule=mask_rule(rule),
+        rule=mask_rule(rule, project.dataset.usual_rule),
         # Apart from the rule: it holds with the project's own rule too.
         allow_empty=bool(rule.get("allow_empty")),
         pixel_size_um=pixel_size,
     )
     answer(report, json, _show_import)
+    # Refused pairs end with code 1, although others were accepted: a script must notice them.
     finish(ok=not report.refused)
 
 
@@ -128,5 +132,9 @@ def _show_import(report: ImportReport) -> None:
     # The real thing lists only what was refused; a dry run is there to be read.
     if report.dry_run:
         show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
+    # Doubts about accepted masks are told in any case, also without a dry run.
+    for accepted_one in report.accepted:
+        for note in accepted_one.notes:
+            say(f"{accepted_one.mask or accepted_one.image}: {note}")
     for refused in report.refused:
         say_problem(f"{refused.image or refused.mask}: {refused.problem}", refused.way_out)

@@ -25,6 +25,7 @@ __all__ = [
     "read_settings",
 ]
 
+# Every part may be absent; that one must be there is checked below.
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.IGNORECASE
 )
@@ -64,6 +65,7 @@ def read_pixel_size(text: str) -> dict[str, float]:
     try:
         sizes = [float(part) for part in text.split(",")]
     except ValueError:
+        # Falls through to the one message, which shows what is right.
         sizes = []
     if len(sizes) not in (2, 3) or not all(0 < size < math.inf for size in sizes):
         raise UsageError(
@@ -71,6 +73,7 @@ def read_pixel_size(text: str) -> dict[str, float]:
             "Give micrometers along Z, Y and X, such as 1.5,0.4,0.4, or along Y and X for 2D "
             "images, such as 0.4,0.4.",
         )
+    # Two numbers are Y and X: the last letters.
     return dict(zip("ZYX"[-len(sizes) :], sizes, strict=True))
 
 
@@ -102,6 +105,7 @@ def read_label_map(text: str) -> dict[int, int]:
     # setdefault: the same entry twice is harmless, two classes for one label are not.
     found: dict[int, int] = {}
     for entry in text.split(","):
+        # Whole numbers without sign: masks hold nothing else.
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", entry)
         if match is None:
             raise UsageError(
@@ -140,13 +144,28 @@ def read_normalization(text: str) -> Normalization:
         ) from None
 
 
-def mask_rule(choices: Mapping[str, Any]) -> MaskRule | None:
-    """The rule that the options ask for; None where they leave it to the project."""
+def mask_rule(choices: Mapping[str, Any], usual: MaskRule | None = None) -> MaskRule | None:
+    """The rule that the options ask for; None where they leave it to the project.
+
+    Parameters
+    ----------
+    choices
+        Fields of the rule that were typed.
+    usual
+        The project's own rule: what was not typed stays as it is there.
+    """
     wanted = dict(choices)
-    if "label_map" in wanted:
-        wanted.setdefault("mask_mode", "manual_label_map")
     # Allowing empty masks says nothing about what labels mean: that stays with the project.
-    return MaskRule.model_validate(wanted) if set(wanted) - {"allow_empty"} else None
+    if not set(wanted) - {"allow_empty"}:
+        return None
+    usual = usual or MaskRule()
+    is_instances = usual.mask_mode == "keep_instances"
+    if "threshold" in wanted and is_instances:
+        wanted.setdefault("mask_mode", "connected_components")
+    # Of objects, a map only says which label is the background.
+    if "label_map" in wanted and not is_instances:
+        wanted.setdefault("mask_mode", "manual_label_map")
+    return MaskRule.model_validate(usual.model_dump() | wanted)
 
 
 def read_settings(texts: Iterable[str]) -> dict[str, dict[str, Any]]:

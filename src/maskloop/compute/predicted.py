@@ -128,8 +128,10 @@ def read_labels(
     from maskloop.images.readers import open_labels
 
     labels = open_labels(predicted.labels)
+    # A person may add objects beyond what a small type of the file can number.
     dtype = np.dtype(np.uint32) if is_instances else labels.data.dtype
     shape, axes = (labels.shape, labels.axes) if part is None else _whole(part)
+    # Of the whole image, because labels of one plane are shown in a layer of its shape.
     _refuse_large(predicted, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
     index = {} if part is None else part.index
     found = labels.read("".join(letter for letter in axes if letter not in index)).astype(dtype)
@@ -202,6 +204,7 @@ def is_edited(
         index.get(letter, at) != at for letter, at in predicted_index.items()
     ):
         return True
+    # The file is the truth, not a hash of the layer: only the part that is accepted is compared.
     predicted = open_labels(project.predictions.path(str(origin["prediction_id"])))
     if set(labels.axes) - set(predicted.axes):
         return True

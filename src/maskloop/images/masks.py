@@ -7,20 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from maskloop.errors import EmptyMask, MaskError
+from maskloop.images.annotated import find_unannotated, mark_unannotated
 from maskloop.images.image import Image
-from maskloop.records import Record
-from maskloop.task import OutputMode, require_mode
+from maskloop.images.mask_rule import (
+    TRANSFORMS,
+    LabelSummary,
+    MaskMode,
+    MaskPreparation,
+    MaskRule,
+    default_rule,
+)
+from maskloop.images.plausibility import Look, listed, look_at
 from maskloop.wording import counted
 
 __all__ = [
     "LabelSummary",
+    "MaskMode",
     "MaskPreparation",
     "MaskRule",
     "PreparedMask",
@@ -30,19 +38,6 @@ __all__ = [
     "prepare_mask",
 ]
 
-MaskMode = Literal[
-    "merge_nonzero_to_foreground", "keep_labels_as_multiclass", "manual_label_map", "keep_instances"
-]
-LabelTransform = Literal[
-    "nonzero_to_foreground", "keep_labels", "manual_label_map", "keep_instances"
-]
-
-TRANSFORMS: dict[MaskMode, LabelTransform] = {
-    "merge_nonzero_to_foreground": "nonzero_to_foreground",
-    "keep_labels_as_multiclass": "keep_labels",
-    "manual_label_map": "manual_label_map",
-    "keep_instances": "keep_instances",
-}
 MAX_LISTED_LABELS = 64
 """More labels than this are summarized in the record: a plate of instance masks must not bloat
 the manifest.
@@ -55,82 +50,12 @@ slower.
 CHUNK_PIXELS = 2**20
 
 
-class MaskRule(Record):
-    """How drawn labels become the labels that are trained on."""
-
-    mask_mode: MaskMode = Field(
-        "merge_nonzero_to_foreground",
-        description="Meaning of the labels: merge_nonzero_to_foreground (everything drawn is one "
-        "class), keep_labels_as_multiclass (class ids), manual_label_map (mapped to class ids) or "
-        "keep_instances (each label is one object).",
-    )
-    target_class_name: str = Field(
-        "foreground", description="Name of the foreground class, such as nucleus."
-    )
-    label_map: dict[int, int] = Field(
-        default_factory=dict,
-        description="Class id of each drawn label; 0 stays background unless it is mapped.",
-    )
-    allow_empty: bool = Field(
-        False, description="Allow empty masks: images that show nothing to segment."
-    )
-
-
-class LabelSummary(Record):
-    """The labels of a mask that has too many to list."""
-
-    count: int = Field(description="Number of different labels, background 0 included.")
-    minimum: int
-    maximum: int
-
-
-class MaskPreparation(Record):
-    """What was done to a mask; kept with the pair, so that it can be audited."""
-
-    mask_mode: MaskMode
-    target_class_name: str = "foreground"
-    label_transform: LabelTransform
-    source_labels: tuple[int, ...] = Field(
-        (), description="Drawn labels, background 0 included; empty where summarized."
-    )
-    saved_labels: tuple[int, ...] = Field(
-        (), description="Saved labels, background 0 included; empty where summarized."
-    )
-    source_summary: LabelSummary | None = Field(
-        None, description="Replaces source_labels if there are more than 64."
-    )
-    saved_summary: LabelSummary | None = Field(
-        None, description="Replaces saved_labels if there are more than 64."
-    )
-    label_map: dict[int, int] = Field(default_factory=dict)
-    is_empty: bool = Field(False, description="Nothing is labeled, and the rule allowed it.")
-    notes: tuple[str, ...] = Field(
-        (), description="What a person may want to check, such as instances in several parts."
-    )
-
-
 @dataclass(frozen=True)
 class PreparedMask:
     """Labels ready to be saved, and the record of how they were made."""
 
     labels: NDArray[Any]
     preparation: MaskPreparation
-
-
-def default_rule(mode: OutputMode) -> MaskRule:
-    """The rule that fits an output mode when nobody chose one.
-
-    Raises
-    ------
-    UsageError
-        If there is no such output mode.
-    """
-    modes: dict[OutputMode, MaskMode] = {
-        "binary": "merge_nonzero_to_foreground",
-        "multiclass": "keep_labels_as_multiclass",
-        "instances": "keep_instances",
-    }
-    return MaskRule(mask_mode=modes[require_mode(mode)])
 
 
 def check_pair(
@@ -228,21 +153,29 @@ def prepare_mask(
         If the mask has no pixels, holds values that are not labels, is empty without the rule
         allowing it, or holds labels that the rule has no class for.
     """
-    source = _as_labels(mask, name)
+    _refuse_no_image(mask, name)
+    unknown = find_unannotated(mask, rule, name=name, axes=axes)
+    source = _as_labels(_without(mask, unknown), rule, name)
     found = _labels_in(source, name)
+    seen = found if unknown is None or (source[~unknown] == 0).any() else found[found > 0]
+    look = Look(source, seen, name, axes, is_yes_or_no=mask.dtype.kind == "b")
+    notes = look_at(look, rule.mask_mode)
     saved, label_map = _saved_labels(found, rule, num_classes, name)
     is_empty = not saved.any()
     if is_empty and not rule.allow_empty:
         raise _empty(found, source.size, name)
     labels = _translate(source, found, saved)
-    notes = (
-        _divided_instances(labels, found, axes)
-        if rule.mask_mode == "keep_instances" and not is_empty
-        else ()
-    )
-    return PreparedMask(
-        labels, _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes)
-    )
+    if rule.mask_mode == "connected_components":
+        labels = _number_pieces(labels, axes)
+        saved = np.arange(int(saved.min()), int(labels.max()) + 1)
+    record = _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes)
+    if unknown is not None:
+        labels, ignored = mark_unannotated(labels, unknown)
+        share = f"{np.mean(unknown):.0%} of the pixels are left out as not annotated."
+        record = record.model_copy(
+            update={"ignored_label": ignored, "notes": (*record.notes, share)}
+        )
+    return PreparedMask(labels, record)
 
 
 def foresee_mask(
@@ -259,27 +192,40 @@ def foresee_mask(
     -------
     saved
         Each label of the mask, background 0 included where it occurs, to the label that is saved;
-        ascending.
+        ascending. Of connected components only that they are foreground: 1.
 
     Raises
     ------
     MaskError
         As `prepare_mask`, but an empty mask is foreseen like any other.
     """
-    found = _labels_in(_as_labels(mask, name), name)
+    _refuse_no_image(mask, name)
+    unknown = None if rule.ignore is None else mask == rule.ignore
+    found = _labels_in(_as_labels(_without(mask, unknown), rule, name), name)
     saved, _ = _saved_labels(found, rule, num_classes, name)
     return dict(zip(found.tolist(), saved.tolist(), strict=True))
 
 
-def _as_labels(mask: NDArray[Any], name: str) -> NDArray[Any]:
+def _refuse_no_image(mask: NDArray[Any], name: str) -> None:
     if mask.ndim < 2 or mask.size == 0:
         raise MaskError(
             f"Mask '{name}' is not an image: its shape is {mask.shape}.",
             "Select a mask with rows and columns.",
         )
+
+
+def _without(mask: NDArray[Any], unknown: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """The mask with 0 where nothing is annotated: what stands there is no label."""
+    return mask if unknown is None else np.where(unknown, mask.dtype.type(0), mask)
+
+
+def _as_labels(mask: NDArray[Any], rule: MaskRule, name: str) -> NDArray[Any]:
     if mask.dtype.kind == "b":
         # The same bytes: True is 1.
         return mask.view(np.uint8)
+    if rule.threshold is not None and mask.dtype.kind in "uif":
+        _refuse_not_finite(mask, name)
+        return (mask >= rule.threshold).view(np.uint8)
     if mask.dtype.kind in "ui":
         return mask
     if mask.dtype.kind != "f":
@@ -287,16 +233,20 @@ def _as_labels(mask: NDArray[Any], name: str) -> NDArray[Any]:
             f"Mask '{name}' holds values of type {mask.dtype}, which are not labels.",
             "Save the mask with whole numbers: 0 for background, then 1, 2, 3 ...",
         )
+    _refuse_not_finite(mask, name)
     return _whole_numbers(mask, name)
 
 
-def _whole_numbers(mask: NDArray[Any], name: str) -> NDArray[Any]:
+def _refuse_not_finite(mask: NDArray[Any], name: str) -> None:
     strange = int(mask.size - np.count_nonzero(np.isfinite(mask)))
     if strange:
         raise MaskError(
             f"Mask '{name}' is NaN or infinite in {counted(strange, 'pixel')}.",
             "Set them to 0 if they are background, else to the label they belong to.",
         )
+
+
+def _whole_numbers(mask: NDArray[Any], name: str) -> NDArray[Any]:
     _refuse_negative(mask.min(), name)
     fractional = mask != np.rint(mask)
     if fractional.any():
@@ -304,8 +254,9 @@ def _whole_numbers(mask: NDArray[Any], name: str) -> NDArray[Any]:
         raise MaskError(
             f"Mask '{name}' has {counted(int(fractional.sum()), 'pixel')} with fractional values, "
             f"such as {example:g}.",
-            "A mask holds whole numbers. If these are probabilities, threshold them first; if the "
-            "mask was resized, resize it again without interpolation (nearest neighbor).",
+            "A mask holds whole numbers. If these are probabilities, threshold them (--threshold "
+            "0.5); if the mask was resized, resize it again without interpolation (nearest "
+            "neighbor).",
         )
     # Beyond this a float cannot tell neighboring whole numbers apart: two objects may already be
     # one.
@@ -320,8 +271,8 @@ def _refuse_negative(smallest: Any, name: str) -> None:
         raise MaskError(
             f"Mask '{name}' holds negative labels; the smallest is {smallest:g}.",
             # Not "set them to 0": what was left unannotated would be trained on as background.
-            "maskloop has no label for unannotated pixels: crop image and mask to the annotated "
-            "region. Set negative pixels to 0 only if they show background.",
+            f"If they are pixels that nobody annotated, leave them out (--ignore {smallest:g}). "
+            "Set them to 0 only if they show background.",
         )
 
 
@@ -355,9 +306,14 @@ def _saved_labels(
 ) -> tuple[NDArray[np.int64], dict[int, int]]:
     if rule.mask_mode == "merge_nonzero_to_foreground":
         return (found > 0).astype(np.int64), {}
-    # Ids become 1, 2, 3 ..., so that tables of objects stay short.
-    if rule.mask_mode == "keep_instances":
-        return np.arange(found.size, dtype=np.int64) + (0 if found[0] == 0 else 1), {}
+    if rule.mask_mode in ("keep_instances", "connected_components"):
+        _refuse_classes_of_objects(rule.label_map)
+        background = [0, *(label for label, target in rule.label_map.items() if target == 0)]
+        is_object = ~np.isin(found, background)
+        if rule.mask_mode == "connected_components":
+            return is_object.astype(np.int64), dict(rule.label_map)
+        # Ids become 1, 2, 3 ..., so that tables of objects stay short.
+        return np.where(is_object, np.cumsum(is_object), 0), dict(rule.label_map)
     if rule.mask_mode == "keep_labels_as_multiclass":
         _refuse_unknown_classes(found, num_classes, name)
         return found, {}
@@ -366,8 +322,8 @@ def _saved_labels(
     missing = [int(label) for label in found if int(label) not in label_map]
     if missing:
         raise MaskError(
-            f"Mask '{name}' holds {_listed(missing)}, which the label map lacks; it has "
-            f"{_listed(sorted(rule.label_map))}.",
+            f"Mask '{name}' holds {listed(missing)}, which the label map lacks; it has "
+            f"{listed(sorted(rule.label_map))}.",
             "Add the missing labels to the map; map those that show background to 0.",
         )
     wrong = {
@@ -382,14 +338,28 @@ def _saved_labels(
     return np.array([label_map[int(label)] for label in found], np.int64), dict(rule.label_map)
 
 
+def _refuse_classes_of_objects(label_map: Mapping[int, int]) -> None:
+    """A map of a project for instances tells background from objects, and nothing else."""
+    classes = {label: target for label, target in label_map.items() if target not in (0, 1)}
+    if classes:
+        raise MaskError(
+            f"The label map contains {_arrows(classes)}, but objects have no classes.",
+            "Map labels that show the background to 0, such as 1=0, or use a project of mode "
+            "multiclass.",
+        )
+
+
 def _refuse_unknown_classes(found: NDArray[np.int64], num_classes: int, name: str) -> None:
     beyond = [int(label) for label in found if label >= num_classes]
+    drawn = found[found > 0]
+    # One label leaves no doubt which class it could be; of several a person has to say it.
+    example = f" {drawn[0]}=1" if drawn.size == 1 else " LABEL=CLASS,..."
     if beyond:
         raise MaskError(
-            f"Mask '{name}' holds {_listed(beyond)}, but the project has {num_classes} classes: "
+            f"Mask '{name}' holds {listed(beyond)}, but the project has {num_classes} classes: "
             f"0 to {num_classes - 1}.",
-            "Map the labels to classes (--map), add the missing classes to the project, or use a "
-            "project for instances if each label is an object.",
+            f"Map the labels to classes (--map{example}), add the missing classes to the project, "
+            "or use a project for instances if each label is an object.",
         )
 
 
@@ -398,7 +368,7 @@ def _empty(found: NDArray[np.int64], size: int, name: str) -> EmptyMask:
     if found.any():
         problem = (
             f"Mask '{name}' is empty after mapping: the label map turns all of its "
-            f"{_listed(found.tolist())} into background."
+            f"{listed(found.tolist())} into background."
         )
     return EmptyMask(
         problem,
@@ -424,44 +394,27 @@ def _translate(
     return labels.reshape(source.shape)
 
 
-def _divided_instances(
-    labels: NDArray[Any], found: NDArray[np.int64], axes: str | None
-) -> tuple[str, ...]:
-    # Parts in separate frames are one object at two times.
-    divided: set[int] = set()
-    for frame in _frames(labels, axes):
-        divided.update(_divided(frame))
-    if not divided:
-        return ()
-    originals = found[found > 0]
-    names = [int(originals[label - 1]) for label in sorted(divided)]
-    verb = "is" if len(names) == 1 else "are"
-    return (f"{_listed(names)} {verb} made of separate parts; each label was kept as one object.",)
+def _number_pieces(labels: NDArray[Any], axes: str | None) -> NDArray[Any]:
+    """Each connected piece of the foreground as one object: 1, 2, 3 ...; frames are separate."""
+    if labels.ndim <= 3 and "T" not in (axes or ""):
+        return _components(labels)
+    # cc3d takes 2D and 3D arrays, and no object reaches from one frame into the next.
+    axis = (axes or "").find("T") if "T" in (axes or "") else 0
+    frames, last = [], 0
+    for frame in np.moveaxis(labels, axis, 0):
+        numbered = _number_pieces(frame, None).astype(np.int64)
+        frames.append(np.where(numbered > 0, numbered + last, 0))
+        last += int(numbered.max())
+    stacked = np.moveaxis(np.stack(frames), 0, axis)
+    return np.ascontiguousarray(stacked, np.min_scalar_type(last))
 
 
-def _frames(labels: NDArray[Any], axes: str | None) -> Sequence[NDArray[Any]]:
-    # An object that moves is in another place in each frame: that does not divide it.
-    if axes is None or "T" not in axes:
-        return [labels]
-    return list(np.moveaxis(labels, axes.index("T"), 0))
-
-
-def _divided(labels: NDArray[Any]) -> list[int]:
+def _components(labels: NDArray[Any]) -> NDArray[Any]:
     import cc3d
 
-    # cc3d takes 2D and 3D arrays.
-    if labels.ndim > 3:
-        return [label for part in labels for label in _divided(part)]
-    connected: Callable[..., tuple[NDArray[Any], int]] = cc3d.connected_components
-    whole = np.ascontiguousarray(labels)
-    parts, count = connected(whole, connectivity=8 if labels.ndim == 2 else 26, return_N=True)
-    # As many parts as labels: nothing is divided, which is almost always so.
-    if count == np.count_nonzero(np.bincount(whole.reshape(-1))[1:]):
-        return []
-    label_of_part = np.zeros(count + 1, np.int64)
-    label_of_part[parts.reshape(-1)] = whole.reshape(-1)
-    parts_of_label = np.bincount(label_of_part[1:])
-    return [int(label) for label in np.flatnonzero(parts_of_label > 1)]
+    connected: Callable[..., NDArray[Any]] = cc3d.connected_components
+    pieces = connected(np.ascontiguousarray(labels), connectivity=8 if labels.ndim == 2 else 26)
+    return pieces.astype(np.min_scalar_type(int(pieces.max())))
 
 
 def _record(
@@ -493,14 +446,6 @@ def _listing(labels: NDArray[np.int64]) -> tuple[tuple[int, ...], LabelSummary |
     if labels.size <= MAX_LISTED_LABELS:
         return tuple(labels.tolist()), None
     return (), LabelSummary(count=labels.size, minimum=int(labels[0]), maximum=int(labels[-1]))
-
-
-def _listed(labels: Sequence[int], most: int = 8) -> str:
-    if not labels:
-        return "no labels"
-    text = ", ".join(str(label) for label in labels[:most])
-    more = f" and {len(labels) - most} more" if len(labels) > most else ""
-    return f"{'label' if len(labels) == 1 else 'labels'} {text}{more}"
 
 
 def _arrows(mapping: Mapping[int, int]) -> str:

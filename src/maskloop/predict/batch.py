@@ -155,7 +155,7 @@ def predict_files(
     Cancelled
         If `is_cancelled` said so; what was finished stays.
     """
-    sources, outcomes = _find(images)
+    sources, outcomes = _find(images, axes)
     if not sources and not outcomes:
         where = ", ".join(map(str, images))
         raise UsageError(
@@ -183,7 +183,7 @@ def predict_files(
 
 
 def _find(
-    images: Sequence[str | Path | ImageRef],
+    images: Sequence[str | Path | ImageRef], axes: str | None
 ) -> tuple[list[ImageRef], list[FileOutcome]]:
     """The images that were selected, and a failure for each input that leads to none."""
     from maskloop.images.sources import find_images
@@ -192,7 +192,8 @@ def _find(
     failed = []
     for each in images:
         try:
-            found |= dict.fromkeys(ref for ref in find_images([each]) if not _is_result(ref.path))
+            named = find_images([each], axes=axes)
+            found |= dict.fromkeys(ref for ref in named if not _is_result(ref.path))
         except ImageError as error:
             failed.append(_failure(str(each), error.problem, error.way_out))
     return list(found), failed

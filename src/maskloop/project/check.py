@@ -21,6 +21,7 @@ from maskloop.project.inventory import (
     collection_of_file,
     records,
 )
+from maskloop.project.journal import LOST, lost_in_words
 from maskloop.project.journal import SUFFIX as JOURNAL
 from maskloop.project.project import ProjectFolder
 from maskloop.project.store import file_sha256
@@ -29,7 +30,13 @@ from maskloop.records import LAST_GOOD, Record
 __all__ = ["CheckReport", "Problem", "check", "is_readable"]
 
 Kind = Literal[
-    "broken record", "missing file", "changed file", "orphan", "unfinished write", "out of step"
+    "broken record",
+    "lost entries",
+    "missing file",
+    "changed file",
+    "orphan",
+    "unfinished write",
+    "out of step",
 ]
 HARMLESS = ("orphan", "unfinished write")
 LEFTOVERS = (".tmp", ".link")
@@ -96,7 +103,12 @@ def check(
     Cancelled
         If the check was cancelled.
     """
-    problems = [*_broken_records(project), *_repeated_ids(project), *_out_of_step(project)]
+    problems = [
+        *_broken_records(project),
+        *_repeated_ids(project),
+        *_lost_entries(project),
+        *_out_of_step(project),
+    ]
     expected = list(_expected(project))
     checked_bytes = 0
     for done, one in enumerate(expected):
@@ -155,6 +167,17 @@ def _repeated_ids(project: ProjectFolder) -> Iterator[Problem]:
                         f"The record was edited by hand: compare it with '{row.record}.last-good'."
                     ),
                 )
+
+
+def _lost_entries(project: ProjectFolder) -> Iterator[Problem]:
+    for row in COLLECTIONS.values():
+        if not is_readable(project, row.record):
+            continue
+        lost = project.record(row.record, row.kind).lost()
+        if lost:
+            yield Problem(
+                kind="lost entries", path=row.record, problem=lost_in_words(row, lost), way_out=LOST
+            )
 
 
 def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:

@@ -142,13 +142,17 @@ class Dataset:
         )
         return self.record([Offer(candidate, source, group, split, metadata)])[0]
 
+    @property
+    def usual_rule(self) -> MaskRule:
+        """What labels mean where nobody says otherwise: what fits the task."""
+        task = self._task()
+        rule = default_rule(task.mode)
+        if len(task.classes) == 1:
+            rule = changed(rule, target_class_name=task.classes[0])
+        return rule
+
     def _rule(self, rule: MaskRule | None, *, allow_empty: bool) -> MaskRule:
-        chosen = rule
-        if chosen is None:
-            task = self._task()
-            chosen = default_rule(task.mode)
-            if len(task.classes) == 1:
-                chosen = changed(chosen, target_class_name=task.classes[0])
+        chosen = self.usual_rule if rule is None else rule
         return changed(chosen, allow_empty=True) if allow_empty else chosen
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
@@ -311,17 +315,21 @@ class Dataset:
                 "Give the corrected mask (--masks FILE).",
             )
         old = self.get(pair_id)
+        chosen = self._rule(
+            rule,
+            allow_empty=allow_empty
+            or (mask is None and bool(old.mask_preparation.get("is_empty"))),
+        )
+        # A correction of a mask that was opened from here has the project's own label there.
+        if chosen.ignore is None and old.ignored_label is not None:
+            chosen = changed(chosen, ignore=old.ignored_label)
         # Prepared before the lock is taken: large images take seconds.
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
             self._task(),
             axes=axes,
-            rule=self._rule(
-                rule,
-                allow_empty=allow_empty
-                or (mask is None and bool(old.mask_preparation.get("is_empty"))),
-            ),
+            rule=chosen,
             name=old.name,
             pixel_size_um=pixel_size_um,
         )
@@ -438,8 +446,16 @@ class Dataset:
             return pair
         for version in pair.history:
             if version.content == tuple(content):
-                files = ("image_path", "mask_path", "image_sha256", "mask_sha256", "pixels_sha256")
-                return changed(pair, **{name: getattr(version, name) for name in files})
+                # The preparation too: it tells which label is no annotation in the old file.
+                kept = (
+                    "image_path",
+                    "mask_path",
+                    "image_sha256",
+                    "mask_sha256",
+                    "pixels_sha256",
+                    "mask_preparation",
+                )
+                return changed(pair, **{name: getattr(version, name) for name in kept})
         raise NotFound(
             f"Pair '{pair_id}' no longer has the image and mask that were read before.",
             "Train again: the pairs are read as they are now.",
@@ -561,9 +577,12 @@ class Dataset:
         return combine_fingerprints(
             [
                 pair.fingerprint
-                or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[
-                    2
-                ]
+                or measure(
+                    self.read_image(pair),
+                    self.read_mask(pair).read(),
+                    instances=instances,
+                    ignored=pair.ignored_label,
+                )[2]
                 for pair in chosen
             ],
             names=[pair.pair_id for pair in chosen],

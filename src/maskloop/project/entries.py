@@ -110,6 +110,12 @@ class Pair(Record):
         return self.pixels_sha256, self.mask_sha256
 
     @property
+    def ignored_label(self) -> int | None:
+        """Label of the mask's pixels that are not annotated; None where all are."""
+        label = self.mask_preparation.get("ignored_label")
+        return label if isinstance(label, int) else None
+
+    @property
     def is_new(self) -> bool:
         """Whether no checkpoint was trained on it yet; one that is kept for validation never is."""
         return not self.used_in_checkpoints and self.split != "validation"

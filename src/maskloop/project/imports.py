@@ -67,6 +67,7 @@ class Imported(Record):
     image: str
     mask: str
     pair_id: str = ""
+    notes: tuple[str, ...] = Field((), description="What a person may want to check.")
 
 
 class Refused(Record):
@@ -161,6 +162,7 @@ def import_pairs(
                 allow_empty=allow_empty,
                 pixel_size_um=pixel_size_um,
             )
+            row = changed(row, notes=candidate.prepared.preparation.notes)
             group = entry.group or _group(entry.image, naming)
             batch.add(
                 Offer(

@@ -9,31 +9,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from maskloop.errors import ProjectError
 from maskloop.project.inventory import Collection
 from maskloop.records import (
     Record,
     open_append,
-    open_ordinary,
     read_ordinary,
     write_errors,
     write_whole,
 )
 
-__all__ = ["SUFFIX", "Journal", "Replayed"]
+__all__ = ["LOST", "SUFFIX", "Journal", "Replayed", "lost_in_words"]
 
 SUFFIX = ".journal"
+LOST = (
+    "The next write brings them back; to do it now, repair the project (maskloop check --repair)."
+)
 REMOVED = "removed"
 RECORD = "record"
 _SPARE = 1 << 20
-_TAIL = 256
-"""Bytes at the end of a journal that hold its last line, a SHA-256."""
+_COMMIT = b'\n{"record": "'
+"""How the line begins that ends the note of a write; the SHA-256 of the record follows."""
 
 
 class Replayed:
@@ -48,8 +51,9 @@ class Replayed:
 class Journal:
     """The journal of one record.
 
-    Its last line names the record that it leads to. Where that is another one (the record was
-    edited by hand, or its writer was killed in between), the journal is begun anew from the record.
+    The note of a write ends with the hash of the record that it leads to. Where the record is the
+    one before, its writer was killed in between, and the note is taken back. Where it is another
+    one, the record was edited by hand, and the journal is begun anew from it; see `lost`.
 
     Parameters
     ----------
@@ -62,7 +66,7 @@ class Journal:
     def __init__(self, record: Path, collection: Collection[Any]) -> None:
         self.path = record.with_name(record.name + SUFFIX)
         self._record = record
-        self._collection = collection
+        self.collection = collection
         self._is_current = False
 
     def forget(self) -> None:
@@ -88,56 +92,99 @@ class Journal:
             If the journal cannot be written; nothing is then changed.
         """
         with write_errors(self.path):
-            # From the record as it is, not as it will be: the write below may fail.
-            size = self._begin_anew(before) if self._is_due(len(content)) else self._size()
+            size = self._prepare(before, len(content))
             try:
                 self._append(before, after, hashlib.sha256(content).hexdigest())
                 yield
             except BaseException:
                 # Shortening a file needs no space: this works on a full disk too.
-                os.truncate(self.path, size)
+                with suppress(ProjectError):
+                    self._shorten(size)
                 self._is_current = False
                 raise
         self._is_current = True
 
-    def _is_due(self, length: int) -> bool:
+    def lost(self, record: Record | None) -> list[Record]:
+        """Entries that the record lacks, although nobody erased them and their files are there.
+
+        Whoever edits a record by hand, or puts an old copy in its place, loses them; so does a sync
+        service that cannot tell which of two records is newer.
+        """
+        if self._is_current or self._end_of_record() is not None:
+            return []
+        row = self.collection
+        known = set() if record is None else {row.id_of(one) for one in row.entries_of(record)}
+        return [
+            entry
+            for name, entry in self.replay().entries.items()
+            if name not in known and self._has_files(entry)
+        ]
+
+    def _has_files(self, entry: Record) -> bool:
+        # A program older than the journal erases files and notes nothing.
+        project = self._record.parents[self.collection.record.count("/")]
+        return all((project / path).is_file() for path in self.collection.files_of(entry))
+
+    def _prepare(self, before: Record | None, length: int) -> int:
+        """Make the journal lead to the record as it is on the disk; its length then."""
         size = self._size()
         # Long journals are begun anew: they grow by each change, the record by each entry.
         if size == 0 or size > 3 * length + _SPARE:
-            return True
+            return self._begin_anew(before)
         # Hashing a large record takes milliseconds: once for each reading, not for each write.
-        return not self._is_current and not self._leads_to_record()
+        if self._is_current:
+            return size
+        end = self._end_of_record()
+        if end is None:
+            return self._begin_anew(before)
+        if end < size:
+            self._shorten(end)
+        return end
+
+    def _shorten(self, size: int) -> None:
+        with open_append(self.path) as file:
+            file.truncate(size)
 
     def _size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def _leads_to_record(self) -> bool:
+    def _end_of_record(self) -> int | None:
+        """Where the note of the record on the disk ends, if it is one of the last two."""
         try:
-            written = hashlib.sha256(read_ordinary(self._record)).hexdigest()
-            with open_ordinary(self.path) as file:
-                file.seek(max(0, self._size() - _TAIL))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-            return bool(json.loads(last)[RECORD] == written)
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            written = hashlib.sha256(read_ordinary(self._record)).hexdigest().encode()
+            content = read_ordinary(self.path)
+        except OSError:
+            return None
+        start = len(content)
+        for _ in range(2):
+            start = content.rfind(_COMMIT, 0, start)
+            end = content.find(b"\n", start + 1) + 1
+            if start < 0:
+                return None
+            if end and content.startswith(written, start + len(_COMMIT)):
+                return end
+        return None
 
     def _begin_anew(self, before: Record | None) -> int:
+        # From the record as it is, not as it will be: the write that follows may fail.
         with write_whole(self.path) as file:
-            for entry in self._collection.entries_of(before) if before is not None else ():
+            for entry in self.collection.entries_of(before) if before is not None else ():
                 file.write(entry.json_line.encode() + b"\n")
+            if before is not None:
+                file.write(
+                    self._commit(before, hashlib.sha256(read_ordinary(self._record)).hexdigest())
+                )
             return file.tell()
 
     def _append(self, before: Record | None, after: Record, sha256: str) -> None:
-        lines = [*self._changes(before, after)]
-        lines.append(json.dumps({self._collection.counter: self._counter_of(after)}))
-        lines.append(json.dumps({RECORD: sha256}))
+        lines = "".join(f"{line}\n" for line in self._changes(before, after))
         with open_append(self.path) as file:
-            file.write("".join(f"{line}\n" for line in lines).encode())
+            file.write(lines.encode() + self._commit(after, sha256))
             file.flush()
             os.fsync(file.fileno())
 
     def _changes(self, before: Record | None, after: Record) -> Iterator[str]:
-        row = self._collection
+        row = self.collection
         known = {} if before is None else {row.id_of(one): one for one in row.entries_of(before)}
         for entry in row.entries_of(after):
             old = known.pop(row.id_of(entry), None)
@@ -148,9 +195,10 @@ class Journal:
         for gone in known:
             yield json.dumps({REMOVED: gone})
 
-    def _counter_of(self, record: Record) -> int:
-        counter: int = getattr(record, self._collection.counter)
-        return counter
+    def _commit(self, record: Record, sha256: str) -> bytes:
+        counter = self.collection.counter
+        lines = ({counter: getattr(record, counter)}, {RECORD: sha256})
+        return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
     def replay(self) -> Replayed:
         """Read the journal; lines that are torn or damaged are passed over."""
@@ -164,7 +212,7 @@ class Journal:
         return found
 
     def _replay_line(self, line: bytes, found: Replayed) -> None:
-        row = self._collection
+        row = self.collection
         try:
             raw = json.loads(line)
             # The last line about an entry wins, be it that it was erased and accepted again.
@@ -179,3 +227,12 @@ class Journal:
                 found.removed.discard(row.id_of(entry))
         except (ValueError, TypeError, ValidationError):
             return
+
+
+def lost_in_words(row: Collection[Any], lost: Sequence[Record]) -> str:
+    """What a record lacks, for a person."""
+    names = ", ".join(row.id_of(entry) for entry in lost[:3]) + (", ..." if len(lost) > 3 else "")
+    return (
+        f"'{row.record}' lacks {len(lost)} of the {row.name} that were written to it ({names}); "
+        "their files are there."
+    )

@@ -15,7 +15,8 @@ from maskloop.project.checkpoints import CheckpointList
 from maskloop.project.dataset import Dataset
 from maskloop.project.folder import Folder
 from maskloop.project.history import History
-from maskloop.project.inventory import Collection
+from maskloop.project.inventory import Collection, collection_of_record
+from maskloop.project.journal import LOST, lost_in_words
 from maskloop.project.kept import Kept
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig, Sam3Config
 from maskloop.project.predictions import PredictionList
@@ -346,10 +347,16 @@ class ProjectFolder(Folder):
         """Damaged records with the way out, and what an older folder lacks."""
         found = list(self._legacy_warnings)
         for path, kind in layout.records().items():
+            file = self.record(path, kind)
             try:
-                self.record(path, kind).read()
+                file.read()
+                lost = file.lost()
             except MaskloopError as error:
                 found.append(str(error))
+                continue
+            row = collection_of_record(path)
+            if row is not None and lost:
+                found.append(f"{lost_in_words(row, lost)}\n  -> {LOST}")
         return tuple(found)
 
 

@@ -5,7 +5,6 @@ A damaged record is rebuilt from what lies beside it; what repeats the checkpoin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +27,7 @@ from maskloop.project.inventory import (
 )
 from maskloop.project.journal import Journal
 from maskloop.project.project import ProjectFolder
-from maskloop.project.store import changed, place_file
+from maskloop.project.store import changed, number_in, place_file
 from maskloop.records import Record, last_good, read_ordinary, read_record
 from maskloop.task import MODES, Task
 from maskloop.wording import counted
@@ -50,6 +49,11 @@ def plan_repair(project: ProjectFolder, report: CheckReport) -> tuple[str, ...]:
     for path in dict.fromkeys(broken):
         origin = _origin_of(project.folder / path, path)
         planned.append(f"'{path}' is rebuilt from {origin}; the damaged file is kept.")
+    planned += [
+        f"'{problem.path}' gets back from its journal what it lacks."
+        for problem in report.problems
+        if problem.kind == "lost entries"
+    ]
     planned += [
         f"'{problem.path}' is updated from the checkpoints."
         for problem in report.problems
@@ -73,7 +77,8 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     A record that cannot be read is rebuilt from its last good copy, the intact entries of the
     damaged file (a record has one entry per line) and its journal; without them, it starts empty.
     The damaged file is kept as ``.broken-<time>``. What repeats the checkpoints elsewhere is
-    completed. No file is deleted, and no orphan is taken in.
+    completed. Entries that a record lost when it was edited by hand come back from its journal. No
+    file is deleted, and no orphan is taken in.
 
     Raises
     ------
@@ -85,6 +90,7 @@ def repair(project: ProjectFolder, *, report: Report = silent) -> RepairReport:
     with project.writing("repair"):
         # The settings come first: other records are rebuilt from them.
         done += [_restore(project, path) for path in records() if not is_readable(project, path)]
+        done += [line for path in records() for line in _restore_lost(project, path)]
         done += _restore_benchmarks(project)
         # Looked for before they are completed, to say what was done.
         before = {
@@ -112,6 +118,19 @@ def _restore(project: ProjectFolder, path: str) -> str:
     origin = " and ".join(sources) or "nothing, since there was no good copy"
     kept = f" The damaged file is kept as '{aside.name}'." if aside else ""
     return f"'{path}' was rebuilt from {origin}.{kept}"
+
+
+def _restore_lost(project: ProjectFolder, path: str) -> list[str]:
+    """Write back what a record that was edited by hand lacks."""
+    file = project.record(path, records()[path])
+    if not is_readable(project, path) or not (lost := file.lost()):
+        return []
+    aside = _keep_aside(file.path)
+    # Each write takes up what was lost.
+    file.write(file.read())
+    entries = counted(len(lost), "entry", "entries")
+    kept = f" The file before is kept as '{aside.name}'." if aside else ""
+    return [f"'{path}' lacked {entries}, which its journal still holds.{kept}"]
 
 
 def _keep_aside(place: Path) -> Path | None:
@@ -178,9 +197,8 @@ def _count_on(project: ProjectFolder, record: Record, row: Collection[Any]) -> R
     numbered = project.path(row.numbered_in)
     names = [entry.name for entry in numbered.glob("*")]
     names += [row.id_of(entry) for entry in row.entries_of(record)]
-    found = (re.search(r"_(\d+)(?:[_.]|$)", name) for name in names)
     # Files that no record names count too: their names were given once.
-    numbers = [int(number[1]) + 1 for number in found if number]
+    numbers = [number_in(name) + 1 for name in names]
     return changed(record, **{row.counter: max([getattr(record, row.counter), *numbers])})
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from maskloop.errors import ProjectError
+from maskloop.project.inventory import Collection
 from maskloop.project.journal import Journal
 from maskloop.records import (
     Record,
@@ -19,8 +22,9 @@ from maskloop.records import (
     write_errors,
     write_whole,
 )
+from maskloop.wording import counted
 
-__all__ = ["RecordFile", "changed", "copy_file", "file_sha256", "place_file"]
+__all__ = ["RecordFile", "changed", "copy_file", "file_sha256", "number_in", "place_file"]
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 _CHUNK = 1 << 20
@@ -60,6 +64,7 @@ class RecordFile(Generic[AnyRecord]):
         self._seen: tuple[int, int, int] | None = None
         self._record: AnyRecord | None = None
         self._stand_in: AnyRecord | None = None
+        self._lost: tuple[AnyRecord, list[Record]] | None = None
 
     def read(self) -> AnyRecord:
         """The record as it is on disk now.
@@ -95,13 +100,39 @@ class RecordFile(Generic[AnyRecord]):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._guard()
         refuse_special(self.path)
-        content = dump_record(record)
         if self.journal is None:
-            write_content(self.path, content)
+            write_content(self.path, dump_record(record))
         else:
-            with self.journal.leading_to(self._before(), record, content):
+            before = self._before()
+            # The record was edited by hand: the first write after it must not make that final.
+            record = self._with_lost(record, before, self.journal)
+            content = dump_record(record)
+            with self.journal.leading_to(before, record, content):
                 write_content(self.path, content)
         self._keep(record)
+
+    def lost(self) -> list[Record]:
+        """Entries that were accepted and never erased, and that the record lacks all the same."""
+        if self.journal is None or self._stand_in is not None:
+            return []
+        record = self.read()
+        # Once for each reading: the window asks at each refresh.
+        if self._lost is None or self._lost[0] is not record:
+            self._lost = (record, self.journal.lost(record))
+        return self._lost[1]
+
+    def _with_lost(
+        self, record: AnyRecord, before: AnyRecord | None, journal: Journal
+    ) -> AnyRecord:
+        lost = journal.lost(before)
+        if not lost:
+            return record
+        logging.getLogger("maskloop").warning(
+            "%s missing from '%s' and taken from its journal again.",
+            counted(len(lost), "entry was", "entries were"),
+            self.path,
+        )
+        return _with_entries(record, lost, journal.collection)
 
     def _before(self) -> AnyRecord | None:
         """The record on the disk, or None where there is none."""
@@ -145,6 +176,22 @@ class RecordFile(Generic[AnyRecord]):
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _with_entries(record: AnyRecord, lost: Sequence[Record], row: Collection[Any]) -> AnyRecord:
+    """The record with entries that it lacks, in the order of their numbers: the last is latest."""
+    own = row.entries_of(record)
+    known = {row.id_of(entry) for entry in own}
+    back = [entry for entry in lost if row.id_of(entry) not in known]
+    merged = sorted((*back, *own), key=lambda entry: number_in(row.id_of(entry)))
+    counter = max(getattr(record, row.counter), *(number_in(row.id_of(one)) + 1 for one in lost))
+    return changed(record, **{row.entries: tuple(merged), row.counter: counter})
+
+
+def number_in(name: str) -> int:
+    """The number in a name of an entry or a file, such as 7 of ``pair_0007_ab12``; else 0."""
+    found = re.search(r"_(\d{1,12})(?:[_.]|$)", name)
+    return int(found[1]) if found else 0
 
 
 def changed(record: AnyRecord, **changes: Any) -> AnyRecord:

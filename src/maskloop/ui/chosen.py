@@ -40,7 +40,7 @@ class FurtherChannels:
         self._set([*others, layer] if is_wanted else others)
 
     def _drop(self, left: list[Layer]) -> None:
-        self._set([layer for layer in self.layers if any(layer is other for other in left)])
+        self._set([layer for layer in self.layers if layer in left])
 
     def _set(self, layers: list[Layer]) -> None:
         if layers != self.layers:

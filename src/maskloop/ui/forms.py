@@ -81,6 +81,7 @@ class RecordForm(QWidget):
         for name in fields or kind.model_fields:
             field = kind.model_fields[name]
             editor = self._editors[name] = _editor(name, field)
+            # One signal with all values: a record is checked as a whole.
             editor.changed.connect(self._tell)
             label = QLabel(field.title or title_of(name))
             for widget in (editor.widget, label):
@@ -99,6 +100,7 @@ class RecordForm(QWidget):
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Show these values without emitting `changed`: no person changed them."""
+        # The signals of the form, not those of the editors, which must still draw themselves.
         before = self.blockSignals(True)
         for name, value in values.items():
             self._editors[name].write(value)
@@ -162,6 +164,7 @@ def _choice(options: Mapping[Any, str]) -> _Editor:
     combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     values = list(options)
     combo.addItems(list(options.values()))
+    # By place and not by Qt's item data, which turns tuples into lists and knows no None.
     _calm(combo)
     return _Editor(
         combo,
@@ -205,6 +208,7 @@ def _number(
 ) -> _Editor:
     step = 1 if isinstance(box, _Count) else 0.05
     kind = type(step)
+    # A number counts when it is finished: "1" on the way to "16" would be a change.
     box.setKeyboardTracking(False)
     box.setSuffix(suffix)
     if isinstance(box, _Number):
@@ -221,6 +225,8 @@ def _number(
     def write(value: float | None) -> None:
         box.setValue(box.minimum() if value is None else value)
 
+    if is_optional:
+        write(None)
     return _Editor(box, read, write, box.valueChanged)
 
 

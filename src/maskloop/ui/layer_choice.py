@@ -54,7 +54,9 @@ class LayerChoice:
         self._awaited: str | None = None
         self._choices = self._find()
         self._names = [layer.name for layer in self._choices]
+        self._layer: Layer | None = None
         self._layer = self._fall_back([])
+        # Not `reordering` or `inserting`: the list is still as it was then.
         for name in _LIST_EVENTS:
             getattr(viewer.layers.events, name).connect(self._follow)
 
@@ -70,7 +72,7 @@ class LayerChoice:
 
     def choose(self, layer: Layer | None) -> None:
         """Select a layer; one that is not among the choices is ignored."""
-        if layer is None or any(layer is other for other in self._choices):
+        if layer is None or layer in self._choices:
             self._awaited = None
             self._take(layer)
 
@@ -105,10 +107,9 @@ class LayerChoice:
         self.choices_changed.disconnect()
 
     def _find(self) -> list[Layer]:
-        found = [
-            layer for layer in reversed(self.viewer.layers) if isinstance(layer, _TYPES[self.kind])
-        ]
-        return [layer for layer in found if self._allow is None or self._allow(layer)]
+        kind, allow = _TYPES[self.kind], self._allow or (lambda _layer: True)
+        layers = reversed(self.viewer.layers)
+        return [layer for layer in layers if isinstance(layer, kind) and allow(layer)]
 
     def _follow(self, event: Any = None) -> None:
         before, self._choices = self._choices, self._find()
@@ -117,12 +118,11 @@ class LayerChoice:
         awaited = next((layer for layer in self._choices if layer.name == self._awaited), None)
         if awaited is not None:
             self._awaited, chosen = None, awaited
-        elif not any(chosen is layer for layer in self._choices):
+        elif chosen not in self._choices:
             chosen = self._fall_back(before)
         previous, self._layer = self._layer, chosen
         # Listeners to either signal look at both: both are final before the first is emitted.
-        places = [id(layer) for layer in self._choices]
-        if names != self._names or [id(layer) for layer in before] != places:
+        if names != self._names or before != self._choices:
             self.choices_changed.emit(self.choices)
         # A listener may have selected another layer by now, and said so.
         if previous is not chosen and self._layer is chosen:
@@ -131,9 +131,9 @@ class LayerChoice:
     def _fall_back(self, before: list[Layer]) -> Layer | None:
         """The active layer if it fits, else the neighbor of the lost one in the list."""
         active = self.viewer.layers.selection.active
-        if any(active is layer for layer in self._choices):
+        if active in self._choices:
             return active
-        at = next((place for place, layer in enumerate(before) if layer is self._layer), 0)
+        at = before.index(self._layer) if self._layer in before else 0
         return self._choices[min(at, len(self._choices) - 1)] if self._choices else None
 
     def _take(self, layer: Layer | None) -> None:
@@ -173,15 +173,17 @@ class LayerCombo(QComboBox):
             self.addItem(layer.name)
             self.setItemData(place, layer.name, Qt.ItemDataRole.ToolTipRole)
         if not layers:
+            # Qt shows nothing at all in an empty combo box.
             self.addItem(f"No {self._choice.kind} layer")
         self.blockSignals(False)
         self.setEnabled(bool(layers))
         self._show(self._choice.layer)
 
     def _show(self, chosen: Layer | None) -> None:
-        places = [place for place, layer in enumerate(self._choice.choices) if layer is chosen]
+        choices = self._choice.choices
+        # Disabled, it has one entry, which says that there is no layer.
         if self.isEnabled():
-            self.setCurrentIndex(places[0] if places else -1)
+            self.setCurrentIndex(choices.index(chosen) if chosen in choices else -1)
         self.setToolTip(chosen.name if chosen is not None else _WAYS_OUT[self._choice.kind])
 
     def _choose(self, place: int) -> None:

@@ -61,6 +61,7 @@ def to_image(layers: Layer | Sequence[Layer], *, axes: str, name: str | None = N
         )
     for other in chosen[1:]:
         _check_alike(first, other)
+    # The names of the layers are those of the channels: napari splits channels into layers so.
     names = tuple(layer.name for layer in chosen)
     return Image(
         Channels([finest(layer) for layer in chosen]),
@@ -146,6 +147,7 @@ def fit_labels(layer: Labels, image_layer: Layer, *, axes: str) -> str:
     kept = [letter for letter in letters if letter != "C" or not is_spread]
     shape = tuple(int(data.shape[letters.index(letter)]) for letter in kept)
     reference = tuple(int(pixels.shape[own.index(letter)]) for letter in kept)
+    # Shapes first: labels of another size would be said to be shifted.
     if shape != reference:
         _check_shape(layer, image_layer, axes, "".join(kept))
     dims = [letters.index(letter) for letter in kept]
@@ -202,6 +204,7 @@ def _label_axes(layer: Labels, own: str) -> str:
 def _check_shape(layer: Labels, image_layer: Layer, axes: str, kept: str) -> None:
     """Refuse another shape in the words that `check_pair` has for it everywhere."""
     letters = _label_axes(layer, axes[: image_layer.ndim])
+    # Labels of one plane are compared with one plane: the first, since no pixel is read.
     plane = crop(
         finest(image_layer),
         tuple(slice(None) if letter in kept or letter == "C" else 0 for letter in axes),
@@ -262,6 +265,7 @@ def _pixel_size(layer: Layer, axes: str) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for letter, scale, unit in zip(axes, layer.scale, layer.units, strict=False):
         if letter in "ZYX" and unit.is_compatible_with("micrometer"):
+            # A negative scale mirrors the image, which changes no length.
             size: Any = abs(float((float(scale) * unit).to("micrometer").magnitude))
             if math.isfinite(size) and size > 0:
                 sizes[letter] = size

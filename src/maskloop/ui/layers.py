@@ -141,6 +141,7 @@ def take_image(
     """
     image, first = to_image(image_layers, axes=axes), listed(image_layers)[0]
     where = _find_crop(first, axes, extent, viewer, shapes_layer)
+    # All channels, also where the viewer has a slider for them and shows one.
     places = tuple(slice(None) if letter == "C" else _at(letter, where) for letter in image.axes)
     kept = "".join(
         letter for letter, place in zip(image.axes, places, strict=True) if isinstance(place, slice)
@@ -186,6 +187,7 @@ def crop_metadata(
         "source_path": chosen[0].source.path and str(chosen[0].source.path),
         "axes": layer_axes(chosen[0], axes),
         "extent": extent,
+        # Which channel is in view says nothing about the pair: all of them are in it.
         "index": {letter: at for letter, at in where.index.items() if letter != "C"},
         "rectangle": {letter: list(bounds) for letter, bounds in where.bounds.items()},
     }
@@ -282,6 +284,7 @@ def add_labels(
     # A leading C can be dropped, because napari matches dimensions from the last.
     dims = [dim for dim, letter in enumerate(own) if letter != "C" or dim > 0]
     spread = {dim: _length(image_layer, axes, "C") for dim in dims if own[dim] == "C"}
+    # (Z)YX to (Z)1YX or the like, wherever the C of the image is.
     data = np.expand_dims(labels, [place for place, dim in enumerate(dims) if dim in spread])
     kept = {**metadata, "axes": "".join(own[dim] for dim in dims)}
     layer = viewer.add_labels(
@@ -306,6 +309,7 @@ def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str,
     """The pixels in the bounding rectangle of the shape: first, and one past the last."""
     corners = _shape(shapes_layer)
     assert shapes_layer is not None
+    # Counted from the last, as napari does: a Shapes layer may have fewer dimensions.
     rows = [own.index(letter) - layer.ndim for letter in "YX"]
     if min(rows) < -corners.shape[1]:
         raise UsageError(
@@ -321,6 +325,7 @@ def _rectangle(layer: Layer, own: str, shapes_layer: Shapes | None) -> dict[str,
     high = np.floor(there.max(axis=0) + 0.5)
     bounds = {}
     for letter, start, stop in zip("YX", low, high, strict=True):
+        # A rectangle may be drawn over the edge of the image.
         length = int(finest(layer).shape[own.index(letter)])
         bounds[letter] = (int(np.clip(start, 0, length)), int(np.clip(stop, 0, length)))
     height, width = (stop - start for start, stop in bounds.values())

@@ -139,7 +139,7 @@ class ImagePicker(QWidget):
             # A menu and not a list: several can be selected, and it needs no room.
             action = menu.addAction(layer.name)
             action.setCheckable(True)
-            action.setChecked(any(layer is other for other in further))
+            action.setChecked(layer in further)
             action.toggled.connect(
                 lambda is_wanted, layer=layer: self._chosen.channels.choose(layer, is_wanted)
             )

@@ -116,7 +116,7 @@ def _condition(project: Project) -> tuple[Condition, str, str]:
         return "missing", "Folder not found", way_out
     if not layout.is_project(folder):
         way_out = f"Restore the files of '{folder}', or open another project."
-        return "missing", "Not a project any more", way_out
+        return "missing", "Not a maskloop project", way_out
     # A damaged record matters more than a lock or a missing permission.
     warnings = project.warnings
     if warnings:

@@ -72,6 +72,7 @@ def carry(
     factors = _factors(
         [source.units[dim] for dim in dims], [target.units[dim] for dim in target_dims]
     )
+    # Homogeneous coordinates: (dims + 1, dims + 1), the last column is the translation.
     combined = np.linalg.inv(there) @ np.diag([*factors, 1.0]) @ here
     return _apply(combined, np.asarray(points, dtype=np.float64))
 
@@ -201,6 +202,7 @@ def _part(layer: Layer, dims: Sequence[int]) -> NDArray[np.float64]:
         shear=layer.shear,
         ndim=layer.ndim,
     )
+    # napari applies the affine last, after scale, shear, rotation and translation.
     whole = np.asarray(layer.affine.affine_matrix @ place.affine_matrix, dtype=np.float64)
     kept = [*dims, layer.ndim]
     return whole[np.ix_(kept, kept)]
@@ -208,6 +210,7 @@ def _part(layer: Layer, dims: Sequence[int]) -> NDArray[np.float64]:
 
 def _direction(layer: Layer, dims: Sequence[int]) -> NDArray[np.float64]:
     """The linear part with the scale taken out."""
+    # So that a difference of scale, which is named by itself, is not named a second time.
     linear: NDArray[np.float64] = _part(layer, dims)[:-1, :-1]
     scale: NDArray[np.float64] = np.asarray(layer.scale, dtype=np.float64)[list(dims)]
     return linear / scale

@@ -30,7 +30,12 @@ from maskloop.records import write_bytes
 
 __all__ = ["PICTURES", "PictureFormat"]
 
+MOST_EXPANSION = 1100
+"""Deflate ends at 1032, JPEG at about 500."""
+SURELY_BYTES = 16_000_000
+
 _JPEG_ENDINGS = (".jpeg", ".jpg")
+_JPEG_HEAD = b"\xff\xd8\xff"
 
 _PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 """What each rarer kind of picture that Pillow knows is read as."""
@@ -45,7 +50,7 @@ class PictureFormat:
 
     def sniff(self, path: Path, head: bytes) -> bool:
         """Whether the first bytes are those of a PNG or JPEG."""
-        return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+        return head.startswith((b"\x89PNG\r\n\x1a\n", _JPEG_HEAD))
 
     def items(self, uri: str) -> tuple[ImageRef, ...]:
         """The picture itself."""
@@ -61,8 +66,8 @@ class PictureFormat:
 
     def open_labels(self, ref: ImageRef) -> Image:
         """Read a mask; the indices of a palette are the labels."""
-        # By name: a JPEG with another ending opens, and its labels show what they are.
-        if ref.path.name.lower().endswith(_JPEG_ENDINGS):
+        # Whatever its name: what is called .png may be a JPEG.
+        if ref.path.name.lower().endswith(_JPEG_ENDINGS) or _is_jpeg(ref.path):
             raise MaskError(
                 f"Mask '{ref.uri}' is a JPEG, which blurs the borders of labels and invents "
                 "values.",
@@ -85,6 +90,11 @@ class PictureFormat:
 
 
 PICTURES = PictureFormat()
+
+
+def _is_jpeg(path: Path) -> bool:
+    with reading(path), path.open("rb") as file:
+        return file.read(3) == _JPEG_HEAD
 
 
 def _read(ref: ImageRef, *, colors: bool) -> Pixels:
@@ -129,13 +139,14 @@ def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
             # readers on a stranger's file.
             with Pillow.open(path, formats=("PNG", "JPEG")) as picture:
                 frames = getattr(picture, "n_frames", 1)
-                if frames > 1:
+                # In a camera's MPO the first picture is the image; the others are previews of it.
+                if frames > 1 and picture.format != "MPO":
                     raise ImageError(
                         f"'{path}' is an animation of {frames} pictures.",
                         "Save the pictures as a TIFF stack.",
                     )
                 claimed = picture.width * picture.height * len(picture.getbands())
-                refuse_overstated(path, claimed, path.stat().st_size)
+                _refuse_lies(path, claimed, path.stat().st_size)
                 # Before `convert`, which forgets it.
                 orientation = picture.getexif().get(ORIENTATION_TAG, 1)
                 mode = _plain_mode(picture.mode, colors=colors)
@@ -151,6 +162,11 @@ def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
     # In the order of memory: what is read next is faster than the turn.
     upright = np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
     return upright, has_alpha
+
+
+def _refuse_lies(path: Path, claimed_bytes: int, stored_bytes: int) -> None:
+    # Pictures are read at once, in several copies: less is free than of a TIFF.
+    refuse_overstated(path, claimed_bytes, stored_bytes, most=MOST_EXPANSION, surely=SURELY_BYTES)
 
 
 def _plain_mode(mode: str, *, colors: bool) -> str:
@@ -174,7 +190,7 @@ def _decode_deep(path: Path) -> NDArray[Any]:
 
     content = path.read_bytes()
     width, height = struct.unpack(">II", content[16:24])
-    refuse_overstated(path, width * height * 8, len(content))
+    _refuse_lies(path, width * height * 8, len(content))
     decode: Callable[[bytes], NDArray[Any]] = imagecodecs.png_decode
     return decode(content)
 

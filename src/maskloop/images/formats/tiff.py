@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop.errors import ImageError
+from maskloop.errors import ImageError, MaskError
 from maskloop.images.formats.alpha import ALPHA_NOTE, is_opacity
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
-from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_overstated
+from maskloop.images.formats.files import (
+    MOST_EXPANSION,
+    hash_file,
+    refuse_empty_file,
+    refuse_overstated,
+)
+from maskloop.images.formats.meaning import as_meant
+from maskloop.images.formats.ome_sets import find_set, keep_to_itself
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
 from maskloop.images.formats.pixels import (
     LazyArray,
@@ -28,6 +35,7 @@ from maskloop.images.formats.pixels import (
     settle_axes,
 )
 from maskloop.images.formats.staged import StagedSink
+from maskloop.images.formats.tiff_chain import check_chain
 from maskloop.images.formats.tiff_metadata import (
     describe_pixels,
     refuse_endless_ome,
@@ -37,6 +45,7 @@ from maskloop.images.formats.tiff_pages import Page, PagedArray
 from maskloop.images.formats.tiff_writing import check_tiff, write_tiff
 from maskloop.images.image import Image
 from maskloop.images.refs import ImageRef
+from maskloop.wording import counted
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -49,8 +58,19 @@ _RGB = 2
 _PALETTE = 3
 _YCBCR = 6
 _CONTIGUOUS = 1
+_LOSSY = (6, 7, 33003, 33005, 33007, 34892)
+"""Compressions of the JPEG family that change pixels."""
+
 _ALPHA = ((1,), (2,))
 """What a page says of its extra sample when it is alpha: associated or not."""
+
+_MOST_EXPANSION = {5: 1500, 6: 1100, 7: 1100, 8: 1100, 32773: 130, 32946: 1100}
+"""Of LZW, JPEG, Deflate and PackBits, by their numbers in TIFF."""
+
+_PREVIEWS = ("label", "macro", "overview", "preview", "thumbnail")
+_PREVIEW_LINE = re.compile(
+    rf"^\s*({'|'.join(_PREVIEWS)})(\s+\d+\s*x\s*\d+)?\s*$", re.IGNORECASE | re.MULTILINE
+)
 
 ALPHA_ROWS = 16
 """Rows that are looked at to tell alpha from a channel."""
@@ -78,10 +98,11 @@ class TiffFormat:
     def items(self, uri: str) -> tuple[ImageRef, ...]:
         """The series of a file; a file with one is that image itself."""
         with _opened(ImageRef(uri=uri)) as file:
-            count = len(file.series)
-        if count == 1:
+            numbers = _images(file)
+        # Without a number it opens as well, and so it is called what a person calls it.
+        if len(numbers) == 1:
             return (ImageRef(uri=uri),)
-        return tuple(ImageRef(uri=uri, item=str(number)) for number in range(count))
+        return tuple(ImageRef(uri=uri, item=str(number)) for number in numbers)
 
     def levels(self, ref: ImageRef) -> int:
         """How many resolution levels a series has."""
@@ -93,7 +114,13 @@ class TiffFormat:
         return settle_axes(ref, _read(ref, colors=True))
 
     def open_labels(self, ref: ImageRef) -> Image:
-        """Open a mask; the indices of a palette are the labels."""
+        """Open a mask; the indices of a palette are the labels.
+
+        Raises
+        ------
+        MaskError
+            If its pixels went through JPEG.
+        """
         return settle_axes(ref, _read(ref, colors=False))
 
     def identity(self, ref: ImageRef) -> str:
@@ -127,8 +154,10 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
     # tifffile continues with fewer pages than there should be and only logs it: listen.
     with reading(ref.path) as heard:
         refuse_empty_file(ref.path)
+        check_chain(ref.path)
         with TiffFile(ref.path) as file:
             refuse_endless_ome(ref.path, file)
+            keep_to_itself(ref.path, file, ref.axes)
             if not file.series:
                 raise ImageError(f"'{ref.uri}' holds no image.", "Export it again.")
             if any(_LOST_PAGES.search(message) for message in heard):
@@ -139,22 +168,36 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
             yield file
 
 
+def _images(file: TiffFile) -> list[int]:
+    """The numbers of the series that are images, not small pictures of them or of the slide."""
+    found = [number for number, series in enumerate(file.series) if not _is_preview(series)]
+    return found or list(range(len(file.series)))
+
+
+def _is_preview(series: TiffPageSeries) -> bool:
+    page = series.keyframe
+    # Bit 1: a version of reduced resolution of another image of this file (TIFF 6.0, page 36).
+    if page.subfiletype & 1 or series.name.lower() in _PREVIEWS:
+        return True
+    # Slide scanners say in their description what a page is, on a line of its own.
+    return _PREVIEW_LINE.search(str(page.description)) is not None
+
+
 def _number(ref: ImageRef, file: TiffFile) -> int:
     """Which series a reference names."""
-    count = len(file.series)
-    if not ref.item and count == 1:
-        return 0
+    count, images = len(file.series), _images(file)
+    if not ref.item and len(images) == 1:
+        return images[0]
     if ref.item.isdecimal() and int(ref.item) < count:
         return int(ref.item)
     # Shapes tell which one is the image, and which are previews.
     shapes = ", ".join(str(tuple(series.shape)) for series in file.series[:4])
     more = ", ..." if count > 4 else ""
     wrong = f"and none of them is '{ref.item}'" if ref.item else "and none of them was selected"
-    images = "1 image" if count == 1 else f"{count} images"
     raise ImageError(
-        f"'{ref.uri}' holds {images} ({shapes}{more}), {wrong}.",
-        f"Name one of them by its number from 0, for instance '{ref.uri}::0', or save it as a "
-        "file of its own (in Fiji: open it, then File > Save As > Tiff).",
+        f"'{ref.uri}' holds {counted(count, 'image')} ({shapes}{more}), {wrong}.",
+        f"Name one of them by its number from 0, for instance '{ref.uri}::{images[0]}', or save "
+        "it as a file of its own (in Fiji: open it, then File > Save As > Tiff).",
     )
 
 
@@ -169,12 +212,19 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
                 "Levels count from 0, which is full resolution.",
             )
         level = series.levels[ref.level]
+        if not colors and series.keyframe.compression in _LOSSY:
+            raise MaskError(
+                f"Mask '{ref.uri}' is compressed with JPEG, which blurs the borders of labels and "
+                "invents values.",
+                "Export the mask as TIFF with no compression or with LZW or Deflate, from where "
+                "it was drawn.",
+            )
         pixels = _open_series(ref, level)
         # ImageJ and OME mean colors to look at: the numbers are the measurement.
         is_for_display = series.kind in ("imagej", "ome")
         if colors and series.keyframe.photometric == _PALETTE and not is_for_display:
             pixels = _apply_palette(pixels, np.asarray(series.keyframe.colormap))
-        found = describe_pixels(pixels, file, number)
+        found = as_meant(describe_pixels(pixels, file, number), file, series, is_mask=not colors)
         if ref.level:
             # Larger pixels, by as much as there are fewer.
             full = dict(zip(series.get_axes(False), series.get_shape(False), strict=True))
@@ -183,6 +233,9 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
             found = replace(found, pixel_size_um=sizes)
         if not is_for_display:
             found = _turn_upright(found, series)
+        files = find_set(ref.path, file)
+        if files is not None and not files.is_read_alone(ref.axes):
+            found = replace(found, notes=(*found.notes, files.note))
         return found
 
 
@@ -225,9 +278,8 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
     pages = list(series) if series.dataoffset is None else [series.keyframe]
     if any(page is None for page in pages):
         raise ImageError(
-            f"'{path}' is one file of several that make up an OME-TIFF, and not all of them are "
-            "here.",
-            "Put the files of the set back into one folder, under the names they had.",
+            f"'{path}' is damaged or cut short: planes that its OME metadata name are not there.",
+            "Copy or export it again, with all files of its set.",
         )
     if series.dataoffset is None:
         _refuse_lies(path, series, pages)
@@ -257,11 +309,13 @@ def _refuse_lies(path: Path, series: TiffPageSeries, pages: Sequence[TiffPage]) 
             "Copy or export it again.",
         )
     stored = {each.parent.filehandle.path: each.parent.filehandle.size for each in pages}
-    refuse_overstated(path, prod(series.shape) * series.dtype.itemsize, sum(stored.values()))
+    most = _MOST_EXPANSION.get(page.compression, MOST_EXPANSION)
+    claimed = prod(series.shape) * series.dtype.itemsize
+    refuse_overstated(path, claimed, sum(stored.values()), most=most)
     # A tile may be larger than a small image, and is decoded whole.
     part = prod(page.chunks) * series.dtype.itemsize
     if part > 4 * prod(page.shape) * series.dtype.itemsize:
-        refuse_overstated(path, part, max(page.databytecounts))
+        refuse_overstated(path, part, max(page.databytecounts), most=most)
 
 
 def _may_have_alpha(series: TiffPageSeries) -> bool:

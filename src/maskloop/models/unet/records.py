@@ -53,11 +53,15 @@ class UNetArchitecture(Architecture):
     """Choices about a U-Net; whatever is left open is planned from the data."""
 
     spatial_dims: Dimensions | None = Field(
-        None, title="Dimensions", description="2d segments plane by plane, 3d volume by volume."
+        None,
+        title="Dimensions",
+        description="2d segments plane by plane, 3d volume by volume.",
+        json_schema_extra={"words": {"2d": "2D", "3d": "3D"}},
     )
     preset: Preset | None = Field(
         None,
         description="standard_unet, resunet (residual blocks) or attention_unet (attention gates).",
+        json_schema_extra={"words": dict(TITLES.items())},
     )
     depth: int | None = Field(
         None, ge=1, le=7, title="Depth", description="Number of downsampling steps."

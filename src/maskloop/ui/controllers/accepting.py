@@ -157,7 +157,9 @@ class AcceptController(Controller):
         def say(pair: Pair) -> str:
             classes = Classes.of(self._workspace.snapshot.task)
             verb = "Replaced the mask of" if wanted.replace else "Accepted"
-            return f"{verb} {short_id(pair.pair_id)}: {objects_in_words(pair, classes)}"
+            notes = [str(note) for note in pair.mask_preparation.get("notes", ())]
+            words = f"{verb} {short_id(pair.pair_id)}: {objects_in_words(pair, classes)}"
+            return ". ".join([words, *(note[:1].upper() + note[1:] for note in notes)])
 
         self._workspace.do(
             wanted.save,

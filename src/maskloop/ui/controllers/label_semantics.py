@@ -68,7 +68,12 @@ def rule_options(classes: Classes) -> list[RuleOption]:
                 "keep_instances",
                 "Each label is one object",
                 "Labels are renumbered: 1, 2, 3 ...",
-            )
+            ),
+            RuleOption(
+                "connected_components",
+                "Each separate piece is one object",
+                "For masks that only tell foreground from background; pieces are numbered",
+            ),
         ]
     if classes.mode == "multiclass":
         return [
@@ -100,7 +105,7 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
     """
     drawn: tuple[int, ...] = ()
     try:
-        found = _find_labels(labels)
+        found = _find_labels(labels, rule.ignore)
         drawn = tuple(label for label in found if label)
         if not drawn:
             return Description("The mask is empty.", is_fine=False)
@@ -113,9 +118,9 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
     return Description(_sentence(saved, rule, classes), any(saved.values()), drawn)
 
 
-def _find_labels(labels: Image) -> list[int]:
+def _find_labels(labels: Image, ignore: int | None) -> list[int]:
     # The rule that keeps all labels also checks that they are whole numbers.
-    every = MaskRule(mask_mode="keep_instances")
+    every = MaskRule(mask_mode="keep_instances", ignore=ignore)
     if len(labels.shape) < 3:
         return list(foresee_mask(labels.read(), every, name=labels.name))
     found: set[int] = set()
@@ -129,6 +134,8 @@ def _sentence(saved: Mapping[int, int], rule: MaskRule, classes: Classes) -> str
     # Objects are renumbered on saving, so that only their count says something.
     if rule.mask_mode == "keep_instances":
         return f"{counted(len(drawn), 'object')} will be saved."
+    if rule.mask_mode == "connected_components":
+        return "Each separate piece will be saved as one object."
     if rule.mask_mode == "keep_labels_as_multiclass":
         names = [f"{classes.name(label)} ({label})" for label in drawn]
         return f"{_upper(_listed(names))} will be saved."

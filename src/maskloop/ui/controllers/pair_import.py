@@ -226,7 +226,7 @@ def _rows(report: ImportReport) -> tuple[ImportRow, ...]:
     return (
         *refused,
         *(
-            ImportRow(Path(row.image).name, Path(row.mask).name, state, "")
+            ImportRow(Path(row.image).name, Path(row.mask).name, state, " ".join(row.notes))
             for row in report.accepted
         ),
     )

@@ -170,7 +170,7 @@ class PairsController(Controller):
     # What the project says.
 
     def take(self, snapshot: Snapshot) -> None:
-        """Make the rows anew, in a thread, if pairs or classes changed."""
+        """Make the rows again, in a thread, if pairs or classes changed."""
         classes = Classes.of(snapshot.task)
         if classes == self._classes and snapshot.pairs is self._pairs:
             return
