@@ -436,6 +436,6 @@ def _refuse_faulty_weights(weights: Path, run_id: str) -> None:
 def _benchmark(metrics: dict[str, float], inputs: TrainingInputs) -> str:
     # Never a score on images that were trained on: it would look better than it is.
     if not inputs.validation_ids:
-        return "no validation score: no honest validation set"
+        return "no validation score: no independent validation images"
     shown = {name: metrics[name] for name in ("dice", "iou", "ap50", "ap75") if name in metrics}
     return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())

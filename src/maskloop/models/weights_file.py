@@ -425,7 +425,7 @@ def _differs(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor])
 
 
 def _shapes(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    return f"{name} is {tuple(theirs[name].shape)}, needed is {tuple(own[name].shape)}"
+    return f"{name} is {tuple(theirs[name].shape)} instead of {tuple(own[name].shape)}"
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> list[str]:

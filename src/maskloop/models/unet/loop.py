@@ -45,7 +45,7 @@ PREVIEW_S = 2.0
 """Small images are validated many times a second: nobody looks at thousands of pictures, and all
 of them are kept.
 """
-BETTER = "objects of the images at hand are separated better"
+BETTER = "objects in the images of this project are separated better"
 """Why a setting was moved after the training."""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
