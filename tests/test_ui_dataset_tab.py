@@ -283,6 +283,24 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.until(lambda: window.session.pairs.words == "2 pairs")
 
 
+def test_a_removed_pair_never_comes_back_without_a_question(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells", count=1))
+    tab = window.tab
+    window.until(lambda: len(tab.pairs.model.shown) == 1)
+    window.click_row(0)
+    window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
+    window.click(tab.pairs.remove_button)
+    window.until(lambda: tab.accept_button.text() == "Add to training set")
+    window.paint(60)
+    for words, state in (("No", "removed"), ("Restore", "active")):
+        asked = window.answer(words)
+        window.click(tab.accept_button)
+        window.until(lambda asked=asked: asked)
+        window.until(lambda: not window.session.workspace.background.is_busy)
+        assert asked == ["Restore pair_0001 with this mask?"]
+        assert [pair.state for pair in project.dataset.all_pairs] == [state]
+
+
 def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
     window: Window, tmp_path: Path
 ) -> None:

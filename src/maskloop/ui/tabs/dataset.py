@@ -289,7 +289,12 @@ class DatasetTab(Tab):
             retry()
 
     def _ask_known(self, pair_id: str, retry: Callable[[], None]) -> None:
-        short = short_id(pair_id)
+        short, row = short_id(pair_id), self._pairs.row(pair_id)
+        if row is not None and row.pair.state == "removed":
+            detail = "This image was removed from the training set, and would be used again."
+            if ask(self, f"Restore {short} with this mask?", detail, yes="Restore"):
+                retry()
+            return
         detail = f"This image is in the project already, as {short}."
         if ask(self, f"Replace the mask of {short}?", detail, yes="Replace"):
             retry()
