@@ -523,3 +523,37 @@ def test_a_picker_that_is_gone_hears_nothing_more(viewer: Any) -> None:
     viewer.dims.axis_labels = ("z", "y", "x")
     assert not heard
     chosen.close()
+
+
+def test_another_project_gets_nothing_of_the_one_before_unasked(
+    window: Window, tmp_path: Path
+) -> None:
+    first, second = new_project(tmp_path / "blood"), new_project(tmp_path / "nuclei")
+    window.open(first)
+    tab, viewer = window.tab, window.viewer
+    viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    tab.make_mask()
+    window.paint(1)
+    window.session.queue.choose([write_images(tmp_path / "images")])
+    window.until(lambda: viewer.layers[-1].name == "cell_0.tif")
+    tab.make_mask()
+    window.paint(1)
+    window.click(tab.accept_button)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
+    tab.importing.images.line.setText(str(tmp_path / "images"))
+    tab.importing.suffix.setText("_mask")
+    project = window.open(second)
+    # What the queue showed is gone; what the person opened and painted stays.
+    assert [layer.name for layer in viewer.layers] == ["field", "field mask"]
+    assert tab.importing.images.path() is None
+    assert tab.importing.suffix.text() == ""
+    assert window.session.pair_import.why_not_look == "Select the folder of the images first."
+    window.until(tab.accept_button.isEnabled)
+    asked = window.answer("No")
+    tab.accept()
+    assert asked == ["Add 'field' to the project 'nuclei'?"]
+    assert not window.session.accepting.is_accepting
+    window.answer("Add")
+    tab.accept()
+    window.until(lambda: len(window.session.pairs.rows) == 1)
+    assert len(project.dataset.pairs) == 1
