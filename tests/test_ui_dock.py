@@ -214,7 +214,9 @@ def test_the_wheel_changes_nothing_that_has_no_focus(
         ),
         timeout=DEADLINE_MS,
     )
-    fields = [*dock.findChildren(QComboBox), *dock.findChildren(QAbstractSpinBox)]
+    found = [*dock.findChildren(QComboBox), *dock.findChildren(QAbstractSpinBox)]
+    # The plots' own menus pop up: nobody scrolls past what is in them.
+    fields = [field for field in found if field.window() is dock.window()]
     assert dock.tab(DatasetTab).importing.axes in fields
 
     def shown(field: Any) -> str:
