@@ -283,6 +283,24 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.until(lambda: window.session.pairs.words == "2 pairs")
 
 
+def test_a_removed_pair_never_comes_back_without_a_question(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells", count=1))
+    tab = window.tab
+    window.until(lambda: len(tab.pairs.model.shown) == 1)
+    window.click_row(0)
+    window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
+    window.click(tab.pairs.remove_button)
+    window.until(lambda: tab.accept_button.text() == "Add to training set")
+    window.paint(60)
+    for words, state in (("No", "removed"), ("Restore", "active")):
+        asked = window.answer(words)
+        window.click(tab.accept_button)
+        window.until(lambda asked=asked: asked)
+        window.until(lambda: not window.session.workspace.background.is_busy)
+        assert asked == ["Restore pair_0001 with this mask?"]
+        assert [pair.state for pair in project.dataset.all_pairs] == [state]
+
+
 def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
     window: Window, tmp_path: Path
 ) -> None:
@@ -505,3 +523,37 @@ def test_a_picker_that_is_gone_hears_nothing_more(viewer: Any) -> None:
     viewer.dims.axis_labels = ("z", "y", "x")
     assert not heard
     chosen.close()
+
+
+def test_another_project_gets_nothing_of_the_one_before_unasked(
+    window: Window, tmp_path: Path
+) -> None:
+    first, second = new_project(tmp_path / "blood"), new_project(tmp_path / "nuclei")
+    window.open(first)
+    tab, viewer = window.tab, window.viewer
+    viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    tab.make_mask()
+    window.paint(1)
+    window.session.queue.choose([write_images(tmp_path / "images")])
+    window.until(lambda: viewer.layers[-1].name == "cell_0.tif")
+    tab.make_mask()
+    window.paint(1)
+    window.click(tab.accept_button)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
+    tab.importing.images.line.setText(str(tmp_path / "images"))
+    tab.importing.suffix.setText("_mask")
+    project = window.open(second)
+    # What the queue showed is gone; what the person opened and painted stays.
+    assert [layer.name for layer in viewer.layers] == ["field", "field mask"]
+    assert tab.importing.images.path() is None
+    assert tab.importing.suffix.text() == ""
+    assert window.session.pair_import.why_not_look == "Select the folder of the images first."
+    window.until(tab.accept_button.isEnabled)
+    asked = window.answer("No")
+    tab.accept()
+    assert asked == ["Add 'field' to the project 'nuclei'?"]
+    assert not window.session.accepting.is_accepting
+    window.answer("Add")
+    tab.accept()
+    window.until(lambda: len(window.session.pairs.rows) == 1)
+    assert len(project.dataset.pairs) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from napari.components import ViewerModel
@@ -49,6 +49,10 @@ class Shelf:
         self._viewer, self._painted_on = viewer, painted_on
         self._image: Layer | None = None
         self._older: set[Layer] = set()
+        self._shown: WeakSet[Layer] = WeakSet()
+        """Images that were shown here, and not opened by the person."""
+        self._opened_for: WeakKeyDictionary[Layer, str] = WeakKeyDictionary()
+        """Folder of the project that was open, for layers that stayed when it was left."""
         self._strokes: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
         self._accepted: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
         self._listening: WeakKeyDictionary[Layer, Watch] = WeakKeyDictionary()
@@ -78,6 +82,29 @@ class Shelf:
     def unsaved(self) -> list[Layer]:
         """Masks on the image shown with painting that is not accepted."""
         return [layer for layer in self._masks() if self.is_unsaved(layer)]
+
+    def leave(self, folder: str) -> list[Layer]:
+        """Take what was shown of a project out; returns masks kept because of their painting."""
+        images = [layer for layer in self._viewer.layers if layer in self._shown]
+        kept = [draft for image in images for draft in self._drafts(image)]
+        free = [image for image in images if not self._drafts(image)]
+        masks = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        self._take_out([mask for mask in masks if any(belongs(mask, one) for one in free)])
+        self._take_out(free)
+        self._image = None
+        for layer in self._viewer.layers:
+            self._opened_for.setdefault(layer, folder)
+        return kept
+
+    def other_project(self, layers: Sequence[Layer], folder: str) -> str | None:
+        """The folder of another project that was open when these layers were; None if none was."""
+        folders = [self._opened_for.get(layer, folder) for layer in layers]
+        return next((one for one in folders if one != folder), None)
+
+    def agree(self, layers: Sequence[Layer]) -> None:
+        """These layers are meant for the project that is open now, too."""
+        for layer in layers:
+            self._opened_for.pop(layer, None)
 
     def show_pair(self, opened: OpenedPair, folder: str) -> tuple[Layer, Labels]:
         """Show a pair instead of what was shown before, unless that was painted on."""
@@ -151,7 +178,7 @@ class Shelf:
             elif isinstance(layer, Labels):
                 # Painting on the mask of another image would spoil it unnoticed.
                 layer.visible = layer.visible and belongs(layer, image) is not False
-            elif SOURCE in layer.metadata or PROJECT in layer.metadata:
+            elif layer in self._shown:
                 layer.visible = False
 
     def _put_image(self, shown: _Shown, before: list[Layer]) -> Layer:
@@ -165,6 +192,7 @@ class Shelf:
             self._image = old
         else:
             self._image = shown.add(self._viewer)
+        self._shown.add(self._image)
         return self._image
 
     def _begin(self) -> list[Layer]:
