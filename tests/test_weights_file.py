@@ -111,6 +111,9 @@ def test_bare_weights_are_no_checkpoint_and_a_newer_version_is_named(tmp_path: P
         IncompatibleWeights, match=r"newer version(.|\n)*3(.|\n)*up to 2(.|\n)*Update maskloop"
     ):
         load_checkpoint(tmp_path / "new.pt")
+    (tmp_path / "odd.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint"}))
+    with pytest.raises(IncompatibleWeights, match="no valid format version"):
+        load_checkpoint(tmp_path / "odd.pt")
     (tmp_path / "lost.pt").write_bytes(
         torch_bytes(
             {"format": "maskloop-checkpoint", "version": 1, "state_dict": {"w": torch.zeros(1)}}

@@ -1,4 +1,4 @@
-"""A run as it goes, in a terminal or as plain lines."""
+"""The progress of a run, live in a terminal or as plain lines."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ class SummaryRow(Record):
 
 
 class Summary(Record):
-    """A model as people are told of it; what the window and the command line draw."""
+    """A model in words and numbers, as the window and the command line show it."""
 
     title: str = Field(description="In a few words, such as 'U-Net 2D, depth 4'.")
     words: str = Field(description="In one sentence without its full stop.")

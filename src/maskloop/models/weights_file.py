@@ -42,7 +42,6 @@ FORMAT = "maskloop-checkpoint"
 # Raised whenever an older program could not make sense of the header: that program then asks for
 # an update, instead of listing fields that it does not know.
 VERSION = 2
-READABLE = range(1, VERSION + 1)
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "network_weights")
 """Keys under which training programs keep the weights beside the optimizer and the like."""
 PREFIXES = ("module.", "_orig_mod.")
@@ -157,10 +156,12 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
             "Import bare weights with their architecture (maskloop import-weights).",
         )
     version = content.get("version")
-    if version not in READABLE:
+    if not isinstance(version, int) or version < 1:
+        raise IncompatibleWeights(f"'{path.name}' has no valid format version.", FETCH_AGAIN)
+    if version > VERSION:
         raise IncompatibleWeights(
-            f"'{path.name}' was written by a newer version of maskloop: its format is {version}, "
-            f"and this one reads up to {VERSION}.",
+            f"'{path.name}' was written by a newer version of maskloop: it has checkpoint format "
+            f"{version}, and this version reads formats up to {VERSION}.",
             "Update maskloop.",
         )
     header = content.get("header")

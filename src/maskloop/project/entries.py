@@ -33,6 +33,7 @@ TASK_OF_VERSION_2 = ("output_mode", "num_classes", "class_labels", "activation",
 
 def _read_version_2(values: Any) -> Any:
     """Task and network apart, which version 2 kept in one description, ``architecture``."""
+    # A record of today passes here too: pydantic also calls this for values that are right.
     if not isinstance(values, dict) or "architecture" not in values:
         return values
     described = values["architecture"] or {}

@@ -103,6 +103,7 @@ def examine(
     prepared = replace(
         prepared, preparation=prepared.preparation.model_copy(update={"notes": notes})
     )
+    # The mask has the pixel size of the image, whatever its own file says.
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
     whole, labels = _in_file_order(whole), _in_file_order(labels)
     digest, look, facts = measure(
@@ -111,6 +112,7 @@ def examine(
         instances=task.mode == "instances",
         ignored=prepared.preparation.ignored_label,
     )
+    # Names such as t013.tif tell of a film only together with their folder.
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
     return Candidate(
         whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts

@@ -249,7 +249,7 @@ class _Training:
         return is_time_up
 
     def _step(self) -> float:
-        """One batch; one that does not fit into memory is halved, said aloud, and tried again."""
+        """One batch; if memory is not enough, it is halved with a warning and tried again."""
         while True:
             try:
                 loss = self._learn(self.sampler.batch(self.state.step, self.state.batch_size))

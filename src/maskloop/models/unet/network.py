@@ -315,7 +315,7 @@ def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
     network
         What `build_unet` returned.
     architecture
-        Its description; only the reach in pixels is taken from it.
+        Its description; only the receptive field is taken from it.
 
     Returns
     -------
@@ -323,8 +323,8 @@ def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
         Plain JSON: feature_channels (encoder levels, then bottleneck), double_conv_blocks,
         conv_layers_per_block, double_conv_layers, upsampling_layers, final_projection_layers,
         shortcut_projections, attention_gates, normalization_layers (kind to count), parameters,
-        multiple (lengths along (Z)YX must be multiples of it) and reach_px (how far an output pixel
-        sees along (Z)YX).
+        multiple (lengths along (Z)YX must be multiples of it) and reach_px (half the receptive
+        field along (Z)YX).
     """
     assert isinstance(network, UNet)
     blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]

@@ -27,8 +27,8 @@ a fifth more.
 """
 TILE_3D = {"cpu": 112, "cuda": 160}
 HALO_LIMIT = {2: 64, 3: 24}
-"""The reach in theory is wider than what moves a score: with 64 px no score of a nuclei model
-moved by 0.01, and no object changed.
+"""The theoretical receptive field is wider than what changes a score: with 64 px no score of a
+nuclei model changed by 0.01, and no object changed.
 """
 
 
@@ -39,7 +39,7 @@ class UNetSegmenter:
     ----------
     module
         The network; used as it is when `owns` is false (validation during a training), else copied
-        and made quick.
+        and prepared for fast prediction.
     plan
         The plan it was trained by.
     device
@@ -92,7 +92,7 @@ class UNetSegmenter:
 
     @property
     def tile_shape(self) -> tuple[int, ...]:
-        """Tile that is quick on this device."""
+        """Tile that is fast on this device."""
         side = (TILE_2D if self.spatial_dims == 2 else TILE_3D)[self.device.type]
         return tuple(
             max(length, -(-side // step) * step)
