@@ -34,7 +34,7 @@ from maskloop.project.entries import CheckpointRecord, Content, Pair
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
-from maskloop.wording import SCORE_TITLES
+from maskloop.wording import SCORE_TITLES, counted
 
 __all__ = [
     "TrainJob",
@@ -123,11 +123,19 @@ def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     start, _ = find_start(project, job.start)
     # Of the pairs it learns from: an epoch of sixteen new ones is not that of thousands.
     selected = project.dataset.select(job.pairs)
+    facts = project.dataset.fingerprint(selected or None)
+    # Images without objects can teach trained weights what not to find, but never what to find.
+    if start is None and not any(count for label, count in facts.class_pixels.items() if label):
+        raise UsageError(
+            f"The masks of all {counted(facts.pair_count, 'pair')} are empty: there is nothing to "
+            "learn.",
+            "Add images with objects (maskloop add DIR --images DIR --masks DIR).",
+        )
     return backend(job.backend).plan(
         project.task,
         _choices(project, job),
         recipe_of(project, job.recipe),
-        project.dataset.fingerprint(selected or None),
+        facts,
         start=start,
     )
 
@@ -368,6 +376,7 @@ def _register(
             "Train again; the pairs and settings are unchanged.",
         )
     plan, metrics = trained.plan, trained.metrics
+    _refuse_faulty_weights(trained.weights, run_id)
     family = backend(plan.backend)
     summary = family.describe(plan.task, family.Architecture(), plan)
     record = project.checkpoints.register(
@@ -416,9 +425,25 @@ def _register(
     return record
 
 
+def _refuse_faulty_weights(weights: Path, run_id: str) -> None:
+    """A checkpoint that no prediction could use is never registered, whatever its backend did."""
+    if weights.suffix != ".pt":
+        return  # in a format of its backend's own
+
+    from maskloop.models.weights_file import load_checkpoint, not_finite
+
+    faulty = not_finite(load_checkpoint(weights).state_dict)
+    if faulty:
+        raise TrainingFailed(
+            f"Run {run_id} ended with {counted(len(faulty), 'weight')} with values that are not "
+            f"finite, {faulty[0]} first.",
+            "Train again with a lower learning rate; the pairs and settings are unchanged.",
+        )
+
+
 def _benchmark(metrics: dict[str, float], inputs: TrainingInputs) -> str:
     # Never a score on images that were trained on: it would look better than it is.
     if not inputs.validation_ids:
-        return "no validation score: no honest validation set"
+        return "no validation score: no independent validation images"
     shown = {name: metrics[name] for name in ("dice", "iou", "ap50", "ap75") if name in metrics}
     return ", ".join(f"{SCORE_TITLES[name]} {value:.3f}" for name, value in shown.items())
