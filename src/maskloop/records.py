@@ -169,6 +169,10 @@ def _read_lines(
 
 def _entry_kind(kind: type[Record], name: str) -> type[Record]:
     entry: type[Record] = get_args(kind.model_fields[name].annotation)[0]
+    # A list of plain values that a person wrote line by line is read with the whole file.
+    is_record = isinstance(entry, type) and issubclass(entry, Record)
+    if not is_record:
+        raise LookupError(name)
     return entry
 
 
