@@ -30,6 +30,7 @@ __all__ = [
     "last_good",
     "open_append",
     "open_ordinary",
+    "parse_json",
     "read_ordinary",
     "read_record",
     "refuse_special",
@@ -386,6 +387,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or nested deeper than anything that a program writes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def jsonable(value: Any) -> Any:
