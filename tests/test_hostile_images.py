@@ -73,6 +73,26 @@ OME = (
     'SizeX="64" SizeY="64" SizeZ="1000000000" SizeC="1" SizeT="1"><Channel ID="Channel:0:0" '
     'SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"/></Pixels></Image></OME>'
 )
+PLANES = OME.replace('SizeZ="1000000000"', 'SizeZ="1"').replace(
+    'PlaneCount="1"', 'PlaneCount="1000000000"'
+)
+
+
+def chain(count: int, *, back_to: int = 0, entries: int = 9, differ: bool = False) -> bytes:
+    """A TIFF of pages of four by four pixels, the last of which leads to page `back_to` - 1."""
+    content = struct.pack("<2sHI", b"II", 42, 24) + bytes(16)
+    size = 2 + 12 * entries + 4
+    tags = {256: 4, 257: 4, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4, 279: 16}
+    for number in range(1, count + 1):
+        tags[256] = number if differ else 4
+        content += struct.pack("<H", entries)
+        for tag, value in [*tags.items()][:entries]:
+            content += struct.pack("<HHII", tag, 4, 1, value)
+        last = 24 + size * (back_to - 1) if back_to else 0
+        content += struct.pack("<I", 24 + size * number if number < count else last)
+    return content
+
+
 SIDE = [100_000]
 LENGTH = [len(CONTENT)]
 FILES = {
@@ -93,6 +113,10 @@ FILES = {
         "it has 1 of 39062500 strips or tiles",
     ),
     "endless.ome.tif": (described(OME), "claims 1000000000 planes, the file has 1"),
+    "planes.ome.tif": (described(PLANES), "claims 1000000000 planes, the file has 1"),
+    "circle.tif": (chain(2000, back_to=4), "after 2,000 pages its list of pages begins again"),
+    "nothing.tif": (chain(2000, entries=0), "page 1 of it says nothing of its pixels"),
+    "small.jpg": (jpeg(8000, 2600), "claims 62 MB of pixels"),
     "endless.tif": (described('{"shape": [1000000000, 64, 64]}'), "is cut short"),
     "eight_bits.png": (png(13_000, 13_000, 8, 6), "claims 676 MB of pixels"),
     "sixteen_bits.png": (png(30_000, 30_000, 16, 2), "claims 7.2 GB of pixels"),
@@ -113,6 +137,16 @@ def test_a_small_file_that_claims_gigabytes_is_refused_unread(tmp_path: Path, na
     finally:
         tracemalloc.stop()
     assert caught.value.way_out == "Copy or export it again."
+
+
+def test_thousands_of_pages_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(chain(2000, differ=True))
+    with pytest.raises(ImageError, match="has 2,000 pages of 2,000 kinds, which is no image"):
+        open_image(path)
+    # Many pages of one kind are a stack.
+    path.write_bytes(chain(2000))
+    assert open_image(path, axes="ZYX").shape == (2000, 4, 4)
 
 
 @pytest.mark.parametrize("options", [{"rowsperstrip": 64}, {"tile": (512, 512)}])

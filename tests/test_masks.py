@@ -174,13 +174,13 @@ def test_rows_in_another_memory_order_give_the_same_labels() -> None:
             plane(0, -1, dtype=np.int16),
             MaskRule(),
             "negative labels; the smallest is -1",
-            "crop image and mask to the annotated region",
+            "leave them out (--ignore -1)",
         ),
         (
             plane(0, -2.0),
             INSTANCES,
             "negative labels; the smallest is -2",
-            "only if they show background",
+            "to 0 only if they show background",
         ),
         (
             plane(0, 0, dtype=np.uint8),

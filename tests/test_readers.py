@@ -22,9 +22,11 @@ from maskloop.images.formats import find_format
 from maskloop.images.formats.alpha import ALPHA_MASK_NOTE, ALPHA_NOTE
 from maskloop.images.formats.files import hash_file
 from maskloop.images.formats.tiff_pages import PagedArray
+from maskloop.images.image import Image
 from maskloop.images.readers import open_image, open_labels
 from maskloop.images.refs import ImageRef
 from maskloop.images.sources import find_images
+from maskloop.images.writers import write_image
 
 law = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -446,6 +448,32 @@ def test_resolution_tags_say_the_pixel_size_but_print_settings_do_not(
 ) -> None:
     tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6), resolution=resolution, resolutionunit=unit)
     assert open_image(tmp_path / "a.tif").pixel_size_um == expected
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "nan", "inf", "1e-320", "1e300"])
+def test_an_impossible_pixel_size_is_ignored_and_said(tmp_path: Path, size: str) -> None:
+    stack = ramp(3, 5, 6)
+    sizes = {"X": 0.5, "Y": 0.5}
+    # Of the width that the longest number needs, so that nothing in the files moves.
+    place = "SIZESIZE"
+    ome = {"axes": "ZYX", "PhysicalSizeZ": place, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=ome, photometric="minisblack")
+    imagej = {"axes": "ZYX", "spacing": place, "unit": "um"}
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata=imagej, resolution=(2.0, 2.0))
+    write_image(tmp_path / "c.tif", Image(stack, "ZYX", {"Z": 123.2512, **sizes}))
+    for name, old in (("a.ome.tif", place), ("b.tif", place), ("c.tif", "123.2512")):
+        # JSON has words of its own for what is no number.
+        word = {"nan": "NaN", "inf": "Infinity"}.get(size, size) if name == "c.tif" else size
+        path = tmp_path / name
+        content = path.read_bytes()
+        assert old.encode() in content
+        path.write_bytes(content.replace(old.encode(), word.ljust(8).encode()))
+        image = open_image(path)
+        assert image.pixel_size_um == sizes
+        assert image.notes == (
+            f"The file's pixel size (Z {float(size):g} µm) is impossible: ignored.",
+        )
+        np.testing.assert_array_equal(image.read(), stack)
 
 
 def test_channels_are_named_by_ome_and_imagej(tmp_path: Path) -> None:
@@ -1016,7 +1044,7 @@ def test_a_set_of_files_that_lacks_one_is_refused(tmp_path: Path) -> None:
         metadata=None,
         ome=False,
     )
-    with pytest.raises(ImageError, match="one file of several that make up an OME-TIFF"):
+    with pytest.raises(ImageError, match="one of 2 files that make up an image, and 'gone"):
         open_image(tmp_path / "a.ome.tif")
 
 

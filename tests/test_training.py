@@ -19,7 +19,7 @@ from maskloop.images.fingerprint import combine_fingerprints, fingerprint_pair
 from maskloop.images.image import Image
 from maskloop.models.base import Example, Trained
 from maskloop.models.samples import Sample, samples_of
-from maskloop.models.unet import loop
+from maskloop.models.unet import loop, validation
 from maskloop.models.unet.data import PatchSampler
 from maskloop.models.unet.loop import train
 from maskloop.models.unet.network import build_unet
@@ -224,6 +224,39 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
     assert "learning rate (now 0.001)" in caught.value.way_out
 
 
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One such step would make all weights NaN."""
+    plan, samples = small_plan("binary", epochs=2)
+    clip = loop.Fabric.clip_gradients
+
+    def spoil(self: Any, module: Any, optimizer: Any, **settings: Any) -> Any:
+        next(module.parameters()).grad.fill_(math.nan)
+        return clip(self, module, optimizer, **settings)
+
+    monkeypatch.setattr(loop.Fabric, "clip_gradients", spoil)
+    with pytest.raises(TrainingFailed, match=r"gradient is nan in epoch 1, step 1, with pair_"):
+        train(plan, samples[1:], validation=samples[:1], folder=tmp_path)
+    assert not (tmp_path / "best.pt").exists()
+
+
+def test_weights_that_are_not_finite_are_never_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best finite ones count; without any the training fails."""
+    plan, samples = small_plan("binary", epochs=2)
+
+    def overflow(averaged: Any, current: Any, count: Any) -> None:
+        if averaged[0].is_floating_point():
+            averaged[0].fill_(math.inf)
+
+    monkeypatch.setattr(loop, "_average", overflow)
+    with pytest.raises(TrainingFailed, match=r"After epoch 1 the network has 1 weight with values"):
+        train(plan, samples[1:], validation=samples[:1], folder=tmp_path)
+    assert not (tmp_path / "best.pt").exists()
+
+
 def test_a_batch_that_does_not_fit_is_halved_aloud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,11 +292,27 @@ def test_a_cancelled_training_keeps_the_best_so_far(tmp_path: Path) -> None:
     assert result.epochs < 50
 
 
-def test_a_time_budget_ends_the_training(tmp_path: Path) -> None:
+class Clock:
+    """Stands for the module `time`: each look at it takes as long, however slow the machine."""
+
+    def __init__(self, tick_s: float) -> None:
+        self.tick_s = tick_s
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += self.tick_s
+        return self.now
+
+
+def test_a_time_budget_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.005)
+    for module in (loop, validation):
+        monkeypatch.setattr(module, "time", clock)
     plan, samples = small_plan("binary", time_s=1.5)
     listener = Listener()
     result = trained(plan, samples, tmp_path, report=listener)
     assert result.stopped == "time"
+    assert clock.now < 2 * 1.5
     last = listener.of(Progress)[-1]
     assert last.total < plan.epochs
     assert last.done / last.total > 0.5, (

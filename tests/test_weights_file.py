@@ -115,9 +115,14 @@ def test_bare_weights_are_no_checkpoint_and_a_newer_version_is_named(tmp_path: P
         IncompatibleWeights, match=r"'bare\.pt' is not a maskloop checkpoint(.|\n)*import-weights"
     ):
         load_checkpoint(tmp_path / "bare.pt")
-    (tmp_path / "new.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint", "version": 2}))
-    with pytest.raises(IncompatibleWeights, match=r"checkpoint of version 2(.|\n)*Update maskloop"):
+    (tmp_path / "new.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint", "version": 3}))
+    with pytest.raises(
+        IncompatibleWeights, match=r"newer version(.|\n)*3(.|\n)*up to 2(.|\n)*Update maskloop"
+    ):
         load_checkpoint(tmp_path / "new.pt")
+    (tmp_path / "odd.pt").write_bytes(torch_bytes({"format": "maskloop-checkpoint"}))
+    with pytest.raises(IncompatibleWeights, match="no valid format version"):
+        load_checkpoint(tmp_path / "odd.pt")
     (tmp_path / "lost.pt").write_bytes(
         torch_bytes(
             {"format": "maskloop-checkpoint", "version": 1, "state_dict": {"w": torch.zeros(1)}}
@@ -125,6 +130,14 @@ def test_bare_weights_are_no_checkpoint_and_a_newer_version_is_named(tmp_path: P
     )
     with pytest.raises(IncompatibleWeights, match="has no header"):
         load_checkpoint(tmp_path / "lost.pt")
+
+
+def test_version_2_is_written_and_version_1_stays_readable(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", state_dict={"w": torch.zeros(1)}, header={"epoch": 3})
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert content["version"] == 2
+    (tmp_path / "a.pt").write_bytes(torch_bytes({**content, "version": 1}))
+    assert load_checkpoint(tmp_path / "a.pt").header == {"epoch": 3}
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model", "network"])
@@ -330,7 +343,7 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
         "(encoder.2.convs.0.conv.weight, "
     )
     assert (
-        "weights of another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, "
+        "weights of another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3) instead of (4, "
         "1, 3, 3), " in message
     )
     assert "The file looks like depth 3, base_channels 8, input_channels 2." in message
@@ -436,7 +449,7 @@ def test_each_mismatch_is_named_with_both_values(field: str) -> None:
     values = {"z_strides": ("1, then 2", "2")}.get(
         field, (start.network[field], getattr(wanted, field))
     )
-    assert f"{COMPARED[field]} is {values[0]}, needed is {values[1]}" in str(caught.value)
+    assert f"{COMPARED[field]} is {values[0]} instead of {values[1]}" in str(caught.value)
     assert str(caught.value).startswith(
         "Checkpoint 'unet_run_001' does not match the architecture: "
     )
@@ -445,10 +458,10 @@ def test_each_mismatch_is_named_with_both_values(field: str) -> None:
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        (Task(mode="instances"), "output mode is instances, needed is binary"),
+        (Task(mode="instances"), "output mode is instances instead of binary"),
         (
             Task(mode="multiclass", classes=tuple("abcd")),
-            "number of classes is 5, needed is 2",
+            "number of classes is 5 instead of 2",
         ),
     ],
 )
@@ -460,7 +473,7 @@ def test_another_task_is_named_with_both_values(task: Task, words: str) -> None:
 def test_the_backend_is_compared_too() -> None:
     other = weights(backend="another")
     assert [str(one) for one in compare(Task(), UNetArchitecture(), other)] == [
-        "backend is another, needed is basic_unet"
+        "backend is another instead of basic_unet"
     ]
 
 

@@ -95,7 +95,9 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'maskloop' has no attribute '{name}'")
+    # When it is asked for (PEP 562): whoever wants one name does not wait for all the others.
     value = getattr(import_module(f"maskloop.{_HOME.get(name, 'errors')}"), name)
+    # Python asks only for names that are missing: the next time it finds this one by itself.
     globals()[name] = value
     return value
 

@@ -110,12 +110,14 @@ def run_demo(
         )
     table = None
     if images is not None:
+        # One folder for both is told apart by the suffix.
         table = match_pairs(images, masks or images, mask_suffix=mask_suffix)
     # Whatever can be refused is refused before anything is written or deleted.
     meaning = _simulated_meaning(mode) if table is None else _meaning(table, mode, axes, report)
     _make_room(place, [path for path in (images, masks) if path is not None], overwrite=overwrite)
     project = _accept(place, table or _simulate(place, seed, report), meaning, axes, report)
     unseen = _hold_out(place, project, seed)
+    # After the unseen ones were taken out: the project does not even know their pixels.
     used = counted(len(project.dataset.pairs), "pair")
     report(Message(text=f"Training on {used} for {time_in_words(time_s)} ..."))
     project.train(time_s=time_s, device=device, seed=seed, report=report)
@@ -123,6 +125,7 @@ def run_demo(
     project.predict(
         place / "unseen" / "images", out=str(place / "predictions"), device=device, report=report
     )
+    # By the way that `maskloop evaluate` takes, so that its figures can be had again.
     evaluation = evaluate_folders(
         place / "predictions",
         place / "unseen" / "masks",
@@ -183,6 +186,7 @@ def _meaning(table: PairTable, mode: str | None, axes: str | None, report: Repor
 
 def _readable(table: PairTable, axes: str | None) -> Iterator[NDArray[Any]]:
     """Masks that can be read; the others are reported when they are refused, or now if all are."""
+    # A person names the axes of the images; masks have no channels.
     mask_axes = None if axes is None else axes.upper().replace("C", "")
     faults: list[MaskloopError] = []
     for pair in table.matched:
@@ -197,6 +201,7 @@ def _readable(table: PairTable, axes: str | None) -> Iterator[NDArray[Any]]:
             "No image has a mask of the same name.",
             "Give image and mask the same file name, or name the suffix: --mask-suffix _mask.",
         )
+    # Later there would only be "None of the pairs could be accepted", without any reason.
     if len(faults) == len(table.matched):
         raise faults[0]
 
@@ -222,6 +227,7 @@ def _accept(
     classes = [f"label_{label}" for label in meaning.labels] if is_multiclass else None
     project = Project.create(place / "project", mode=meaning.mode, classes=classes)
     to_class = {label: number for number, label in enumerate(meaning.labels, 1)}
+    # Values of the masks may have gaps, such as 0, 100, 200; class ids have none.
     rule = MaskRule(mask_mode="manual_label_map", label_map=to_class) if is_multiclass else None
     done = project.dataset.import_pairs(table, axes=axes, rule=rule)
     for refused in done.refused:
@@ -242,6 +248,7 @@ def _accept(
 def _hold_out(place: Path, project: Project, seed: int) -> int:
     """Take whole groups out of the project, so that nothing of them is trained or validated on."""
     pairs = project.dataset.pairs
+    # By groups, as for validation: planes of one stack on both sides would flatter the scores.
     unseen = split_pairs(pairs, share=UNSEEN_SHARE, seed=seed).validation
     if not unseen or len(unseen) == len(pairs):
         groups = counted(len({pair.group for pair in pairs}), "group")
@@ -253,6 +260,7 @@ def _hold_out(place: Path, project: Project, seed: int) -> int:
         )
     for part in ("images", "masks"):
         (place / "unseen" / part).mkdir(parents=True)
+    # The project's copies and not the person's files, which may hold several images each.
     for pair in map(project.dataset.get, unseen):
         name = stem_of(Path(str(pair.metadata["image_file"]))) + ".tif"
         copy_file(project.path(pair.image_path), place / "unseen" / "images" / name)
@@ -274,6 +282,7 @@ def _draw(place: Path) -> Path:
 
 def _plane(image: Image) -> NDArray[Any]:
     """The middle plane as (Y, X), or (Y, X, 3) for three channels."""
+    # In this order, whatever the file's: T and Z are then taken off the front.
     pixels = image.read("".join(letter for letter in "TZCYX" if letter in image.axes))
     for letter in "TZ":
         if letter in image.axes:
@@ -306,6 +315,7 @@ def _summarize(place: Path, project: Project, evaluation: Evaluation, seconds: f
 
 
 def _next_commands(place: Path, mode: str) -> tuple[str, ...]:
+    # Commands are there to be pasted, and a folder's name may hold spaces.
     project = shlex.quote(str(place / "project"))
     return (
         f"maskloop status {project} --pairs",

@@ -56,6 +56,7 @@ class MaskloopError(Exception):
     """
 
     def __init__(self, problem: str, way_out: str) -> None:
+        # Both as arguments: an exception travels between processes as its class and arguments.
         super().__init__(problem, way_out)
         self.problem = problem
         self.way_out = way_out

@@ -131,11 +131,13 @@ class Failed(_Timed):
     way_out: str
 
 
+# By their kind, so that a journal's line is read as the right one without trying all.
 Event = Annotated[
     Started | Progress | Metric | Preview | Message | Finished | Failed,
     Field(discriminator="kind"),
 ]
 Report = Callable[[Event], None]
+# Enough for the last event of most runs.
 TAIL_BYTES = 16_384
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 

@@ -30,6 +30,7 @@ def require(name: str) -> ModuleType:
     """
     try:
         return importlib.import_module(name)
+    # Also of a library that is installed but broken, so that the reason is part of the message.
     except ImportError as error:
         # Modules of a package come with it.
         extra = _EXTRA_OF.get(name.partition(".")[0])

@@ -41,6 +41,7 @@ prompt models.
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+# As texts: the registry is below everything that it names, and importing it must cost nothing.
 BUILT_IN: dict[Kind, dict[str, str]] = {
     "backends": {"basic_unet": "maskloop.models.unet.backend:UNET"},
     "formats": {
@@ -224,6 +225,7 @@ def forget_installed() -> None:
 
 @cache
 def _load(kind: Kind, name: str, place: str) -> Any:
+    # Cached by place: what is registered again under a name is loaded anew.
     module, _, attributes = place.partition(":")
     try:
         found = importlib.import_module(module)

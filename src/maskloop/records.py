@@ -163,6 +163,7 @@ def _read_lines(
             name: tuple(_read_entries(lines, _entry_kind(kind, name), getattr(before, name, ())))
             for name, lines in lists.items()
         }
+    # Not the layout that was expected, or damaged: the caller reads all of it and tells which.
     except (ValidationError, LookupError):
         return None
     return record.model_copy(update=found)
@@ -346,6 +347,8 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
             with os.fdopen(descriptor, "w+b") as file:
                 yield file
                 file.flush()
+                # Before the rename, which may reach the disk earlier than the content: the file
+                # would be empty.
                 os.fsync(file.fileno())
             # mkstemp makes files private; a project is shared as its folder is.
             temporary.chmod(0o666 & ~_umask())
@@ -382,6 +385,7 @@ def sync_folder(folder: Path) -> None:
     """Make a rename in this folder survive a power failure, where the system supports it."""
     if os.name == "nt":
         return
+    # The name is an entry of the folder, which has a cache of its own.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -141,6 +141,7 @@ def _place(
     """Centers and sizes in pixels of the plane; about a third touch a neighbor, as in culture."""
     size = np.array(extent) * _steps(extent)
     if count is None:
+        # In cells: a square, or a cube, around each.
         room = float(np.prod(size + radius)) / (2 * radius) ** len(extent)
         count = max(1, round(crowding * room * random.uniform(0.12, 0.42)))
     cells: list[_Cell] = []
@@ -164,8 +165,10 @@ def _cell(
     random: np.random.Generator, size: NDArray[np.float64], cells: Sequence[_Cell], radius: float
 ) -> _Cell:
     dims = size.size
+    # Log-normal, as sizes of nuclei are: never negative, and a few large ones.
     mean = radius * float(np.exp(random.normal(0, 0.22)))
     stretch = np.exp(random.normal(0, 0.16, dims))
+    # Stretched without changing the volume.
     radii = mean * stretch / np.prod(stretch) ** (1 / dims)
     radii[: dims - 2] *= 0.7  # cells lie flat on the glass
     # Some centers lie outside: real fields cut objects at their border.
@@ -177,6 +180,7 @@ def _cell(
         center = neighbor.center + way / np.linalg.norm(way) * distance
     angle = random.uniform(0, np.pi)
     turn = np.eye(dims)
+    # Turned in the plane only: cells lie flat on the glass.
     turn[-2:, -2:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     return _Cell(center, radii, turn, brightness=float(np.exp(random.normal(0, 0.3))))
 
@@ -194,6 +198,7 @@ def _draw(
             np.zeros(extent, np.float32),
             np.ones(extent, np.float32),
         )
+    # The outline wobbles in proportion to the cells, or small ones would be torn apart.
     typical = float(np.mean([cell.radii.mean() for cell in cells]))
     wobble = 1 + 0.07 * _smooth_noise(random, extent, 0.6 * typical)
     windows = [_window(cell, extent) for cell in cells]
@@ -293,9 +298,11 @@ def _photograph(
     blur = random.uniform(0.8, 1.5) * spread / steps
     sharp = gaussian_filter(stain.astype(np.float32), blur, truncate=3)
     unsharp = gaussian_filter(sharp, 12 * spread / steps, truncate=2)
+    # From dim to bright, uniform in the logarithm: the noise of each image differs.
     photons = float(np.exp(random.uniform(np.log(80), np.log(1200))))
     background = random.uniform(0.02, 0.1)
     expected = photons * _light(random, stain.shape) * (sharp + haze * unsharp + background)
+    # Two counts per photon: the gain of the camera.
     counts = random.poisson(expected) * 2.0 + random.normal(CAMERA_OFFSET, READ_NOISE, stain.shape)
     return np.clip(np.rint(counts), 0, 65535).astype(np.uint16)
 

@@ -89,6 +89,7 @@ class Task(Record):
         """
         known = require_mode(mode)
         names = tuple(name.strip() for name in classes or ())
+        # Before the record is made, whose error would be pydantic's and without a way out.
         fault = _fault(known, names or (("foreground",) if known != "multiclass" else ()))
         if fault is not None:
             raise UsageError(*fault)

@@ -131,6 +131,7 @@ def fault_in_words(
     kind
         The record, whose fields are then called by their titles.
     """
+    # The first fault only: the others are often its consequences.
     fault = error.errors(include_url=False)[0]
     if fault["type"] == "value_error":
         # The words of our own validators: a sentence already, without its capital and full stop.
@@ -213,4 +214,5 @@ def _is_number(text: str) -> bool:
 
 
 def _sentence(words: str) -> str:
+    # Only the first letter: `str.capitalize` would make "IoU" "iou".
     return words[:1].upper() + words[1:].rstrip(".") + "."

@@ -59,6 +59,8 @@ class _Verbs(TyperGroup):
         logging.getLogger("maskloop").addHandler(logging.NullHandler())
         logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
         try:
+            # At the top and nowhere below: a verb that catches errors itself would choose its own
+            # exit code.
             return super().invoke(ctx)
         except MaskloopError as error:
             say_problem(error.problem, error.way_out)
@@ -72,6 +74,7 @@ class _Verbs(TyperGroup):
             )
         except KeyboardInterrupt:
             say_problem("Stopped.", "Run the same command again; what was saved is unchanged.")
+        # Exit code 2 is left to typer: what was typed wrong, as opposed to what could not be done.
         raise typer.Exit(1)
 
 

@@ -43,6 +43,7 @@ Target = Annotated[
         "that an installed plug-in offers, such as a queue.",
     ),
 ]
+# Options are made of the usual backend's fields; those of a plug-in's are known only at run time.
 Settings = Annotated[
     list[str],
     typer.Option(
@@ -56,6 +57,7 @@ ModeName = Annotated[
     typer.Option(
         "--mode",
         metavar="binary|multiclass|instances",
+        # Not an enumeration: typer would refuse a value in its own words, not in the record's.
         parser=parser(field_reader(Task, "mode")),
         help="What to segment: foreground and background (binary), several classes (multiclass) "
         "or individual objects (instances).",

@@ -22,6 +22,13 @@ def evaluate(
     ],
     mode: ModeName = None,
     axes: Axes = None,
+    ignore: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Value of pixels in the masks that are not annotated: they count for nothing.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -31,7 +38,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare predictions with ground truth: Dice and IoU; for instances also AP, F1, PQ, AJI."""
-    found = evaluate_folders(predictions, masks, mode=mode, axes=axes)
+    found = evaluate_folders(predictions, masks, mode=mode, axes=axes, ignore=ignore)
     if out is not None:
         write = found.write_json if out.suffix.lower() == ".json" else found.write_csv
         write(out)

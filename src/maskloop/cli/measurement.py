@@ -74,10 +74,13 @@ def measure(
     Of the predictions of a project (maskloop measure DIR) or of any labels (maskloop measure
     --labels DIR --images DIR --out table.csv).
     """
+    # Apart from the other options: the fields of a measurement's settings are known to it alone.
     choices["settings"] = read_settings(settings or ())
     given = list(labels or ())
+    # The first argument may be either, because people point to the folder with their results.
     if folder is not None and folder.is_dir() and not is_project(folder):
         given.append(str(folder))
+    # Refused and not ignored: predictions say themselves what they are.
     if folder is not None and not given and mode is not None:
         raise UsageError(
             "--mode does not apply to the predictions of a project.",
@@ -108,6 +111,7 @@ def trace(
     """Show where a row comes from: labels, image, checkpoint, down to the training pixels."""
     links = trace_row(table, row, project=project)
     answer(links, json, _show_links)
+    # Unknown is no failure: tables of older versions recorded fewer hashes.
     finish(ok=not any(link.state in ("missing", "changed") for link in links))
 
 

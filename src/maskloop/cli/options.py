@@ -74,6 +74,7 @@ def takes(
     def decorate(verb: Verb) -> Verb:
         # Annotations are texts (from __future__ import annotations) until they are evaluated.
         own = inspect.signature(verb, eval_str=True)
+        # One source for name, help and limits: the window's forms are made of the same fields.
         switches = {field: names.get(field, "--" + field.replace("_", "-")) for field in fields}
         options = [
             _option(kind, field, switch, readers.get(field)) for field, switch in switches.items()
@@ -90,6 +91,7 @@ def takes(
             }
             return verb(*arguments, **values, **chosen)
 
+        # Without ``**choices``, which typer would take for an argument of the command.
         kept = [
             option for option in own.parameters.values() if option.kind is not option.VAR_KEYWORD
         ]
@@ -107,11 +109,14 @@ def takes(
 
 def _option(kind: type[Record], name: str, switch: str, reader: Reader | None) -> inspect.Parameter:
     field = kind.model_fields[name]
+    # A flag has no value to type, and its absence means that nothing was chosen.
     is_flag = field.annotation is bool
     default: Any = False if is_flag else None
     if is_flag:
         annotation: Any = Annotated[bool, typer.Option(switch, help=field.description or "")]
     else:
+        # The parser returns the value of the field, so that typer's own conversion of types has no
+        # say.
         read = reader or field_reader(kind, name)
         annotation = Annotated[
             Any,
@@ -146,6 +151,7 @@ def read_settings(kind: type[Record], typed: Sequence[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for entry in typed:
+        # At the first sign: a value may hold another one.
         name, sign, text = entry.partition("=")
         if not sign:
             raise UsageError(f"'{entry}' has no value.", "Write NAME=VALUE, such as depth=3.")
@@ -166,6 +172,7 @@ def field_reader(kind: type[Record], name: str) -> Reader:
     is_list = any(get_origin(part) is tuple for part in _parts(field.annotation))
 
     def read(text: str) -> Any:
+        # Texts throughout: pydantic reads numbers from them, within the limits of the field.
         typed = [part.strip() for part in text.split(",")] if is_list else text
         try:
             return adapter.validate_python(typed)

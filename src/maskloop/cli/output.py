@@ -64,6 +64,7 @@ def say_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
+    # As Python values, not as JSON: infinities are still numbers then, and become null below.
     if isinstance(value, Record):
         return _plain(value.model_dump(mode="python"))
     if isinstance(value, Mapping):
@@ -136,6 +137,7 @@ def show_facts(title: str, facts: Mapping[str, Any]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
+        # Four digits: scores of a few images mean no more.
         return "" if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(
@@ -150,6 +152,7 @@ def shown_path(path: str | Path) -> str:
     """A path as a person would type it: relative if it lies in the current folder."""
     absolute = Path(path).absolute()
     here = Path.cwd()
+    # Never with "..": such a path can be copied into a script that runs elsewhere.
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
 
 

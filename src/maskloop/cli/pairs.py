@@ -25,6 +25,7 @@ __all__ = ["add", "remove"]
     "mask_mode",
     "label_map",
     "threshold",
+    "ignore",
     "allow_empty",
     names={"label_map": "--map"},
     readers={"label_map": read_label_map},
@@ -96,6 +97,7 @@ def add(
         pixel_size_um=pixel_size,
     )
     answer(report, json, _show_import)
+    # Refused pairs end with code 1, although others were accepted: a script must notice them.
     finish(ok=not report.refused)
 
 
@@ -130,6 +132,7 @@ def _show_import(report: ImportReport) -> None:
     # The real thing lists only what was refused; a dry run is there to be read.
     if report.dry_run:
         show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
+    # Doubts about accepted masks are told in any case, also without a dry run.
     for accepted_one in report.accepted:
         for note in accepted_one.notes:
             say(f"{accepted_one.mask or accepted_one.image}: {note}")

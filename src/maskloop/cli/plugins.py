@@ -40,6 +40,8 @@ def plugins(
         answer({kind: registry.names(kind) for kind in registry.KINDS}, json, _show_kinds)
         return
     if what is None:
+        # Here and not by typer, to which an argument is either required for all actions or for
+        # none.
         example = {"check": "my_measurement.py", "new": "my_measurement"}[action]
         raise UsageError(
             f"No name was given to {action}.", f"For example: maskloop plugins {action} {example}"
@@ -54,6 +56,7 @@ def _check(what: str, *, json: bool) -> None:
     from maskloop.measure.check import find_problems
     from maskloop.measure.plugin_files import load_measurement
 
+    # By the ending as well: of a file that is missing the message must not be about plug-ins.
     is_file = what.endswith(".py") or Path(what).is_file()
     found = load_measurement(Path(what)) if is_file else registry.get("measurements", what)
     problems = find_problems(found)
@@ -62,6 +65,7 @@ def _check(what: str, *, json: bool) -> None:
 
 
 def _begin(out: Path, name: str, *, json: bool) -> None:
+    # Not at the top: only those who write plug-ins need it.
     from maskloop.measure.plugin_files import write_template
 
     paths = write_template(out, name)

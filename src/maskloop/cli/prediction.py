@@ -39,12 +39,14 @@ def predict(
     **choices: Any,
 ) -> None:
     """Segment new images with a checkpoint."""
+    # Jobs are written as JSON, in which paths are texts.
     place = None if out is None else str(out)
     with RunView(to_stderr=json) as view:
         result = Project.open(folder).predict(
             *inputs, out=place, target=target, report=view, **choices
         )
     answer(result, json, _show)
+    # Some images failed: the others are written, but a script has to know.
     finish(ok=not result["failed"])
 
 

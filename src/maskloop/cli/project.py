@@ -36,6 +36,7 @@ from maskloop.wording import counted
 __all__ = ["check", "new", "status", "upgrade"]
 
 
+# When the module is loaded, because typer reads a verb's options before anything was typed.
 ARCHITECTURE, _ = kinds(DEFAULT_BACKEND)
 
 
@@ -52,6 +53,7 @@ def new(
     **architecture: Any,
 ) -> None:
     """Create a new, empty project."""
+    # After the options, so that --set wins where both name a field.
     architecture |= read_settings(backend(family).Architecture, settings)
     architecture = {"backend": family, **architecture}
     project = Project.create(folder, mode=mode, classes=classes, architecture=architecture)
@@ -131,6 +133,7 @@ def _show_status(status: Status, pairs: Sequence[Pair] | None = None) -> None:
         # A status is a record, so its warnings are texts: the form of a MaskloopError.
         problem, _, way_out = warning.partition("\n  -> ")
         say_problem(problem, way_out)
+    # Only there is the next step certain.
     if status.state == "empty":
         say(f"Next: maskloop add {shown_path(status.folder)} --images IMAGES --masks MASKS")
 

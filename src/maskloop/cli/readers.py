@@ -25,6 +25,7 @@ __all__ = [
     "read_settings",
 ]
 
+# Every part may be absent; that one must be there is checked below.
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.IGNORECASE
 )
@@ -64,6 +65,7 @@ def read_pixel_size(text: str) -> dict[str, float]:
     try:
         sizes = [float(part) for part in text.split(",")]
     except ValueError:
+        # Falls through to the one message, which shows what is right.
         sizes = []
     if len(sizes) not in (2, 3) or not all(0 < size < math.inf for size in sizes):
         raise UsageError(
@@ -71,6 +73,7 @@ def read_pixel_size(text: str) -> dict[str, float]:
             "Give micrometers along Z, Y and X, such as 1.5,0.4,0.4, or along Y and X for 2D "
             "images, such as 0.4,0.4.",
         )
+    # Two numbers are Y and X: the last letters.
     return dict(zip("ZYX"[-len(sizes) :], sizes, strict=True))
 
 
@@ -102,6 +105,7 @@ def read_label_map(text: str) -> dict[int, int]:
     # setdefault: the same entry twice is harmless, two classes for one label are not.
     found: dict[int, int] = {}
     for entry in text.split(","):
+        # Whole numbers without sign: masks hold nothing else.
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", entry)
         if match is None:
             raise UsageError(

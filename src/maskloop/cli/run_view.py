@@ -1,4 +1,4 @@
-"""A run as it goes, in a terminal or as plain lines."""
+"""The progress of a run, live in a terminal or as plain lines."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class RunView:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
+        # First of all: what is drawn below is computed from the state, not from the event.
         self._run.take([event])
         if isinstance(event, Started) and event.resumed:
             self._line("Resuming an interrupted run.")
@@ -96,12 +97,14 @@ class RunView:
         return [name for name in self._run.figures if name in FIGURES]
 
     def _sentence(self, metric: Metric) -> str:
+        # Known figures only: those of each class would make lines that nobody can read.
         shown = [name for name in self._columns() if name in metric.values]
         figures = [f"{name} {metric.values[name]:.4f}" for name in shown]
         parts = [f"epoch {metric.epoch}", *figures, self._run.rate_words, self._run.left_words]
         return "  ".join(part for part in parts if part)
 
     def _validations(self) -> list[Table]:
+        # A live table that is taller than the terminal could not be redrawn.
         history = sorted(self._run.history.items())[-ROWS:]
         if not history:
             return []
@@ -118,6 +121,7 @@ class RunView:
             return [Text(self._run.stage)] if self._run.stage else []
         # Not rich's Progress, which is a Live of its own: table and bar are drawn together.
         line = Table.grid(padding=(0, 1))
+        # A total of zero would be a division by zero in rich.
         bar = ProgressBar(total=max(now.total, 1e-9), completed=now.done, width=24)
         line.add_row(bar, Text(self._run.words))
         return [line]

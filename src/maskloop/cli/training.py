@@ -28,6 +28,7 @@ __all__ = ["checkpoints", "import_weights", "plan", "show_checkpoints", "train"]
 _BACKEND = backend(DEFAULT_BACKEND)
 NOT_TYPED = ("augmentation", "save_every_s")
 """Fields of the recipe without an option: the window has a form for them."""
+# The outputs follow from the project's task.
 NETWORK = tuple(name for name in _BACKEND.Network.model_fields if name != "output_channels")
 RECIPE = tuple(name for name in _BACKEND.Recipe.model_fields if name not in NOT_TYPED)
 SCORES = ("dice", "iou", "f1", "ap50", "ap75")
@@ -60,6 +61,7 @@ def plan(
     """Show what a training on this data and machine would do, and why; nothing is changed."""
     project = Project.open(folder)
     recipe |= read_settings(backend_of(project).Recipe, settings)
+    # No view of a run: planning takes a moment and changes nothing.
     made = project.plan(start=start, **recipe)
     answer(made, json, _show_plan)
 
@@ -169,6 +171,7 @@ def _checkpoint_row(one: CheckpointRecord, depth: int, scores: Sequence[str]) ->
 
 
 def _scores(checkpoint: CheckpointRecord) -> Mapping[str, Any]:
+    # Projects of napari-training-assistant keep their scores under the first name alone.
     return {**checkpoint.dice_iou_metrics, **checkpoint.metrics}
 
 

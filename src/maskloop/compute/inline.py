@@ -1,4 +1,4 @@
-"""Running a job right here, in this thread."""
+"""Running a job in this thread."""
 
 from __future__ import annotations
 

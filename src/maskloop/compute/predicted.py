@@ -128,8 +128,10 @@ def read_labels(
     from maskloop.images.readers import open_labels
 
     labels = open_labels(predicted.labels)
+    # A person may add objects beyond what a small type of the file can number.
     dtype = np.dtype(np.uint32) if is_instances else labels.data.dtype
     shape, axes = (labels.shape, labels.axes) if part is None else _whole(part)
+    # Of the whole image, because labels of one plane are shown in a layer of its shape.
     _refuse_large(predicted, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
     index = {} if part is None else part.index
     found = labels.read("".join(letter for letter in axes if letter not in index)).astype(dtype)
@@ -202,6 +204,7 @@ def is_edited(
         index.get(letter, at) != at for letter, at in predicted_index.items()
     ):
         return True
+    # The file is the truth, not a hash of the layer: only the part that is accepted is compared.
     predicted = open_labels(project.predictions.path(str(origin["prediction_id"])))
     if set(labels.axes) - set(predicted.axes):
         return True
@@ -259,7 +262,7 @@ def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, 
         image = open_image(source, axes=(record.settings.get("axes") or None))
         sizes = zip(image.axes, image.shape, strict=True)
         if tuple(length for letter, length in sizes if letter != "C") != labels.shape:
-            return None, f"'{source.name}' has another shape now: only the labels are shown."
+            return None, f"'{source.name}' now has a different shape: only the labels are shown."
         if int(np.prod(image.shape, dtype=np.int64)) * image.data.dtype.itemsize > LARGEST_BYTES:
             return None, f"'{source.name}' is large: drag it onto the window to see it."
         return replace(image, data=image.read()), ""

@@ -13,7 +13,6 @@ from maskloop.compute.runs import open_with_runs, run_job
 from maskloop.events import Report, silent
 from maskloop.jobs.base import Job, Result
 from maskloop.jobs.choices import backend_of
-from maskloop.jobs.measurement import measure_job
 from maskloop.jobs.prediction import PredictJob, ProjectSegmenter
 from maskloop.jobs.training import TrainJob, plan_training
 from maskloop.models.base import Plan, checked_choices
@@ -32,6 +31,7 @@ class Project(ProjectFolder):
 
         Changes nothing.
         """
+        # By the job that `train` would run: plan and training cannot differ.
         return plan_training(self, self._job(start, "all", choices))
 
     def train(
@@ -136,7 +136,11 @@ class Project(ProjectFolder):
         paths = {
             name: str(choices[name]) for name in ("out", "images") if choices.get(name) is not None
         }
+        # The command line gives the field by name, Python by position.
         ids = (*predictions, *choices.pop("predictions", ()))
+        # A sixth of what importing `Project` costs, and most sessions measure nothing.
+        from maskloop.jobs.measurement import measure_job
+
         job = measure_job(predictions=ids, **{**choices, **paths})
         return self._run_into(job.out, job, target=target, report=report)
 

@@ -77,6 +77,7 @@ class RunProgress:
             elif isinstance(event, Progress):
                 self._count(event)
             elif isinstance(event, Metric):
+                # Not added to: of an epoch that was repeated after a kill, no old figure may stay.
                 self.history[event.epoch] = dict(event.values)
             elif isinstance(event, Preview):
                 self.preview = (event.epoch, event.path)
@@ -160,6 +161,7 @@ class RunProgress:
         """The amount done, in the unit of `total`."""
         part = self._part_done
         if self.overall is not None:
+            # Half of the tiles of the third image are two and a half images.
             return self.overall.done + part
         return self.part.done if self.part is not None else 0.0
 
@@ -286,4 +288,5 @@ class RunProgress:
 
     def _scores(self) -> list[str]:
         names = [name for name in self.figures if name not in LOSSES]
+        # Few curves that can be told apart; the table has all figures.
         return [name for name in CURVES if name in names] or names

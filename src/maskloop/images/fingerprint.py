@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from maskloop.errors import ImageError, UsageError
+from maskloop.images.annotated import split_off
 from maskloop.images.image import Image
 from maskloop.images.masks import check_pair
 from maskloop.images.normalize import ChannelRange, Normalization, make_range, percentiles, thin_out
@@ -130,7 +131,9 @@ class Fingerprint(Record):
         return tuple(_fit_pooled(pooled, settings) for pooled in self.intensity_percentiles)
 
 
-def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> PairFingerprint:
+def fingerprint_pair(
+    image: Image, labels: NDArray[Any], *, instances: bool, ignored: int | None = None
+) -> PairFingerprint:
     """Measure one image and its prepared mask.
 
     Parameters
@@ -141,6 +144,9 @@ def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> 
         Prepared labels, axes as the image's without C.
     instances
         Whether each label is an object of its own; otherwise labels are class ids.
+    ignored
+        Label of the pixels that are not annotated: they are of no class and no object. The image's
+        intensities are those of all pixels, since all of them are normalized.
 
     Returns
     -------
@@ -155,6 +161,7 @@ def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> 
     # A T axis is as many images: an object that moves is not one large object.
     label_axes = image.axes.replace("C", "")
     check_pair(image, labels.shape, label_axes)
+    labels, known = split_off(labels, ignored)
     frames = list(np.moveaxis(labels, label_axes.index("T"), 0)) if "T" in label_axes else [labels]
     aspect = _z_aspect(image)
     measured = [_objects(frame, instances, aspect) for frame in frames]
@@ -166,7 +173,7 @@ def fingerprint_pair(image: Image, labels: NDArray[Any], *, instances: bool) -> 
         dtype=str(image.data.dtype),
         pixel_size_um=dict(image.pixel_size_um),
         intensity_percentiles=tuple(_intensities(channel) for channel in _channels(image)),
-        class_pixels=_class_pixels(labels, instances),
+        class_pixels=_class_pixels(labels if known is None else labels[known], instances),
         object_count=diameters.size,
         object_diameters_px=tuple(
             round(float(d), 2) for d in percentiles(diameters, DIAMETER_PERCENTILES)

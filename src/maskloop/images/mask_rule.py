@@ -67,6 +67,16 @@ class MaskRule(Record):
         description="Values of at least this are foreground: for probability maps, and for masks "
         "compressed as JPEG.",
     )
+    ignore: int | None = Field(
+        None,
+        description="Value of pixels that are not annotated, such as 255 or -1: they are left out "
+        "of training and scores.",
+    )
+    annotated: dict[str, tuple[int, int]] = Field(
+        default_factory=dict,
+        description="The annotated region by axis, first pixel and the one after the last, such as "
+        "Y 0 to 100; everything outside is left out. Empty: all of the image.",
+    )
     allow_empty: bool = Field(
         False, description="Allow empty masks: images that show nothing to segment."
     )
@@ -99,6 +109,10 @@ class MaskPreparation(Record):
         None, description="Replaces saved_labels if there are more than 64."
     )
     label_map: dict[int, int] = Field(default_factory=dict)
+    ignored_label: int | None = Field(
+        None,
+        description="Saved label of the pixels that are not annotated; none of saved_labels.",
+    )
     is_empty: bool = Field(False, description="Nothing is labeled, and the rule allowed it.")
     notes: tuple[str, ...] = Field(
         (), description="What a person may want to check, such as instances in several parts."

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.errors import EmptyMask, MaskError
+from maskloop.images.annotated import find_unannotated, mark_unannotated
 from maskloop.images.image import Image
 from maskloop.images.mask_rule import (
     TRANSFORMS,
@@ -152,9 +153,12 @@ def prepare_mask(
         If the mask has no pixels, holds values that are not labels, is empty without the rule
         allowing it, or holds labels that the rule has no class for.
     """
-    source = _as_labels(mask, rule, name)
+    _refuse_no_image(mask, name)
+    unknown = find_unannotated(mask, rule, name=name, axes=axes)
+    source = _as_labels(_without(mask, unknown), rule, name)
     found = _labels_in(source, name)
-    look = Look(source, found, name, axes, is_yes_or_no=mask.dtype.kind == "b")
+    seen = found if unknown is None or (source[~unknown] == 0).any() else found[found > 0]
+    look = Look(source, seen, name, axes, is_yes_or_no=mask.dtype.kind == "b")
     notes = look_at(look, rule.mask_mode)
     saved, label_map = _saved_labels(found, rule, num_classes, name)
     is_empty = not saved.any()
@@ -164,9 +168,14 @@ def prepare_mask(
     if rule.mask_mode == "connected_components":
         labels = _number_pieces(labels, axes)
         saved = np.arange(int(saved.min()), int(labels.max()) + 1)
-    return PreparedMask(
-        labels, _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes)
-    )
+    record = _record(rule, found, np.unique(saved), label_map, is_empty=is_empty, notes=notes)
+    if unknown is not None:
+        labels, ignored = mark_unannotated(labels, unknown)
+        share = f"{np.mean(unknown):.0%} of the pixels are left out as not annotated."
+        record = record.model_copy(
+            update={"ignored_label": ignored, "notes": (*record.notes, share)}
+        )
+    return PreparedMask(labels, record)
 
 
 def foresee_mask(
@@ -190,17 +199,27 @@ def foresee_mask(
     MaskError
         As `prepare_mask`, but an empty mask is foreseen like any other.
     """
-    found = _labels_in(_as_labels(mask, rule, name), name)
+    _refuse_no_image(mask, name)
+    unknown = None if rule.ignore is None else mask == rule.ignore
+    found = _labels_in(_as_labels(_without(mask, unknown), rule, name), name)
     saved, _ = _saved_labels(found, rule, num_classes, name)
     return dict(zip(found.tolist(), saved.tolist(), strict=True))
 
 
-def _as_labels(mask: NDArray[Any], rule: MaskRule, name: str) -> NDArray[Any]:
+def _refuse_no_image(mask: NDArray[Any], name: str) -> None:
     if mask.ndim < 2 or mask.size == 0:
         raise MaskError(
             f"Mask '{name}' is not an image: its shape is {mask.shape}.",
             "Select a mask with rows and columns.",
         )
+
+
+def _without(mask: NDArray[Any], unknown: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """The mask with 0 where nothing is annotated: what stands there is no label."""
+    return mask if unknown is None else np.where(unknown, mask.dtype.type(0), mask)
+
+
+def _as_labels(mask: NDArray[Any], rule: MaskRule, name: str) -> NDArray[Any]:
     if mask.dtype.kind == "b":
         # The same bytes: True is 1.
         return mask.view(np.uint8)
@@ -252,8 +271,8 @@ def _refuse_negative(smallest: Any, name: str) -> None:
         raise MaskError(
             f"Mask '{name}' holds negative labels; the smallest is {smallest:g}.",
             # Not "set them to 0": what was left unannotated would be trained on as background.
-            "maskloop has no label for unannotated pixels: crop image and mask to the annotated "
-            "region. Set negative pixels to 0 only if they show background.",
+            f"If they are pixels that nobody annotated, leave them out (--ignore {smallest:g}). "
+            "Set them to 0 only if they show background.",
         )
 
 

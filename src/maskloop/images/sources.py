@@ -7,13 +7,15 @@ import difflib
 import glob
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from maskloop.errors import AxesError, ImageError, UsageError
 from maskloop.images.axes import parse_axes
 from maskloop.images.formats import ending_of, endings, find_format, is_container
+from maskloop.images.formats.ome_sets import drop_members, set_of
 from maskloop.images.refs import ImageRef
 from maskloop.records import Record
 
@@ -89,7 +91,9 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(ending)] if ending else path.stem
 
 
-def find_images(inputs: Sequence[str | Path | ImageRef]) -> list[ImageRef]:
+def find_images(
+    inputs: Sequence[str | Path | ImageRef], *, axes: str | None = None
+) -> list[ImageRef]:
     """Find the images that a person means, each series of a file and each image of a container.
 
     Parameters
@@ -99,11 +103,15 @@ def find_images(inputs: Sequence[str | Path | ImageRef]) -> list[ImageRef]:
         ``scan.tif::2``, folders (their images, not those of folders in them) and patterns such as
         ``plate1/*.tif`` or ``plate1/**/*.tif``. Hidden and temporary files of folders and patterns
         are left out.
+    axes
+        As a person named them for all images: axes of single files make each file of a multi-file
+        OME-TIFF an image.
 
     Returns
     -------
     images
-        Each image once, in the order of the inputs, in natural order within each. A damaged file
+        Each image once, in the order of the inputs, in natural order within each. Of a multi-file
+        OME-TIFF in a folder or pattern the first file stands for all. A damaged file
         is one image: opening it says what is wrong.
 
     Raises
@@ -113,15 +121,23 @@ def find_images(inputs: Sequence[str | Path | ImageRef]) -> list[ImageRef]:
     """
     # A file that is named twice, also through a link, comes once and where it came first.
     found: dict[tuple[Path, str, int], ImageRef] = {}
+    join = partial(drop_members, axes=axes)
     for source in inputs:
-        for ref in _find(source):
+        for ref in _find(source, join):
             for each in _expand(ref):
                 found.setdefault((each.path.resolve(), each.item, each.level), each)
     return list(found.values()) or _refuse("No images selected", "nothing was named")
 
 
-def find_files(inputs: Sequence[str | Path]) -> list[Path]:
+def find_files(inputs: Sequence[str | Path], *, whole_sets: bool = False) -> list[Path]:
     """Find the files and containers that a person means, without looking into them.
+
+    Parameters
+    ----------
+    inputs
+        As for `find_images`.
+    whole_sets
+        Whether the first file of a multi-file OME-TIFF stands for all.
 
     Returns
     -------
@@ -135,12 +151,14 @@ def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for source in inputs:
-        for ref in _find(source):
+        for ref in _find(source, drop_members if whole_sets else list):
             found.setdefault(ref.path.resolve(), ref.path)
     return list(found.values()) or _refuse("No images selected", "nothing was named")
 
 
-def _find(source: str | Path | ImageRef) -> list[ImageRef]:
+def _find(
+    source: str | Path | ImageRef, join: Callable[[list[Path]], list[Path]]
+) -> list[ImageRef]:
     if isinstance(source, ImageRef):
         return [source]
     path = Path(source).expanduser()
@@ -153,7 +171,7 @@ def _find(source: str | Path | ImageRef) -> list[ImageRef]:
         found = _list_images(path) or _refuse(
             f"Folder '{path}' holds no image", "its subfolders are not searched"
         )
-        return [ImageRef.of(each) for each in found]
+        return [ImageRef.of(each) for each in join(found)]
     # Only what does not exist under its full name can be a short form or a pattern.
     named = ImageRef.parse(str(path))
     if named.path.exists():
@@ -164,7 +182,7 @@ def _find(source: str | Path | ImageRef) -> list[ImageRef]:
     kept = _keep_images(hits) or _refuse(
         f"The pattern '{path}' matches no image", "check the spelling"
     )
-    return [ImageRef.of(each) for each in kept]
+    return [ImageRef.of(each) for each in join(kept)]
 
 
 def _expand(ref: ImageRef) -> Sequence[ImageRef]:
@@ -215,6 +233,7 @@ def match_pairs(
     masks: str | Path,
     *,
     mask_suffix: str = "",
+    axes: str | None = None,
     nouns: tuple[str, str] = ("image", "mask"),
 ) -> PairTable:
     """Match the images of a folder with the masks of a folder by their names.
@@ -226,6 +245,9 @@ def match_pairs(
     mask_suffix
         What the name of a mask has after that of its image, such as ``_mask`` for cell_01.tif and
         cell_01_mask.png.
+    axes
+        As a person named them for all images: axes of single files make each file of a multi-file
+        OME-TIFF an image.
     nouns
         What the two are called in the problems.
 
@@ -263,6 +285,9 @@ def match_pairs(
         problems += [PairProblem(path=path, reason=reason) for path in strays]
     image_of, image_problems = _by_stem(image_files, "")
     mask_of, mask_problems = _by_stem(mask_files, mask_suffix)
+    members = _members(image_of, mask_of, axes)
+    image_of = {stem: path for stem, path in image_of.items() if stem not in members}
+    problems += [each for each in members.values() if each is not None]
     problems += image_problems + mask_problems + _unread({image_folder, mask_folder})
     # Several files of one name are a problem of their own: their partner is not alone.
     several_images = {stem_of(problem.path) for problem in image_problems}
@@ -271,7 +296,7 @@ def match_pairs(
     no_mask = f"no {mask} named '<stem>{mask_suffix}' in '{mask_folder}'"
     no_image = f"no {image} named '<stem>' in '{image_folder}'"
     problems += _alone(image_of, mask_of.keys() | several_masks, no_mask)
-    problems += _alone(mask_of, image_of.keys() | several_images, no_image)
+    problems += _alone(mask_of, image_of.keys() | several_images | members.keys(), no_image)
     problems += _alone(
         image_of, image_of.keys() - several_masks, f"there are several {mask}s of this name"
     )
@@ -315,6 +340,24 @@ def _by_stem(paths: Sequence[Path], suffix: str) -> tuple[dict[str, Path], list[
                 PairProblem(path=path, reason=f"has the same name as {others}: keep one of them")
             )
     return single, problems
+
+
+def _members(
+    image_of: Mapping[str, Path], mask_of: Mapping[str, Path], axes: str | None
+) -> dict[str, PairProblem | None]:
+    """Files that another one stands for, as parts of one image; a problem if they have a mask."""
+    # Files with a mask first: the mask of the whole may be called like any of them.
+    order = sorted(image_of, key=lambda stem: stem not in mask_of)
+    kept = set(drop_members([image_of[stem] for stem in order], axes=axes))
+    dropped: dict[str, PairProblem | None] = {}
+    for stem, path in image_of.items():
+        if path in kept:
+            continue
+        found = set_of(path)
+        how = f" {found.alone_in_words}" if found else ""
+        reason = f"it is part of an image of several files, which has another mask.{how}"
+        dropped[stem] = PairProblem(path=path, reason=reason) if stem in mask_of else None
+    return dropped
 
 
 def _alone(files: Mapping[str, Path], partners: Iterable[str], reason: str) -> list[PairProblem]:

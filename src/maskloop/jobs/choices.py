@@ -62,17 +62,21 @@ def recipe_of(project: ProjectFolder, recipe: Recipe) -> Recipe:
         "epochs": config.epochs if recipe.time_s is None else None,
         "batch_size": config.batch_size,
         "learning_rate": config.learning_rate,
+        # One length in the settings; a plan makes a square or a cube of it.
         "patch_size": None if config.patch_size is None else (config.patch_size,),
         "validation_share": config.validation_split,
     }
+    # The settings always hold a mode: the usual one is no choice, and the plan may decide.
     if config.normalization_mode != Normalization().mode:
         kept["normalization"] = {"mode": config.normalization_mode}
     if config.augmentation_settings:
         kept["augmentation"] = _switches(config.augmentation_settings)
+    # A backend of a plug-in takes fewer settings; the others are not for it.
     known = {name: kept[name] for name in kept if name in kind.model_fields}
     chosen = {name: getattr(recipe, name) for name in kind.model_fields}
     merged = known | {name: value for name, value in chosen.items() if value is not None}
     try:
+        # Validated once more: the project's settings may have been edited by hand.
         return kind.model_validate({k: v for k, v in merged.items() if v is not None})
     except ValidationError as error:
         raise UsageError(
@@ -87,6 +91,7 @@ def _switches(settings: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(settings)
     for name, value in settings.items():
         strength = getattr(usual, name, None)
+        # Older projects keep a switch where a strength is needed now.
         if isinstance(value, bool) and isinstance(strength, float):
             values[name] = strength if value else 0
     if 90 not in list(settings.get("rotation_degrees", (90,))):
@@ -100,7 +105,7 @@ def find_start(project: ProjectFolder, name: str) -> tuple[Start | None, dict[st
     Parameters
     ----------
     project
-        Whose checkpoints and imported weights are meant.
+        Whose checkpoints and imported weights are offered.
     name
         ``scratch``, ``latest``, ``auto`` (latest where there is one), or an id.
 
@@ -121,6 +126,7 @@ def find_start(project: ProjectFolder, name: str) -> tuple[Start | None, dict[st
             "This project has no checkpoint to continue from.",
             "Train from scratch first (--from scratch).",
         )
+    # Looked up before checkpoints, whose lookup refuses a name it does not know.
     imported = {model.model_id: model for model in project.weights.list()}
     if name in imported:
         origin = {"training_mode": "continue_from_imported", "imported_model": name}

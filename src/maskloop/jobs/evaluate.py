@@ -19,7 +19,7 @@ from maskloop.images.axes import reorder
 from maskloop.images.image import Image
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
-from maskloop.predict.base import Output
+from maskloop.predict.base import Output, score_known
 from maskloop.predict.batch import read_provenance
 from maskloop.predict.metrics import Counts
 from maskloop.predict.outputs import Foreground, output_for
@@ -71,6 +71,7 @@ class Evaluation(Record):
 
     def _row(self, image: ImageEvaluation) -> Row:
         classes, instances = image.counts.classes, image.counts.instances
+        # Of instances the objects first: Dice and IoU of their foreground do not see merged cells.
         values: dict[str, float] = {}
         if instances is not None:
             values = {
@@ -83,6 +84,7 @@ class Evaluation(Record):
             values |= classes.values(self.class_labels)
         return {
             "image": image.name,
+            # NaN is not equal to itself; in a table or in JSON an undefined score is empty.
             **{name: None if value != value else value for name, value in values.items()},
         }
 
@@ -96,9 +98,11 @@ class Evaluation(Record):
         """
         rows = self.rows()
         text = io.StringIO(newline="")
+        # Every image has the same columns, because all were counted by one output.
         table = csv.DictWriter(text, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
+        # Atomically, through memory: a script that watches the file never reads half a table.
         write_bytes(path, text.getvalue().encode("utf-8"))
 
     def write_json(self, path: Path) -> None:
@@ -134,6 +138,7 @@ def evaluate_folders(
     mode: OutputMode | None = None,
     num_classes: int | None = None,
     axes: str | None = None,
+    ignore: int | None = None,
 ) -> Evaluation:
     """Compare predicted label images with true ones.
 
@@ -153,6 +158,8 @@ def evaluate_folders(
         files hold.
     axes
         Axes of the files that do not name their own.
+    ignore
+        Value of pixels in the masks that are not annotated: they count for nothing.
 
     Returns
     -------
@@ -175,14 +182,16 @@ def evaluate_folders(
         EvaluationFailure(name=problem.path.name, problem=problem.reason)
         for problem in pairs.problems
     ]
+    # What a person says counts most, then what predictions say of themselves, and values only last.
     described = _described([pair.image for pair in pairs.matched])
-    chosen = mode or (described.mode if described else _mode_of_values(pairs, axes))
-    names = _class_names(chosen, num_classes, described, pairs, axes)
+    chosen = mode or (described.mode if described else _mode_of_values(pairs, axes, ignore))
+    names = _class_names(chosen, num_classes, described, pairs, axes, ignore)
     output = output_for(chosen, names)
     images = []
     for pair in pairs.matched:
         try:
-            images.append(_evaluate(pair, output, axes))
+            images.append(_evaluate(pair, output, axes, ignore))
+        # A file that cannot be compared must not cost the scores of the others.
         except (MaskloopError, OSError) as error:
             problem = error.problem if isinstance(error, MaskloopError) else str(error)
             failures.append(EvaluationFailure(name=pair.image.name, problem=problem))
@@ -199,6 +208,7 @@ def evaluate_folders(
 
 def _pairs(predictions: str | Path, masks: str | Path) -> PairTable:
     """Pairs by name; predictions with the suffix of `maskloop predict` where there are such."""
+    # One is enough: probability maps lie beside the labels and must not be taken for predictions.
     has_suffix = any(Path(predictions).expanduser().glob(f"*{LABELS_SUFFIX}.*"))
     suffix = LABELS_SUFFIX if has_suffix else ""
     pairs = match_pairs(masks, predictions, mask_suffix=suffix, nouns=("mask", "prediction"))
@@ -219,6 +229,7 @@ class _Described(Record):
 def _described(predictions: Sequence[Path]) -> _Described | None:
     """What the predictions say of themselves, when all say the same."""
     found = [_description(path) for path in predictions]
+    # A folder with predictions of two models is not guessed about.
     return found[0] if found and all(one == found[0] for one in found) else None
 
 
@@ -244,16 +255,19 @@ def _open(path: Path, axes: str | None) -> Image:
         return open_labels(path, axes=axes)
 
 
-def _values(pairs: PairTable, axes: str | None) -> Iterator[tuple[Path, NDArray[Any]]]:
+def _values(
+    pairs: PairTable, axes: str | None, ignore: int | None
+) -> Iterator[tuple[Path, NDArray[Any]]]:
     """Values besides 0 of each file; one that cannot be read is skipped here, reported later."""
     for path in (path for pair in pairs.matched for path in (pair.image, pair.mask)):
         with contextlib.suppress(MaskloopError, OSError):
+            # Pair by pair and from prediction and mask: either may lack an object or a class.
             values = np.unique(_open(path, axes).read())
-            yield path, values[values != 0]
+            yield path, values[(values != 0) & (values != ignore)]
 
 
-def _mode_of_values(pairs: PairTable, axes: str | None) -> OutputMode:
-    for path, values in _values(pairs, axes):
+def _mode_of_values(pairs: PairTable, axes: str | None, ignore: int | None) -> OutputMode:
+    for path, values in _values(pairs, axes, ignore):
         if len(values) > 1:
             raise UsageError(
                 f"'{path.name}' holds {len(values)} values besides 0, which could be classes or "
@@ -270,6 +284,7 @@ def _class_names(
     described: _Described | None,
     pairs: PairTable,
     axes: str | None,
+    ignore: int | None,
 ) -> dict[int, str]:
     if mode != "multiclass":
         return Foreground().class_labels
@@ -280,18 +295,24 @@ def _class_names(
     ):
         return dict(described.class_labels)
     count = num_classes or 1 + max(
-        (int(values.max(initial=1)) for _, values in _values(pairs, axes)), default=1
+        (int(values.max(initial=1)) for _, values in _values(pairs, axes, ignore)), default=1
     )
     return {0: "background"} | {label: f"class_{label}" for label in range(1, count)}
 
 
-def _evaluate(pair: PairFiles, output: Output, axes: str | None) -> ImageEvaluation:
+def _evaluate(
+    pair: PairFiles, output: Output, axes: str | None, ignore: int | None
+) -> ImageEvaluation:
     found, truth = _comparable(pair.image, pair.mask, axes)
+    known = None
+    if ignore is not None:
+        known = truth != ignore
+        truth = np.where(known, truth, 0)
     return ImageEvaluation(
         name=pair.stem,
         prediction=pair.image.name,
         mask=pair.mask.name,
-        counts=output.score(found, truth),
+        counts=score_known(output, found, truth, known),
     )
 
 
@@ -301,6 +322,7 @@ def _comparable(
     """Both label images, their axes in one order; axes of length one need not be in both."""
     found, truth = _open(prediction, axes), _open(mask, axes)
     lengths = [
+        # By letter, not by position: a file may say ZYX where the other says YX, of a single plane.
         {letter: length for letter, length in image.sizes.items() if length > 1}
         for image in (found, truth)
     ]
@@ -319,6 +341,7 @@ def _whole_numbers(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     """Labels as integers; floats are taken where they hold whole numbers."""
     if labels.dtype.kind != "f":
         return labels
+    # Some programs save labels as floats; probabilities would be rounded to nonsense.
     if not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         raise MaskError(
             f"'{path.name}' holds values that are not whole numbers.",

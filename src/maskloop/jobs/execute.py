@@ -60,6 +60,8 @@ def execute(project: ProjectFolder, run_id: str, *, report: Report = silent) -> 
         If the job fails; the journal's last event `Failed` says the same.
     """
     folder = project.history.run_folder(run_id)
+    # Only in a process of its own: in a notebook or the window everything else would slow down,
+    # too.
     if os.environ.get(STARTED) == run_id:
         lower_priority()
     job = _peek(folder)
@@ -103,6 +105,7 @@ def _lead(
 ) -> Result:
     """Run the job and keep the journal."""
     tell = _journal(folder / EVENTS, report)
+    # Before the first event of this start, which creates the file.
     is_resumed = (folder / EVENTS).exists()
     tell(Started(process_id=os.getpid(), host=platform.node(), resumed=is_resumed))
     try:

@@ -20,9 +20,16 @@ __all__ = ["add_pairs", "find_pairs", "import_weights", "remove_pairs"]
 
 
 def find_pairs(
-    images: Path | None, masks: Path | None, *, mask_suffix: str = "", table: Path | None = None
+    images: Path | None,
+    masks: Path | None,
+    *,
+    mask_suffix: str = "",
+    table: Path | None = None,
+    axes: str | None = None,
 ) -> PairTable:
     """The pairs in a CSV, in two folders, or in one folder with a suffix for its masks.
+
+    `axes`, as a person named them, tell whether files of a multi-file OME-TIFF are images each.
 
     Raises
     ------
@@ -31,6 +38,7 @@ def find_pairs(
     MaskloopError
         If they cannot be read.
     """
+    # A table names each pair; folders beside it would leave open which of them counts.
     if table is not None:
         if images is not None or masks is not None:
             raise UsageError(
@@ -43,7 +51,9 @@ def find_pairs(
             "No images were given.",
             "Give two folders (--images DIR --masks DIR), or a table (--pairs TABLE.CSV).",
         )
-    return match_pairs(images, images if masks is None else masks, mask_suffix=mask_suffix)
+    # One folder for both is told apart by the suffix of the masks.
+    folder = images if masks is None else masks
+    return match_pairs(images, folder, mask_suffix=mask_suffix, axes=axes)
 
 
 def add_pairs(
@@ -76,7 +86,7 @@ def add_pairs(
         If the inputs cannot be found, or the replacement is refused.
     """
     if replace is None:
-        found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table)
+        found = find_pairs(images, masks, mask_suffix=mask_suffix, table=table, axes=axes)
         return project.dataset.import_pairs(
             found,
             dry_run=dry_run,
@@ -88,6 +98,7 @@ def add_pairs(
             report=report,
             is_cancelled=is_cancelled,
         )
+    # Refused and not ignored: with --dry-run, a person expects that nothing is written.
     if dry_run or table is not None or group_by is not None:
         raise UsageError(
             "--replace works on one pair, not with --dry-run, --pairs or --group.",
@@ -153,6 +164,8 @@ def remove_pairs(
     for pair in pairs:
         if restore:
             dataset.restore(pair.pair_id)
+        # Removed already is no fault: the command can be repeated, or name a folder's worth of
+        # pairs.
         elif pair.state == "active":
             dataset.remove(pair.pair_id)
         if purge:
@@ -187,6 +200,7 @@ def import_weights(
     UsageError, IncompatibleWeights
         If they do not fill the model; what differs is named.
     """
+    # Adopted before anything is copied: weights that do not fit leave nothing in the project.
     family, task = backend_of(project), project.task
     network = family.adopt(file, task, choices_of(project), architecture)
     return project.weights.add(

@@ -50,6 +50,8 @@ class MeasureJob(TableSettings, Job):
 
     def run(self, run: RunContext) -> Result:
         """Measure, frame by frame; a run that was killed begins again."""
+        # Not fixed when the run began: it measures again from the start, so there is nothing to mix
+        # up.
         sources = sources_of(run.project, self)
         kept = self.out is None
         # In the run's folder first: the project gets the table with its record, or not at all.
@@ -127,6 +129,7 @@ def measure_labels(
             "No file was given for the table.",
             "Give one: --out table.csv",
         )
+    # The choices of a project's measurement are taken here too, where they make sense.
     if choices.pop("labels_only", False):
         images = None
     if choices.pop("predictions", ()):
@@ -213,6 +216,7 @@ def _source(project: ProjectFolder, record: PredictionRecord, job: MeasureJob) -
     image = record.input_path
     if job.images is not None and image:
         ref = ImageRef.parse(image)
+        # Only the folder changes: which image of a container is meant stays part of the reference.
         moved = str(Path(job.images) / ref.path.name)
         image = str(ref.model_copy(update={"uri": moved}))
     return TableSource(

@@ -55,6 +55,7 @@ def trace_row(table: Path, row: int, *, project: Path | None = None) -> tuple[Li
     MissingExtra
         If it is a Parquet table, and pyarrow is not installed.
     """
+    # The note is what was recorded; the row itself says only which of its sources it is of.
     note = read_note(table)
     cells = _read_row(table, row, note)
     source = _source_of(cells, note)
@@ -70,6 +71,7 @@ def trace_row(table: Path, row: int, *, project: Path | None = None) -> tuple[Li
     ]
     if source.image:
         links.append(_file("image", source.image, source.image_sha256))
+    # Without a project the chain ends at the hash of the checkpoint, which is told as missing.
     folder = _project_of(table, note, project)
     if folder is None:
         return (*links, *_prediction(None, source), *_unknown_checkpoint(source))
@@ -80,12 +82,15 @@ def trace_row(table: Path, row: int, *, project: Path | None = None) -> tuple[Li
 def _read_row(table: Path, row: int, note: TableNote) -> dict[str, str]:
     import pandas as pd
 
+    # The note's count, not the file's, which may have been edited since.
     if not 1 <= row <= note.rows:
         raise UsageError(
             f"'{table.name}' has no row {row}.", f"Its rows are numbered from 1 to {note.rows}."
         )
     if table.suffix.lower() == ".parquet":
         require("pyarrow")
+        # As text like CSV: the row is shown and compared with recorded paths, never calculated
+        # with.
         found = pd.read_parquet(table).iloc[[row - 1]].astype(str)
     else:
         # Only the one row: tables have millions.
@@ -120,6 +125,7 @@ def _file(what: Literal["labels", "image"], path: str, sha256: str) -> Link:
 
 
 def _compare(recorded: str, present: str) -> State:
+    # Tables of older versions have no hash: unknown is not the same as changed.
     if not recorded:
         return "unknown"
     return "unchanged" if recorded == present else "changed"
@@ -130,6 +136,7 @@ def _project_of(table: Path, note: TableNote, given: Path | None) -> Path | None
     if given is not None:
         return given
     recorded = [Path(note.project)] if note.project else []
+    # Upwards from the table: a project that was moved as a whole is still around its tables.
     for folder in (*recorded, *table.absolute().parents):
         if is_project(folder):
             return folder
@@ -150,6 +157,7 @@ def _unknown_checkpoint(source: TableSource) -> Iterator[Link]:
 def _prediction(project: ProjectFolder | None, source: TableSource) -> Iterator[Link]:
     if not source.original_sha256:
         return  # labels that no prediction has made
+    # Labels in a folder outside the project: only the hash beside them tells what was predicted.
     if project is None or not source.prediction_id:
         state = _compare(source.original_sha256, source.labels_sha256)
         name = source.prediction_id or "beside the labels"

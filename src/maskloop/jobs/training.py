@@ -6,6 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from maskloop.errors import ProjectError, TrainingFailed, UsageError
 from maskloop.events import Event, Message, Metric, Report
 from maskloop.extras import require
+from maskloop.images.annotated import split_off
 from maskloop.jobs.base import Job, Result, RunContext
 from maskloop.jobs.choices import backend_of, choices_of, find_start, recipe_of
 from maskloop.models.base import (
@@ -32,6 +34,7 @@ from maskloop.project.entries import CheckpointRecord, Content, Pair
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
+from maskloop.wording import counted
 
 __all__ = [
     "TrainJob",
@@ -74,9 +77,11 @@ class TrainJob(Job):
         """A recipe is of the type that its backend takes."""
         if not isinstance(values, Mapping):
             return values
+        # Here and not as a field's type: which class it is depends on another field.
         kind = backend(str(values.get("backend", DEFAULT_BACKEND))).Recipe
         recipe = values.get("recipe") or {}
         if isinstance(recipe, Recipe) and not isinstance(recipe, kind):
+            # Only what was set: another backend may have other defaults for what was left open.
             recipe = recipe.model_dump(exclude_unset=True)
         return {**values, "recipe": kind.model_validate(recipe)}
 
@@ -129,6 +134,7 @@ def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
 
 def _choices(project: ProjectFolder, job: TrainJob) -> Any:
     """What a person chose about the model; nothing where the job is for another backend."""
+    # Choices are fields of one backend's architecture; another one would refuse them as unknown.
     if job.backend == backend_of(project).name:
         return choices_of(project)
     return backend(job.backend).Architecture()
@@ -165,6 +171,7 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
         for pair in project.dataset.select(job.pairs)
         if pair.pair_id not in split.validation
     )
+    # Two messages for one state: what helps depends on what was asked for.
     if not training and job.pairs == "new":
         raise UsageError(
             "There are no new pairs since the last checkpoint.",
@@ -179,6 +186,7 @@ def _narrowed(project: ProjectFolder, job: TrainJob, split: Split) -> Split:
 
 
 def _share(project: ProjectFolder, job: TrainJob) -> float:
+    # Zero is a choice, so that no `or` may stand here.
     share = recipe_of(project, job.recipe).validation_share
     return 0.2 if share is None else share
 
@@ -194,12 +202,13 @@ def run_training(job: TrainJob, run: RunContext) -> CheckpointRecord | None:
     Raises
     ------
     MaskloopError
-        If there is nothing to train on, the starting weights do not fit, or training cannot go on.
+        If there is nothing to train on, the starting weights do not fit, or the training fails.
     """
     project, folder = run.project, run.folder
     done = [record for record in project.checkpoints.list() if record.run_id == run.run_id]
     if done:  # killed after the registration, before its last event
         return done[0]
+    # Read and not decided in a resumed run: it has to be the same training.
     inputs = fix_inputs(project, job, folder)
     for text in (
         inputs.split_reason,
@@ -217,6 +226,7 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
     """Decide on plan, pairs and starting weights, or read what the run decided at first."""
     if (folder / INPUTS).exists():
         return read_record(folder / INPUTS, TrainingInputs)
+    # Refuses what cannot be trained before anything expensive is planned.
     plan_split(project, job)
     plan, origin = plan_training(project, job), find_start(project, job.start)[1]
     # Only now each pair's side is recorded: a job that is refused changes nothing.
@@ -239,6 +249,7 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
         started=time.time(),
         **origin,
     )
+    # Before the project's own record: a run that is killed in between has decided all the same.
     write_record(folder / INPUTS, inputs)
     project.set_auto_configuration_decisions(
         [decision.model_dump(mode="json") for decision in plan.decisions]
@@ -248,6 +259,7 @@ def fix_inputs(project: ProjectFolder, job: TrainJob, folder: Path) -> TrainingI
 
 def _start(project: ProjectFolder, inputs: TrainingInputs) -> Start | None:
     """The weights that the training starts from, as they were fixed."""
+    # By the recorded id: "latest" may mean another checkpoint when the run is resumed.
     name = inputs.parent or inputs.imported_model
     if name is None:
         return None
@@ -269,10 +281,16 @@ def _pairs(project: ProjectFolder, inputs: TrainingInputs, ids: tuple[str, ...])
 
 
 def _examples(project: ProjectFolder, pairs: list[Pair]) -> list[Example]:
-    dataset = project.dataset
-    return [
-        Example(pair.pair_id, dataset.read_image(pair), dataset.read_mask(pair)) for pair in pairs
-    ]
+    return [_example(project, pair) for pair in pairs]
+
+
+def _example(project: ProjectFolder, pair: Pair) -> Example:
+    image, mask = project.dataset.read_image(pair), project.dataset.read_mask(pair)
+    if pair.ignored_label is None:
+        return Example(pair.pair_id, image, mask)
+    # Read at once, so that no backend ever meets the label that means nothing.
+    labels, known = split_off(mask.read(), pair.ignored_label)
+    return Example(pair.pair_id, image, replace(mask, data=labels), known)
 
 
 def _train(
@@ -282,6 +300,7 @@ def _train(
     training = _pairs(project, inputs, inputs.training_ids)
     validation = _pairs(project, inputs, inputs.validation_ids)
     pairs = (*training, *validation)
+    # All that the file needs to be understood without the project: it may be sent to somebody else.
     header = {
         "backend": plan.backend,
         "task": plan.task.model_dump(mode="json"),
@@ -320,6 +339,7 @@ def _curves(plan: Plan, folder: Path, report: Report) -> Iterator[Report]:
         yield report
         return
     require("tensorboard")
+    # Loaded only when asked for: an extra that most installations lack.
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard")) as writer:
@@ -341,12 +361,14 @@ def _versions() -> dict[str, str]:
 def _register(
     project: ProjectFolder, inputs: TrainingInputs, trained: Trained, run_id: str, folder: Path
 ) -> CheckpointRecord:
+    # The backend may be a plug-in's: refused here, not by a copy that fails half-way.
     if not trained.weights.exists():
         raise TrainingFailed(
             f"Run {run_id} has no weights to register.",
             "Train again; the pairs and settings are unchanged.",
         )
     plan, metrics = trained.plan, trained.metrics
+    _refuse_faulty_weights(trained.weights, run_id)
     family = backend(plan.backend)
     summary = family.describe(plan.task, family.Architecture(), plan)
     record = project.checkpoints.register(
@@ -387,14 +409,33 @@ def _register(
         seed=plan.seed,
         benchmark_summary=_benchmark(metrics, inputs),
     )
+    # The checkpoint is in the project now; weights, average and both moments of AdamW are four
+    # times as large.
     for pattern in ("resume.*", "best.*"):
         for left in folder.glob(pattern):
             left.unlink()
     return record
 
 
+def _refuse_faulty_weights(weights: Path, run_id: str) -> None:
+    """A checkpoint that no prediction could use is never registered, whatever its backend did."""
+    if weights.suffix != ".pt":
+        return  # in a format of its backend's own
+
+    from maskloop.models.weights_file import load_checkpoint, not_finite
+
+    faulty = not_finite(load_checkpoint(weights).state_dict)
+    if faulty:
+        raise TrainingFailed(
+            f"Run {run_id} ended with {counted(len(faulty), 'weight')} with values that are not "
+            f"finite, {faulty[0]} first.",
+            "Train again with a lower learning rate; the pairs and settings are unchanged.",
+        )
+
+
 def _benchmark(metrics: dict[str, float], inputs: TrainingInputs) -> str:
+    # Never a score on images that were trained on: it would look better than it is.
     if not inputs.validation_ids:
-        return "no validation score: no honest validation set"
+        return "no validation score: no independent validation images"
     shown = {name: metrics[name] for name in ("dice", "iou", "ap50", "ap75") if name in metrics}
     return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())

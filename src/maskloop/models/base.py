@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
 from maskloop import plugins
@@ -158,6 +160,8 @@ class Plan(Record):
 
     backend: str = DEFAULT_BACKEND
     task: Task
+    # As its own class and not as `Record`, which has no fields: they would be lost when it is
+    # saved.
     network: SerializeAsAny[Record] = Field(
         description="The concrete model, without the task: what weights are compared by."
     )
@@ -166,6 +170,7 @@ class Plan(Record):
     estimated_s: float | None = Field(
         None, description="Estimated duration of the training; None if it is not known."
     )
+    # By axis, of the training images; empty where their files do not tell.
     pixel_size_um: dict[str, float] = Field(default_factory=dict)
     seed: int = 0
     device: DeviceName = "auto"
@@ -177,6 +182,7 @@ def _as_its_backend_reads_it(values: Any) -> Any:
     """A plan as the class that its backend gives it; plans of version 2 name no backend."""
     if not isinstance(values, Mapping):
         return values
+    # Pydantic by itself would make a bare `Plan` of it and refuse the fields that the backend adds.
     return backend(str(values.get("backend", DEFAULT_BACKEND))).Plan.model_validate(values)
 
 
@@ -205,6 +211,9 @@ class Example:
     pair_id: str
     image: Image
     labels: Image
+    known: NDArray[np.bool_] | None = None
+    """Where the labels are annotated, of their shape; elsewhere they are 0 without a meaning, and
+    nothing may be learned from them. None: everywhere."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,7 @@ class TrainingContext:
     header: Mapping[str, Any] = field(default_factory=dict)
     """Facts to store in the checkpoint: lineage, pairs, versions."""
     report: Report = silent
+    # Asked between steps and not told at any time: no step is cut short.
     is_cancelled: Callable[[], bool] = lambda: False
     save_every_s: float = 30.0
 
@@ -246,7 +256,7 @@ class SummaryRow(Record):
 
 
 class Summary(Record):
-    """A model as people are told of it; what the window and the command line draw."""
+    """A model in words and numbers, as the window and the command line show it."""
 
     title: str = Field(description="In a few words, such as 'U-Net 2D, depth 4'.")
     words: str = Field(description="In one sentence without its full stop.")
@@ -278,7 +288,7 @@ class Mismatch(NamedTuple):
     found: Any
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.found}, needed is {self.wanted}"
+        return f"{self.name} is {self.found} instead of {self.wanted}"
 
 
 # Inside `Backend` the bare names are its own properties.
@@ -420,6 +430,7 @@ def backend(name: str) -> Backend:
     NotFound, BrokenPlugin
         If there is none, or it cannot be imported.
     """
+    # Through the registry and not by an import: whoever only draws a form must not load torch.
     found: Backend = plugins.get("backends", name)
     return found
 
@@ -427,6 +438,7 @@ def backend(name: str) -> Backend:
 def outline_of(name: str, network: Mapping[str, Any]) -> Outline:
     """What a trained model is; only its backend's name where that is not installed here."""
     try:
+        # A project whose backend is a plug-in that is not installed here is still listed and shown.
         return backend(name).outline(network)
     except MaskloopError:
         return Outline(name)
@@ -449,6 +461,7 @@ def checked_choices(kind: type[AnyRecord], values: Mapping[str, Any]) -> AnyReco
     UsageError
         If there is no such choice, or its value does not fit.
     """
+    # Before pydantic, which would tell all faults at once and name none of the settings there are.
     unknown = sorted(set(values) - set(kind.model_fields))
     if unknown:
         raise UsageError(
@@ -458,4 +471,5 @@ def checked_choices(kind: type[AnyRecord], values: Mapping[str, Any]) -> AnyReco
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
+        # Without the cause: pydantic's report, with its web address, is for programmers.
         raise UsageError(fault_in_words(error, kind=kind), "Choose another value.") from None

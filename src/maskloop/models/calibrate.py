@@ -31,22 +31,29 @@ def tune_output(segmenter: Segmenter, samples: Sequence[Sample]) -> Output:
         Images with masks. Those that it was trained on will do: the scores of a network that had
         little time are as faint there.
     """
+    # Lazily: only an output that has something to tune looks at scores.
     chosen = _some(samples)
     return segmenter.output.tuned((_scores(segmenter, one), one.labels) for one in chosen)
 
 
 def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[Any]:
     """Scores (channels, *spatial) as prediction keeps them."""
+    # By the code that predicts, and not by the network alone: tiles, halo and normalization change
+    # scores, and what is tuned here has to serve there.
     axes = "CZYX" if sample.image.ndim == 4 else "CYX"
     image = Image(sample.image, axes, name=sample.pair_id)
     scores = segment(image, segmenter, probabilities=True).probabilities
     assert scores is not None
-    return kept(scores.read(axes), segmenter.output)
+    # (channels, *spatial) again: what is read lazily comes in the order that is asked for.
+    found = kept(scores.read(axes), segmenter.output)
+    # Objects that are found where nothing is annotated are neither right nor wrong.
+    return found if sample.known is None else found * sample.known
 
 
 def _some(samples: Sequence[Sample]) -> list[Sample]:
     """Samples from all over the dataset, large ones cropped; about `PIXELS` pixels in all."""
     count = min(len(samples), IMAGES)
+    # Spread evenly: neighbors in the list are often fields of one well, and look alike.
     return [
         _middle(samples[index * len(samples) // count], PIXELS // count) for index in range(count)
     ]
@@ -54,6 +61,7 @@ def _some(samples: Sequence[Sample]) -> list[Sample]:
 
 def _middle(sample: Sample, pixels: int) -> Sample:
     lengths = list(sample.labels.shape)
+    # The longest side first, so that a volume of few planes keeps them: objects must stay whole.
     while math.prod(lengths) > pixels:
         longest = lengths.index(max(lengths))
         lengths[longest] -= lengths[longest] // 4
@@ -67,4 +75,5 @@ def _middle(sample: Sample, pixels: int) -> Sample:
         sample.labels[where],
         sample.ranges,
         sample.spacing,
+        None if sample.known is None else sample.known[where],
     )

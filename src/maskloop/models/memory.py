@@ -7,6 +7,7 @@ from pathlib import Path
 
 __all__ = ["available_memory", "is_out_of_memory"]
 
+# Words of PyTorch, C++ and oneDNN: on a CPU no type of exception tells.
 SHORTAGE = re.compile(
     r"out of memory|can.?t allocate memory|not enough memory|bad_alloc"
     # oneDNN does not say why; on a processor it means that its buffers could not be allocated.

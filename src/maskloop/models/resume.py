@@ -1,4 +1,4 @@
-"""The exact state of a training on disk, so that a killed run goes on where it was."""
+"""The exact state of a training on disk, so that a killed run resumes where it was."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class TrainingState:
 
 
 def save_state(path: Path, state: TrainingState, tensors: dict[str, Any]) -> None:
-    """Write the state whole: a kill leaves the one before."""
-    content = (
-        io.BytesIO()
-    )  # torch tells of a full disk in words of its own; write_bytes tells it in ours
+    """Write the state atomically: a kill leaves the one before."""
+    # Through memory: torch reports a full disk in words of its own, `write_bytes` in ours.
+    content = io.BytesIO()
+    # The state as text: `weights_only` reads tensors and plain values, but no classes of ours.
     torch.save({"state": json.dumps(asdict(state)), **tensors}, content)
     write_bytes(path, content.getbuffer())
 

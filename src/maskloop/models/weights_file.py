@@ -2,8 +2,10 @@
 
 A checkpoint is one ``.pt`` that ``torch.load(weights_only=True)`` reads::
 
-    {"format": "maskloop-checkpoint", "version": 1, "state_dict": {...}, "header": {plan, classes,
+    {"format": "maskloop-checkpoint", "version": 2, "state_dict": {...}, "header": {plan, classes,
     lineage, ...}}
+
+In version 1 the plan of the header described network and task as one (see `models.unet.old`).
 """
 
 from __future__ import annotations
@@ -34,14 +36,17 @@ __all__ = [
     "fit_weights",
     "load_checkpoint",
     "load_plain",
+    "not_finite",
     "read_weights",
     "save_checkpoint",
 ]
 
 FORMAT = "maskloop-checkpoint"
-VERSION = 1
+# Raised whenever an older program could not make sense of the header: that program then asks for
+# an update, instead of listing fields that it does not know.
+VERSION = 2
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "network_weights")
-"""Keys under which training programs keep the weights beside the optimiser and the like."""
+"""Keys under which training programs keep the weights beside the optimizer and the like."""
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel training and torch.compile put before the names."""
 LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -100,13 +105,13 @@ class LoadedCheckpoint:
     state_dict: Weights
     """Name to tensor, on the CPU."""
     header: dict[str, Any]
-    """Plain JSON: the plan, the classes, the normalisation, the lineage."""
+    """Plain JSON: the plan, the classes, the normalization, the lineage."""
 
 
 def save_checkpoint(
     path: Path, *, state_dict: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint whole: a reader sees the file before or the file after, never a part.
+    """Write a checkpoint atomically: a reader sees the old file or the new one, never a part.
 
     Parameters
     ----------
@@ -163,11 +168,12 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
             "Import bare weights with their architecture (maskloop import-weights).",
         )
     version = content.get("version")
-    if not _is_equal(version, VERSION):
-        told = version if isinstance(version, int) and abs(version) < 1000 else "unknown"
+    if not isinstance(version, int) or version < 1:
+        raise IncompatibleWeights(f"'{path.name}' has no valid format version.", FETCH_AGAIN)
+    if version > VERSION:
         raise IncompatibleWeights(
-            f"'{path.name}' is a checkpoint of version {told}; this program "
-            f"reads version {VERSION}.",
+            f"'{path.name}' was written by a newer version of maskloop: it has checkpoint format "
+            f"{version}, and this version reads formats up to {VERSION}.",
             "Update maskloop.",
         )
     header = content.get("header")
@@ -208,6 +214,7 @@ def read_weights(path: Path) -> Weights:
 
 def _weights_in(content: object, path: Path) -> Weights:
     """The name-to-tensor mapping in what a file held."""
+    # Wrappers may be nested, such as {"model": {"state_dict": ...}}; not without end.
     for _ in range(SHOWN):
         inner = (
             [content[key] for key in WRAPPERS if isinstance(content.get(key), dict)]
@@ -217,6 +224,7 @@ def _weights_in(content: object, path: Path) -> Weights:
         if not inner:
             break
         content = inner[0]
+    # What else lies beside the weights (an epoch, a name) is of no use here.
     weights = (
         {name: value for name, value in content.items() if isinstance(value, Tensor)}
         if isinstance(content, dict)
@@ -297,6 +305,7 @@ def load_plain(path: Path) -> object:
         If it would have to run code to be read.
     """
     _require_file(path)
+    # PyTorch does not verify checksums: a file that was changed could load as wrong weights.
     if not _is_whole(path):
         _refuse_code(path)
         raise _not_whole(path)
@@ -333,6 +342,7 @@ def _is_whole(path: Path) -> bool:
             broken = archive.testzip()
     except BROKEN_ZIP:
         return False
+    # Only TorchScript archives have it: they are programs with weights inside.
     if any(name.endswith("/constants.pkl") for name in names):
         raise UnsafeFile(
             f"'{path.name}' is a TorchScript program, not only weights; it was not executed.",
@@ -463,6 +473,7 @@ def _pickles(path: Path) -> Iterator[bytes]:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 if name.endswith(".pkl"):
+                    # Never more than MAX_PICKLE: a zip of a few kilobytes can unpack to gigabytes.
                     with archive.open(name) as member:
                         yield member.read(MAX_PICKLE)
     except BROKEN_ZIP:
@@ -474,9 +485,11 @@ def _globals(stream: bytes) -> Iterator[str]:
     source = io.BytesIO(stream)
     texts: list[str] = []
     try:
+        # Legacy files hold several pickles one after another, with raw numbers behind them.
         while source.tell() < len(stream):
             for operation, argument, _ in pickletools.genops(source):
                 is_global = operation.name in {"GLOBAL", "INST", "STACK_GLOBAL"}
+                # STACK_GLOBAL takes module and name from the stack, where the two last texts are.
                 name = " ".join(texts[-2:]) if operation.name == "STACK_GLOBAL" else str(argument)
                 # Any text that begins with a c looks like a pickle for a while.
                 if is_global and PYTHON_NAME.fullmatch(name):
@@ -514,6 +527,7 @@ def fit_weights(
         If a weight is missing, unexpected, of another shape or not finite; the first few are named,
         and all are counted.
     """
+    # All faults first, then one call: PyTorch's own loading copies what fits before it complains.
     own = module.state_dict()
     faults = [
         _fault("missing", [name for name in own if name not in state_dict]),
@@ -528,6 +542,7 @@ def fit_weights(
         ),
     ]
     if any(faults):
+        # Our own reading of shapes on both sides: only what differs helps a person.
         needed = look(own)
         seen = {key: value for key, value in look(state_dict).items() if needed.get(key) != value}
         looks = (
@@ -556,7 +571,12 @@ def _differs(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor])
 
 
 def _shapes(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    return f"{name} is {tuple(theirs[name].shape)}, needed is {tuple(own[name].shape)}"
+    return f"{name} is {tuple(theirs[name].shape)} instead of {tuple(own[name].shape)}"
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the weights that hold NaN or infinite values: no model can use such a file."""
+    return [name for name, weight in weights.items() if not _is_finite(weight)]
 
 
 def _is_finite(weight: Tensor) -> bool:

@@ -111,6 +111,7 @@ def _fit(
     """The normalization of a frame, fitted to all of it, in one pass over what is too large."""
     if whole is not None:
         return normalization.fit(whole)
+    # All channels of a pixel: (C, *spatial).
     itemsize = frame.dtype.itemsize * frame.shape[0]
     regions = cut_regions(frame.shape[1:], itemsize, limit_bytes=FRAME_BYTES // 4)
     pieces = (frame.read(region) for region in regions)
@@ -235,6 +236,7 @@ class _Blend:
 def _scores(segmenter: Segmenter, tiles: Scores, mirror: bool) -> Scores:
     if not mirror:
         return segmenter.scores(tiles)
+    # A copy, for a segmenter may give out a buffer of its own.
     total = segmenter.scores(tiles).astype(np.float32)
     # Never along Z: microscopes blur differently above and below the focus.
     for flip in ((-1,), (-2,), (-2, -1)):

@@ -16,7 +16,7 @@ from maskloop.images.normalize import Normalization
 from maskloop.predict.metrics import Counts
 from maskloop.task import OutputMode
 
-__all__ = ["BlockOutput", "Output", "Segmenter"]
+__all__ = ["BlockOutput", "Output", "Segmenter", "score_known"]
 
 
 @runtime_checkable
@@ -71,8 +71,13 @@ class Output(Protocol):
     def decode(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Labels (*spatial) of scores (channels, *spatial), as floats or as kept in `dtype`."""
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
-        """How good labels are, as counts that add up over images."""
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
+        """How good labels are, as counts that add up over images.
+
+        Only pixels that are `known` count; None: all are.
+        """
 
     def tuned(self, examples: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Self:
         """With the settings that decode these examples (scores, true labels) best.
@@ -88,8 +93,19 @@ class Output(Protocol):
 class BlockOutput(Output, Protocol):
     """An output whose labels depend on the surroundings: large images are decoded in blocks."""
 
+    # Without it an image that does not fit in memory could not be decoded (see `blocks`).
     def find(self, scores: NDArray[Any]) -> DecodedInstances:
         """As `decode`, with where each object begins and whether it has a seed."""
+
+
+def score_known(
+    output: Output, found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> Counts:
+    """An output's counts of labels, of annotated pixels only.
+
+    Outputs of other packages may know nothing of them, and are asked as ever where all is known.
+    """
+    return output.score(found, truth) if known is None else output.score(found, truth, known=known)
 
 
 class Segmenter(Protocol):

@@ -155,7 +155,7 @@ def predict_files(
     Cancelled
         If `is_cancelled` said so; what was finished stays.
     """
-    sources, outcomes = _find(images)
+    sources, outcomes = _find(images, axes)
     if not sources and not outcomes:
         where = ", ".join(map(str, images))
         raise UsageError(
@@ -183,7 +183,7 @@ def predict_files(
 
 
 def _find(
-    images: Sequence[str | Path | ImageRef],
+    images: Sequence[str | Path | ImageRef], axes: str | None
 ) -> tuple[list[ImageRef], list[FileOutcome]]:
     """The images that were selected, and a failure for each input that leads to none."""
     from maskloop.images.sources import find_images
@@ -192,7 +192,8 @@ def _find(
     failed = []
     for each in images:
         try:
-            found |= dict.fromkeys(ref for ref in find_images([each]) if not _is_result(ref.path))
+            named = find_images([each], axes=axes)
+            found |= dict.fromkeys(ref for ref in named if not _is_result(ref.path))
         except ImageError as error:
             failed.append(_failure(str(each), error.problem, error.way_out))
     return list(found), failed
@@ -281,8 +282,10 @@ class _File:
         for remark in [each for each in image.notes if each not in self.said]:
             self.said.add(remark)
             options["report"](Message(text=f"{self.name}: {remark}"))
+        # Only now: where nothing is to be done, no folder appears.
         self.target.parent.mkdir(parents=True, exist_ok=True)
         labels, scores = self._sinks(image, segmenter, wanted)
+        # Scores first: labels that are there mean that all of it is done.
         sinks = [sink for sink in (scores, labels) if sink is not None]
         try:
             segment_into(
@@ -411,6 +414,7 @@ def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Pa
     levels = dict.fromkeys(sources, 0)
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
+        # Without case, as Windows and macOS compare names.
         counts = Counter(name.casefold() for name in names.values())
         # Only names that meet get longer: most results are called like their image.
         meeting = [

@@ -97,6 +97,7 @@ def decode_blocks(
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, length in zip(core, shape, strict=True)
         )
+        # Opened for each block: pages of a mapped file would otherwise count as memory to the end.
         decoded = output.find(np.asarray(scores.open()[(slice(None), *outer)]))
         owned = _owned(decoded, core, outer, shape)
         # What another block owns is written there.
@@ -114,6 +115,7 @@ def _owned(
 
     Foreground that may have its seed behind the margin belongs to no block.
     """
+    # By where it begins, a single pixel, and not by its area: exactly one block holds that pixel.
     owned = np.ones(len(decoded.anchors), bool)
     for axis, (inside, around, length) in enumerate(zip(core, outer, shape, strict=True)):
         place = decoded.anchors[:, axis] + around.start

@@ -24,12 +24,16 @@ __all__ = [
     "InstanceCounts",
     "class_scores",
     "instance_scores",
+    "known_objects",
+    "only_known",
 ]
 
+# 0.75 is usual besides the steps of a tenth.
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 
 
 def _ratio(part: float, whole: float) -> float:
+    # Neither 0 nor 1: an image without objects would spoil or embellish every mean.
     return part / whole if whole else float("nan")
 
 
@@ -127,16 +131,18 @@ def class_scores(prediction: NDArray[Any], truth: NDArray[Any], num_classes: int
         If the shapes differ, an id is out of range or the type is not integer.
     """
     predicted, true = _checked(prediction, truth)
-    for name, labels in (("prediction", predicted), ("truth", true)):
+    for name, labels in (("prediction", predicted), ("ground truth", true)):
         if labels.size and int(labels.max()) >= num_classes:
             raise MaskError(
                 f"The {name} holds class {int(labels.max())}, but the classes are 0 to "
                 f"{num_classes - 1}.",
                 "Name all classes, or evaluate as instances if each value is an object.",
             )
+    # A confusion matrix by one pass over the pixels: true * classes + predicted is its cell.
     table = np.bincount(
         true.astype(np.intp) * num_classes + predicted.astype(np.intp), minlength=num_classes**2
     )
+    # Rows are true, columns predicted classes.
     table = table.reshape(num_classes, num_classes)
     both = np.diagonal(table)
     return ClassCounts(
@@ -150,13 +156,14 @@ def _checked(prediction: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[Any
     """Both as flat integers, checked."""
     if prediction.shape != truth.shape:
         raise MaskError(
-            f"The prediction has shape {prediction.shape}, the truth {truth.shape}.",
+            f"The prediction has shape {prediction.shape}, the ground truth {truth.shape}.",
             "Compare label images of the same size: select the matching file.",
         )
-    return _flat_integers("prediction", prediction), _flat_integers("truth", truth)
+    return _flat_integers("prediction", prediction), _flat_integers("ground truth", truth)
 
 
 def _flat_integers(name: str, labels: NDArray[Any]) -> NDArray[Any]:
+    # Flat, because an overlap is counted the same in two and three dimensions.
     flat = labels.reshape(-1)
     if flat.dtype.kind == "b":
         return flat.astype(np.uint8)
@@ -202,6 +209,7 @@ class InstanceCounts(Record):
             true_positives=tuple(
                 map(sum, zip(self.true_positives, other.true_positives, strict=True))
             ),
+            # Sums, never means: only these add up over images.
             matched_iou=tuple(map(sum, zip(self.matched_iou, other.matched_iou, strict=True))),
             true_objects=self.true_objects + other.true_objects,
             predicted_objects=self.predicted_objects + other.predicted_objects,
@@ -272,6 +280,32 @@ class InstanceCounts(Record):
     def aggregated_jaccard(self) -> float:
         """The aggregated Jaccard index (Kumar et al. 2017)."""
         return _ratio(self.aji_intersection, self.aji_union)
+
+
+def only_known(
+    found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The pixels of two label images that are annotated, in a row; all where `known` is None."""
+    return (found, truth) if known is None else (found[known], truth[known])
+
+
+def known_objects(
+    found: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two label images with only what can be compared of their objects.
+
+    A predicted object that lies mostly where nothing is annotated is neither right nor wrong and
+    left out; of the others, and of the true ones, the annotated part counts.
+    """
+    if known is None:
+        return found, truth
+    # Ranks, since labels of files may be as large as four billion.
+    labels, ranks = np.unique(found, return_inverse=True)
+    ranks = ranks.reshape(found.shape)
+    sizes = np.bincount(ranks.reshape(-1), minlength=labels.size)
+    inside = np.bincount(ranks[known], minlength=labels.size)
+    is_kept = 2 * inside >= sizes
+    return np.where(known & is_kept[ranks], found, 0), np.where(known, truth, 0)
 
 
 class Counts(Record):
@@ -364,6 +398,7 @@ def _overlaps(predicted: NDArray[Any], true: NDArray[Any]) -> _Overlaps:
     # Ids are 1-based here: a product of zero is background in either image.
     inside = (rows > 0) & (columns > 0)
     keys = (rows[inside] - 1) * width + (columns[inside] - 1)
+    # Ten thousand objects on either side make a table of 800 MB; so many are sorted instead.
     if len(true_sizes) * width <= max(keys.size, MAX_DENSE):
         counts = np.bincount(keys, minlength=1)
         pairs = np.flatnonzero(counts)
@@ -382,6 +417,7 @@ MAX_DENSE = 4_000_000
 def _consecutive(labels: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Ids 1..n in place of any ids (0 stays), and the size of each object."""
     highest = int(labels.max()) if labels.size else 0
+    # Labels of other programs may be numbered in millions, with few of them used.
     if highest <= max(labels.size, MAX_DENSE):
         counts = np.bincount(labels.astype(np.intp, copy=False), minlength=highest + 1)
         used = np.flatnonzero(counts[1:]) + 1
@@ -398,7 +434,8 @@ def _match(table: _Overlaps, threshold: float) -> NDArray[np.float64]:
     """IoU of the matched objects."""
     iou = table.pixels / table.unions
     close = iou >= threshold
-    true, predicted, iou = table.true[close], table.predicted[close], iou[close]
+    iou = iou[close]
+    true, predicted = table.true[close], table.predicted[close]
     rivals = (
         (np.bincount(true, minlength=1)[true] > 1)
         | (np.bincount(predicted, minlength=1)[predicted] > 1)
@@ -416,6 +453,7 @@ def _assign(
         return iou
     from scipy.optimize import linear_sum_assignment
 
+    # Only objects with rivals: the assignment grows with the cube of their number.
     rows, row = np.unique(true, return_inverse=True)
     columns, column = np.unique(predicted, return_inverse=True)
     shared = np.zeros((len(rows), len(columns)))
@@ -432,6 +470,7 @@ def _aggregate(table: _Overlaps) -> tuple[int, int]:
     taken.
     """
     unions = table.unions
+    # Sorted by object, then by falling IoU: the first of each object is its best.
     order = np.lexsort((-(table.pixels / unions), table.true))
     found, first = np.unique(table.true[order], return_index=True)
     best = order[first]

@@ -23,7 +23,13 @@ from maskloop.images.instances import (
     decode_with_anchors,
     encode_instances,
 )
-from maskloop.predict.metrics import Counts, class_scores, instance_scores
+from maskloop.predict.metrics import (
+    Counts,
+    class_scores,
+    instance_scores,
+    known_objects,
+    only_known,
+)
 from maskloop.records import Record
 from maskloop.task import OutputMode
 
@@ -89,12 +95,17 @@ class Foreground(Record):
 
     def decode(self, scores: NDArray[Any]) -> NDArray[np.uint8]:
         """Labels (*spatial) of scores (1, *spatial), in 0..1 or as uint8 in 0..255."""
+        # The threshold is scaled, not the scores: a copy of them as floats would take four times as
+        # much.
         unit = 255 if scores.dtype == np.uint8 else 1
         labels: NDArray[np.uint8] = (scores[0] > self.threshold * unit).astype(np.uint8)
         return labels
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
         """Pixels that are right and wrong; any value above 0 is foreground."""
+        found, truth = only_known(found, truth, known)
         return Counts(classes=class_scores(found > 0, truth > 0, 2))
 
     def tuned(self, _examples: Examples) -> Self:
@@ -127,6 +138,7 @@ class Classes(Record):
     @property
     def label_dtype(self) -> np.dtype[Any]:
         """Type of the labels."""
+        # One byte up to 255 classes, two above.
         return np.min_scalar_type(max(self.class_labels))
 
     @property
@@ -149,11 +161,15 @@ class Classes(Record):
 
     def decode(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Labels (*spatial) of scores (channels, *spatial)."""
+        # Scores in 256 steps may tie; the lower class id wins, always the same one.
         labels: NDArray[Any] = scores.argmax(axis=0).astype(self.label_dtype)
         return labels
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
         """Pixels of each class that are right and wrong."""
+        found, truth = only_known(found, truth, known)
         return Counts(classes=class_scores(found, truth, len(self.class_labels)))
 
     def tuned(self, _examples: Examples) -> Self:
@@ -215,6 +231,7 @@ class DistanceMaps(Record):
         self, labels: NDArray[Any], spacing: Sequence[float] | None = None
     ) -> NDArray[np.float16]:
         """Targets (3, *spatial) in 0..1."""
+        # Kept for all training images, in half the memory of float32.
         return encode_instances(labels, spacing=spacing).astype(np.float16)
 
     def class_map(self, labels: NDArray[Any]) -> NDArray[Any]:
@@ -229,10 +246,14 @@ class DistanceMaps(Record):
         """The same with where each object begins, for images that are decoded in blocks."""
         return decode_with_anchors(scores, self.instances)
 
-    def score(self, found: NDArray[Any], truth: NDArray[Any]) -> Counts:
+    def score(
+        self, found: NDArray[Any], truth: NDArray[Any], *, known: NDArray[np.bool_] | None = None
+    ) -> Counts:
         """Objects that match, and the pixels of the foreground."""
+        pixels = only_known(found > 0, truth > 0, known)
         return Counts(
-            classes=class_scores(found > 0, truth > 0, 2), instances=instance_scores(found, truth)
+            classes=class_scores(*pixels, 2),
+            instances=instance_scores(*known_objects(found, truth, known)),
         )
 
     def tuned(self, examples: Examples) -> Self:
@@ -248,6 +269,7 @@ class DistanceMaps(Record):
         examples
             Scores (3, *spatial) and true labels (*spatial) of each image.
         """
+        # All scores are kept, because each threshold is tried on them.
         seen = list(examples)
 
         def mean_ap(threshold: float) -> float:
@@ -262,6 +284,7 @@ class DistanceMaps(Record):
         before = mean_ap(usual)
         objects = sum(len(np.unique(truth[truth > 0])) for _, truth in seen)
         least = max(CLEARLY, OBJECTS / max(1, objects))
+        # Nothing could be better by enough: the other thresholds need not be tried.
         if before + least > 1:
             return self._starting_at(usual)
         found = {threshold: mean_ap(threshold) for threshold in THRESHOLDS if threshold != usual}

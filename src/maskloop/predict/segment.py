@@ -188,6 +188,7 @@ def segment_into(
                 bands.decode_whole(labels, next_id, scratch)
         else:
             watch.skip(len(plan))
+        # Only objects have numbers; a class id is the same in every frame.
         if output.margin_px:
             # Counted in what is written, so that a run that was resumed gives the same numbers.
             next_id = max(next_id, labels.highest(whole) + 1)

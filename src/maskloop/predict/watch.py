@@ -10,6 +10,7 @@ from maskloop.events import Progress, Report
 
 __all__ = ["Watch"]
 
+# Often enough to look smooth; small tiles come by the hundred per second.
 REPORT_EVERY_S = 0.1
 
 

@@ -109,6 +109,7 @@ def check(
         *_lost_entries(project),
         *_out_of_step(project),
     ]
+    # All of them first: the progress needs the total, and leftovers are what none of them names.
     expected = list(_expected(project))
     checked_bytes = 0
     for done, one in enumerate(expected):
@@ -122,6 +123,7 @@ def check(
         problems += found
         checked_bytes += size
     problems += _leftovers(project, {one.path for one in expected})
+    # Again at the end, so that a bar shows all of it even where there are no files.
     report(Progress(stage="check", done=len(expected), total=len(expected), unit="files"))
     return CheckReport(
         problems=tuple(problems), files_checked=len(expected), bytes_checked=checked_bytes
@@ -158,6 +160,7 @@ def _repeated_ids(project: ProjectFolder) -> Iterator[Problem]:
             continue
         entries = row.entries_of(project.record(row.record, row.kind).read())
         for name, count in Counter(row.id_of(entry) for entry in entries).items():
+            # Two entries of one id can only come from an editor: writers count on under the lock.
             if count > 1:
                 yield Problem(
                     kind="broken record",
@@ -173,6 +176,7 @@ def _lost_entries(project: ProjectFolder) -> Iterator[Problem]:
     for row in COLLECTIONS.values():
         if not is_readable(project, row.record):
             continue
+        # An edit by hand, or an old copy put in its place, is valid JSON: only the journal tells.
         lost = project.record(row.record, row.kind).lost()
         if lost:
             yield Problem(
@@ -225,6 +229,7 @@ def _out_of_step(project: ProjectFolder) -> Iterator[Problem]:
 def _expected(project: ProjectFolder) -> Iterator[_Expected]:
     """Every file that a record names, with its hash; unreadable records are left out."""
     for row in COLLECTIONS.values():
+        # A broken record is a problem of its own; every file of it as well would bury the others.
         if not row.files or not is_readable(project, row.record):
             continue
         for entry in row.entries_of(project.record(row.record, row.kind).read()):
@@ -243,12 +248,14 @@ def _compare(project: ProjectFolder, one: _Expected) -> tuple[list[Problem], int
         return [Problem(kind=kind, path=one.path, problem=text, way_out=one.way_out)]
 
     try:
+        # A link that leads outside counts as missing: its target is not part of the project.
         path = project.path(one.path)
     except MaskloopError as error:
         return problem("missing file", error.problem), 0
     if not path.is_file():
         return problem("missing file", f"The file of {one.owner} is missing."), 0
     try:
+        # Entries of older programs have no hash until they are upgraded.
         is_changed = bool(one.sha256) and file_sha256(path) != one.sha256
     except MaskloopError as error:
         return problem("changed file", error.problem), 0
@@ -286,5 +293,6 @@ def _leftovers(project: ProjectFolder, expected: set[str]) -> Iterator[Problem]:
 
 
 def _is_known(path: str, name: str, expected: set[str], besides: tuple[str, ...]) -> bool:
+    # Kept on purpose beside a record, and what a repair reads.
     is_copy = any(part in name for part in COPIES)
     return path in expected or path in besides or path in records() or is_copy

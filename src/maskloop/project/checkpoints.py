@@ -141,10 +141,13 @@ class CheckpointList:
             If the weights are missing or the folder cannot be written.
         """
         with self._folder.writing("register a checkpoint"):
+            # A kill after the registration, before the run noted it: the run resumes and asks
+            # again.
             for known in self.list():
                 if run_id and known.run_id == run_id:
                     weights_file.unlink(missing_ok=True)
                     return known
+            # Pairs may be replaced while a training runs for hours: what it saw is what counts.
             seen = contents or {}
             if contents is None:
                 seen = {pair_id: self._dataset.get(pair_id).content for pair_id in pair_ids}
@@ -263,6 +266,7 @@ def _marked(pair: Pair, used: Mapping[tuple[str, ...], Sequence[str]]) -> Pair:
 
 def _with_used(version: AnyVersion, names: Sequence[str]) -> AnyVersion:
     used = tuple(dict.fromkeys((*version.used_in_checkpoints, *names)))
+    # The same object: `Dataset.change` writes only where an object is another one.
     if used == version.used_in_checkpoints:
         return version
     return changed(version, used_in_checkpoints=used)

@@ -74,10 +74,12 @@ def _figures(record: CheckpointRecord) -> dict[str, Any]:
 
 
 def _number(value: Any) -> str:
+    # NaN, of a training that diverged, equals nothing, itself included.
     if value is None or value != value:
         return NONE
     if isinstance(value, int):
         return str(value)
+    # Seconds and the like need no decimals; scores need three to be told apart.
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
 
 
@@ -97,6 +99,7 @@ def _data(
         for pair in ours & theirs
         if first.dataset_pixel_hashes.get(pair) != second.dataset_pixel_hashes.get(pair)
     }
+    # Older checkpoints kept no hashes: then nothing can be said, not that all were replaced.
     if changed and first.dataset_pixel_hashes and second.dataset_pixel_hashes:
         yield "Images replaced in between", _listed(changed, names), _listed(changed, names)
 
@@ -117,6 +120,7 @@ def _listed(pairs: set[str], names: Mapping[str, str]) -> str:
 def _differing(
     first: Mapping[str, Any], second: Mapping[str, Any], prefix: str
 ) -> Iterator[Difference]:
+    # In the order of the records and not sorted: related settings stay together.
     for name in dict.fromkeys([*first, *second]):
         ours, theirs = first.get(name), second.get(name)
         if name in NOT_COMPARED or ours == theirs:
@@ -132,5 +136,6 @@ def _value(name: str, value: Any) -> str:
     if value is None:
         return NONE
     if isinstance(value, list | tuple):
+        # A patch is read as a size, such as 256 x 256; anything else is a list.
         return (" x " if name == "patch_size" else ", ").join(_value("", one) for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,11 @@ from maskloop.project.fields import now
 from maskloop.project.folder import Folder
 from maskloop.project.groups import Offer, Side, choose_group, choose_side
 from maskloop.project.intake import Candidate, Pixels, examine, measure
-from maskloop.project.inventory import PAIRS
+from maskloop.project.pair_files import PairFiles
 from maskloop.project.pairs import ever_used, facts_of, sided, version_of
-from maskloop.project.paths import require_inside
 from maskloop.project.splits import Split, split_pairs
-from maskloop.project.store import RecordFile, changed, file_sha256
-from maskloop.records import jsonable, read_ordinary
+from maskloop.project.store import RecordFile, changed
+from maskloop.records import jsonable
 from maskloop.task import Task
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ class Dataset:
         self._folder = folder
         self._task = task
         self._file: RecordFile[Manifest] = folder.record(paths.MANIFEST, Manifest)
+        self._files = PairFiles(folder)
         self._index: tuple[Manifest, dict[str, Pair]] | None = None
 
     @property
@@ -157,7 +156,7 @@ class Dataset:
 
     def record(self, offers: Sequence[Offer]) -> list[Pair]:
         """Write checked pairs: files first, the manifest once and last, all or none of them."""
-        with self._folder.writing("accept pairs"), self._undo_files() as written:
+        with self._folder.writing("accept pairs"), self._files.undo_on_failure() as written:
             manifest = self._file.read()
             pairs = manifest.pairs
             # A manifest is validated and written once: for each of ten thousand it takes hours.
@@ -171,33 +170,15 @@ class Dataset:
             self._save(changed(manifest, next_pair=manifest.next_pair + len(added), pairs=pairs))
             return added
 
-    @contextlib.contextmanager
-    def _undo_files(self) -> Iterator[list[Path]]:
-        """Erase the files written in the block when it fails.
-
-        After a kill they stay as orphans, which do no harm.
-        """
-        written: list[Path] = []
-        try:
-            yield written
-        except BaseException:
-            with contextlib.suppress(OSError):
-                # The failure may have come after the manifest was in place: what it names must
-                # stay.
-                recorded = read_ordinary(self._file.path)
-                for path in written:
-                    if path.name.encode() not in recorded:
-                        path.unlink(missing_ok=True)
-            raise
-
     def _write_pair(
         self, pairs: tuple[Pair, ...], number: int, offer: Offer, written: list[Path]
     ) -> tuple[tuple[Pair, ...], Pair]:
         candidate = offer.candidate
         pair_id = f"pair_{number:04d}_{candidate.pixels_sha256[:8]}"
+        # The first in a group names it: the pair needs its id before it has a group.
         group, merged = choose_group(pairs, offer, pair_id)
         split = choose_side(group, merged, offer)
-        files = self._write_files(candidate, pair_id, written)
+        files = self._files.write(candidate, pair_id, written)
         pair = Pair(
             pair_id=pair_id,
             name=candidate.name,
@@ -212,27 +193,6 @@ class Dataset:
             **facts_of(candidate),
         )
         return (*merged, pair), pair
-
-    def _write_files(self, candidate: Candidate, stem: str, written: list[Path]) -> dict[str, str]:
-        from maskloop.images.writers import write_image, write_labels
-
-        image_path, mask_path = f"{paths.IMAGES}/{stem}.tif", f"{paths.MASKS}/{stem}.tif"
-        image, mask = self._folder.path(image_path), self._folder.path(mask_path)
-        written += [image, mask]
-        # Named above before they are written: a failure in between leaves a file to erase.
-        write_image(image, candidate.image)
-        write_labels(
-            mask,
-            candidate.labels.data,
-            axes=candidate.labels.axes,
-            pixel_size_um=candidate.labels.pixel_size_um,
-        )
-        return {
-            "image_path": image_path,
-            "mask_path": mask_path,
-            "image_sha256": file_sha256(image),
-            "mask_sha256": file_sha256(mask),
-        }
 
     def _refuse_known(self, known: Mapping[str, Pair], candidate: Candidate) -> None:
         """Refuse pixels that the project has; `known` are its pairs by the hash of their pixels."""
@@ -315,26 +275,33 @@ class Dataset:
                 "Give the corrected mask (--masks FILE).",
             )
         old = self.get(pair_id)
+        chosen = self._rule(
+            rule,
+            allow_empty=allow_empty
+            or (mask is None and bool(old.mask_preparation.get("is_empty"))),
+        )
+        # A correction of a mask that was opened from here has the project's own label there.
+        if chosen.ignore is None and old.ignored_label is not None:
+            chosen = changed(chosen, ignore=old.ignored_label)
         # Prepared before the lock is taken: large images take seconds.
         candidate = examine(
             self.read_image(old) if image is None else image,
             self.read_mask(old) if mask is None else mask,
             self._task(),
             axes=axes,
-            rule=self._rule(
-                rule,
-                allow_empty=allow_empty
-                or (mask is None and bool(old.mask_preparation.get("is_empty"))),
-            ),
+            rule=chosen,
             name=old.name,
             pixel_size_um=pixel_size_um,
         )
-        with self._folder.writing("replace a pair"), self._undo_files() as written:
+        with self._folder.writing("replace a pair"), self._files.undo_on_failure() as written:
+            # Again, under the lock: another program may have replaced it while this one was
+            # prepared.
             old = self.get(pair_id)
+            # The pair's own pixels are known, of course: mostly only the mask is replaced.
             others = (pair for pair in self.all_pairs if pair.pair_id != pair_id)
             self._refuse_known({pair.pixels_sha256: pair for pair in others}, candidate)
-            files = self._write_files(
-                candidate, self._free_stem(pair_id, len(old.history)), written
+            files = self._files.write(
+                candidate, self._files.free_stem(pair_id, len(old.history)), written
             )
             facts = facts_of(candidate)
             # A mask that was prepared already would be recorded as needing nothing.
@@ -350,19 +317,10 @@ class Dataset:
                 **files,
                 **facts,
                 state="active",
+                # Checkpoints saw the version before, whose history names them.
                 used_in_checkpoints=(),
                 history=(*old.history, version_of(old)),
             )
-
-    def _free_stem(self, pair_id: str, versions: int) -> str:
-        # The first replacement is version 2: the pair as accepted is the first.
-        number = versions + 2
-        while any(
-            self._folder.path(f"{folder}/{pair_id}_v{number}.tif").exists()
-            for folder in (paths.IMAGES, paths.MASKS)
-        ):
-            number += 1
-        return f"{pair_id}_v{number}"
 
     def remove(self, pair_id: str) -> Pair:
         """Leave a pair out from now on.
@@ -412,17 +370,7 @@ class Dataset:
                     pairs=tuple(other for other in manifest.pairs if other.pair_id != pair_id),
                 )
             )
-            self._erase(pair)
-
-    def _erase(self, pair: Pair) -> None:
-        others = {path for other in self.all_pairs for path in PAIRS.files_of(other)}
-        for path in PAIRS.files_of(pair):
-            # A record may have been edited: what is no image or mask, or belongs to another pair,
-            # is not this pair's to erase.
-            if PAIRS.owns(path) and path not in others:
-                place = self._folder.folder / path
-                require_inside(self._folder.folder, place.parent)
-                place.unlink(missing_ok=True)
+            self._files.erase(pair, kept_by=self.all_pairs)
 
     def as_seen(self, pair_id: str, content: Content | None) -> Pair:
         """The pair as it was with this image and mask, be it that it was replaced since.
@@ -442,8 +390,16 @@ class Dataset:
             return pair
         for version in pair.history:
             if version.content == tuple(content):
-                files = ("image_path", "mask_path", "image_sha256", "mask_sha256", "pixels_sha256")
-                return changed(pair, **{name: getattr(version, name) for name in files})
+                # The preparation too: it tells which label is no annotation in the old file.
+                kept = (
+                    "image_path",
+                    "mask_path",
+                    "image_sha256",
+                    "mask_sha256",
+                    "pixels_sha256",
+                    "mask_preparation",
+                )
+                return changed(pair, **{name: getattr(version, name) for name in kept})
         raise NotFound(
             f"Pair '{pair_id}' no longer has the image and mask that were read before.",
             "Train again: the pairs are read as they are now.",
@@ -451,38 +407,11 @@ class Dataset:
 
     def read_image(self, pair: Pair | str) -> Image:
         """The image of a pair, read when asked for its pixels."""
-        from maskloop.images.readers import open_image
-
-        chosen = self.get(pair) if isinstance(pair, str) else pair
-        image = open_image(self._existing(chosen, chosen.image_path), axes=chosen.axes or None)
-        return Image(
-            image.data,
-            image.axes,
-            image.pixel_size_um,
-            image.channel_names,
-            chosen.name or chosen.pair_id,
-        )
+        return self._files.read_image(self.get(pair) if isinstance(pair, str) else pair)
 
     def read_mask(self, pair: Pair | str) -> Image:
         """The saved labels of a pair, read when asked for their pixels."""
-        from maskloop.images.readers import open_labels
-
-        chosen = self.get(pair) if isinstance(pair, str) else pair
-        labels = open_labels(
-            self._existing(chosen, chosen.mask_path), axes=chosen.mask_axes or None
-        )
-        return Image(
-            labels.data, labels.axes, labels.pixel_size_um, (), chosen.mask_layer_name or "mask"
-        )
-
-    def _existing(self, pair: Pair, path: str) -> Path:
-        found = self._folder.path(path)
-        if not found.is_file():
-            raise ProjectError(
-                f"The file '{path}' of pair '{pair.pair_id}' is missing.",
-                "Restore it from a backup, or remove the pair.",
-            )
-        return found
+        return self._files.read_mask(self.get(pair) if isinstance(pair, str) else pair)
 
     def mark_validation(self, pair_id: str) -> Pair:
         """Keep a pair, and its group, for validation from now on.
@@ -494,6 +423,7 @@ class Dataset:
         """
         with self._folder.writing("keep a pair for validation"):
             group = self.get(pair_id).group
+            # Removed pairs too: a checkpoint has seen their pixels all the same.
             for pair in self.all_pairs:
                 if pair.group == group and pair.split == "training" and (used := ever_used(pair)):
                     raise UsageError(
@@ -537,6 +467,7 @@ class Dataset:
         Each pair's side is recorded and kept from then on.
         """
         with self._folder.writing("split the dataset"):
+            # Asked again under the lock: another program may have given a group its side meanwhile.
             split = split_pairs([self.get(pair.pair_id) for pair in pairs], share=share, seed=seed)
             groups: dict[str, Side] = {}
             for side, ids in (("validation", split.validation), ("training", split.training)):
@@ -565,9 +496,12 @@ class Dataset:
         return combine_fingerprints(
             [
                 pair.fingerprint
-                or measure(self.read_image(pair), self.read_mask(pair).read(), instances=instances)[
-                    2
-                ]
+                or measure(
+                    self.read_image(pair),
+                    self.read_mask(pair).read(),
+                    instances=instances,
+                    ignored=pair.ignored_label,
+                )[2]
                 for pair in chosen
             ],
             names=[pair.pair_id for pair in chosen],

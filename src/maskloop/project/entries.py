@@ -33,6 +33,7 @@ TASK_OF_VERSION_2 = ("output_mode", "num_classes", "class_labels", "activation",
 
 def _read_version_2(values: Any) -> Any:
     """Task and network apart, which version 2 kept in one description, ``architecture``."""
+    # A record of today passes here too: pydantic also calls this for values that are right.
     if not isinstance(values, dict) or "architecture" not in values:
         return values
     described = values["architecture"] or {}
@@ -108,6 +109,12 @@ class Pair(Record):
     def content(self) -> Content:
         """What a training sees of it."""
         return self.pixels_sha256, self.mask_sha256
+
+    @property
+    def ignored_label(self) -> int | None:
+        """Label of the mask's pixels that are not annotated; None where all are."""
+        label = self.mask_preparation.get("ignored_label")
+        return label if isinstance(label, int) else None
 
     @property
     def is_new(self) -> bool:

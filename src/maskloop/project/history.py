@@ -84,6 +84,7 @@ class History:
         NotFound
             If this can be no run's id.
         """
+        # An id comes from the command line and becomes a path.
         if not run_id or "/" in run_id or "\\" in run_id or run_id.startswith("."):
             raise NotFound(
                 f"'{run_id}' is not the id of a run.", "List the runs (maskloop runs DIR)."
@@ -167,6 +168,7 @@ class History:
                 f"'{path}' cannot be read: {error.strerror}.", "Check the disk and the permissions."
             ) from error
         for one in checkpoints:
+            # The space ends the id: unet_run_1 must not be found in unet_run_10.
             if f"registered {one.checkpoint_id} " not in known:
                 named = f"{one.checkpoint_id} ({one.checkpoint_path})"
                 self.log(f"registered {named} {one.benchmark_summary}".rstrip())
@@ -183,12 +185,14 @@ class History:
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_append(path) as file:
+                # Appended in one write: two programs must not mix their lines.
                 file.write(f"{now()} {text}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
 
 
 def _by_number(run_id: str) -> tuple[int, str]:
+    # As text, run_1000 would come before run_999.
     number = run_id.rpartition("_")[2]
     return int(number) if number.isdigit() else 0, run_id
 

@@ -140,6 +140,7 @@ def import_pairs(
     """
     # Before any file is read: a wrong pattern should not cost an hour.
     naming = _naming(group_by)
+    # Files without a partner are refused like bad ones, so that the sum is what was in the folders.
     refused = [
         Refused(image=str(entry.path), mask="", problem=entry.reason, way_out=UNMATCHED)
         for entry in table.problems
@@ -207,6 +208,8 @@ class _Batch:
         self._seen: dict[str, str] = {}
 
     def add(self, offer: Offer, row: Imported) -> None:
+        # The project does not know a pair that still waits: twice the same file must fail alone
+        # here, not fail its batch.
         digest = offer.candidate.pixels_sha256
         if digest in self._seen:
             raise MaskError(
@@ -222,6 +225,7 @@ class _Batch:
         return time.monotonic() - self._since > BATCH_S or self._bytes > BATCH_BYTES
 
     def flush(self) -> None:
+        # Emptied first: what fails below must not be offered again by the next flush.
         waiting, self._waiting = self._waiting, []
         self._bytes = 0
         self._since = time.monotonic()
@@ -258,6 +262,7 @@ def _naming(group_by: str | None) -> re.Pattern[str] | str | None:
         pattern = re.compile(str(group_by))
     except re.error as error:
         raise UsageError(f"'{group_by}' is not a regular expression: {error}.", GROUP_BY) from error
+    # With two it would be open which of them names the group.
     if pattern.groups != 1:
         raise UsageError(
             f"'{group_by}' has {pattern.groups} groups in parentheses; it needs one.", GROUP_BY
@@ -266,6 +271,7 @@ def _naming(group_by: str | None) -> re.Pattern[str] | str | None:
 
 
 def _group(image: Path, naming: re.Pattern[str] | str | None) -> str | None:
+    # None lets the dataset look for near-duplicates and stacks; a name would end that.
     if naming is None:
         return None
     if naming == "folder":

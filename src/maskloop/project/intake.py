@@ -101,9 +101,16 @@ def examine(
     prepared = replace(
         prepared, preparation=prepared.preparation.model_copy(update={"notes": notes})
     )
+    # The mask has the pixel size of the image, whatever its own file says.
     labels = Image(prepared.labels, drawn.axes, whole.pixel_size_um, (), drawn.name)
     whole, labels = _in_file_order(whole), _in_file_order(labels)
-    digest, look, facts = measure(whole, labels.read(), instances=task.mode == "instances")
+    digest, look, facts = measure(
+        whole,
+        labels.read(),
+        instances=task.mode == "instances",
+        ignored=prepared.preparation.ignored_label,
+    )
+    # Names such as t013.tif tell of a film only together with their folder.
     folder = Path(image).parent.name if isinstance(image, str | Path) else ""
     return Candidate(
         whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts
@@ -148,7 +155,7 @@ def _in_file_order(image: Image) -> Image:
 
 
 def measure(
-    image: Image, labels: NDArray[Any], *, instances: bool
+    image: Image, labels: NDArray[Any], *, instances: bool, ignored: int | None = None
 ) -> tuple[str, str, PairFingerprint]:
     """The hash of the pixels, the perceptual hash and the fingerprint of a pair."""
     from maskloop.images.fingerprint import fingerprint_pair
@@ -157,7 +164,7 @@ def measure(
     return (
         hash_pixels(image),
         perceptual_hash(image),
-        fingerprint_pair(image, labels, instances=instances),
+        fingerprint_pair(image, labels, instances=instances, ignored=ignored),
     )
 
 

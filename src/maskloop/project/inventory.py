@@ -223,6 +223,7 @@ COLLECTIONS: dict[str, Collection[Any]] = {
 }
 """Every kind of thing that a project keeps, by its name."""
 
+# The rows of one value each: nothing is counted, numbered or lost in them.
 _SINGLE: dict[str, type[Record]] = {
     paths.CONFIG: ProjectConfig,
     paths.ARCHITECTURE: ArchitectureConfig,

@@ -93,6 +93,7 @@ class Journal:
             If the journal cannot be written; nothing is then changed.
         """
         with write_errors(self.path):
+            # The length before, which is where to cut if the write fails.
             size = self._prepare(before, len(content))
             try:
                 self._append(before, after, hashlib.sha256(content).hexdigest())
@@ -111,6 +112,7 @@ class Journal:
         Whoever edits a record by hand, or puts an old copy in its place, loses them; so does a sync
         service that cannot tell which of two records is newer.
         """
+        # The journal leads to this very record: nothing can be missing.
         if self._is_current or self._end_of_record() is not None:
             return []
         row = self.collection
@@ -157,6 +159,7 @@ class Journal:
         except OSError:
             return None
         start = len(content)
+        # Of the last two: a writer killed between note and record leaves one note too many.
         for _ in range(2):
             start = content.rfind(_COMMIT, 0, start)
             end = content.find(b"\n", start + 1) + 1
@@ -182,6 +185,7 @@ class Journal:
         with open_append(self.path) as file:
             file.write(lines.encode() + self._commit(after, sha256))
             file.flush()
+            # On the disk before the record is replaced, or a power cut could lose both.
             os.fsync(file.fileno())
 
     def _changes(self, before: Record | None, after: Record) -> Iterator[str]:
@@ -226,6 +230,7 @@ class Journal:
                 entry = row.entry.model_validate_json(line)
                 found.entries[row.id_of(entry)] = entry
                 found.removed.discard(row.id_of(entry))
+        # A line torn by a full disk must not cost the others.
         except (ValueError, TypeError, ValidationError):
             return
 

@@ -113,6 +113,7 @@ class Kept(Generic[AnyEntry]):
 
     def change(self, entry_id: str, **changes: Any) -> AnyEntry:
         """Change some fields of one entry, while the folder is locked."""
+        # Raises where there is none: the loop below would change nothing in silence.
         self.get(entry_id)
         record = self._file.read()
         entries = tuple(

@@ -37,6 +37,7 @@ class WriterLock:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thread = threading.RLock()
+        # Nested transactions take it once: only the outermost locks the file.
         self._depth = 0
         self._file: Any = None
 

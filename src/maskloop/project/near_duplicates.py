@@ -27,12 +27,16 @@ class NearDuplicates:
     def update(self, pairs: Sequence[Pair]) -> dict[str, tuple[str, ...]]:
         """Near-duplicates of each active pair that has any, by id; call it in a thread."""
         hashes = {pair.pair_id: pair.perceptual_hash for pair in pairs if pair.state == "active"}
+        # The window asks from several worker threads; each continues from what the last one found.
         with self._lock:
             known = [
                 pair_id for pair_id, text in hashes.items() if self._hashes.get(pair_id) == text
             ]
             here = set(known)
+            # The new ones last: only those after `since` are compared, n times new and not n
+            # squared.
             ids = [*known, *(pair_id for pair_id in hashes if pair_id not in here)]
+            # What was found before holds still, but for pairs that went or got another image.
             near = {
                 one: [other for other in others if other in here]
                 for one, others in self._near.items()

@@ -180,11 +180,13 @@ class PredictionList:
         while True:
             with self._folder.writing("keep predictions"):
                 batch = self._register_batch(waiting)
+            # An empty batch and not an exhausted one: the generator may end exactly on a batch.
             if not batch:
                 return done
             done += batch
 
     def _register_batch(self, waiting: Iterator[Predicted]) -> Sequence[PredictionRecord]:
+        # Asked anew for each batch: the lock was free in between.
         known = {_origin(record): record for record in self._kept.entries()}
         # The folder is listed once for the whole batch.
         numbers = self._kept.numbers()
@@ -195,6 +197,7 @@ class PredictionList:
             record = known.get(facts.origin) if facts.origin else None
             if record is None:
                 record = self._entry(facts, numbers.take(), partial(place_file, facts.file))
+                # An image that is listed twice is kept once, within a batch too.
                 known[facts.origin] = record
                 fresh.append(record)
             batch.append(record)
@@ -237,4 +240,5 @@ def _origin(record: PredictionRecord) -> tuple[str, str] | None:
 
 
 def _suffix(file: Path) -> str:
+    # `Path.suffix` alone would make .tif of .ome.tif.
     return "".join(file.suffixes[-2:]) if file.name.endswith(".ome.tif") else file.suffix

@@ -136,6 +136,7 @@ class ProjectFolder(Folder):
                 "(maskloop new DIR).",
             )
         project = cls(path)
+        # Not in the constructor: `create` makes one of these before there are records to look at.
         project._stand_in()
         return project
 
@@ -173,6 +174,7 @@ class ProjectFolder(Folder):
     @cached_property
     def dataset(self) -> Dataset:
         """The accepted pairs."""
+        # Asked each time: the task may change while the window is open.
         return Dataset(self, lambda: self.task)
 
     @cached_property
@@ -210,9 +212,11 @@ class ProjectFolder(Folder):
             # Another process may have upgraded it since it was opened.
             if upgrade.is_older(self.folder):
                 upgrade.upgrade_in_place(self.folder)
+            # The upgraded files are read from here on, no longer what stood in for them.
             for record in self._records.values():
                 record.stand_in(None)
             self._is_older = False
+        # Best effort: a damaged follower must not keep a person from writing; `check` reports it.
         with contextlib.suppress(ProjectError):
             if not self.checkpoints.is_followed():
                 self.checkpoints.follow()
@@ -238,6 +242,7 @@ class ProjectFolder(Folder):
         """
         with self.writing("change settings"):
             if "task" in changes:
+                # Under the lock: a pair that is accepted meanwhile would have the other task.
                 self._refuse_other_masks(Task.model_validate(changes["task"]))
             return self.settings.update(**changes)
 
@@ -282,6 +287,7 @@ class ProjectFolder(Folder):
                 f"The masks of {pairs} were made for mode {present.mode}, not for {task.mode}.",
                 "Create a new project for it and add the pairs there.",
             )
+        # A class more only adds a label; one less leaves labels without a class.
         if task.num_classes < present.num_classes:
             raise UsageError(
                 f"The masks of {pairs} were made for {present.num_classes} classes, not for "
@@ -345,6 +351,7 @@ class ProjectFolder(Folder):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Damaged records with the way out, and what an older folder lacks."""
+        # Each record by itself: a damaged one must not hide what the others lack.
         found = list(self._legacy_warnings)
         for path, kind in layout.records().items():
             file = self.record(path, kind)
@@ -371,6 +378,7 @@ def refuse_occupied(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise ProjectError(f"'{path}' is a file.", "Choose a folder that does not exist yet.")
+    # The settings are written last: without them a project was never finished.
     if path.is_dir() and (path / layout.CONFIG).exists():
         raise ProjectError(
             f"'{path}' already holds a project.", "Open it, or choose another folder."
@@ -390,6 +398,7 @@ def _choices(values: Mapping[str, Any]) -> ArchitectureConfig:
         {
             name: value
             for name, value in jsonable(dict(values)).items()
+            # None is "planned"; written down it would count as a choice of the person.
             if value is not None and name != "version"
         }
     )
@@ -397,6 +406,7 @@ def _choices(values: Mapping[str, Any]) -> ArchitectureConfig:
 
 def _foreign_names(path: Path) -> Iterator[str]:
     """Names in a folder that a `create` that was killed cannot have left behind."""
+    # A killed create may be repeated, but must not swallow a folder of somebody's images.
     own = {part.split("/")[0] for part in layout.folders()}
     # Records, copies of them beside, and unfinished writes of them, which begin with a dot.
     written = tuple(Path(file).name for file in (*layout.records(), layout.BENCHMARKS))

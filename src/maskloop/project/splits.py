@@ -61,6 +61,7 @@ def derive_group(name: str, folder: str = "") -> str | None:
     kept: list[str] = []
     found = False
     for at, token in enumerate(tokens):
+        # "slice 05" is two tokens, and the word before the number goes too.
         counts_on = token.isdigit() and at > 0 and tokens[at - 1].lower() in _WORDS
         if counts_on or _SLICE.fullmatch(token):
             found = True
@@ -89,6 +90,7 @@ class _Group:
             "objects": sum(found.object_count for found in prints),
         }
         for found in prints:
+            # A share and not a count: one huge image would outweigh all others.
             pixels = max(1, sum(found.class_pixels.values()))
             for label, count in found.class_pixels.items():
                 if label:
@@ -132,7 +134,7 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
     Returns
     -------
     Split
-        With an empty validation and the reason where no honest validation set exists.
+        With an empty validation and the reason where no independent validation set exists.
     """
     groups = _grouped(pairs)
     chosen = [group for group in groups if group.split == "validation"]
@@ -140,6 +142,7 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
         (group for group in groups if group.split is None),
         key=lambda group: _draw(group.name, seed),
     )
+    # With two groups or more, a small share still gives one: no validation, no score.
     wanted = (
         round(share * len(pairs))
         if share <= 0 or len(groups) < 2
@@ -159,12 +162,14 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
 def _grouped(pairs: Iterable[Pair]) -> list[_Group]:
     groups: dict[str, _Group] = {}
     for pair in pairs:
+        # Records of older programs may have no group; such a pair is one by itself.
         name = pair.group or pair.pair_id
         groups.setdefault(name, _Group(name)).pairs.append(pair)
     return list(groups.values())
 
 
 def _draw(name: str, seed: int) -> bytes:
+    # No generator: its draw for a group would hang on how many groups came before it.
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
@@ -182,6 +187,8 @@ class _Draw:
         self._held = _sum(group.held for group in chosen)
         self._typical = _profile(_sum(group.held for group in groups))
         self._left = len(groups) - len(chosen)
+        # How many free or training groups hold each class, kept up to date: counting anew for each
+        # of 10,000 would be quadratic.
         self._holders = Counter(
             label for group in groups if group not in chosen for label in group.classes
         )
@@ -191,7 +198,9 @@ class _Draw:
         have, free = self._have, self._free
         if have >= wanted:
             return None
+        # Never farther from the share than it is without the group, be it that it overshoots.
         fits = (group for group in free if abs(have + len(group.pairs) - wanted) <= wanted - have)
+        # Lazily: of ten thousand groups the first few that fit are enough.
         allowed = list(itertools.islice(filter(self._may_leave, fits), CANDIDATES))
         if (
             not allowed
@@ -215,6 +224,7 @@ class _Draw:
         return taken
 
     def _may_leave(self, group: _Group) -> bool:
+        # Training needs a group of its own, and an example of each class.
         return self._left > 1 and all(self._holders[label] > 1 for label in group.classes)
 
     def _take(self, group: _Group) -> None:
@@ -244,7 +254,10 @@ def _profile(held: Mapping[str, float]) -> dict[str, float]:
 
 def _distance(ours: dict[str, float], typical: dict[str, float]) -> float:
     return sum(
-        abs(ours.get(name, 0.0) - value) / value for name, value in typical.items() if value > 0
+        # Relative: numbers of objects and shares of classes have no common unit.
+        abs(ours.get(name, 0.0) - value) / value
+        for name, value in typical.items()
+        if value > 0
     )
 
 

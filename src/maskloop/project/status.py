@@ -68,6 +68,8 @@ def status_of(folder: Folder, warnings: tuple[str, ...]) -> Status:
     config = _read(folder, paths.CONFIG, ProjectConfig)
     counts = {name: len(_entries(folder, row)) for name, row in COLLECTIONS.items()}
     pairs = [pair for pair in every if pair.state == "active"]
+    # By the order and not by the time: it was set under the lock, and clocks differ between
+    # computers.
     latest = checkpoints[-1] if checkpoints else None
     return Status(
         name=config.project_name if config else folder.folder.name,

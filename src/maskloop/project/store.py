@@ -96,6 +96,7 @@ class RecordFile(Generic[AnyRecord]):
         ProjectError
             If the disk is full or the folder is not writable.
         """
+        # A folder made before this kind of thing was kept has no place for its record yet.
         if self._default is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._guard()
@@ -175,6 +176,8 @@ class RecordFile(Generic[AnyRecord]):
             found = self.path.stat()
         except OSError:
             return None
+        # Every write is a new file under the old name: the inode tells two of one size apart even
+        # within one tick of the clock.
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 

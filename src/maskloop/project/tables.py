@@ -78,6 +78,7 @@ class TableList:
         """
         with self._folder.writing("keep a table"):
             for known in self._kept.entries():
+                # A run that was killed after this and resumed offers its table again.
                 if run_id and known.run_id == run_id:
                     return known
             numbers = self._kept.numbers()
@@ -86,6 +87,7 @@ class TableList:
             folder = self._folder.path(TABLES.numbered_in)
             with write_errors(folder):
                 folder.mkdir(exist_ok=True)
+            # Both files before the record, which must never name what is not there.
             for file, target in ((table, path), (note, f"{path}.json")):
                 place_file(file, self._folder.path(target))
             record = TableRecord(

@@ -41,6 +41,7 @@ def thumbnail(project: ProjectFolder, pair: Pair) -> NDArray[np.uint8]:
     MaskloopError
         If the files of the pair cannot be read.
     """
+    # Named by what it shows: a replaced mask has another name, so no picture is ever stale.
     file = (
         project.folder
         / FOLDER
@@ -57,6 +58,7 @@ def thumbnail(project: ProjectFolder, pair: Pair) -> NDArray[np.uint8]:
 
 
 def _draw(image: Image, labels: Image) -> NDArray[np.uint8]:
+    # Every step-th pixel: averages would need all pixels of a plane that is opened lazily.
     step = max(1, -(-max(image.sizes["Y"], image.sizes["X"]) // SIZE_PX))
     pixels = _plane(image, step, "CYX")
     colours = pixels[:COLOURS] if len(pixels) >= COLOURS else np.repeat(pixels[:1], COLOURS, axis=0)
@@ -111,6 +113,7 @@ def _encode(picture: NDArray[np.uint8]) -> bytes:
 def _decode(content: bytes) -> NDArray[np.uint8]:
     from PIL import Image as Pillow
 
+    # PNG alone: a file put into the cache by a stranger must not reach Pillow's other decoders.
     with Pillow.open(io.BytesIO(content), formats=("PNG",)) as picture:
         pixels: NDArray[np.uint8] = np.asarray(picture.convert("RGB"))
     return pixels

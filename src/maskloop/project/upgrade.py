@@ -127,6 +127,8 @@ def _complete(path: Path) -> None:
     settings = Settings(folder)
     dataset = Dataset(folder, lambda: settings.read().task)
     checkpoints = CheckpointList(folder, settings, dataset, History(folder))
+    # The upgrade is done; what repeats the checkpoints is completed by the next write at the
+    # latest.
     with contextlib.suppress(ProjectError):
         if not checkpoints.is_followed():
             with folder.writing("upgrade"):
@@ -140,8 +142,10 @@ def upgrade_in_place(
 
     Records are written last, the architecture very last: until then it counts as not upgraded.
     """
+    # A link could lead the writes below out of the folder.
     for part in (*layout.folders(), *layout.records()):
         require_inside(folder, folder / part)
+    # To the microsecond: an upgrade that was killed and repeated keeps its originals apart.
     kept = f"history/upgrade_{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
     if not is_legacy(folder):
         return _upgrade_version_2(folder, kept)
@@ -153,6 +157,7 @@ def upgrade_in_place(
         ):
             (folder / part).mkdir(parents=True, exist_ok=True)
     for path in converted.originals:
+        # Weights are large, and are replaced and never changed in place: a second name is enough.
         if path == layout.LATEST:
             place_file(folder / path, folder / kept / path)
         else:
@@ -194,6 +199,7 @@ def _upgrade_apart(folder: Path, out: Path, task: str | None, report: Report) ->
         ):
             (out / part).mkdir(parents=True, exist_ok=True)
     for target, source in converted.files.items():
+        # Missing ones were named in the warnings when the records were read.
         if require_inside(folder, folder / source).is_file():
             copy_file(folder / source, out / target)
     return _finish(folder, out, converted, report, "")
@@ -247,6 +253,7 @@ def _measured(folder: Path, records: Mapping[str, Record], report: Report) -> di
     pairs = _measured_pairs(folder, manifest.pairs, report, instances=instances)
     measured[layout.MANIFEST] = changed(manifest, pairs=pairs)
     for row in COLLECTIONS.values():
+        # Pairs are measured above: they need more than hashes.
         if row is not PAIRS and row.record in records:
             record = records[row.record]
             entries = tuple(_hashed(folder, row, entry) for entry in row.entries_of(record))
@@ -278,6 +285,7 @@ def _measured_pair(folder: Path, pair: Pair, before: list[Pair], *, instances: b
     from maskloop.images.masks import check_pair
     from maskloop.images.similarity import find_near_duplicates
 
+    # An upgrade that was killed has measured some of them already.
     if pair.state != "active" or pair.pixels_sha256:
         return pair
     try:

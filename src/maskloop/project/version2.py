@@ -63,6 +63,7 @@ def convert(folder: Path) -> dict[str, Record]:
     found: dict[str, Record] = {}
     decisions = (config or {}).get("auto_configuration_decisions") or ()
     if config is not None and config.get("version") == layout.BEFORE:
+        # Settings without their architecture still tell the mode.
         described = architecture or {"output_mode": config.get("binary_or_multiclass")}
         settings = {name: value for name, value in config.items() if name not in REPLACED}
         task = task_of(described, decisions)

@@ -98,6 +98,7 @@ class Weights:
                 f"'{source.name}' is not a weights file.",
                 f"Choose a file that ends in {', '.join(SUFFIXES)}.",
             )
+        # Before the lock: hashing gigabytes must not keep other writers waiting.
         digest = file_sha256(source)
         with self._folder.writing("import weights"):
             numbers = self._kept.numbers()

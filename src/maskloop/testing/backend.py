@@ -32,6 +32,7 @@ from maskloop.task import OutputMode, Task
 
 __all__ = ["BackendContract"]
 
+# No power of two: a backend that takes only such lengths should fail here, not at a user's.
 SHAPE = (48, 48)
 
 
@@ -64,6 +65,8 @@ class BackendContract:
         assert plugins.get("backends", family.name) is family
         assert family.title
         assert family.checkpoint_prefix.replace("_", "").isalnum()
+        # An open choice must not count as one: starting weights are compared with the choices
+        # alone.
         assert family.Architecture().chosen == {}
         assert all(field.description for field in family.Architecture.model_fields.values())
         assert all(field.description for field in family.Recipe.model_fields.values())
@@ -80,6 +83,8 @@ class BackendContract:
     def test_a_plan_saved_and_read_is_the_same(self) -> None:
         """Plans are kept as JSON: in runs, checkpoints and records."""
         plan = self._plan()
+        # By the field's type, not by the backend's class: records do not know which backend they
+        # hold.
         adapter: TypeAdapter[Plan] = TypeAdapter(AnyPlan)
         assert adapter.validate_json(plan.model_dump_json()) == plan
 
@@ -91,9 +96,11 @@ class BackendContract:
             summary = family.describe(task, choices, plan)
             assert summary.title
             assert summary.words
+            # The words are part of longer sentences.
             assert not summary.words.endswith(".")
             assert all(row.label and row.value for row in summary.rows)
         assert family.outline(self._plan().network.model_dump()).title
+        # Records of other versions are listed all the same.
         assert family.outline({"nonsense": 1}).title == family.outline({}).title == ""
 
     def test_it_trains_loads_and_segments(self, tmp_path: Path) -> None:
@@ -115,6 +122,7 @@ class BackendContract:
         def kill(event: Event) -> None:
             nonlocal seen
             seen += isinstance(event, Metric)
+            # After the first report, so that there is something to resume, and before the end.
             if seen == 2:
                 raise _Killed
 
@@ -123,6 +131,7 @@ class BackendContract:
         resumed = self._train(tmp_path / "killed")
         assert resumed.epochs == whole.epochs
         family = self.make_backend()
+        # Scores, not files: a checkpoint may hold dates or the order of its entries.
         ours, theirs = (family.load(one.weights, device="cpu") for one in (resumed, whole))
         tiles = np.random.default_rng(0).random((1, 1, 32, 32)).astype(np.float32)
         np.testing.assert_allclose(ours.scores(tiles), theirs.scores(tiles), atol=self.tolerance)
@@ -138,6 +147,7 @@ class BackendContract:
             trained.plan.network.model_dump(mode="json"),
             trained.plan.task,
         )
+        # Without choices nothing can be contradicted.
         assert family.compare(task, family.Architecture(), start) == []
         second = self._plan(start=start, architecture={})
         assert second.network == trained.plan.network
@@ -149,6 +159,7 @@ class BackendContract:
         choices, network = family.Architecture(), self._plan().network.model_dump()
         stranger = Start("it", tmp_path / "it", "another", {}, self._task())
         assert any("another" in str(one) for one in family.compare(self._task(), choices, stranger))
+        # Four classes and the background are no task that these tests use.
         other = Task(mode="multiclass", classes=("a", "b", "c", "d"))
         start = Start("it", tmp_path / "it", family.name, network, other)
         assert family.compare(self._task(), choices, start)
@@ -190,6 +201,7 @@ class BackendContract:
         )
         labels = project.segmenter().segment(self._examples()[0].image)
         assert labels.shape == SHAPE
+        # The second training starts from the first by default, which needs `compare` and `Start`.
         later = project.train(**self.recipe)
         assert later.parent_checkpoint_id == record.checkpoint_id
         assert Project.open(project.folder).status().checkpoint_count == 2
@@ -211,6 +223,7 @@ class BackendContract:
     def _mask(self, labels: Any) -> Image:
         if self.mode == "instances":
             return Image(labels, "YX")
+        # Even and odd objects, so that both classes occur in every image.
         classes = 1 + (labels % 2 if self.mode == "multiclass" else 0)
         return Image(np.where(labels > 0, classes, 0).astype(np.uint8), "YX")
 
@@ -245,6 +258,7 @@ class BackendContract:
     ) -> Trained:
         folder.mkdir(exist_ok=True)
         examples = self._examples()
+        # Saved after every epoch: the killed training must find the state of the moment before.
         context = TrainingContext(folder, start=start, report=report, save_every_s=0.0)
         trained = self.make_backend().train(
             self._plan() if plan is None else plan, examples[:3], examples[3:], context

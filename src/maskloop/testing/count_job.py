@@ -35,7 +35,9 @@ class CountJob(Job):
         while number < self.until:
             if run.is_cancelled():
                 raise Cancelled(f"Stopped at {number}.", "Start it again: it resumes.")
+            # A file and no event or lock: the job may run in another process or on another machine.
             if number == self.hold_at and not (run.folder / "go").exists():
+                # Short, because it is also how soon the job notices that it was cancelled.
                 threading.Event().wait(HOLD_S)
                 continue
             number += 1

@@ -58,6 +58,7 @@ class SegmenterContract:
         """Scores of the truth become labels of its classes, and score best."""
         output = self.make_segmenter().output
         labels = np.zeros((24, 24), np.uint16)
+        # Not square to the image and off its middle: an exchange of axes changes the score.
         labels[4:18, 6:20] = 1
         counts = output.score(
             output.decode(np.zeros((output.channels, 24, 24), np.float32)), labels
@@ -75,6 +76,7 @@ class SegmenterContract:
         assert scores.dtype == np.float32
         assert scores.shape == (2, segmenter.output.channels, *tiles.shape[2:])
         assert np.isfinite(scores).all()
+        # Outputs that keep scores in eight bits spread them over 0..1.
         if segmenter.output.dtype == np.uint8:
             assert scores.min() >= 0
             assert scores.max() <= 1 + 1e-5
@@ -107,6 +109,7 @@ class SegmenterContract:
     def test_an_image_of_odd_size_becomes_labels_of_that_size(self) -> None:
         """It works in `segment`."""
         segmenter = self.make_segmenter()
+        # Primes: no multiple of any network divides them.
         shape = (37, 23) if segmenter.spatial_dims == 2 else (5, 37, 23)
         pixels = np.random.default_rng(0).random((segmenter.input_channels, *shape))
         labels = segment(Image(pixels, "CYX" if len(shape) == 2 else "CZYX"), segmenter).labels
@@ -120,4 +123,5 @@ class SegmenterContract:
             segmenter.input_channels,
             *(lengths or tuple(2 * step for step in segmenter.multiple)),
         )
+        # (N, C, *tile), with a fixed seed: a failure can be repeated.
         return np.random.default_rng(1).random(shape, np.float32)

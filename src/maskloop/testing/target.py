@@ -54,6 +54,7 @@ class TargetContract:
         monkeypatch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
         plugins.forget_installed()
         yield Project.create(tmp_path / "project", mode="instances")
+        # The registry remembers what it found: without the job's package it has to look again.
         monkeypatch.undo()
         plugins.forget_installed()
 
@@ -83,6 +84,7 @@ class TargetContract:
         lines = (handle.folder / EVENTS).read_bytes().splitlines(keepends=True)
         events, position = handle.events()
         assert all(line.endswith(b"\n") for line in lines)
+        # Started, fifty numbers, Finished.
         assert len(lines) == len(events) == 52
         assert position == sum(map(len, lines))
         assert handle.events(position) == ([], position)
@@ -100,6 +102,7 @@ class TargetContract:
     def test_a_job_that_fails_says_why(self, project: Project) -> None:
         """The message reaches the caller and the journal."""
         run = submit(project, CountJob(until=1, fails=True))
+        # Any class of the tree: from elsewhere only the journal comes, which knows errors by name.
         with pytest.raises(MaskloopError, match="1 is not a number to count to"):
             last_word(start(run, self.target))
         last = run.events()[0][-1]
@@ -115,6 +118,7 @@ class TargetContract:
             _until(lambda: _numbers(handle.events()[0]) == [1, 2])
             assert handle.is_alive()
             assert run_state(project, run.run_id) == "running"
+            # In the middle, held by the job itself and not by a clock.
             handle.cancel()
             last = list(follow(handle))[-1]
         assert isinstance(last, Failed)
@@ -128,6 +132,7 @@ class TargetContract:
             _until(lambda: _numbers(handle.events()[0]) == [1])
             other = attach(project, run.run_id)
             assert other.is_alive()
+            # Two processes in one run folder would overwrite each other's state.
             with pytest.raises(UsageError, match="is already running"):
                 start(run, self.target)
             release(handle.folder)
@@ -152,6 +157,7 @@ class TargetContract:
 
     def _resume(self, project: Project, job: CountJob, run: FolderHandle) -> None:
         _until(lambda: run_state(project, run.run_id) == "interrupted")
+        # By the job alone: another window does not know the run's id.
         found = find_interrupted(project, job)
         assert found == run
         release(run.folder)
@@ -161,6 +167,7 @@ class TargetContract:
         assert events[0].resumed
         assert _numbers(events) == [3, 4]
         assert isinstance(events[-1], Finished)
+        # It counted on from what the first process had saved, and did not begin again.
         assert events[-1].result["first"] == 2
 
     def _running(self, run: FolderHandle) -> _Running:

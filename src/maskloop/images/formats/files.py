@@ -10,7 +10,7 @@ from maskloop.images.formats.damage import reading
 from maskloop.images.refs import ImageRef
 from maskloop.wording import bytes_in_words
 
-__all__ = ["hash_file", "refuse_empty_file", "refuse_overstated", "refuse_part"]
+__all__ = ["MOST_EXPANSION", "hash_file", "refuse_empty_file", "refuse_overstated", "refuse_part"]
 
 MOST_EXPANSION = 100_000
 """Compression beyond this is a header that lies: Deflate ends at 1032, blank pages of Zstandard at
@@ -34,7 +34,14 @@ def refuse_empty_file(path: Path) -> None:
             raise ImageError(f"'{path}' is empty (0 bytes).", "Copy or export it again.")
 
 
-def refuse_overstated(path: Path, claimed_bytes: int, stored_bytes: int) -> None:
+def refuse_overstated(
+    path: Path,
+    claimed_bytes: int,
+    stored_bytes: int,
+    *,
+    most: int = MOST_EXPANSION,
+    surely: int = SURELY_BYTES,
+) -> None:
     """Refuse a file whose header claims more pixels than its bytes can hold, before reading any.
 
     Parameters
@@ -45,13 +52,17 @@ def refuse_overstated(path: Path, claimed_bytes: int, stored_bytes: int) -> None
         Size of its pixels in memory, as its header says.
     stored_bytes
         Size of what they are compressed in.
+    most
+        How many times as large as compressed the pixels can be.
+    surely
+        Size in bytes that is read whatever the file's size.
 
     Raises
     ------
     ImageError
         If so.
     """
-    if claimed_bytes > max(SURELY_BYTES, MOST_EXPANSION * stored_bytes):
+    if claimed_bytes > max(surely, most * stored_bytes):
         raise ImageError(
             f"'{path}' is damaged: its header claims {bytes_in_words(claimed_bytes)} of pixels, "
             f"which {bytes_in_words(stored_bytes)} cannot hold.",

@@ -30,6 +30,10 @@ from maskloop.records import write_bytes
 
 __all__ = ["PICTURES", "PictureFormat"]
 
+MOST_EXPANSION = 1100
+"""Deflate ends at 1032, JPEG at about 500."""
+SURELY_BYTES = 16_000_000
+
 _JPEG_ENDINGS = (".jpeg", ".jpg")
 _JPEG_HEAD = b"\xff\xd8\xff"
 
@@ -142,7 +146,7 @@ def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
                         "Save the pictures as a TIFF stack.",
                     )
                 claimed = picture.width * picture.height * len(picture.getbands())
-                refuse_overstated(path, claimed, path.stat().st_size)
+                _refuse_lies(path, claimed, path.stat().st_size)
                 # Before `convert`, which forgets it.
                 orientation = picture.getexif().get(ORIENTATION_TAG, 1)
                 mode = _plain_mode(picture.mode, colors=colors)
@@ -158,6 +162,11 @@ def _decode_picture(path: Path, *, colors: bool) -> tuple[NDArray[Any], bool]:
     # In the order of memory: what is read next is faster than the turn.
     upright = np.ascontiguousarray(orient(pixels, "YXC"[: pixels.ndim], orientation))
     return upright, has_alpha
+
+
+def _refuse_lies(path: Path, claimed_bytes: int, stored_bytes: int) -> None:
+    # Pictures are read at once, in several copies: less is free than of a TIFF.
+    refuse_overstated(path, claimed_bytes, stored_bytes, most=MOST_EXPANSION, surely=SURELY_BYTES)
 
 
 def _plain_mode(mode: str, *, colors: bool) -> str:
@@ -181,7 +190,7 @@ def _decode_deep(path: Path) -> NDArray[Any]:
 
     content = path.read_bytes()
     width, height = struct.unpack(">II", content[16:24])
-    refuse_overstated(path, width * height * 8, len(content))
+    _refuse_lies(path, width * height * 8, len(content))
     decode: Callable[[bytes], NDArray[Any]] = imagecodecs.png_decode
     return decode(content)
 

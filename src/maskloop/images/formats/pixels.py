@@ -21,9 +21,16 @@ __all__ = [
     "PaletteArray",
     "Pixels",
     "expand_key",
+    "is_pixel_size",
     "native",
     "settle_axes",
 ]
+
+
+SMALLEST_PIXEL_UM, LARGEST_PIXEL_UM = 1e-6, 1e6
+"""From below what electron microscopes resolve to a meter: other numbers are mistakes of writers,
+and products of such sizes would leave the range of floats.
+"""
 
 
 class LazyArray(Protocol):
@@ -172,10 +179,20 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
             f"{example} (--axes {example}).",
         )
     # A pixel size along an axis that is not there any longer tells nothing.
-    sizes = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
+    given = {axis: size for axis, size in pixels.pixel_size_um.items() if axis in letters}
+    sizes = {axis: size for axis, size in given.items() if is_pixel_size(size)}
+    notes = pixels.notes
+    if ignored := [f"{axis} {given[axis]:g}" for axis in given if axis not in sizes]:
+        notes += (f"The file's pixel size ({', '.join(ignored)} µm) is impossible: ignored.",)
     # Names belong to the channels of the file: with other axes nobody knows whose they are.
     names = pixels.channel_names if letters == pixels.letters else ()
-    return Image(data, letters, sizes, names, ref.name, pixels.notes)
+    return Image(data, letters, sizes, names, ref.name, notes)
+
+
+def is_pixel_size(size: float) -> bool:
+    """Whether a number of micrometers can be the size of a pixel."""
+    # NaN is in no range.
+    return SMALLEST_PIXEL_UM <= size <= LARGEST_PIXEL_UM
 
 
 def _refuse_type(where: str, data: LazyArray) -> None:

@@ -18,8 +18,14 @@ from maskloop.errors import ImageError, MaskError
 from maskloop.images.formats.alpha import ALPHA_NOTE, is_opacity
 from maskloop.images.formats.base import LabelSink, SinkSpec
 from maskloop.images.formats.damage import reading
-from maskloop.images.formats.files import hash_file, refuse_empty_file, refuse_overstated
+from maskloop.images.formats.files import (
+    MOST_EXPANSION,
+    hash_file,
+    refuse_empty_file,
+    refuse_overstated,
+)
 from maskloop.images.formats.meaning import as_meant
+from maskloop.images.formats.ome_sets import find_set, keep_to_itself
 from maskloop.images.formats.orient import ORIENTATION_TAG, orient_lazily
 from maskloop.images.formats.pixels import (
     LazyArray,
@@ -29,6 +35,7 @@ from maskloop.images.formats.pixels import (
     settle_axes,
 )
 from maskloop.images.formats.staged import StagedSink
+from maskloop.images.formats.tiff_chain import check_chain
 from maskloop.images.formats.tiff_metadata import (
     describe_pixels,
     refuse_endless_ome,
@@ -56,6 +63,9 @@ _LOSSY = (6, 7, 33003, 33005, 33007, 34892)
 
 _ALPHA = ((1,), (2,))
 """What a page says of its extra sample when it is alpha: associated or not."""
+
+_MOST_EXPANSION = {5: 1500, 6: 1100, 7: 1100, 8: 1100, 32773: 130, 32946: 1100}
+"""Of LZW, JPEG, Deflate and PackBits, by their numbers in TIFF."""
 
 _PREVIEWS = ("label", "macro", "overview", "preview", "thumbnail")
 _PREVIEW_LINE = re.compile(
@@ -144,8 +154,10 @@ def _opened(ref: ImageRef) -> Iterator[TiffFile]:
     # tifffile continues with fewer pages than there should be and only logs it: listen.
     with reading(ref.path) as heard:
         refuse_empty_file(ref.path)
+        check_chain(ref.path)
         with TiffFile(ref.path) as file:
             refuse_endless_ome(ref.path, file)
+            keep_to_itself(ref.path, file, ref.axes)
             if not file.series:
                 raise ImageError(f"'{ref.uri}' holds no image.", "Export it again.")
             if any(_LOST_PAGES.search(message) for message in heard):
@@ -221,6 +233,9 @@ def _read(ref: ImageRef, *, colors: bool) -> Pixels:
             found = replace(found, pixel_size_um=sizes)
         if not is_for_display:
             found = _turn_upright(found, series)
+        files = find_set(ref.path, file)
+        if files is not None and not files.is_read_alone(ref.axes):
+            found = replace(found, notes=(*found.notes, files.note))
         return found
 
 
@@ -263,9 +278,8 @@ def _check_complete(path: Path, series: TiffPageSeries) -> None:
     pages = list(series) if series.dataoffset is None else [series.keyframe]
     if any(page is None for page in pages):
         raise ImageError(
-            f"'{path}' is one file of several that make up an OME-TIFF, and not all of them are "
-            "here.",
-            "Put the files of the set back into one folder, under the names they had.",
+            f"'{path}' is damaged or cut short: planes that its OME metadata name are not there.",
+            "Copy or export it again, with all files of its set.",
         )
     if series.dataoffset is None:
         _refuse_lies(path, series, pages)
@@ -295,11 +309,13 @@ def _refuse_lies(path: Path, series: TiffPageSeries, pages: Sequence[TiffPage]) 
             "Copy or export it again.",
         )
     stored = {each.parent.filehandle.path: each.parent.filehandle.size for each in pages}
-    refuse_overstated(path, prod(series.shape) * series.dtype.itemsize, sum(stored.values()))
+    most = _MOST_EXPANSION.get(page.compression, MOST_EXPANSION)
+    claimed = prod(series.shape) * series.dtype.itemsize
+    refuse_overstated(path, claimed, sum(stored.values()), most=most)
     # A tile may be larger than a small image, and is decoded whole.
     part = prod(page.chunks) * series.dtype.itemsize
     if part > 4 * prod(page.shape) * series.dtype.itemsize:
-        refuse_overstated(path, part, max(page.databytecounts))
+        refuse_overstated(path, part, max(page.databytecounts), most=most)
 
 
 def _may_have_alpha(series: TiffPageSeries) -> bool:

@@ -73,7 +73,7 @@ def describe_pixels(pixels: Pixels, file: TiffFile, number: int) -> Pixels:
     facts, ome = _own_facts(file), _ome_pixels(file, number)
     found = _by_own_facts(pixels, facts) or _by_series(pixels, declared=series.kind == "shaped")
     # Later ones win: OME over ImageJ over resolution tags, which are often print settings.
-    sizes = facts.get("pixel_size_um") or {
+    sizes = _numbers(facts.get("pixel_size_um")) or {
         **_resolution(page, _imagej_unit(file)),
         **_imagej_depth(file),
         **_ome_sizes(ome),
@@ -83,9 +83,15 @@ def describe_pixels(pixels: Pixels, file: TiffFile, number: int) -> Pixels:
     channels = dict(zip(found.letters, found.data.shape, strict=True)).get("C", 1)
     return replace(
         found,
-        pixel_size_um={axis: float(size) for axis, size in sizes.items() if axis in found.letters},
+        pixel_size_um={axis: size for axis, size in sizes.items() if axis in found.letters},
         channel_names=tuple(names) if len(names) == channels else (),
     )
+
+
+def _numbers(sizes: Any) -> dict[str, float]:
+    """Sizes by axis, from what stands in a description that anybody may have changed."""
+    entries = sizes.items() if isinstance(sizes, dict) else ()
+    return {axis: float(size) for axis, size in entries if isinstance(size, int | float)}
 
 
 def refuse_endless_ome(path: Path, file: TiffFile) -> None:
@@ -102,6 +108,9 @@ def refuse_endless_ome(path: Path, file: TiffFile) -> None:
         if not element.tag.endswith("}Pixels"):
             continue
         planes = prod(int(element.get(f"Size{axis}", 1)) for axis in "ZCT")
+        # Each entry may name a count of its own.
+        for data in element:
+            planes = max(planes, *(int(data.get(name, 0)) for name in ("PlaneCount", "NumPlanes")))
         if planes > max(MOST_PLANES, 1000 * len(file.pages)):
             raise ImageError(
                 f"'{path}' is damaged: its OME metadata claims {planes} planes, the file has "
@@ -213,11 +222,7 @@ def _imagej_unit(file: TiffFile) -> float | None:
 
 def _imagej_depth(file: TiffFile) -> dict[str, float]:
     unit, spacing = _imagej_unit(file), (file.imagej_metadata or {}).get("spacing")
-    return (
-        {"Z": float(spacing) * unit}
-        if unit and isinstance(spacing, int | float) and spacing > 0
-        else {}
-    )
+    return {"Z": float(spacing) * unit} if unit and isinstance(spacing, int | float) else {}
 
 
 def _imagej_channels(file: TiffFile) -> tuple[str, ...]:
@@ -245,11 +250,11 @@ def _ome_sizes(ome: ElementTree.Element | None) -> dict[str, float]:
     for axis in "XYZ" if ome is not None else "":
         assert ome is not None
         unit = UM_PER_UNIT.get(ome.get(f"PhysicalSize{axis}Unit", "µm").strip().lower())
+        said = ome.get(f"PhysicalSize{axis}")
         # Some writers put text where a number belongs.
         with contextlib.suppress(ValueError):
-            size = float(ome.get(f"PhysicalSize{axis}", "nan")) * (unit or 0)
-            if isfinite(size) and size > 0:
-                sizes[axis] = size
+            if unit is not None and said is not None:
+                sizes[axis] = float(said) * unit
     return sizes
 
 

@@ -67,6 +67,8 @@ class UNetBackend:
         machine: Machine | None = None,
     ) -> UNetPlan:
         """Decide everything about a training; see `maskloop.models.unet.plan.make_plan`."""
+        # Here and below torch is loaded only when it is used: forms and options need the records
+        # alone.
         from maskloop.models.unet.plan import make_plan
 
         return make_plan(task, choices, recipe, fingerprint, start=start, machine=machine)
@@ -114,9 +116,11 @@ class UNetBackend:
 
         from maskloop.models.unet.network import UNet, summarize, training_memory_bytes
 
+        # Without a plan by an ordinary patch: there may be no images yet when an architecture is
+        # chosen.
         if plan is not None:
-            network, patch, batch = plan.network, plan.patch_size, plan.batch_size
-            precision = plan.precision
+            network, precision = plan.network, plan.precision
+            patch, batch = plan.patch_size, plan.batch_size
         else:
             network = network_for(task, choices)
             usual, batch = PATCHES[network.dimensions]
@@ -125,6 +129,8 @@ class UNetBackend:
             precision = "bf16" if find_machine().has_bf16 else "fp32"
         with torch.device("meta"):
             module = UNet(network)
+        # Built on the device "meta", which has shapes but no memory: a description of 100 M
+        # parameters takes none.
         facts = summarize(module, network)
         weights_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
         step_bytes = training_memory_bytes(network, patch, batch=batch, precision=precision)
@@ -155,6 +161,8 @@ class UNetBackend:
         if not network:
             return Outline()
         try:
+            # Records of older versions or edited ones must not keep a list of checkpoints from
+            # being drawn.
             found = UNetNetwork.model_validate(dict(network))
         except ValidationError:
             return Outline()
@@ -173,8 +181,12 @@ class UNetBackend:
         from maskloop.models.weights_file import fit_weights, read_weights
 
         weights = read_weights(path)
+        # The file's own description first: shapes do not tell everything, such as the kind of
+        # normalization.
         told = _told(path, task) or network_of_weights(weights)
         ours = network_for(task, choices).model_dump()
+        # The person's word counts most; only the outputs follow from the project's task, whatever
+        # is said.
         values = {**ours, **told, **known, "output_channels": ours["output_channels"]}
         try:
             network = UNetNetwork.model_validate(values)
@@ -211,6 +223,7 @@ def _told(path: Path, task: Task) -> dict[str, Any]:
     from maskloop.models.unet.segmenter import plan_of
     from maskloop.models.weights_file import load_checkpoint
 
+    # The format has no place for our header.
     if path.suffix.lower() == ".safetensors":
         return {}
     try:

@@ -27,7 +27,7 @@ NAME = "basic_unet"
 
 
 def shown(field: str, value: Any) -> Any:
-    """A value of a network's field as people are told it: of the Z strides also how they go on."""
+    """A value of a network's field as people are told it: Z strides with how they continue."""
     if field != "z_strides":
         return value
     return ", ".join([*map(str, value), "then 2"]) if value else "2"
@@ -38,6 +38,8 @@ def compare(task: Task, choices: UNetArchitecture, start: Start) -> list[Mismatc
 
     Class names and the threshold may differ: they do not change what the weights mean.
     """
+    # All mismatches and not the first one: a person should need to change the architecture only
+    # once.
     found: list[Mismatch] = []
     if start.backend != NAME:
         return [Mismatch("backend", NAME, start.backend)]
@@ -45,6 +47,7 @@ def compare(task: Task, choices: UNetArchitecture, start: Start) -> list[Mismatc
         found.append(Mismatch("output mode", task.mode, start.task.mode))
     if start.task is not None and start.task.num_classes != task.num_classes:
         found.append(Mismatch("number of classes", task.num_classes, start.task.num_classes))
+    # Compared with the choices that a person has made; all that was left open follows the weights.
     theirs = read_network(start)
     ours = _as_chosen(task, choices, theirs)
     for field, name in COMPARED.items():
@@ -62,6 +65,7 @@ def read_network(start: Start) -> UNetNetwork:
     IncompatibleWeights
         If their record does not say, or not in a way that is understood.
     """
+    # The same words for a record that says nothing and for one that nobody understands.
     unknown = IncompatibleWeights(
         f"{start.name} does not state the network it was made for.",
         "Select other weights, or start from scratch (--from scratch).",

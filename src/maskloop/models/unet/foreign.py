@@ -17,6 +17,7 @@ def network_of_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     first, head = state_dict.get("encoder.0.convs.0.conv.weight"), state_dict.get("head.weight")
     if first is None or head is None or first.ndim not in (4, 5) or head.ndim != first.ndim:
         return {}
+    # Names are "encoder.LEVEL.convs.N.conv.weight"; the first weight is (base, input, *kernel).
     depth = len({name.split(".")[1] for name in state_dict if name.startswith("encoder.")})
     return {
         "spatial_dims": f"{first.ndim - 2}d",
@@ -34,6 +35,8 @@ def network_of_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _along_z(state_dict: Mapping[str, Tensor], depth: int) -> dict[str, Any]:
     """Z strides: transposed convolutions tell them by their kernels, interpolation does not."""
+    # The decoder is kept from coarse to fine, strides are told from fine to coarse. Weights of a
+    # transposed convolution are (in, out, Z, Y, X), as long as the stride.
     ups = [state_dict.get(f"ups.{level}.weight") for level in reversed(range(depth))]
     strides = tuple(up.shape[2] for up in ups if up is not None and up.ndim == 5)
     return {"z_strides": shortest_strides(strides)} if strides else {}

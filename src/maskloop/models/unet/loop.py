@@ -32,8 +32,9 @@ from maskloop.models.unet.network import build_unet
 from maskloop.models.unet.records import UNetPlan
 from maskloop.models.unet.segmenter import UNetSegmenter
 from maskloop.models.unet.validation import Validation, draw_preview
-from maskloop.models.weights_file import load_checkpoint, save_checkpoint
+from maskloop.models.weights_file import load_checkpoint, not_finite, save_checkpoint
 from maskloop.predict.base import Output
+from maskloop.wording import counted
 
 __all__ = ["train"]
 
@@ -44,7 +45,7 @@ PREVIEW_S = 2.0
 """Small images are validated many times a second: nobody looks at thousands of pictures, and all
 of them are kept.
 """
-BETTER = "objects of the images at hand are separated better"
+BETTER = "objects in the images of this project are separated better"
 """Why a setting was moved after the training."""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -62,7 +63,7 @@ def train(
     is_cancelled: Callable[[], bool] = lambda: False,
     save_every_s: float = 30.0,
 ) -> Trained | None:
-    """Train by a plan, or go on with the training whose state lies in `folder`.
+    """Train by a plan, or resume the training whose state lies in `folder`.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def train(
 
 
 class _Training:
-    """One training: the network, its average, the optimiser and the state."""
+    """One training: the network, its average, the optimizer and the state."""
 
     def __init__(
         self,
@@ -121,8 +122,11 @@ class _Training:
             num_nodes=plan.nodes,
             precision=precision,
         )
+        # Starts the other processes with the same command: each of them comes here as well.
         self.fabric.launch()
-        self.plan, self.folder, self.header = plan, folder, header
+        self.plan = plan
+        self.folder, self.header = folder, header
+        # One journal, one writer: what all report would be there once per device.
         self.report = report if self.fabric.is_global_zero else silent
         self.is_cancelled, self.save_every_s = is_cancelled, save_every_s
         self.sampler = PatchSampler(training, plan, rank=self.fabric.global_rank)
@@ -131,6 +135,7 @@ class _Training:
         self.state = TrainingState(batch_size=plan.batch_size)
         self.clock = time.monotonic()
         self.saved = self.told = 0.0
+        # The first preview at once, however soon it comes.
         self.drawn = -math.inf
         self.validated = time.monotonic()
         self.epoch_loss = math.nan
@@ -176,6 +181,7 @@ class _Training:
 
     def _build(self, start: dict[str, Tensor] | None) -> None:
         plan = self.plan
+        # Only the initial weights draw from the global generator.
         torch.manual_seed(plan.seed)
         module = build_unet(plan.network)
         if start is not None:
@@ -190,8 +196,11 @@ class _Training:
         )
         self.module: nn.Module = module
         self.model, self.optimizer = self.fabric.setup(module, optimizer)
+        # Of the bare module, not of Fabric's wrapper, whose names would end up in the checkpoint.
+        # With buffers: the statistics of batch normalization belong to the weights.
         self.average = AveragedModel(module, multi_avg_fn=_average, use_buffers=True)
         self.steps = plan.steps_per_epoch * plan.epochs
+        # In passes over pixels: a training step makes three, one forward and two backward.
         costs = (
             self.validation.pixels * 1.3,
             plan.steps_per_epoch * plan.batch_size * math.prod(plan.patch_size) * 3,
@@ -228,8 +237,10 @@ class _Training:
                 raise Cancelled("The training was cancelled.", "The best weights so far are kept.")
             if word == "time":
                 break
+            # After the question, so that a run that is cancelled at once changes nothing.
             losses.append(self._step())
             self._tell_progress(end)
+        # An epoch cut short by the clock counts as whole: steps stay multiples of the epoch's.
         is_time_up, self.state.step = self.state.step < end, end
         self.state.epoch += 1
         if losses:
@@ -239,13 +250,14 @@ class _Training:
         return is_time_up
 
     def _step(self) -> float:
-        """One batch; one that does not fit into memory is halved, said aloud, and tried again."""
+        """One batch; if memory is not enough, it is halved with a warning and tried again."""
         while True:
             try:
                 loss = self._learn(self.sampler.batch(self.state.step, self.state.batch_size))
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or self.state.batch_size == 1:
                     raise
+                # Gradients of the failed step would occupy the memory that the smaller batch needs.
                 self.optimizer.zero_grad()
                 self.state.batch_size //= 2
                 text = (
@@ -260,27 +272,35 @@ class _Training:
         return loss
 
     def _learn(self, batch: Batch) -> float:
+        # Set from the step and the clock at each step: a scheduler would be one more state to
+        # restore.
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * self._rate()
         images = batch.images.to(
             self.fabric.device,
             memory_format=torch.channels_last if batch.images.ndim == 4 else torch.channels_last_3d,
         )
-        loss = self.loss(self.model(images), batch.targets.to(self.fabric.device))
+        loss = self.loss(self.model(images), *batch.to(self.fabric.device))
+        # The mean of all devices: one that alone saw a NaN would leave, and the others wait for it.
         value = float(self._mean(loss.detach()))
         if not math.isfinite(value):
-            where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
-            raise _NotFinite(
-                f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}."
-            )
+            raise _NotFinite(f"The loss is {value} in {self._where(batch)}.")
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(
+        # A single strange patch must not undo what was learned.
+        norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False
         )
+        # With fp16 such steps are part of finding its scale, and are left out by Fabric's scaler.
+        if self.plan.precision != "fp16" and norm is not None and not math.isfinite(float(norm)):
+            raise _NotFinite(f"The gradient is {float(norm)} in {self._where(batch)}.")
         self.optimizer.step()
         self.average.update_parameters(self.module)
         return value
+
+    def _where(self, batch: Batch) -> str:
+        pairs = ", ".join(sorted(set(batch.pair_ids)))
+        return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}, with {pairs}"
 
     def _mean(self, value: Tensor) -> Tensor:
         return (
@@ -291,6 +311,7 @@ class _Training:
 
     def _rate(self) -> float:
         """Share of the peak learning rate: a short rise, then a cosine down to 1 %."""
+        # By whichever is farther, steps or clock: the rate must be low when the training ends.
         done = self.state.step / self.steps
         if self.plan.time_s is not None:
             done = max(done, min(1.0, self._elapsed() / self.plan.time_s))
@@ -303,6 +324,7 @@ class _Training:
     def _time_left(self) -> float:
         if self.plan.time_s is None:
             return math.inf
+        # The last validation has to fit into the budget as well.
         return self.plan.time_s - self.validation.last_s - self._elapsed()
 
     def _validate(self) -> None:
@@ -334,6 +356,13 @@ class _Training:
         )
 
     def _keep(self, metrics: dict[str, float]) -> None:
+        weights = self.average.module.state_dict()
+        faulty = not_finite(weights)
+        if faulty:
+            raise _NotFinite(
+                f"After epoch {self.state.epoch} the network has {counted(len(faulty), 'weight')} "
+                f"with values that are not finite, {faulty[0]} first."
+            )
         self.state.best_epoch, self.state.best_metrics = self.state.epoch, metrics
         if self.fabric.is_global_zero:
             header = {
@@ -342,9 +371,7 @@ class _Training:
                 "metrics": metrics,
                 "epoch": self.state.epoch,
             }
-            save_checkpoint(
-                self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header
-            )
+            save_checkpoint(self.folder / "best.pt", state_dict=weights, header=header)
 
     def _calibrate(self) -> UNetPlan:
         """The plan with the output tuned to the best weights; their file and score follow it."""
@@ -354,6 +381,7 @@ class _Training:
         loaded = load_checkpoint(weights)
         module = build_unet(plan.network).to(self.fabric.device)
         module.load_state_dict(loaded.state_dict)
+        # Of what "best.pt" holds, and not of the average as it is now: that may be worse already.
         segmenter = UNetSegmenter(
             module, plan, device="cuda" if self.fabric.device.type == "cuda" else "cpu"
         )
@@ -422,6 +450,7 @@ class _Training:
             always or time.monotonic() - self.saved >= self.save_every_s
         ):
             return
+        # The clock starts anew with each process; what ran before is in the state.
         self.state.elapsed_s, self.clock = self._elapsed(), time.monotonic()
         tensors = {
             "model": self.module.state_dict(),
@@ -432,6 +461,7 @@ class _Training:
         self.saved = time.monotonic()
 
     def _restore(self) -> None:
+        # Every process reads the state, although one wrote it: all must continue alike.
         if not (self.folder / "resume.pt").exists():
             return
         saved = self.folder / "resume.pt"
@@ -448,6 +478,7 @@ class _Training:
 
     def _tell_progress(self, epoch_end: int) -> None:
         now = time.monotonic()
+        # Twice a second is enough to look at; each event is a line of the journal.
         if now - self.told < 0.5 and self.state.step < epoch_end:
             return
         self.told, elapsed = now, max(1e-6, self._elapsed())
@@ -477,6 +508,7 @@ class _Training:
 def _changes(before: Output, after: Output) -> dict[str, tuple[Any, Any]]:
     """Settings in which two outputs differ: name to both values."""
 
+    # Outputs nest their settings, such as those of instances; a person is told the setting alone.
     def leaves(values: dict[str, Any]) -> dict[str, Any]:
         inner = [leaves(value) for value in values.values() if isinstance(value, dict)]
         flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
@@ -487,13 +519,15 @@ def _changes(before: Output, after: Output) -> dict[str, tuple[Any, Any]]:
 
 
 class _NotFinite(Exception):
-    """The loss is not finite; the message says where."""
+    """The loss, a gradient or a weight is not finite; the message says where."""
 
 
 def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
     """Exponential moving average; its window grows, so the first weights are soon forgotten."""
     seen = int(count)
+    # As in TensorFlow's ExponentialMovingAverage.
     decay = min(AVERAGE_DECAY, (1 + seen) / (10 + seen))
+    # PyTorch hands over one type at a time; counters of batch normalization are integers.
     if averaged[0].is_floating_point():
         torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
         return

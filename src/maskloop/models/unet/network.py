@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from maskloop.models.unet.convolutions import Conv3d, ConvTranspose3d
 from maskloop.models.unet.records import UNetNetwork
 
 __all__ = ["UNet", "build_unet", "outline_unet", "reach", "summarize", "training_memory_bytes"]
 
 CONVS_PER_BLOCK = 2
 GROUP_SIZE = 8
-"""Channels that share statistics in group normalisation."""
+"""Channels that share statistics in group normalization."""
 LOSS_BYTES = 24
 """Per pixel and output channel: logits, probabilities, target and their gradients in fp32."""
 
@@ -35,7 +36,7 @@ def outline_unet(architecture: UNetNetwork) -> UNet:
 
 
 def build_unet(architecture: UNetNetwork) -> UNet:
-    """Build the network that an architecture describes, initialised for training from scratch.
+    """Build the network that an architecture describes, initialized for training from scratch.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def build_unet(architecture: UNetNetwork) -> UNet:
     """
     network = UNet(architecture)
     for module in network.modules():
-        _initialise(module)
+        _initialize(module)
     # A residual block starts as its shortcut: deep networks train from the first step (Goyal et al.
     # 2017).
     for block in network.modules():
@@ -64,7 +65,7 @@ def build_unet(architecture: UNetNetwork) -> UNet:
     return network
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """He et al. 2015 before a ReLU; unit gain for layers that no ReLU follows."""
     if not isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         return
@@ -81,23 +82,24 @@ def _initialise(module: nn.Module) -> None:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Normalisation over groups of channels of each image, in the precision of the features.
+    """Normalization over groups of channels of each image, in the precision of the features.
 
     Autocast would widen it to fp32 on CUDA and keep 2.5 times the memory for the backward pass; its
     sums are fp32 anyway.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, *S); a single pixel is accepted."""
+        """Normalize (N, C, *S); a single pixel is accepted."""
         if input.dtype == self.weight.dtype:
             return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
         with torch.autocast(input.device.type, enabled=False):
+            # Only the few weights are cast, never the features.
             weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
             return torch.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
 class InstanceNorm(GroupNorm):
-    """Normalisation of each channel of each image; unlike PyTorch's own it keeps channels last."""
+    """Normalization of each channel of each image; unlike PyTorch's own it keeps channels last."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
@@ -110,6 +112,8 @@ def _norm(architecture: UNetNetwork, channels: int) -> nn.Module:
         case "instance":
             return InstanceNorm(channels)
         case "group":
+            # As many groups as divide the channels: 8 channels each where that goes, more where
+            # not.
             groups = next(
                 n for n in range(max(1, channels // GROUP_SIZE), 0, -1) if channels % n == 0
             )
@@ -125,7 +129,7 @@ def _conv(
     architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths, *, bias: bool = True
 ) -> nn.Conv2d | nn.Conv3d:
     """A convolution with lengths of 1 or 3 that keeps the shape."""
-    kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+    kind: Any = Conv3d if architecture.dimensions == 3 else nn.Conv2d
     made: nn.Conv2d | nn.Conv3d = kind(
         inputs, outputs, size, padding=tuple(length // 2 for length in size), bias=bias
     )
@@ -156,12 +160,12 @@ class ConvNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
-        normalised: Tensor = self.norm(self.conv(features))
-        return normalised
+        normalized: Tensor = self.norm(self.conv(features))
+        return normalized
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions, each followed by normalisation and ReLU."""
+    """Two convolutions, each followed by normalization and ReLU."""
 
     def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
         super().__init__()
@@ -173,6 +177,7 @@ class ConvBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, *S) to (N, outputs, *S)."""
         for conv in self.convs:
+            # In place: autograd needs the output of a ReLU, not its input, so one map less is kept.
             features = functional.relu(conv(features), inplace=True)
         return features
 
@@ -185,9 +190,9 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(ConvBlock):
-    """Two convolutions beside a shortcut (He et al.
+    """Two convolutions beside a shortcut (He et al. 2016).
 
-    2016); a 1x1 convolution fits the shortcut where the widths differ.
+    A 1x1 convolution fits the shortcut where the widths differ.
     """
 
     def __init__(self, architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths) -> None:
@@ -217,7 +222,9 @@ class AttentionGate(nn.Module):
     def __init__(self, architecture: UNetNetwork, skip: int, gate: int, stride: Lengths) -> None:
         super().__init__()
         inner = max(1, skip // 2)
-        kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+        kind: Any = Conv3d if architecture.dimensions == 3 else nn.Conv2d
+        # To the resolution of the gate; the other projection's bias serves both, for they are
+        # added.
         self.from_skip = kind(skip, inner, stride, stride=stride, bias=False)
         self.from_gate = _project(architecture, gate, inner)
         self.score = _project(architecture, inner, 1)
@@ -251,7 +258,7 @@ class UpProjection(nn.Module):
 def _up(architecture: UNetNetwork, inputs: int, outputs: int, stride: Lengths) -> nn.Module:
     if architecture.upsampling == "bilinear":
         return UpProjection(architecture, inputs, outputs, stride)
-    kind: Any = nn.ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
+    kind: Any = ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
     made: nn.Module = kind(inputs, outputs, stride, stride=stride)
     return made
 
@@ -269,6 +276,7 @@ class UNet(nn.Module):
             block(architecture, *level) for level in zip(inputs, widths[:-1], sizes, strict=True)
         )
         self.bottleneck = block(architecture, widths[-2], widths[-1], deepest)
+        # From coarse to fine, as the decoder runs: (coarse channels, fine channels, stride).
         steps = list(zip(widths[1:], widths[:-1], architecture.strides, strict=True))[::-1]
         self.ups = nn.ModuleList(_up(architecture, *step) for step in steps)
         has_gates = architecture.preset == "attention_unet"
@@ -278,6 +286,7 @@ class UNet(nn.Module):
             if has_gates
         )
         self.decoder = nn.ModuleList(
+            # Twice the channels: the skip connection is concatenated.
             block(architecture, 2 * fine, fine, size)
             for (_, fine, _), size in zip(steps, reversed(sizes), strict=True)
         )
@@ -313,7 +322,7 @@ def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
     network
         What `build_unet` returned.
     architecture
-        Its description; only the reach in pixels is taken from it.
+        Its description; only the receptive field is taken from it.
 
     Returns
     -------
@@ -321,8 +330,8 @@ def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
         Plain JSON: feature_channels (encoder levels, then bottleneck), double_conv_blocks,
         conv_layers_per_block, double_conv_layers, upsampling_layers, final_projection_layers,
         shortcut_projections, attention_gates, normalization_layers (kind to count), parameters,
-        multiple (lengths along (Z)YX must be multiples of it) and reach_px (how far an output pixel
-        sees along (Z)YX).
+        multiple (lengths along (Z)YX must be multiples of it) and reach_px (half the receptive
+        field along (Z)YX).
     """
     assert isinstance(network, UNet)
     blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
@@ -331,6 +340,7 @@ def summarize(network: nn.Module, architecture: UNetNetwork) -> dict[str, Any]:
         for module in network.modules()
         if isinstance(module, GroupNorm | nn.BatchNorm2d | nn.BatchNorm3d)
     ]
+    # Counted by type, so that a change of the network cannot make its description wrong.
     upsamplings = nn.ConvTranspose2d | nn.ConvTranspose3d | UpProjection
     main = [conv for block in blocks for conv in block.convs]
     return {
@@ -360,7 +370,7 @@ def reach(architecture: UNetNetwork) -> tuple[int, ...]:
     """Half the receptive field along each of (Z)YX: the halo of an exact tile.
 
     Found by following which inputs each output pixel depends on through every layer. Statistics of
-    instance and group normalisation span the whole tile and are not counted.
+    instance and group normalization span the whole tile and are not counted.
     """
     is_gated = architecture.preset == "attention_unet"
     looks_aside = is_gated or architecture.upsampling == "bilinear"
@@ -382,12 +392,14 @@ class _Axis:
     kernels: tuple[int, ...]
     is_gated: bool
     looks_aside: bool
-    """Interpolation looks at the neighbour too; the coefficients of a gate are always
+    """Interpolation looks at the neighbor too; the coefficients of a gate are always
     interpolated.
     """
 
     def reach(self) -> int:
         """The farthest input pixel of any output pixel."""
+        # Every position within a period of the strides: pixels at the edge of a pooling cell see
+        # less far to one side than to the other.
         found = [
             (pixel, self._decoder(0, pixel, pixel)) for pixel in range(math.prod(self.strides))
         ]
@@ -395,6 +407,7 @@ class _Axis:
 
     def _encoder(self, level: int, low: int, high: int) -> tuple[int, int]:
         """Input pixels behind encoder features low..high of a level."""
+        # Each 3x3 convolution looks one pixel farther, a flat one (length 1) none.
         aside = CONVS_PER_BLOCK * (self.kernels[level] // 2)
         low, high = low - aside, high + aside
         if level == 0:
@@ -408,9 +421,11 @@ class _Axis:
             return self._encoder(level, low, high)
         aside, stride = CONVS_PER_BLOCK * (self.kernels[level] // 2), self.strides[level]
         low, high = low - aside, high + aside
-        neighbour = 1 if self.looks_aside and stride > 1 else 0
-        above = (low - neighbour) // stride, (high + neighbour) // stride
+        neighbor = 1 if self.looks_aside and stride > 1 else 0
+        above = (low - neighbor) // stride, (high + neighbor) // stride
         beside = (
+            # A gate's coefficient depends on all skip pixels in its cell, not only on the one it
+            # weighs.
             (stride * above[0], stride * above[1] + stride - 1) if self.is_gated else (low, high)
         )
         needs = self._encoder(level, *beside), self._decoder(level + 1, *above)
@@ -443,6 +458,8 @@ def training_memory_bytes(
     cost = _training_cost(architecture.model_dump_json())
     pixels = batch * math.prod(patch)
     size = 4 if precision == "fp32" else 2
+    # 4 bytes each for weight, gradient and both moments of AdamW; autocast adds a copy in half
+    # precision.
     weights = cost.parameters * (16 if precision == "fp32" else 16 + size)
     activations = pixels * (size * (cost.kept + cost.in_flight) + cost.indices)
     return int(weights + activations + pixels * LOSS_BYTES * architecture.output_channels)
@@ -467,6 +484,7 @@ def _training_cost(description: str) -> _TrainingCost:
         patch = torch.empty(
             1, architecture.input_channels, *[2 * step for step in architecture.multiple]
         )
+    # By storage: views of one tensor are saved several times but take memory once.
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -474,12 +492,14 @@ def _training_cost(description: str) -> _TrainingCost:
         kept[saved.untyped_storage()._cdata] = saved
         return saved
 
+    # What autograd keeps is asked and not modeled: it changes with presets and PyTorch's versions.
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
         network(patch)
     pixels = math.prod(patch.shape[2:])
     values = {
         key: saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in own
     }
+    # Values and indices apart: those of max pooling stay int64 in any precision.
     floats = [count / 4 / pixels for key, count in values.items() if kept[key].is_floating_point()]
     indices = (
         sum(count for key, count in values.items() if not kept[key].is_floating_point()) / pixels

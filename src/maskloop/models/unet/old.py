@@ -30,6 +30,7 @@ def network_of_version_2(values: Any) -> Any:
     """The network alone in a description of version 2; any other is given back as it is."""
     if not isinstance(values, dict) or not set(values) & set(BESIDE):
         return values
+    # By any field that only version 2 had: descriptions of that version name no version themselves.
     network = {name: value for name, value in values.items() if name not in BESIDE}
     if "output_channels" not in network:
         task = Task.of_description(values)
@@ -42,6 +43,7 @@ def plan_of_version_2(values: Any) -> Any:
     if not isinstance(values, dict) or "architecture" not in values:
         return values
     plan = dict(values)
+    # Copies: the caller may still hold what it gave.
     described = dict(plan.pop("architecture"))
     task = Task.of_description(described)
     usual = InstanceSettings().seed_threshold

@@ -1,4 +1,4 @@
-"""A trained U-Net as a segmenter: normalised tiles to scores."""
+"""A trained U-Net as a segmenter: normalized tiles to scores."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ a fifth more.
 """
 TILE_3D = {"cpu": 112, "cuda": 160}
 HALO_LIMIT = {2: 64, 3: 24}
-"""The reach in theory is wider than what moves a score: with 64 px no score of a nuclei model
-moved by 0.01, and no object changed.
+"""The theoretical receptive field is wider than what changes a score: with 64 px no score of a
+nuclei model changed by 0.01, and no object changed.
 """
 
 
@@ -43,7 +43,7 @@ class UNetSegmenter:
     ----------
     module
         The network; used as it is when `owns` is false (validation during a training), else copied
-        and made quick.
+        and prepared for fast prediction.
     plan
         The plan it was trained by.
     device
@@ -65,6 +65,8 @@ class UNetSegmenter:
         self._format: Any = (
             torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d
         )
+        # During a training the module is borrowed: a copy or another precision would be another
+        # network.
         if owns:
             module = copy.deepcopy(module).to(self.device)
             module = module.to(memory_format=self._format)  # type: ignore[call-overload]
@@ -94,7 +96,7 @@ class UNetSegmenter:
 
     @property
     def tile_shape(self) -> tuple[int, ...]:
-        """Tile that is quick on this device."""
+        """Tile that is fast on this device."""
         side = (TILE_2D if self.spatial_dims == 2 else TILE_3D)[self.device.type]
         return tuple(
             max(length, -(-side // step) * step)
@@ -104,16 +106,18 @@ class UNetSegmenter:
     @property
     def halo(self) -> tuple[int, ...]:
         """Border of a tile whose scores are not to be trusted."""
+        # Never wider than the receptive field: beyond it there is nothing that could move a score.
         return tuple(min(far, HALO_LIMIT[self.spatial_dims]) for far in reach(self.plan.network))
 
     @property
     def batch_size(self) -> int:
         """Tiles per call."""
+        # A tile already fills the cores of a CPU; a GPU would wait for the next one.
         return 1 if self.device.type == "cpu" else 4
 
     @property
     def normalization(self) -> Normalization:
-        """How an image is normalised before it is cut into tiles."""
+        """How an image is normalized before it is cut into tiles."""
         return self.plan.normalization
 
     @property
@@ -123,10 +127,13 @@ class UNetSegmenter:
 
     @torch.inference_mode()
     def scores(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores in 0..1 of normalised tiles (N, C, *tile): float32 (N, output.channels, *tile)."""
+        """Scores in 0..1 of normalized tiles (N, C, *tile): float32 (N, output.channels, *tile)."""
+        # Channels last: the layout that the weights were brought into above, else each layer
+        # converts.
         batch = torch.from_numpy(np.ascontiguousarray(tiles)).to(
             self.device, memory_format=self._format
         )
+        # Logits leave it as fp32: sigmoid and softmax in bf16 would have steps of 0.4 % near 1.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
             logits = self.module(batch).float()
         scores = activate(logits, self.output)
@@ -146,6 +153,7 @@ def load_segmenter(path: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto
     """
     loaded = load_checkpoint(path)
     plan = plan_of(loaded.header, path)
+    # By the file's own description, not the project's: a checkpoint is used as it was trained.
     # Compared before it takes memory: a file of a few bytes may describe a network of gigabytes.
     module = outline_unet(plan.network)
     fit_weights(module, loaded.state_dict, source=path.name)

@@ -105,7 +105,7 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
     """
     drawn: tuple[int, ...] = ()
     try:
-        found = _find_labels(labels)
+        found = _find_labels(labels, rule.ignore)
         drawn = tuple(label for label in found if label)
         if not drawn:
             return Description("The mask is empty.", is_fine=False)
@@ -118,9 +118,9 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
     return Description(_sentence(saved, rule, classes), any(saved.values()), drawn)
 
 
-def _find_labels(labels: Image) -> list[int]:
+def _find_labels(labels: Image, ignore: int | None) -> list[int]:
     # The rule that keeps all labels also checks that they are whole numbers.
-    every = MaskRule(mask_mode="keep_instances")
+    every = MaskRule(mask_mode="keep_instances", ignore=ignore)
     if len(labels.shape) < 3:
         return list(foresee_mask(labels.read(), every, name=labels.name))
     found: set[int] = set()

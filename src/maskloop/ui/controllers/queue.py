@@ -122,7 +122,7 @@ class QueueController(Controller):
         places = [str(Path(one).expanduser().absolute()) for one in inputs]
 
         def find() -> list[Path]:
-            found = find_files(places)
+            found = find_files(places, whole_sets=True)
             if project is not None:
                 recent.set_images(project.folder, places)
             return found
@@ -211,7 +211,7 @@ class QueueController(Controller):
     def _remembered(self, folder: Path) -> list[Path]:
         places = self._workspace.recent.images(folder)
         try:
-            return find_files(places) if places else []
+            return find_files(places, whole_sets=True) if places else []
         except MaskloopError:
             return []  # they were moved, or the disk is not connected
 
