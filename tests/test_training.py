@@ -251,7 +251,7 @@ def test_weights_that_are_not_finite_are_never_kept(
         if averaged[0].is_floating_point():
             averaged[0].fill_(math.inf)
 
-    monkeypatch.setattr(loop, "_average", overflow)
+    monkeypatch.setattr(loop, "update_average", overflow)
     with pytest.raises(TrainingFailed, match=r"After epoch 1 the network has 1 weight with values"):
         train(plan, samples[1:], validation=samples[:1], folder=tmp_path)
     assert not (tmp_path / "best.pt").exists()

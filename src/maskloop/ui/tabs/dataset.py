@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from napari.layers import Labels, Layer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QPushButton, QWidget
 
+from maskloop.compute.project import Project
 from maskloop.errors import MaskloopError
 from maskloop.project.layout import Pair
 from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import debounced, form, row
+from maskloop.ui.belonging import key_of
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
 from maskloop.ui.controllers.pair_rows import short_id
@@ -54,11 +57,12 @@ class DatasetTab(Tab):
         super().__init__(session, chosen)
         self._accepting, self._pairs = session.accepting, session.pairs
         self._label_rule, self._classes = session.label_rule, session.classes
-        self.shelf = Shelf(chosen.viewer)
+        self.shelf = Shelf(chosen.viewer, lambda: chosen.image.layer)
         self._steady = steady(chosen.viewer)
         self.shapes = LayerChoice(chosen.viewer, kind="shapes")
         self._sent: tuple[Layer, int] | None = None
         self._had_colors = False
+        self._folder: str | None = None
         self._seen_place: tuple[Any, ...] = ()
         self._make_widgets(session)
         self.classes_box = Section("Classes", self.classes, expanded=False)
@@ -144,6 +148,7 @@ class DatasetTab(Tab):
         session.queue.opened.connect(self._show_file)
         session.classes.changed.connect(self._show_classes)
         session.workspace.events.snapshot_changed.connect(self._enable)
+        session.workspace.events.project_changed.connect(self._change_project)
 
     # What is selected.
 
@@ -240,6 +245,8 @@ class DatasetTab(Tab):
         question = f"{doubt} Use this mask for '{first.name}' anyway?"
         if doubt and not ask(self, question, "The image is selected above, at Image."):
             return
+        if not self._is_for_this_project([layer, *self.picker.layers()]):
+            return
         try:
             image, labels = take(**self._taken())
             metadata = crop_metadata(**self._taken())
@@ -266,6 +273,34 @@ class DatasetTab(Tab):
             then=mark,
         )
 
+    def _is_for_this_project(self, layers: Sequence[Layer]) -> bool:
+        """Whether layers that stayed from another project are meant for this one: asks."""
+        project = self._workspace.project
+        folder = "" if project is None else str(project.folder)
+        other = self.shelf.other_project(layers, folder)
+        if other is None:
+            return True
+        here, there = Path(folder).name, Path(other).name
+        detail = f"It was open in the window while the project was '{there}'."
+        if not ask(self, f"Add '{layers[1].name}' to the project '{here}'?", detail, yes="Add"):
+            return False
+        self.shelf.agree(layers)
+        return True
+
+    def _change_project(self, project: Project | None) -> None:
+        """What was shown of one project must not be accepted into the next."""
+        if project is None:
+            return
+        before, self._folder = self._folder, str(project.folder)
+        # Opened again, it is the same project.
+        if before is not None and before != self._folder:
+            names = ", ".join(f"'{layer.name}'" for layer in self.shelf.leave(before))
+            if names:
+                self._workspace.say(
+                    f"Kept {names} of the project '{Path(before).name}': "
+                    "the painting is not accepted yet."
+                )
+
     def _take_accepted(self, _pair: Pair) -> None:
         if self._sent is not None:
             self.shelf.accept(*self._sent)
@@ -288,7 +323,12 @@ class DatasetTab(Tab):
             retry()
 
     def _ask_known(self, pair_id: str, retry: Callable[[], None]) -> None:
-        short = short_id(pair_id)
+        short, row = short_id(pair_id), self._pairs.row(pair_id)
+        if row is not None and row.pair.state == "removed":
+            detail = "This image was removed from the training set, and would be used again."
+            if ask(self, f"Restore {short} with this mask?", detail, yes="Restore"):
+                retry()
+            return
         detail = f"This image is in the project already, as {short}."
         if ask(self, f"Replace the mask of {short}?", detail, yes="Replace"):
             retry()
@@ -306,7 +346,7 @@ class DatasetTab(Tab):
         except MaskloopError as error:
             self._workspace.fail(error)
             return
-        layer.metadata = {**layer.metadata, IMAGE: image.unique_id}
+        layer.metadata = {**layer.metadata, IMAGE: key_of(image)}
         self._chosen.labels.choose(layer)
 
     def _draw_rectangle(self) -> None:
@@ -334,6 +374,7 @@ class DatasetTab(Tab):
             return
         shown = self.shelf.find(pair_id, str(project.folder))
         if shown is not None:
+            self.shelf.bring(*shown)
             self._select(*shown)
         else:
             self._pairs.read(pair_id, self._show_opened)
@@ -349,7 +390,10 @@ class DatasetTab(Tab):
     def _show_file(self, opened: OpenedFile) -> None:
         self._say_kept()
         seen = self._extent_seen()
-        self._chosen.image.choose(self.shelf.show_file(opened))
+        image = self.shelf.show_file(opened)
+        self._chosen.image.choose(image)
+        # Its own mask or none: the mask of the image before would be saved for this one.
+        self._chosen.labels.choose(self.shelf.own_mask(image))
         self._fit_view(seen)
 
     def _extent_seen(self) -> list[list[float]]:
