@@ -299,7 +299,7 @@ def test_a_training_is_watched_kept_and_continued(tmp_path: Path) -> None:
         assert set(training.progress.curves("loss")) == {"training", "validation"}
         assert training.preview is not None
         assert training.preview[1].is_file()
-        assert training.progress.outcome.startswith("Finished: unet_run_001, dice ")
+        assert training.progress.outcome.startswith("Finished: unet_run_001, Dice ")
         assert "3 epochs in" in training.progress.outcome
         assert said[-1] == training.progress.outcome
         pump.settle(session)
