@@ -99,7 +99,7 @@ def test_new_pairs_alone_can_be_trained_on(project: Project) -> None:
 def test_a_checkpoint_of_another_network_is_refused_with_both_values(project: Project) -> None:
     project.train(epochs=1, **SMALL)
     project.set_architecture({**project.architecture, "normalization": "group"})
-    with pytest.raises(IncompatibleWeights, match=r"normalization is batch, needed is group"):
+    with pytest.raises(IncompatibleWeights, match=r"normalization is batch instead of group"):
         project.train(epochs=1, **SMALL)
 
 

@@ -200,10 +200,12 @@ def test_many_objects_on_a_large_image_are_matched_exactly() -> None:
 
 @pytest.mark.parametrize("scores", [instance_scores, lambda a, b: class_scores(a, b, 3)])
 def test_label_images_that_cannot_be_compared_are_refused(scores: Any) -> None:
-    with pytest.raises(MaskError, match=r"The prediction has shape \(1, 2\), the truth \(1, 3\)\."):
+    with pytest.raises(
+        MaskError, match=r"The prediction has shape \(1, 2\), the ground truth \(1, 3\)\."
+    ):
         scores(row(0, 1), row(0, 1, 1))
     with pytest.raises(
-        MaskError, match=r"The truth holds values of type float64, not whole numbers\."
+        MaskError, match=r"The ground truth holds values of type float64, not whole numbers\."
     ):
         scores(row(0, 1), np.array([[0.0, 0.5]]))
     with pytest.raises(MaskError, match=r"The prediction holds the negative label -1\."):
@@ -211,7 +213,9 @@ def test_label_images_that_cannot_be_compared_are_refused(scores: Any) -> None:
 
 
 def test_a_class_out_of_range_is_refused_by_its_number() -> None:
-    with pytest.raises(MaskError, match=r"The truth holds class 7, but the classes are 0 to 1\."):
+    with pytest.raises(
+        MaskError, match=r"The ground truth holds class 7, but the classes are 0 to 1\."
+    ):
         class_scores(row(0, 1), row(0, 7), 2)
 
 

@@ -224,6 +224,39 @@ def test_a_loss_that_is_not_finite_stops_with_the_place_and_the_images(tmp_path:
     assert "learning rate (now 0.001)" in caught.value.way_out
 
 
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One such step would make all weights NaN."""
+    plan, samples = small_plan("binary", epochs=2)
+    clip = loop.Fabric.clip_gradients
+
+    def spoil(self: Any, module: Any, optimizer: Any, **settings: Any) -> Any:
+        next(module.parameters()).grad.fill_(math.nan)
+        return clip(self, module, optimizer, **settings)
+
+    monkeypatch.setattr(loop.Fabric, "clip_gradients", spoil)
+    with pytest.raises(TrainingFailed, match=r"gradient is nan in epoch 1, step 1, with pair_"):
+        train(plan, samples[1:], validation=samples[:1], folder=tmp_path)
+    assert not (tmp_path / "best.pt").exists()
+
+
+def test_weights_that_are_not_finite_are_never_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best finite ones count; without any the training fails."""
+    plan, samples = small_plan("binary", epochs=2)
+
+    def overflow(averaged: Any, current: Any, count: Any) -> None:
+        if averaged[0].is_floating_point():
+            averaged[0].fill_(math.inf)
+
+    monkeypatch.setattr(loop, "update_average", overflow)
+    with pytest.raises(TrainingFailed, match=r"After epoch 1 the network has 1 weight with values"):
+        train(plan, samples[1:], validation=samples[:1], folder=tmp_path)
+    assert not (tmp_path / "best.pt").exists()
+
+
 def test_a_batch_that_does_not_fit_is_halved_aloud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from ui_session import open_session
 from waiting import DEADLINE_S
 
 from maskloop import Project
+from maskloop.errors import UsageError
 from maskloop.events import Event, Failed, Finished, Metric, Started
 from maskloop.jobs.training import TrainJob
 from maskloop.models.unet.records import UNetRecipe
@@ -231,6 +232,18 @@ def test_a_session_closes_at_once_while_something_is_done_apart(tmp_path: Path) 
         with pytest.raises(ProcessLookupError):
             os.kill(got[0], 0)
         assert not failures
+
+
+def test_the_window_is_told_of_no_command_line(tmp_path: Path) -> None:
+    """Options in parentheses help only there."""
+    with open_session(tmp_path) as (session, _pump, failures):
+        told: list[str] = []
+        session.workspace.events.said.connect(told.append)
+        session.workspace.fail(UsageError("No pairs (--pairs all).", "Add (maskloop add DIR)."))
+        session.workspace.say("Done (maskloop runs DIR).")
+        assert list(failures) == [("No pairs.", "Add.")]
+        failures.clear()
+    assert told == ["Done."]
 
 
 def test_an_unexpected_error_is_told_without_a_traceback(tmp_path: Path) -> None:

@@ -423,7 +423,7 @@ def test_starting_weights_say_whether_they_fit(tmp_path: Path) -> None:
         "Compatible. The training keeps its network: U-Net 2D, depth 4, 32 base channels.",
         "Compatible. The training keeps its network: U-Net 2D, depth 2, 32 base channels.",
         "Not compatible: unet_run_003 does not match the architecture: "
-        "output mode is instances, needed is binary; output channels is 3, needed is 1.",
+        "output mode is instances instead of binary; output channels is 3 instead of 1.",
         "Not compatible: unet_run_004 does not state the network it was made for.",
     ]
     assert propose(str(project.folder), TrainJob(start="unet_run_009")).problem.startswith(

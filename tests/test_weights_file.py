@@ -334,7 +334,7 @@ def test_weights_of_another_network_are_refused_with_names_counts_and_what_they_
         "(encoder.2.convs.0.conv.weight, "
     )
     assert (
-        "weights of another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3), needed is (4, "
+        "weights of another shape (encoder.0.convs.0.conv.weight is (8, 2, 3, 3) instead of (4, "
         "1, 3, 3), " in message
     )
     assert "The file looks like depth 3, base_channels 8, input_channels 2." in message
@@ -440,7 +440,7 @@ def test_each_mismatch_is_named_with_both_values(field: str) -> None:
     values = {"z_strides": ("1, then 2", "2")}.get(
         field, (start.network[field], getattr(wanted, field))
     )
-    assert f"{COMPARED[field]} is {values[0]}, needed is {values[1]}" in str(caught.value)
+    assert f"{COMPARED[field]} is {values[0]} instead of {values[1]}" in str(caught.value)
     assert str(caught.value).startswith(
         "Checkpoint 'unet_run_001' does not match the architecture: "
     )
@@ -449,10 +449,10 @@ def test_each_mismatch_is_named_with_both_values(field: str) -> None:
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        (Task(mode="instances"), "output mode is instances, needed is binary"),
+        (Task(mode="instances"), "output mode is instances instead of binary"),
         (
             Task(mode="multiclass", classes=tuple("abcd")),
-            "number of classes is 5, needed is 2",
+            "number of classes is 5 instead of 2",
         ),
     ],
 )
@@ -464,7 +464,7 @@ def test_another_task_is_named_with_both_values(task: Task, words: str) -> None:
 def test_the_backend_is_compared_too() -> None:
     other = weights(backend="another")
     assert [str(one) for one in compare(Task(), UNetArchitecture(), other)] == [
-        "backend is another, needed is basic_unet"
+        "backend is another instead of basic_unet"
     ]
 
 

@@ -17,6 +17,7 @@ from maskloop.wording import (
     local_time,
     time_in_words,
     title_of,
+    without_commands,
 )
 
 
@@ -188,3 +189,20 @@ def test_a_field_is_called_by_its_title_where_its_record_is_known() -> None:
         Sieve.model_validate({"rounds": 0})
     words = fault_in_words(caught.value, kind=Sieve)
     assert words == "Number of rounds must be at least 1, not 0."
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("Train from scratch (--from scratch).", "Train from scratch."),
+        ("Add some (maskloop add DIR --images DIR --masks DIR).", "Add some."),
+        ("Name the axes (for instance --axes ZYX), or cut it.", "Name the axes, or cut it."),
+        ("See (`maskloop runs DIR`) and wait.", "See and wait."),
+        ("Two axes (Y and X) are needed.", "Two axes (Y and X) are needed."),
+        ("It is in 'my (maskloop) data'.", "It is in 'my (maskloop) data'."),
+        ("It holds values (-3 to 5 -- signed).", "It holds values (-3 to 5 -- signed)."),
+    ],
+)
+def test_messages_of_the_window_have_no_commands(told: str, shown: str) -> None:
+    """What is in parentheses otherwise stays."""
+    assert without_commands(told) == shown

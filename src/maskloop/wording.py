@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,13 @@ __all__ = [
     "local_time",
     "time_in_words",
     "title_of",
+    "without_commands",
 ]
 
 UNIT_SUFFIXES = ("_s", "_px", "_um")
 """How a field's name ends where its type cannot say the unit."""
+ASIDE = re.compile(r"\s*\([`'\"]?(?:maskloop [a-z-]+\b|(?:[^()]*\s)?--[a-z])[^()]*\)")
+"""An aside for the command line, such as ``(--from scratch)`` or ``(maskloop runs DIR)``."""
 LONGEST_VALUE = 40
 """Characters of a refused value that a sentence can still hold."""
 
@@ -95,6 +99,11 @@ def bytes_in_words(count: float) -> str:
         if count < 999.5:
             return f"{count:.1f} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
     return f"{count / 1000:,.1f} TB"
+
+
+def without_commands(text: str) -> str:
+    """A message as the window shows it: without options of the command line in parentheses."""
+    return ASIDE.sub("", text)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -262,7 +262,7 @@ def _find_image(record: PredictionRecord, labels: Image) -> tuple[Image | None, 
         image = open_image(source, axes=(record.settings.get("axes") or None))
         sizes = zip(image.axes, image.shape, strict=True)
         if tuple(length for letter, length in sizes if letter != "C") != labels.shape:
-            return None, f"'{source.name}' has another shape now: only the labels are shown."
+            return None, f"'{source.name}' now has a different shape: only the labels are shown."
         if int(np.prod(image.shape, dtype=np.int64)) * image.data.dtype.itemsize > LARGEST_BYTES:
             return None, f"'{source.name}' is large: drag it onto the window to see it."
         return replace(image, data=image.read()), ""

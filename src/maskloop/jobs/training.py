@@ -34,6 +34,7 @@ from maskloop.project.entries import CheckpointRecord, Content, Pair
 from maskloop.project.project import ProjectFolder
 from maskloop.project.splits import Split, split_pairs
 from maskloop.records import Record, read_record, write_record
+from maskloop.wording import counted
 
 __all__ = [
     "TrainJob",
@@ -367,6 +368,7 @@ def _register(
             "Train again; the pairs and settings are unchanged.",
         )
     plan, metrics = trained.plan, trained.metrics
+    _refuse_faulty_weights(trained.weights, run_id)
     family = backend(plan.backend)
     summary = family.describe(plan.task, family.Architecture(), plan)
     record = project.checkpoints.register(
@@ -415,9 +417,25 @@ def _register(
     return record
 
 
+def _refuse_faulty_weights(weights: Path, run_id: str) -> None:
+    """A checkpoint that no prediction could use is never registered, whatever its backend did."""
+    if weights.suffix != ".pt":
+        return  # in a format of its backend's own
+
+    from maskloop.models.weights_file import load_checkpoint, not_finite
+
+    faulty = not_finite(load_checkpoint(weights).state_dict)
+    if faulty:
+        raise TrainingFailed(
+            f"Run {run_id} ended with {counted(len(faulty), 'weight')} with values that are not "
+            f"finite, {faulty[0]} first.",
+            "Train again with a lower learning rate; the pairs and settings are unchanged.",
+        )
+
+
 def _benchmark(metrics: dict[str, float], inputs: TrainingInputs) -> str:
     # Never a score on images that were trained on: it would look better than it is.
     if not inputs.validation_ids:
-        return "no validation score: no honest validation set"
+        return "no validation score: no independent validation images"
     shown = {name: metrics[name] for name in ("dice", "iou", "ap50", "ap75") if name in metrics}
     return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())

@@ -288,7 +288,7 @@ class Mismatch(NamedTuple):
     found: Any
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.found}, needed is {self.wanted}"
+        return f"{self.name} is {self.found} instead of {self.wanted}"
 
 
 # Inside `Backend` the bare names are its own properties.

@@ -13,7 +13,7 @@ from maskloop.models.samples import Sample
 from maskloop.predict.base import Output, Segmenter
 from maskloop.predict.segment import kept, segment
 
-__all__ = ["tune_output"]
+__all__ = ["changed_settings", "tune_output"]
 
 PIXELS = 1_000_000
 IMAGES = 8
@@ -34,6 +34,19 @@ def tune_output(segmenter: Segmenter, samples: Sequence[Sample]) -> Output:
     # Lazily: only an output that has something to tune looks at scores.
     chosen = _some(samples)
     return segmenter.output.tuned((_scores(segmenter, one), one.labels) for one in chosen)
+
+
+def changed_settings(before: Output, after: Output) -> dict[str, tuple[Any, Any]]:
+    """Settings in which two outputs differ: name to both values."""
+
+    # Outputs nest their settings, such as those of instances; a person is told the setting alone.
+    def leaves(values: dict[str, Any]) -> dict[str, Any]:
+        inner = [leaves(value) for value in values.values() if isinstance(value, dict)]
+        flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
+        return {**flat, **{name: value for one in inner for name, value in one.items()}}
+
+    old, new = leaves(before.model_dump()), leaves(after.model_dump())
+    return {name: (old[name], value) for name, value in new.items() if old.get(name) != value}
 
 
 def _scores(segmenter: Segmenter, sample: Sample) -> NDArray[Any]:

@@ -34,6 +34,7 @@ __all__ = [
     "LoadedCheckpoint",
     "fit_weights",
     "load_checkpoint",
+    "not_finite",
     "read_weights",
     "save_checkpoint",
 ]
@@ -424,7 +425,12 @@ def _differs(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor])
 
 
 def _shapes(name: str, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    return f"{name} is {tuple(theirs[name].shape)}, needed is {tuple(own[name].shape)}"
+    return f"{name} is {tuple(theirs[name].shape)} instead of {tuple(own[name].shape)}"
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of the weights that hold NaN or infinite values: no model can use such a file."""
+    return [name for name, weight in weights.items() if not _is_finite(weight)]
 
 
 def _is_finite(weight: Tensor) -> bool:

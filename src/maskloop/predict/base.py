@@ -93,6 +93,7 @@ class Output(Protocol):
 class BlockOutput(Output, Protocol):
     """An output whose labels depend on the surroundings: large images are decoded in blocks."""
 
+    # Without it an image that does not fit in memory could not be decoded (see `blocks`).
     def find(self, scores: NDArray[Any]) -> DecodedInstances:
         """As `decode`, with where each object begins and whether it has a seed."""
 

@@ -282,8 +282,10 @@ class _File:
         for remark in [each for each in image.notes if each not in self.said]:
             self.said.add(remark)
             options["report"](Message(text=f"{self.name}: {remark}"))
+        # Only now: where nothing is to be done, no folder appears.
         self.target.parent.mkdir(parents=True, exist_ok=True)
         labels, scores = self._sinks(image, segmenter, wanted)
+        # Scores first: labels that are there mean that all of it is done.
         sinks = [sink for sink in (scores, labels) if sink is not None]
         try:
             segment_into(
@@ -412,6 +414,7 @@ def name_outputs(sources: Sequence[ImageRef], folder: Path) -> dict[ImageRef, Pa
     levels = dict.fromkeys(sources, 0)
     while True:
         names = {source: _names(source)[level] for source, level in levels.items()}
+        # Without case, as Windows and macOS compare names.
         counts = Counter(name.casefold() for name in names.values())
         # Only names that meet get longer: most results are called like their image.
         meeting = [

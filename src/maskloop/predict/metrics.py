@@ -131,7 +131,7 @@ def class_scores(prediction: NDArray[Any], truth: NDArray[Any], num_classes: int
         If the shapes differ, an id is out of range or the type is not integer.
     """
     predicted, true = _checked(prediction, truth)
-    for name, labels in (("prediction", predicted), ("truth", true)):
+    for name, labels in (("prediction", predicted), ("ground truth", true)):
         if labels.size and int(labels.max()) >= num_classes:
             raise MaskError(
                 f"The {name} holds class {int(labels.max())}, but the classes are 0 to "
@@ -156,10 +156,10 @@ def _checked(prediction: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[Any
     """Both as flat integers, checked."""
     if prediction.shape != truth.shape:
         raise MaskError(
-            f"The prediction has shape {prediction.shape}, the truth {truth.shape}.",
+            f"The prediction has shape {prediction.shape}, the ground truth {truth.shape}.",
             "Compare label images of the same size: select the matching file.",
         )
-    return _flat_integers("prediction", prediction), _flat_integers("truth", truth)
+    return _flat_integers("prediction", prediction), _flat_integers("ground truth", truth)
 
 
 def _flat_integers(name: str, labels: NDArray[Any]) -> NDArray[Any]:

@@ -138,6 +138,7 @@ class Classes(Record):
     @property
     def label_dtype(self) -> np.dtype[Any]:
         """Type of the labels."""
+        # One byte up to 255 classes, two above.
         return np.min_scalar_type(max(self.class_labels))
 
     @property

@@ -134,7 +134,7 @@ def split_pairs(pairs: Sequence[Pair], *, share: float, seed: int) -> Split:
     Returns
     -------
     Split
-        With an empty validation and the reason where no honest validation set exists.
+        With an empty validation and the reason where no independent validation set exists.
     """
     groups = _grouped(pairs)
     chosen = [group for group in groups if group.split == "validation"]

@@ -16,6 +16,7 @@ from maskloop.ui.folder_watch import FolderWatch
 from maskloop.ui.gc_pause import collect_again
 from maskloop.ui.recent import RecentProjects
 from maskloop.ui.snapshot import Snapshot, take_snapshot
+from maskloop.wording import without_commands
 
 __all__ = ["Workspace", "WorkspaceEvents"]
 
@@ -174,7 +175,8 @@ class Workspace:
         if isinstance(error, Cancelled):
             self.say(error.problem)
         elif isinstance(error, MaskloopError):
-            self.events.failed.emit(error.problem, error.way_out)
+            problem, way_out = without_commands(error.problem), without_commands(error.way_out)
+            self.events.failed.emit(problem, way_out)
         else:
             self.events.failed.emit(
                 f"Unexpected error: {type(error).__name__}: {error}",
@@ -183,7 +185,7 @@ class Workspace:
 
     def say(self, text: str) -> None:
         """Show a short message about something that was done."""
-        self.events.said.emit(text)
+        self.events.said.emit(without_commands(text))
 
     def close(self, finish: Callable[[], None] = lambda: None) -> None:
         """Stop: pending writes are finished, runs continue, nobody is notified any more.

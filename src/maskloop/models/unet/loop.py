@@ -21,30 +21,30 @@ from torch.optim.swa_utils import AveragedModel
 from maskloop.errors import Cancelled, TrainingFailed
 from maskloop.events import Message, Metric, Preview, Progress, Report, silent
 from maskloop.models.base import Decision, Trained
-from maskloop.models.calibrate import tune_output
+from maskloop.models.calibrate import changed_settings, tune_output
 from maskloop.models.device import find_machine
 from maskloop.models.memory import is_out_of_memory
 from maskloop.models.resume import TrainingState, load_state, save_state
 from maskloop.models.samples import Sample
+from maskloop.models.unet.average import update_average
 from maskloop.models.unet.data import Batch, PatchSampler
 from maskloop.models.unet.losses import build_loss
 from maskloop.models.unet.network import build_unet
 from maskloop.models.unet.records import UNetPlan
 from maskloop.models.unet.segmenter import UNetSegmenter
 from maskloop.models.unet.validation import Validation, draw_preview
-from maskloop.models.weights_file import load_checkpoint, save_checkpoint
-from maskloop.predict.base import Output
+from maskloop.models.weights_file import load_checkpoint, not_finite, save_checkpoint
+from maskloop.wording import counted
 
 __all__ = ["train"]
 
-AVERAGE_DECAY = 0.99
 VALIDATION_COST = 0.15
 """Whole-image validation may take this share of the training's arithmetic."""
 PREVIEW_S = 2.0
 """Small images are validated many times a second: nobody looks at thousands of pictures, and all
 of them are kept.
 """
-BETTER = "objects of the images at hand are separated better"
+BETTER = "objects in the images of this project are separated better"
 """Why a setting was moved after the training."""
 T = TypeVar("T")
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -197,7 +197,7 @@ class _Training:
         self.model, self.optimizer = self.fabric.setup(module, optimizer)
         # Of the bare module, not of Fabric's wrapper, whose names would end up in the checkpoint.
         # With buffers: the statistics of batch normalization belong to the weights.
-        self.average = AveragedModel(module, multi_avg_fn=_average, use_buffers=True)
+        self.average = AveragedModel(module, multi_avg_fn=update_average, use_buffers=True)
         self.steps = plan.steps_per_epoch * plan.epochs
         # In passes over pixels: a training step makes three, one forward and two backward.
         costs = (
@@ -283,20 +283,23 @@ class _Training:
         # The mean of all devices: one that alone saw a NaN would leave, and the others wait for it.
         value = float(self._mean(loss.detach()))
         if not math.isfinite(value):
-            where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
-            raise _NotFinite(
-                f"The loss is {value} in {where}, with {', '.join(sorted(set(batch.pair_ids)))}."
-            )
+            raise _NotFinite(f"The loss is {value} in {self._where(batch)}.")
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        # A single strange patch must not undo what was learned; infinite ones occur in fp16 and are
-        # skipped by its scaler.
-        self.fabric.clip_gradients(
+        # A single strange patch must not undo what was learned.
+        norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False
         )
+        # With fp16 such steps are part of finding its scale, and are left out by Fabric's scaler.
+        if self.plan.precision != "fp16" and norm is not None and not math.isfinite(float(norm)):
+            raise _NotFinite(f"The gradient is {float(norm)} in {self._where(batch)}.")
         self.optimizer.step()
         self.average.update_parameters(self.module)
         return value
+
+    def _where(self, batch: Batch) -> str:
+        pairs = ", ".join(sorted(set(batch.pair_ids)))
+        return f"epoch {self.state.epoch + 1}, step {self.state.step + 1}, with {pairs}"
 
     def _mean(self, value: Tensor) -> Tensor:
         return (
@@ -352,6 +355,13 @@ class _Training:
         )
 
     def _keep(self, metrics: dict[str, float]) -> None:
+        weights = self.average.module.state_dict()
+        faulty = not_finite(weights)
+        if faulty:
+            raise _NotFinite(
+                f"After epoch {self.state.epoch} the network has {counted(len(faulty), 'weight')} "
+                f"with values that are not finite, {faulty[0]} first."
+            )
         self.state.best_epoch, self.state.best_metrics = self.state.epoch, metrics
         if self.fabric.is_global_zero:
             header = {
@@ -360,9 +370,7 @@ class _Training:
                 "metrics": metrics,
                 "epoch": self.state.epoch,
             }
-            save_checkpoint(
-                self.folder / "best.pt", state_dict=self.average.module.state_dict(), header=header
-            )
+            save_checkpoint(self.folder / "best.pt", state_dict=weights, header=header)
 
     def _calibrate(self) -> UNetPlan:
         """The plan with the output tuned to the best weights; their file and score follow it."""
@@ -387,7 +395,7 @@ class _Training:
             )
             self.report(Message(level="warning", text=words))
             return plan
-        changes = _changes(plan.output, output)
+        changes = changed_settings(plan.output, output)
         if not changes:
             return plan
         decisions = tuple(
@@ -491,31 +499,5 @@ class _Training:
         )
 
 
-def _changes(before: Output, after: Output) -> dict[str, tuple[Any, Any]]:
-    """Settings in which two outputs differ: name to both values."""
-
-    # Outputs nest their settings, such as those of instances; a person is told the setting alone.
-    def leaves(values: dict[str, Any]) -> dict[str, Any]:
-        inner = [leaves(value) for value in values.values() if isinstance(value, dict)]
-        flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
-        return {**flat, **{name: value for one in inner for name, value in one.items()}}
-
-    old, new = leaves(before.model_dump()), leaves(after.model_dump())
-    return {name: (old[name], value) for name, value in new.items() if old.get(name) != value}
-
-
 class _NotFinite(Exception):
-    """The loss is not finite; the message says where."""
-
-
-def _average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-    """Exponential moving average; its window grows, so the first weights are soon forgotten."""
-    seen = int(count)
-    # As in TensorFlow's ExponentialMovingAverage.
-    decay = min(AVERAGE_DECAY, (1 + seen) / (10 + seen))
-    # PyTorch hands over one type at a time; counters of batch normalization are integers.
-    if averaged[0].is_floating_point():
-        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
-        return
-    for old, new in zip(averaged, current, strict=True):
-        old.copy_(new)
+    """The loss, a gradient or a weight is not finite; the message says where."""

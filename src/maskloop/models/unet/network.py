@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from maskloop.models.unet.convolutions import Conv3d, ConvTranspose3d
 from maskloop.models.unet.records import UNetNetwork
 
 __all__ = ["UNet", "build_unet", "reach", "summarize", "training_memory_bytes"]
@@ -122,7 +123,7 @@ def _conv(
     architecture: UNetNetwork, inputs: int, outputs: int, size: Lengths, *, bias: bool = True
 ) -> nn.Conv2d | nn.Conv3d:
     """A convolution with lengths of 1 or 3 that keeps the shape."""
-    kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+    kind: Any = Conv3d if architecture.dimensions == 3 else nn.Conv2d
     made: nn.Conv2d | nn.Conv3d = kind(
         inputs, outputs, size, padding=tuple(length // 2 for length in size), bias=bias
     )
@@ -215,7 +216,7 @@ class AttentionGate(nn.Module):
     def __init__(self, architecture: UNetNetwork, skip: int, gate: int, stride: Lengths) -> None:
         super().__init__()
         inner = max(1, skip // 2)
-        kind: Any = nn.Conv3d if architecture.dimensions == 3 else nn.Conv2d
+        kind: Any = Conv3d if architecture.dimensions == 3 else nn.Conv2d
         # To the resolution of the gate; the other projection's bias serves both, for they are
         # added.
         self.from_skip = kind(skip, inner, stride, stride=stride, bias=False)
@@ -251,7 +252,7 @@ class UpProjection(nn.Module):
 def _up(architecture: UNetNetwork, inputs: int, outputs: int, stride: Lengths) -> nn.Module:
     if architecture.upsampling == "bilinear":
         return UpProjection(architecture, inputs, outputs, stride)
-    kind: Any = nn.ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
+    kind: Any = ConvTranspose3d if architecture.dimensions == 3 else nn.ConvTranspose2d
     made: nn.Module = kind(inputs, outputs, stride, stride=stride)
     return made
 

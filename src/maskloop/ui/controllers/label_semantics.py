@@ -11,7 +11,7 @@ from maskloop.errors import MaskError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskMode, MaskRule, foresee_mask
 from maskloop.task import Task
-from maskloop.wording import counted
+from maskloop.wording import counted, without_commands
 
 __all__ = ["Classes", "Description", "RuleOption", "describe", "rule_options"]
 
@@ -114,7 +114,9 @@ def describe(labels: Image, rule: MaskRule, classes: Classes) -> Description:
             np.array([found]), rule, num_classes=len(classes.names), name=labels.name
         )
     except MaskError as error:
-        return Description(f"{error.problem} {error.way_out}", is_fine=False, labels=drawn)
+        return Description(
+            without_commands(f"{error.problem} {error.way_out}"), is_fine=False, labels=drawn
+        )
     return Description(_sentence(saved, rule, classes), any(saved.values()), drawn)
 
 

@@ -15,6 +15,7 @@ from maskloop.project.imports import ImportReport
 from maskloop.ui.controllers.base import Controller
 from maskloop.ui.controllers.label_rule import LabelRuleController
 from maskloop.ui.workspace import Workspace
+from maskloop.wording import without_commands
 
 __all__ = ["ImportChoice", "ImportRow", "PairImportController"]
 
@@ -219,7 +220,10 @@ def _rows(report: ImportReport) -> tuple[ImportRow, ...]:
     # Rejected files first: they are what a person has to look at.
     refused = [
         ImportRow(
-            Path(row.image).name, Path(row.mask).name, "rejected", f"{row.problem} {row.way_out}"
+            Path(row.image).name,
+            Path(row.mask).name,
+            "rejected",
+            without_commands(f"{row.problem} {row.way_out}"),
         )
         for row in report.refused
     ]

@@ -32,7 +32,7 @@ from maskloop.ui.controllers.train_settings import (
 )
 from maskloop.ui.snapshot import Snapshot
 from maskloop.ui.workspace import Workspace
-from maskloop.wording import counted, fault_in_words, time_in_words
+from maskloop.wording import counted, fault_in_words, time_in_words, without_commands
 
 __all__ = ["PlanController"]
 
@@ -289,7 +289,7 @@ class PlanController(Controller):
     def problem(self) -> str:
         """Why it cannot be trained like this, and what to do; empty if it can."""
         made = self.proposal
-        return "" if made is None else f"{made.problem} {made.way_out}".strip()
+        return "" if made is None else without_commands(f"{made.problem} {made.way_out}").strip()
 
     @property
     def foreseen(self) -> str:
