@@ -283,6 +283,24 @@ def test_pairs_are_removed_and_brought_back(window: Window, tmp_path: Path) -> N
     window.until(lambda: window.session.pairs.words == "2 pairs")
 
 
+def test_a_removed_pair_never_comes_back_without_a_question(window: Window, tmp_path: Path) -> None:
+    project = window.open(new_project(tmp_path / "cells", count=1))
+    tab = window.tab
+    window.until(lambda: len(tab.pairs.model.shown) == 1)
+    window.click_row(0)
+    window.until(lambda: tab.accept_button.text() == "Replace the mask of pair_0001")
+    window.click(tab.pairs.remove_button)
+    window.until(lambda: tab.accept_button.text() == "Add to training set")
+    window.paint(60)
+    for words, state in (("No", "removed"), ("Restore", "active")):
+        asked = window.answer(words)
+        window.click(tab.accept_button)
+        window.until(lambda asked=asked: asked)
+        window.until(lambda: not window.session.workspace.background.is_busy)
+        assert asked == ["Restore pair_0001 with this mask?"]
+        assert [pair.state for pair in project.dataset.all_pairs] == [state]
+
+
 def test_thousands_of_pairs_are_handed_over_in_portions_and_none_is_lost(
     window: Window, tmp_path: Path
 ) -> None:
@@ -347,12 +365,45 @@ def test_images_are_gone_through_without_losing_what_was_painted(
     assert "Kept 'cell_1.tif mask' and its image: the painting is not accepted yet." in window.told
     window.click(tab.queue.previous_button)
     window.until(
-        lambda: (
-            [layer.name for layer in window.viewer.layers]
-            == ["cell_1.tif", "cell_1.tif mask", "cell_1.tif [1]"]
-        )
+        lambda: [layer.name for layer in window.viewer.layers] == ["cell_1.tif", "cell_1.tif mask"]
     )
+    assert window.chosen.labels.layer.name == "cell_1.tif mask"
+    assert [layer.visible for layer in window.viewer.layers] == [True, True]
     assert tab.queue.next_button.isEnabled()
+
+
+def test_a_mask_that_napari_made_is_never_saved_for_the_next_image(
+    window: Window, tmp_path: Path
+) -> None:
+    window.open(new_project(tmp_path / "cells"))
+    images, tab, viewer = write_images(tmp_path / "images"), window.tab, window.viewer
+    window.session.queue.choose([images])
+    window.until(lambda: [layer.name for layer in viewer.layers] == ["cell_0.tif"])
+    viewer._new_labels()
+    drawn = window.chosen.labels.layer
+    window.paint(1)
+    for name in ("cell_1.tif", "cell_2.tif"):
+        window.click(tab.queue.next_button)
+        window.until(lambda name=name: window.chosen.image.layer.name == name)
+        window.until(lambda: not window.session.queue.is_opening)
+        assert window.chosen.labels.layer is None
+        assert tab.accept_button.toolTip() == 'There is no mask layer. Press "New mask" and paint.'
+        assert not drawn.visible
+    tab.accept()
+    assert not window.session.pairs.rows
+    # Who selects it all the same is asked, and told where it was drawn.
+    window.chosen.labels.choose(drawn)
+    asked = window.answer("No")
+    tab.accept()
+    assert asked == ["This mask was drawn on 'cell_0.tif'. Use this mask for 'cell_2.tif' anyway?"]
+    window.session.queue.go(0)
+    window.until(lambda: window.chosen.image.layer.name == "cell_0.tif")
+    assert window.chosen.labels.layer is drawn
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["cell_0.tif", drawn.name]
+    window.click(tab.accept_button)
+    window.until(lambda: window.session.pairs.rows)
+    pair = window.session.workspace.snapshot.active_pairs[0]
+    assert str(pair.metadata["source_path"]).endswith("cell_0.tif")
 
 
 def test_classes_have_names_colours_and_a_button_to_paint(window: Window, tmp_path: Path) -> None:
@@ -472,3 +523,69 @@ def test_a_picker_that_is_gone_hears_nothing_more(viewer: Any) -> None:
     viewer.dims.axis_labels = ("z", "y", "x")
     assert not heard
     chosen.close()
+
+
+def test_another_project_gets_nothing_of_the_one_before_unasked(
+    window: Window, tmp_path: Path
+) -> None:
+    first, second = new_project(tmp_path / "blood"), new_project(tmp_path / "nuclei")
+    window.open(first)
+    tab, viewer = window.tab, window.viewer
+    viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    tab.make_mask()
+    window.paint(1)
+    window.session.queue.choose([write_images(tmp_path / "images")])
+    window.until(lambda: viewer.layers[-1].name == "cell_0.tif")
+    tab.make_mask()
+    window.paint(1)
+    window.click(tab.accept_button)
+    window.until(lambda: len(window.session.pairs.rows) == 1)
+    tab.importing.images.line.setText(str(tmp_path / "images"))
+    tab.importing.suffix.setText("_mask")
+    project = window.open(second)
+    # What the queue showed is gone; what the person opened and painted stays.
+    assert [layer.name for layer in viewer.layers] == ["field", "field mask"]
+    assert tab.importing.images.path() is None
+    assert tab.importing.suffix.text() == ""
+    assert window.session.pair_import.why_not_look == "Select the folder of the images first."
+    window.until(tab.accept_button.isEnabled)
+    asked = window.answer("No")
+    tab.accept()
+    assert asked == ["Add 'field' to the project 'nuclei'?"]
+    assert not window.session.accepting.is_accepting
+    window.answer("Add")
+    tab.accept()
+    window.until(lambda: len(window.session.pairs.rows) == 1)
+    assert len(project.dataset.pairs) == 1
+
+
+def test_a_label_in_several_pieces_is_asked_about_and_separated(
+    window: Window, tmp_path: Path
+) -> None:
+    project = window.open(new_project(tmp_path / "cells"))
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    window.tab.make_mask()
+    for place in (4, 24, 44):
+        window.paint(1, at=place)
+    window.paint(2, at=52)  # touches the last piece of label 1: stays another object
+    window.until(window.tab.accept_button.isEnabled)
+    for words in ("Cancel", "Separate"):
+        asked = window.answer(words)
+        window.tab.accept()
+        assert asked == ["Label 1 lies in 3 separate pieces."]
+        assert not window.session.accepting.is_accepting
+    assert window.told == ["2 pieces became new objects. Check the mask and accept it."]
+    window.tab.accept()
+    window.until(lambda: window.session.pairs.rows)
+    assert np.unique(project.dataset.read_mask(project.dataset.pairs[0]).read()).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+    window.chosen.labels.layer.undo()
+    asked = window.answer("as drawn")
+    window.tab.accept()
+    window.until(lambda: window.told[-1].startswith("Replaced the mask of pair_0001: 2 objects"))
+    assert asked == ["Label 1 lies in 3 separate pieces."]

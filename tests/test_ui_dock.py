@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QAction, QKeySequence
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QAction, QKeySequence, QWheelEvent
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox
 
 from maskloop import Project
 from maskloop.samples import simulate_pairs
@@ -199,3 +200,45 @@ def test_two_viewers_have_a_session_each(make_viewer: Any, qtbot: Any, tmp_path:
             lambda dock=dock: len(dock.session.workspace.snapshot.active_pairs) == 3,
             timeout=DEADLINE_MS,
         )
+
+
+def test_the_wheel_changes_nothing_that_has_no_focus(
+    viewer: Any, qtbot: Any, tmp_path: Path
+) -> None:
+    dock = add_dock(viewer)
+    dock.open_project(make_project(tmp_path / "cells"))
+    qtbot.waitUntil(
+        lambda: (
+            dock.session.workspace.snapshot.condition == "valid"
+            and not dock.session.workspace.background.is_busy
+        ),
+        timeout=DEADLINE_MS,
+    )
+    found = [*dock.findChildren(QComboBox), *dock.findChildren(QAbstractSpinBox)]
+    # The plots' own menus pop up: nobody scrolls past what is in them.
+    fields = [field for field in found if field.window() is dock.window()]
+    assert dock.tab(DatasetTab).importing.axes in fields
+
+    def shown(field: Any) -> str:
+        return field.currentText() if isinstance(field, QComboBox) else field.text()
+
+    changed = []
+    for field in fields:
+        field.clearFocus()
+        before = shown(field)
+        for step in (120, -120, -120):
+            QApplication.sendEvent(field, turn(step))
+            if shown(field) != before:
+                changed.append(field.accessibleName() or before)
+        # Qt would give the focus to what is scrolled over first, and then change it.
+        assert not field.focusPolicy() & Qt.FocusPolicy.WheelFocus & ~Qt.FocusPolicy.StrongFocus
+    assert changed == []
+
+
+def turn(step: int) -> QWheelEvent:
+    """One notch of the wheel."""
+    nothing = Qt.KeyboardModifier.NoModifier
+    place = QPointF(2, 2)
+    phase = Qt.ScrollPhase.NoScrollPhase
+    pressed = Qt.MouseButton.NoButton
+    return QWheelEvent(place, place, QPoint(), QPoint(0, step), pressed, nothing, phase, False)

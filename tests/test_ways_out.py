@@ -147,3 +147,69 @@ def test_axes_that_are_named_for_a_stack_of_one_plane_fit_a_flat_mask(folder: Pa
     tifffile.imwrite(folder / "masks" / "a.tif", mask)
     assert "--axes ZYX" in add(folder, code=1)
     add(folder, "--axes", "ZYX")
+
+
+def test_only_empty_masks_are_said_and_are_nothing_to_train_on(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    tifffile.imwrite(folder / "images" / "a.tif", image)
+    tifffile.imwrite(folder / "masks" / "a.tif", np.zeros_like(mask))
+    assert "All of these masks are empty" in add(folder, "--allow-empty")
+    refused = CliRunner().invoke(app, ["plan", str(folder / "p")])
+    assert "The masks of all 1 pair are empty" in " ".join(refused.output.split())
+    for part, pixels in (("images", image[::-1].copy()), ("masks", mask[::-1].copy())):
+        tifffile.imwrite(folder / part / "b.tif", pixels)
+        (folder / part / "a.tif").unlink()
+    assert "All of these masks are empty" not in add(folder)
+    assert CliRunner().invoke(app, ["plan", str(folder / "p")]).exit_code == 0
+
+
+def test_an_image_without_any_value_is_refused(folder: Path) -> None:
+    _, mask = nuclei(32, 48)
+    tifffile.imwrite(folder / "images" / "a.tif", np.full(mask.shape, np.nan, np.float32))
+    tifffile.imwrite(folder / "masks" / "a.tif", mask)
+    said = " ".join(add(folder, code=1).split())
+    assert "Image 'a.tif' has no value: all 1,536 pixels are NaN or infinite" in said
+
+
+def test_what_to_do_is_said_once_for_all_files_that_need_it(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    for number in range(4):
+        tifffile.imwrite(folder / "images" / f"{number}.tif", image + number)
+        tifffile.imwrite(folder / "masks" / f"{number}.tif", np.zeros_like(mask))
+    said = add(folder, code=1)
+    assert said.count("allow empty masks") == 1
+    for number in range(4):
+        assert f"Mask '{number}.tif' is empty" in said
+
+
+def test_a_true_mask_of_0_and_255_is_compared_as_foreground(tmp_path: Path) -> None:
+    _, labels = nuclei(64, 64)
+    for part, pixels in (("found", labels), ("masks", ((labels > 0) * 255).astype(np.uint8))):
+        (tmp_path / part).mkdir()
+        tifffile.imwrite(tmp_path / part / "a.tif", pixels)
+    folders = ["--predictions", str(tmp_path / "found"), "--masks", str(tmp_path / "masks")]
+
+    def evaluate(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["evaluate", *folders, *options])
+        return result.exit_code, " ".join(result.output.split())
+
+    code, said = evaluate("--mode", "instances")
+    assert code == 1
+    assert "only tells foreground (255) from background" in said
+    advice = re.search(r"(--mode) (binary)", said)
+    assert advice is not None
+    assert evaluate(*advice.groups())[0] == 0
+
+
+def test_no_name_of_python_is_printed(folder: Path) -> None:
+    image, mask = nuclei(32, 48)
+    for number, pixels in enumerate(
+        (np.zeros_like(mask), (mask > 0) * 255, mask.astype(float) / 9)
+    ):
+        tifffile.imwrite(folder / "images" / f"{number}.tif", image + number)
+        tifffile.imwrite(folder / "masks" / f"{number}.tif", pixels.astype(pixels.dtype))
+    said = add(folder, code=1)
+    for option in re.findall(r"--[a-z-]+(?: [a-z_]+)?", said):
+        said = said.replace(option, "")
+    paths = re.sub(r"\S*/\S*", "", said)
+    assert not re.findall(r"\b[a-z]+_[a-z_]+\b", paths), paths

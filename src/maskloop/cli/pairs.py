@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,8 +134,28 @@ def _show_import(report: ImportReport) -> None:
     if report.dry_run:
         show_table("Pairs", ("image", "mask"), [(one.image, one.mask) for one in report.accepted])
     # Doubts about accepted masks are told in any case, also without a dry run.
-    for accepted_one in report.accepted:
-        for note in accepted_one.notes:
-            say(f"{accepted_one.mask or accepted_one.image}: {note}")
-    for refused in report.refused:
-        say_problem(f"{refused.image or refused.mask}: {refused.problem}", refused.way_out)
+    for note, files in _grouped(
+        (note, one.mask or one.image) for one in report.accepted for note in one.notes
+    ):
+        say(f"{_some(files)}: {note}")
+    for note in report.notes:
+        say(note)
+    # What to do is said once for all files that need it, not below each of a thousand.
+    for way_out, problems in _grouped(
+        (one.way_out, f"{one.image or one.mask}: {one.problem}") for one in report.refused
+    ):
+        say_problem("\n".join(problems), way_out)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:
+    """Second texts by the first, in the order in which they come."""
+    groups: dict[str, list[str]] = {}
+    for key, text in pairs:
+        groups.setdefault(key, []).append(text)
+    return groups.items()
+
+
+def _some(files: Sequence[str], most: int = 3) -> str:
+    """Such as ``a.tif, b.tif, c.tif and 7 more``."""
+    more = f" and {len(files) - most} more" if len(files) > most else ""
+    return ", ".join(files[:most]) + more

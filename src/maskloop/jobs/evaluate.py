@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from maskloop.errors import AxesError, MaskError, MaskloopError, UsageError
 from maskloop.images.axes import reorder
 from maskloop.images.image import Image
+from maskloop.images.plausibility import MANY_PIECES, count_pieces
 from maskloop.images.readers import open_labels
 from maskloop.images.sources import PairFiles, PairTable, match_pairs
 from maskloop.predict.base import Output, score_known
@@ -188,6 +189,7 @@ def evaluate_folders(
     names = _class_names(chosen, num_classes, described, pairs, axes, ignore)
     output = output_for(chosen, names)
     images = []
+    ways_out: list[str] = []
     for pair in pairs.matched:
         try:
             images.append(_evaluate(pair, output, axes, ignore))
@@ -195,6 +197,12 @@ def evaluate_folders(
         except (MaskloopError, OSError) as error:
             problem = error.problem if isinstance(error, MaskloopError) else str(error)
             failures.append(EvaluationFailure(name=pair.image.name, problem=problem))
+            if isinstance(error, MaskError):
+                ways_out.append(error.way_out)
+    if not images and ways_out:
+        # They were found and read: to rename them would not help.
+        reasons = "; ".join(f"{failure.name}: {failure.problem}" for failure in failures[:3])
+        raise MaskError(f"Nothing could be compared: {reasons}", ways_out[0])
     if not images:
         reasons = "; ".join(f"{failure.name}: {failure.problem}" for failure in failures[:3])
         raise MaskError(
@@ -304,6 +312,8 @@ def _evaluate(
     pair: PairFiles, output: Output, axes: str | None, ignore: int | None
 ) -> ImageEvaluation:
     found, truth = _comparable(pair.image, pair.mask, axes)
+    if output.mode == "instances":
+        _refuse_foreground_as_objects(truth, pair.mask, ignore)
     known = None
     if ignore is not None:
         known = truth != ignore
@@ -314,6 +324,22 @@ def _evaluate(
         mask=pair.mask.name,
         counts=score_known(output, found, truth, known),
     )
+
+
+def _refuse_foreground_as_objects(truth: NDArray[Any], mask: Path, ignore: int | None) -> None:
+    """A true mask of 0 and 255 has no objects: all scores of objects would be wrong."""
+    values = np.unique(truth)
+    drawn = values[(values != 0) & (values != ignore)]
+    if drawn.size != 1:
+        return
+    pieces = int(count_pieces((truth == drawn[0]).astype(np.uint8), np.array([1]), None)[0])
+    # One object of another value may be cut in two; 255 is what programs write for foreground.
+    if pieces >= (2 if drawn[0] == 255 else MANY_PIECES):
+        raise MaskError(
+            f"Mask '{mask.name}' only tells foreground ({drawn[0]}) from background, in {pieces} "
+            "separate pieces; scores of objects need a label for each.",
+            "Compare the foreground (--mode binary), or number the objects of the masks.",
+        )
 
 
 def _comparable(

@@ -123,11 +123,19 @@ def plan_training(project: ProjectFolder, job: TrainJob) -> Plan:
     start, _ = find_start(project, job.start)
     # Of the pairs it learns from: an epoch of sixteen new ones is not that of thousands.
     selected = project.dataset.select(job.pairs)
+    facts = project.dataset.fingerprint(selected or None)
+    # Images without objects can teach trained weights what not to find, but never what to find.
+    if start is None and not any(count for label, count in facts.class_pixels.items() if label):
+        raise UsageError(
+            f"The masks of all {counted(facts.pair_count, 'pair')} are empty: there is nothing to "
+            "learn.",
+            "Add images with objects (maskloop add DIR --images DIR --masks DIR).",
+        )
     return backend(job.backend).plan(
         project.task,
         _choices(project, job),
         recipe_of(project, job.recipe),
-        project.dataset.fingerprint(selected or None),
+        facts,
         start=start,
     )
 

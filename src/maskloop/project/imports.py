@@ -33,6 +33,10 @@ UNMATCHED = (
     "Give image and mask the same name, name the suffix of the masks (--mask-suffix), or list the "
     "pairs in a table (--pairs)."
 )
+ONLY_EMPTY = (
+    "All of these masks are empty: there is nothing to learn from them alone. Add images that show "
+    "objects too."
+)
 GROUP_BY = (
     "Use 'folder', 'file', or a regular expression such as '(.+)_z', whose parentheses match the "
     "group in the file name."
@@ -85,6 +89,7 @@ class ImportReport(Record):
     dry_run: bool
     accepted: tuple[Imported, ...]
     refused: tuple[Refused, ...]
+    notes: tuple[str, ...] = Field((), description="What concerns all of them.")
     cancelled: bool = Field(
         False, description="It was stopped before all files were checked; accepted pairs are kept."
     )
@@ -147,6 +152,7 @@ def import_pairs(
     ]
     batch = _Batch(dataset, dry_run=dry_run)
     cancelled = False
+    empty = 0
     for number, entry in enumerate(table.matched):
         if cancelled := is_cancelled():
             break
@@ -164,6 +170,7 @@ def import_pairs(
                 pixel_size_um=pixel_size_um,
             )
             row = changed(row, notes=candidate.prepared.preparation.notes)
+            empty += candidate.prepared.preparation.is_empty
             group = entry.group or _group(entry.image, naming)
             batch.add(
                 Offer(
@@ -185,6 +192,7 @@ def import_pairs(
     return ImportReport(
         dry_run=dry_run,
         accepted=tuple(batch.accepted),
+        notes=(ONLY_EMPTY,) if empty and empty == len(batch.accepted) else (),
         refused=(*refused, *batch.refused),
         cancelled=cancelled,
     )

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskloop.errors import AxesError, UsageError
+from maskloop.errors import AxesError, ImageError, UsageError
 from maskloop.images.axes import CANONICAL, parse_axes
 from maskloop.images.fingerprint import PairFingerprint
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule, PreparedMask, check_pair, default_rule, prepare_mask
 from maskloop.task import Task
+from maskloop.wording import counted
 
 __all__ = ["Candidate", "Pixels", "examine", "hash_pixels", "take_image", "take_labels"]
 
@@ -86,6 +87,7 @@ def examine(
         taken.name,
         taken.notes,
     )
+    _refuse_without_values(whole)
     # After the image: a mask that does not tell its axes takes those of the image.
     drawn = take_labels(mask, whole, named=axes is not None)
     check_pair(whole, drawn.shape, drawn.axes, mask_name=drawn.name)
@@ -115,6 +117,16 @@ def examine(
     return Candidate(
         whole, labels, prepared, name or _without_ending(whole.name), folder, digest, look, facts
     )
+
+
+def _refuse_without_values(image: Image) -> None:
+    pixels = image.read()
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
+        raise ImageError(
+            f"Image '{image.name}' has no value: all {counted(pixels.size, 'pixel')} are NaN or "
+            "infinite.",
+            "Export it again from the program that made it, or leave it out.",
+        )
 
 
 def _pixel_size(image: Image, given: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,8 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
+from maskloop.ui.calm import calm
+
 __all__ = ["Choice", "Option"]
 
 Option = tuple[Any, str] | tuple[Any, str, str]
@@ -31,6 +33,8 @@ class Choice(QComboBox):
     def __init__(self, name: str, options: Iterable[Option] = ()) -> None:
         super().__init__(accessibleName=name)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        # Who scrolls past must not change the axes or the grouping unnoticed.
+        calm(self)
         self._add(options)
         # `activated`, not `currentIndexChanged`: only a person's choice counts.
         self.activated.connect(lambda place: self.chosen.emit(self.itemData(place)))

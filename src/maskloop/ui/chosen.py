@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Layer
 from psygnal import Signal
 
+from maskloop.ui.belonging import belongs
 from maskloop.ui.layers import LayerChoice
 
 if TYPE_CHECKING:
@@ -64,9 +65,25 @@ class Chosen:
     def of(cls, viewer: ViewerModel) -> Chosen:
         """Follow the layers of a viewer."""
         image = LayerChoice(viewer, kind="image")
-        return cls(viewer, image, FurtherChannels(image), LayerChoice(viewer, kind="labels"))
+        labels = LayerChoice(viewer, kind="labels", prefer=lambda mask: _may_be_on(image, mask))
+        image.changed.connect(lambda shown: _bring_mask(labels, shown))
+        return cls(viewer, image, FurtherChannels(image), labels)
 
     def close(self) -> None:
         """Stop following."""
         self.image.close()
         self.labels.close()
+
+
+def _may_be_on(image: LayerChoice, mask: Layer) -> bool:
+    return image.layer is None or belongs(mask, image.layer) is not False
+
+
+def _bring_mask(labels: LayerChoice, image: Layer | None) -> None:
+    """Select the mask of an image that was selected, if there is one."""
+    if image is None or (labels.layer is not None and belongs(labels.layer, image) is not False):
+        return
+    own = next((mask for mask in labels.choices if belongs(mask, image)), None)
+    # Without one the selection stays: accepting it asks, and names the image it was drawn on.
+    if own is not None:
+        labels.choose(own)

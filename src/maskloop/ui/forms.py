@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QValidator
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 )
 
 from maskloop.records import Record
+from maskloop.ui.calm import calm
 from maskloop.wording import title_of
 
 __all__ = ["RecordForm"]
@@ -165,7 +166,7 @@ def _choice(options: Mapping[Any, str]) -> _Editor:
     values = list(options)
     combo.addItems(list(options.values()))
     # By place and not by Qt's item data, which turns tuples into lists and knows no None.
-    _calm(combo)
+    calm(combo)
     return _Editor(
         combo,
         lambda: values[combo.currentIndex()],
@@ -217,7 +218,7 @@ def _number(
     # One step below the limit stands for None: Qt shows its minimum as the special text.
     box.setRange(kind(low - step if is_optional else low), kind(high))
     box.setSpecialValueText(AUTOMATIC if is_optional else "")
-    _calm(box)
+    calm(box)
 
     def read() -> float | None:
         return None if is_optional and box.value() < low else box.value()
@@ -277,20 +278,3 @@ class _Numbers(QLineEdit):
 def _numbers(kind: type[float], is_optional: bool) -> _Editor:
     line = _Numbers(kind, is_optional)
     return _Editor(line, lambda: line.value, line.write, line.changed)
-
-
-class _CalmWheel(QObject):
-    """Lets the wheel change a value only after a click into it; else it scrolls the tab."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        is_wheel = event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget)
-        if is_wheel and not watched.hasFocus():
-            event.ignore()
-            return True
-        return False
-
-
-def _calm(widget: QWidget) -> None:
-    # Qt's usual policy would let the wheel itself give the focus.
-    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    widget.installEventFilter(_CalmWheel(widget))

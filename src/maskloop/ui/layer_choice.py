@@ -35,6 +35,8 @@ class LayerChoice:
         Which layers can be selected.
     allow
         Whether a layer of this kind can be selected; all can by default.
+    prefer
+        Whether a layer may be selected without a person's choice; all may by default.
     """
 
     changed = Signal(object)
@@ -48,9 +50,11 @@ class LayerChoice:
         *,
         kind: LayerKind = "image",
         allow: Callable[[Layer], bool] | None = None,
+        prefer: Callable[[Layer], bool] | None = None,
     ) -> None:
         self.viewer, self.kind = viewer, kind
         self._allow = allow
+        self._prefer = prefer or (lambda _layer: True)
         self._awaited: str | None = None
         self._choices = self._find()
         self._names = [layer.name for layer in self._choices]
@@ -118,6 +122,10 @@ class LayerChoice:
         awaited = next((layer for layer in self._choices if layer.name == self._awaited), None)
         if awaited is not None:
             self._awaited, chosen = None, awaited
+        elif chosen is None and before:
+            # None of those that were there was wanted: only one that was added now may be.
+            added = [layer for layer in self._choices if layer not in before]
+            chosen = next(filter(self._prefer, added), None)
         elif chosen not in self._choices:
             chosen = self._fall_back(before)
         previous, self._layer = self._layer, chosen
@@ -131,10 +139,16 @@ class LayerChoice:
     def _fall_back(self, before: list[Layer]) -> Layer | None:
         """The active layer if it fits, else the neighbor of the lost one in the list."""
         active = self.viewer.layers.selection.active
-        if active in self._choices:
+        if active in self._choices and self._prefer(active):
             return active
         at = before.index(self._layer) if self._layer in before else 0
-        return self._choices[min(at, len(self._choices) - 1)] if self._choices else None
+        # The one that took its place first, then those before it, from near to far.
+        near = [
+            *self._choices[at : at + 1],
+            *reversed(self._choices[:at]),
+            *self._choices[at + 1 :],
+        ]
+        return next(filter(self._prefer, near), None)
 
     def _take(self, layer: Layer | None) -> None:
         if layer is not self._layer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from uuid import uuid4
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from napari.components import ViewerModel
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from maskloop.errors import MaskloopError
 from maskloop.images.image import ArrayLike, Image
+from maskloop.ui.belonging import belongs, key_of
 from maskloop.ui.controllers.pair_rows import short_id
 from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layer_images import fit_labels
-from maskloop.ui.layer_metadata import IMAGE, PAIR, PROJECT, SOURCE
+from maskloop.ui.layer_metadata import IMAGE, PAIR, PROJECT, SHOWN, SOURCE
 from maskloop.ui.layers import add_labels, guess_axes
 from maskloop.ui.picker import NAMED
 from maskloop.ui.watch import Watch
@@ -37,12 +39,20 @@ class Shelf:
     ----------
     viewer
         Gets the layers.
+    painted_on
+        The image that a person paints on now: what is painted belongs to it.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = viewer
+    def __init__(
+        self, viewer: ViewerModel, painted_on: Callable[[], Layer | None] = lambda: None
+    ) -> None:
+        self._viewer, self._painted_on = viewer, painted_on
         self._image: Layer | None = None
         self._older: set[Layer] = set()
+        self._shown: WeakSet[Layer] = WeakSet()
+        """Images that were shown here, and not opened by the person."""
+        self._opened_for: WeakKeyDictionary[Layer, str] = WeakKeyDictionary()
+        """Folder of the project that was open, for layers that stayed when it was left."""
         self._strokes: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
         self._accepted: WeakKeyDictionary[Layer, int] = WeakKeyDictionary()
         self._listening: WeakKeyDictionary[Layer, Watch] = WeakKeyDictionary()
@@ -73,6 +83,29 @@ class Shelf:
         """Masks on the image shown with painting that is not accepted."""
         return [layer for layer in self._masks() if self.is_unsaved(layer)]
 
+    def leave(self, folder: str) -> list[Layer]:
+        """Take what was shown of a project out; returns masks kept because of their painting."""
+        images = [layer for layer in self._viewer.layers if layer in self._shown]
+        kept = [draft for image in images for draft in self._drafts(image)]
+        free = [image for image in images if not self._drafts(image)]
+        masks = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        self._take_out([mask for mask in masks if any(belongs(mask, one) for one in free)])
+        self._take_out(free)
+        self._image = None
+        for layer in self._viewer.layers:
+            self._opened_for.setdefault(layer, folder)
+        return kept
+
+    def other_project(self, layers: Sequence[Layer], folder: str) -> str | None:
+        """The folder of another project that was open when these layers were; None if none was."""
+        folders = [self._opened_for.get(layer, folder) for layer in layers]
+        return next((one for one in folders if one != folder), None)
+
+    def agree(self, layers: Sequence[Layer]) -> None:
+        """These layers are meant for the project that is open now, too."""
+        for layer in layers:
+            self._opened_for.pop(layer, None)
+
     def show_pair(self, opened: OpenedPair, folder: str) -> tuple[Layer, Labels]:
         """Show a pair instead of what was shown before, unless that was painted on."""
         before = self._begin()
@@ -101,6 +134,7 @@ class Shelf:
                 self._viewer, drawn, image, name=f"{name} mask", metadata=kept, axes=shown.axes
             )
         self._take_out([layer for layer in before if layer is not image and layer is not labels])
+        self.bring(image, labels)
         return image, labels
 
     def show_file(self, opened: OpenedFile) -> Layer:
@@ -110,12 +144,42 @@ class Shelf:
         # A person chose these axes: the picker offers to choose others.
         if opened.is_named:
             kept[NAMED] = True
-        image = self._put_image(
-            _Shown(opened.image, opened.axes, opened.limits, opened.path.name, kept), before
-        )
+        image = self._kept_image(kept[SOURCE], before)
+        if image is None:
+            image = self._put_image(
+                _Shown(opened.image, opened.axes, opened.limits, opened.path.name, kept), before
+            )
+        self._image = image
         self._take_out([layer for layer in before if layer is not image])
-        self._viewer.layers.selection.active = image
+        self.bring(image, self.own_mask(image))
+        self._viewer.layers.selection.active = self.own_mask(image) or image
         return image
+
+    def _kept_image(self, source: str, before: list[Layer]) -> Layer | None:
+        """The layer of a file that stayed because its mask is not accepted yet, or None."""
+        shown = [layer for layer in self._viewer.layers if layer.metadata.get(SOURCE) == source]
+        return next((layer for layer in shown if layer not in before and self._drafts(layer)), None)
+
+    def _drafts(self, image: Layer) -> list[Layer]:
+        """Masks that were made on an image and are not accepted."""
+        masks = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        return [mask for mask in masks if belongs(mask, image) and self.is_unsaved(mask)]
+
+    def own_mask(self, image: Layer) -> Layer | None:
+        """The newest mask that was made on an image; None if there is none."""
+        masks = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, Labels)]
+        return next((mask for mask in masks if belongs(mask, image)), None)
+
+    def bring(self, image: Layer, mask: Layer | None) -> None:
+        """Make an image and its mask visible, and hide masks and images of others."""
+        for layer in self._viewer.layers:
+            if layer in (image, mask):
+                layer.visible = True
+            elif isinstance(layer, Labels):
+                # Painting on the mask of another image would spoil it unnoticed.
+                layer.visible = layer.visible and belongs(layer, image) is not False
+            elif layer in self._shown:
+                layer.visible = False
 
     def _put_image(self, shown: _Shown, before: list[Layer]) -> Layer:
         """Show an image in the layer of the previous one if possible, else in a new one.
@@ -128,6 +192,7 @@ class Shelf:
             self._image = old
         else:
             self._image = shown.add(self._viewer)
+        self._shown.add(self._image)
         return self._image
 
     def _begin(self) -> list[Layer]:
@@ -161,24 +226,39 @@ class Shelf:
         if image is None or image not in self._viewer.layers:
             return []
         axes = guess_axes(image, self._viewer).axes
-        newer = [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, Labels) and layer not in self._older
+        masks = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        newer = [layer for layer in masks if layer not in self._older]
+        fitting = [layer for layer in newer if _lies_on(layer, image, axes)]
+        # One that was made on it stays with it, even if its shape is another.
+        return fitting + [
+            layer for layer in masks if layer not in fitting and belongs(layer, image)
         ]
-        return [layer for layer in newer if _lies_on(layer, image, axes)]
 
     def _listen(self) -> None:
         for layer in self._viewer.layers:
             if isinstance(layer, Labels) and layer not in self._listening:
-                self._listening[layer] = _Strokes(self._strokes, layer).watch
+                self._listening[layer] = _Strokes(self._strokes, layer, self._claim).watch
+
+    def _claim(self, mask: Layer) -> None:
+        """A mask that napari or a script made belongs to the image on which it is painted first."""
+        image = self._painted_on()
+        if image is None or IMAGE in mask.metadata or PAIR in mask.metadata:
+            return
+        # Under another image, a person may have meant that one: accepting asks.
+        if belongs(mask, image) is None and _hiding([image], self._viewer) is None:
+            mask.metadata = {**mask.metadata, IMAGE: key_of(image)}
 
 
 class _Strokes:
     """Counts strokes on a layer without keeping the layer alive."""
 
-    def __init__(self, counts: WeakKeyDictionary[Layer, int], layer: Layer) -> None:
-        self._counts, self._layer = counts, ref(layer)
+    def __init__(
+        self,
+        counts: WeakKeyDictionary[Layer, int],
+        layer: Layer,
+        claim: Callable[[Layer], None],
+    ) -> None:
+        self._counts, self._layer, self._claim = counts, ref(layer), claim
         self.watch = Watch(self._count)
         self.watch.follow([layer.events.paint, layer.events.data])
 
@@ -186,20 +266,18 @@ class _Strokes:
         layer = self._layer()
         if layer is not None:
             self._counts[layer] = self._counts.get(layer, 0) + 1
+            self._claim(layer)
 
 
 def doubt_of(labels: Layer, images: Sequence[Layer], viewer: ViewerModel) -> str:
     """Why a mask may belong to another image than the selected one; empty if nothing says so."""
-    pair = images[0].metadata.get(PAIR)
-    if labels.metadata.get(IMAGE) == images[0].unique_id or (
-        pair is not None and labels.metadata.get(PAIR) == pair
-    ):
+    if any(belongs(labels, image) for image in images):
         return ""
-    made_for = next(
-        (layer for layer in viewer.layers if layer.unique_id == labels.metadata.get(IMAGE)), None
-    )
-    if made_for is not None and made_for not in images:
-        return f"This mask was drawn on '{made_for.name}'."
+    if belongs(labels, images[0]) is False and "image_ids" not in labels.metadata:
+        others = [layer for layer in viewer.layers if isinstance(layer, ImageLayer)]
+        made_for = next((layer for layer in others if belongs(labels, layer)), None)
+        name = "another image" if made_for is None else f"'{made_for.name}'"
+        return f"This mask was drawn on {name}."
     over = _hiding(images, viewer)
     return "" if over is None else f"The selected image is hidden by '{over.name}'."
 
@@ -230,7 +308,7 @@ def _overlap(one: Layer, other: Layer) -> bool:
 def _lies_on(labels: Labels, image: Layer, axes: str | None) -> bool:
     if axes is None:
         # Without axes nothing tells whether they fit; what they were drawn on does.
-        return bool(labels.metadata.get(IMAGE) == image.unique_id)
+        return bool(labels.metadata.get(IMAGE) == key_of(image))
     try:
         fit_labels(labels, image, axes=axes)
     except MaskloopError:
@@ -285,7 +363,8 @@ class _Shown:
             layer.contrast_limits = self.limits
         else:
             layer.reset_contrast_limits()
-        layer.metadata = dict(self.metadata)
+        # Masks of what it showed before are not masks of this image.
+        layer.metadata = {**self.metadata, SHOWN: str(uuid4())}
 
 
 def _exchange_labels(

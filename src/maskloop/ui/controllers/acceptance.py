@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskloop.compute.project import Project
-from maskloop.errors import MaskloopError
+from maskloop.errors import KnownPixels, MaskloopError
 from maskloop.images.image import Image
 from maskloop.images.masks import MaskRule
 from maskloop.project.layout import Pair
@@ -33,6 +33,8 @@ class Acceptance:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     allow_empty: bool = False
     replace: str | None = None
+    is_agreed: bool = False
+    """Whether a person agreed to bring back the pair, if it was removed."""
 
     def frozen(self) -> Acceptance:
         """The same with a copy of the labels, which nobody paints on."""
@@ -43,10 +45,13 @@ class Acceptance:
 
         Raises
         ------
+        KnownPixels
+            If the pair to replace was removed, and bringing it back was not agreed to.
         MaskloopError
             As `Dataset.accept` and `Dataset.replace`.
         """
         if self.replace is not None:
+            self._refuse_removed(project, self.replace)
             # What is unknown this time (a pair shown again has no file) stays as it was.
             known = {name: value for name, value in self.metadata.items() if value is not None}
             pair = project.dataset.replace(
@@ -70,6 +75,11 @@ class Acceptance:
             # The pair is safe; a choice that is not remembered is no failure.
             self._remember(project)
         return pair
+
+    def _refuse_removed(self, project: Project, pair_id: str) -> None:
+        # A replaced mask makes a pair active: only on purpose, even if it was removed just now.
+        if not self.is_agreed and project.dataset.get(pair_id).state == "removed":
+            raise KnownPixels(f"Pair '{pair_id}' was removed.", "Restore it first.", pair_id)
 
     def _remember(self, project: Project) -> None:
         config = project.config

@@ -79,7 +79,9 @@ class AcceptController(Controller):
         # Ids are unique within a project only: a layer may show a pair of another one.
         if project is None or not image.get(PROJECT) == labels.get(PROJECT) == str(project.folder):
             return None
-        is_known = isinstance(pair_id, str) and self._pairs.row(pair_id) is not None
+        row = self._pairs.row(pair_id) if isinstance(pair_id, str) else None
+        # A removed pair is not corrected: accepting asks whether it shall come back.
+        is_known = row is not None and row.pair.state != "removed"
         return str(pair_id) if is_known and pair_id == labels.get(PAIR) else None
 
     def accept(
@@ -176,8 +178,8 @@ class AcceptController(Controller):
         if isinstance(error, EmptyMask):
             anyway = replace(wanted, allow_empty=True)
             self.empty_asked.emit(lambda: self._save(anyway, then, project))
-        elif isinstance(error, KnownPixels) and wanted.replace is None:
-            instead = replace(wanted, replace=error.pair_id)
+        elif isinstance(error, KnownPixels) and not wanted.is_agreed:
+            instead = replace(wanted, replace=error.pair_id, is_agreed=True)
             self.known_asked.emit(error.pair_id, lambda: self._save(instead, then, project))
         else:
             self._workspace.fail(error)

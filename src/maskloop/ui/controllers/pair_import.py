@@ -207,7 +207,8 @@ class PairImportController(Controller):
         self._stop.set()
         self._stop = threading.Event()
         self.report, self.is_busy = None, False
-        self.rows = ()
+        # The folders were those of the previous project.
+        self.choice, self.rows = ImportChoice(), ()
         self.changed.emit()
 
     def close(self) -> None:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels, Layer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from maskloop.errors import MaskloopError
+from maskloop.compute.project import Project
+from maskloop.errors import MaskError, MaskloopError
+from maskloop.images.image import Image
+from maskloop.images.plausibility import listed
 from maskloop.project.layout import Pair
 from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import debounced, form, row
+from maskloop.ui.belonging import key_of
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.controllers.acceptance import is_quick_to_copy
 from maskloop.ui.controllers.pair_rows import short_id
 from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layer_metadata import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
 from maskloop.ui.picker import ImagePicker
+from maskloop.ui.pieces import divided, separate
 from maskloop.ui.session import Session
 from maskloop.ui.shelf import Shelf, doubt_of
 from maskloop.ui.steady_drawing import steady
@@ -31,7 +39,8 @@ from maskloop.ui.tabs.dataset_label_rule import LabelRuleChoice
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
 from maskloop.ui.watch import Watch
-from maskloop.ui.widgets import Notice, Section, ask
+from maskloop.ui.widgets import Notice, Section, ask, ask_which
+from maskloop.wording import counted
 
 __all__ = ["DatasetTab"]
 
@@ -42,6 +51,7 @@ EXTENTS: tuple[tuple[Extent, str, str], ...] = (
     ("slice", "Visible slice", "The plane that the sliders show"),
     ("rectangle", "Rectangle", "The part of the visible slice inside a rectangle"),
 )
+SEPARATE, KEEP = "Separate them", "Accept as drawn"
 RECTANGLE = "Region to add"
 
 
@@ -54,11 +64,12 @@ class DatasetTab(Tab):
         super().__init__(session, chosen)
         self._accepting, self._pairs = session.accepting, session.pairs
         self._label_rule, self._classes = session.label_rule, session.classes
-        self.shelf = Shelf(chosen.viewer)
+        self.shelf = Shelf(chosen.viewer, lambda: chosen.image.layer)
         self._steady = steady(chosen.viewer)
         self.shapes = LayerChoice(chosen.viewer, kind="shapes")
         self._sent: tuple[Layer, int] | None = None
         self._had_colors = False
+        self._folder: str | None = None
         self._seen_place: tuple[Any, ...] = ()
         self._make_widgets(session)
         self.classes_box = Section("Classes", self.classes, expanded=False)
@@ -144,6 +155,7 @@ class DatasetTab(Tab):
         session.queue.opened.connect(self._show_file)
         session.classes.changed.connect(self._show_classes)
         session.workspace.events.snapshot_changed.connect(self._enable)
+        session.workspace.events.project_changed.connect(self._change_project)
 
     # What is selected.
 
@@ -240,11 +252,15 @@ class DatasetTab(Tab):
         question = f"{doubt} Use this mask for '{first.name}' anyway?"
         if doubt and not ask(self, question, "The image is selected above, at Image."):
             return
+        if not self._is_for_this_project([layer, *self.picker.layers()]):
+            return
         try:
             image, labels = take(**self._taken())
             metadata = crop_metadata(**self._taken())
         except MaskloopError as error:
             self._workspace.fail(error)
+            return
+        if not self._are_whole(layer, labels):
             return
         metadata["source_path"] = first.metadata.get(SOURCE) or metadata["source_path"]
         self._sent = (layer, self.shelf.strokes(layer))
@@ -265,6 +281,74 @@ class DatasetTab(Tab):
             replace=self._replaced(),
             then=mark,
         )
+
+    def _are_whole(self, layer: Labels, labels: Image) -> bool:
+        """Whether the labels can be accepted as objects: asks if one lies in several pieces.
+
+        Separated pieces are shown, and accepted with the next press.
+        """
+        # Larger masks are counted in a thread, and what was found is said when they are accepted.
+        if self._label_rule.rule.mask_mode != "keep_instances" or not is_quick_to_copy(labels):
+            return True
+        found = divided(labels)
+        if not found:
+            return True
+        pieces, names = sum(found.values()), listed(list(found), most=4)
+        verb = "lies" if len(found) == 1 else "lie"
+        can_separate = layer.data.ndim == len(labels.axes) <= 3 and "T" not in labels.axes
+        answer = ask_which(
+            self,
+            f"{names[:1].upper()}{names[1:]} {verb} in {pieces} separate pieces.",
+            "In this project each label is one object.",
+            [SEPARATE, KEEP] if can_separate else [KEEP],
+        )
+        if answer == SEPARATE:
+            self._separate(layer)
+        return answer == KEEP
+
+    def _separate(self, layer: Labels) -> None:
+        try:
+            apart = separate(layer.data)
+        except MaskError as error:
+            self._workspace.fail(error)
+            return
+        places = np.nonzero(apart != layer.data)
+        # One step of napari's undo.
+        layer.data_setitem(places, apart[places])
+        count = np.unique(apart[places]).size
+        self._workspace.say(
+            f"{counted(count, 'piece')} became a new object. Check the mask and accept it."
+            if count == 1
+            else f"{count} pieces became new objects. Check the mask and accept it."
+        )
+
+    def _is_for_this_project(self, layers: Sequence[Layer]) -> bool:
+        """Whether layers that stayed from another project are meant for this one: asks."""
+        project = self._workspace.project
+        folder = "" if project is None else str(project.folder)
+        other = self.shelf.other_project(layers, folder)
+        if other is None:
+            return True
+        here, there = Path(folder).name, Path(other).name
+        detail = f"It was open in the window while the project was '{there}'."
+        if not ask(self, f"Add '{layers[1].name}' to the project '{here}'?", detail, yes="Add"):
+            return False
+        self.shelf.agree(layers)
+        return True
+
+    def _change_project(self, project: Project | None) -> None:
+        """What was shown of one project must not be accepted into the next."""
+        if project is None:
+            return
+        before, self._folder = self._folder, str(project.folder)
+        # Opened again, it is the same project.
+        if before is not None and before != self._folder:
+            names = ", ".join(f"'{layer.name}'" for layer in self.shelf.leave(before))
+            if names:
+                self._workspace.say(
+                    f"Kept {names} of the project '{Path(before).name}': "
+                    "the painting is not accepted yet."
+                )
 
     def _take_accepted(self, _pair: Pair) -> None:
         if self._sent is not None:
@@ -288,7 +372,12 @@ class DatasetTab(Tab):
             retry()
 
     def _ask_known(self, pair_id: str, retry: Callable[[], None]) -> None:
-        short = short_id(pair_id)
+        short, row = short_id(pair_id), self._pairs.row(pair_id)
+        if row is not None and row.pair.state == "removed":
+            detail = "This image was removed from the training set, and would be used again."
+            if ask(self, f"Restore {short} with this mask?", detail, yes="Restore"):
+                retry()
+            return
         detail = f"This image is in the project already, as {short}."
         if ask(self, f"Replace the mask of {short}?", detail, yes="Replace"):
             retry()
@@ -306,7 +395,7 @@ class DatasetTab(Tab):
         except MaskloopError as error:
             self._workspace.fail(error)
             return
-        layer.metadata = {**layer.metadata, IMAGE: image.unique_id}
+        layer.metadata = {**layer.metadata, IMAGE: key_of(image)}
         self._chosen.labels.choose(layer)
 
     def _draw_rectangle(self) -> None:
@@ -334,6 +423,7 @@ class DatasetTab(Tab):
             return
         shown = self.shelf.find(pair_id, str(project.folder))
         if shown is not None:
+            self.shelf.bring(*shown)
             self._select(*shown)
         else:
             self._pairs.read(pair_id, self._show_opened)
@@ -349,7 +439,10 @@ class DatasetTab(Tab):
     def _show_file(self, opened: OpenedFile) -> None:
         self._say_kept()
         seen = self._extent_seen()
-        self._chosen.image.choose(self.shelf.show_file(opened))
+        image = self.shelf.show_file(opened)
+        self._chosen.image.choose(image)
+        # Its own mask or none: the mask of the image before would be saved for this one.
+        self._chosen.labels.choose(self.shelf.own_mask(image))
         self._fit_view(seen)
 
     def _extent_seen(self) -> list[list[float]]:

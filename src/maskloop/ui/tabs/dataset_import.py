@@ -113,6 +113,7 @@ class ImportSection(QWidget):
         column((choices, self.buttons, self.progress, self.words, self.table), into=self)
         self._connect()
         session.workspace.events.snapshot_changed.connect(self.buttons.refresh)
+        session.workspace.events.project_changed.connect(self._clear)
         self._show()
 
     def _connect(self) -> None:
@@ -124,6 +125,15 @@ class ImportSection(QWidget):
         self.empty.toggled.connect(self._choose)
         self.progress.cancelled.connect(self._import.cancel)
         self._import.changed.connect(self._show)
+
+    def _clear(self, _project: object) -> None:
+        """Another project gets no files of the one before."""
+        for line in (self.images.line, self.masks.line, self.suffix, self.table_file.line):
+            line.clear()
+        for choice in (self.axes, self.groups):
+            choice.setCurrentIndex(0)
+        self.empty.setChecked(False)
+        self._choose()
 
     def _choose(self) -> None:
         self._import.choose(
