@@ -306,9 +306,15 @@ def test_nothing_to_predict_is_refused(images: Path) -> None:
 def test_axes_of_a_person_are_used_and_refused_when_they_do_not_fit(
     images: Path, tmp_path: Path
 ) -> None:
-    done = predict_files([images], Bright(), out=tmp_path / "out", axes="ZYX")
-    assert all("ZYX" in file.problem for file in done.failed)
-    assert len(done.failed) == 2
+    stack, named = pixels(shape=(3, 20, 30)), {"axes": "TYX"}
+    tifffile.imwrite(images / "stack.tif", stack, metadata=named, photometric="minisblack")
+    done = predict_files([images], Bright(), out=tmp_path / "out", axes="YX")
+    assert [Path(file.source).name for file in done.failed] == ["stack.tif"]
+    assert "Axes 'YX' name 2 dimensions, but the image has 3" in done.failed[0].problem
+    # A plane is a stack of one plane.
+    done = predict_files([images], Bright(), out=tmp_path / "stacks", axes="ZYX")
+    assert done.failed == ()
+    assert open_image(tmp_path / "stacks" / "stack_labels.tif").axes == "ZYX"
 
 
 # Large images

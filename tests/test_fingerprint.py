@@ -136,3 +136,41 @@ def test_a_dataset_without_pairs_or_of_mixed_channels_is_refused() -> None:
         combine_fingerprints([grey, colour])
     with pytest.raises(ImageError, match=r"2 with 1, 1 with 3 \(with 3: stained\)\."):
         combine_fingerprints([grey, colour, grey], names=["a", "stained", "b"])
+
+
+def test_a_film_of_a_billion_frames_is_planned_without_writing_them_out() -> None:
+    found = measure(np.stack([squares(), squares()]), "TYX")
+    long = PairFingerprint.model_validate(found.model_dump() | {"shape": (10**9, 80, 60)})
+    combined = combine_fingerprints([long, measure(squares())])
+    assert combined.median_shape == (80, 60)
+    assert combined.smallest_shape == (40, 60)
+    assert combined.total_pixels == 10**9 * 4800 + 2400
+
+
+def test_the_median_shape_counts_each_frame_of_a_film() -> None:
+    film = measure(np.stack([squares()] * 3), "TYX")
+    larger = [measure(np.pad(squares(), ((0, rows), (0, 0)))) for rows in (10, 20, 30)]
+    assert combine_fingerprints([film, *larger]).median_shape == (45, 60)
+    assert combine_fingerprints([film, *larger[:2]]).median_shape == (40, 60)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"axes": "Y"}, "the axes 'Y' do not fit the shape"),
+        ({"axes": "YXX"}, "do not fit the shape"),
+        ({"axes": "ab"}, "do not fit the shape"),
+        ({"shape": (-1, 60)}, "no image has the shape"),
+        ({"shape": (10**30, 60)}, "no image has the shape"),
+        ({"channels": 0}, "0 channels do not fit the axes 'YX'"),
+        ({"channels": 10**9}, "channels do not fit"),
+        ({"intensity_percentiles": ((1.0, 2.0),)}, "each of the 1 channels has 7 intensities"),
+        ({"intensity_percentiles": ()}, "each of the 1 channels has 7 intensities"),
+        ({"object_diameters_px": (1.0,)}, "there are 4 diameters, or none"),
+    ],
+)
+def test_a_fingerprint_that_contradicts_itself_is_refused(
+    changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        PairFingerprint.model_validate(measure(squares()).model_dump() | changes)

@@ -121,3 +121,14 @@ def test_a_write_that_fails_leaves_the_file_before_and_nothing_else(tmp_path: Pa
         fail()
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_plain_lists_with_one_value_per_line_are_read(tmp_path: Path) -> None:
+    class Settings(Record):
+        names: tuple[str, ...] = ()
+        notes: tuple[dict[str, int], ...] = ()
+
+    (tmp_path / "a.json").write_text('{\n"names": [\n"a",\n"b"\n],\n"notes": [\n{"c": 1}\n]\n}\n')
+    assert read_record(tmp_path / "a.json", Settings) == Settings(
+        names=("a", "b"), notes=({"c": 1},)
+    )

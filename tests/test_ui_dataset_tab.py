@@ -557,3 +557,35 @@ def test_another_project_gets_nothing_of_the_one_before_unasked(
     tab.accept()
     window.until(lambda: len(window.session.pairs.rows) == 1)
     assert len(project.dataset.pairs) == 1
+
+
+def test_a_label_in_several_pieces_is_asked_about_and_separated(
+    window: Window, tmp_path: Path
+) -> None:
+    project = window.open(new_project(tmp_path / "cells"))
+    window.viewer.add_image(simulate_pairs(1, shape=(64, 64), seed=2)[0][0], name="field")
+    window.tab.make_mask()
+    for place in (4, 24, 44):
+        window.paint(1, at=place)
+    window.paint(2, at=52)  # touches the last piece of label 1: stays another object
+    window.until(window.tab.accept_button.isEnabled)
+    for words in ("Cancel", "Separate"):
+        asked = window.answer(words)
+        window.tab.accept()
+        assert asked == ["Label 1 lies in 3 separate pieces."]
+        assert not window.session.accepting.is_accepting
+    assert window.told == ["2 pieces became new objects. Check the mask and accept it."]
+    window.tab.accept()
+    window.until(lambda: window.session.pairs.rows)
+    assert np.unique(project.dataset.read_mask(project.dataset.pairs[0]).read()).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+    window.chosen.labels.layer.undo()
+    asked = window.answer("as drawn")
+    window.tab.accept()
+    window.until(lambda: window.told[-1].startswith("Replaced the mask of pair_0001: 2 objects"))
+    assert asked == ["Label 1 lies in 3 separate pieces."]

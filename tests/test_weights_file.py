@@ -18,13 +18,22 @@ from hypothesis import strategies as st
 from torch import nn
 
 from maskloop import Project
-from maskloop.errors import IncompatibleWeights, MaskloopError, NotFound, ProjectError, UnsafeFile
+from maskloop.errors import (
+    IncompatibleWeights,
+    MaskloopError,
+    NotFound,
+    ProjectError,
+    RecordError,
+    UnsafeFile,
+)
 from maskloop.jobs.imports import import_weights
 from maskloop.models.base import Start
+from maskloop.models.resume import load_state
 from maskloop.models.unet.compatibility import COMPARED, compare, require_compatible
 from maskloop.models.unet.foreign import network_of_weights
-from maskloop.models.unet.network import build_unet
+from maskloop.models.unet.network import build_unet, outline_unet
 from maskloop.models.unet.records import UNetArchitecture, UNetNetwork
+from maskloop.models.unet.segmenter import load_segmenter
 from maskloop.models.weights_file import (
     fit_weights,
     load_checkpoint,
@@ -473,3 +482,165 @@ def test_other_class_names_and_another_threshold_fit() -> None:
     own = UNetArchitecture(threshold=0.3)
     assert compare(ours, own, weights(theirs)) == []
     assert require_compatible(ours, own, weights(theirs)) == UNetNetwork()
+
+
+def checkpoint_bytes(**changes: Any) -> bytes:
+    """A file like our own checkpoints, with other contents."""
+    usual: dict[str, Any] = {"format": "maskloop-checkpoint", "version": 1, "header": {}}
+    return torch_bytes({**usual, "state_dict": {"w": torch.zeros(2)}, **changes})
+
+
+def zip_of(entries: dict[str, bytes], *, compressed: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        for name, content in entries.items():
+            archive.writestr(f"archive/{name}", content)
+    return buffer.getvalue()
+
+
+def overlapping(copies: int) -> bytes:
+    """A zip whose entries are all the same bytes, after Fifield 2019, "A better zip bomb"."""
+    whole = zip_of({"data.pkl": bytes(1_000_000)}, compressed=True)
+    directory = whole.rindex(b"PK\x01\x02")
+    end = whole.rindex(b"PK\x05\x06")
+    entry = whole[directory:end]
+    counts = copies.to_bytes(2, "little") * 2
+    length = (len(entry) * copies).to_bytes(4, "little")
+    tail = whole[end : end + 8] + counts + length + whole[end + 16 :]
+    return whole[:directory] + entry * copies + tail
+
+
+def doubling(levels: int) -> bytes:
+    """A dict whose key is a tuple that holds a tuple twice, and so on: its hash takes for ever."""
+    level = b"h\x00h\x00\x86q\x00"
+    return zip_of({"data.pkl": b"\x80\x02}N\x85q\x00" + level * levels + b"h\x00Ns."})
+
+
+def nested(levels: int) -> list[Any]:
+    """A list that holds a list twice, and so on: endless when it is written out."""
+    inner: list[Any] = []
+    for _ in range(levels):
+        inner = [inner, inner]
+    return inner
+
+
+SMALL_AND_HUGE: dict[str, tuple[bytes, str]] = {
+    "one value repeated": (
+        torch_bytes({"w": torch.zeros(1).expand(10**9)}),
+        "Weight 'w'(.|\n)*does not hold a value for each",
+    ),
+    "no values": (torch_bytes({"w": torch.zeros(10**9, device="meta")}), "does not hold a value"),
+    "positions without values": (
+        torch_bytes({"w": torch.sparse_coo_tensor([[0]], [1.0], (10**9,), check_invariants=True)}),
+        "does not hold a value",
+    ),
+    "compressed": (zip_of({"data/0": bytes(10**8)}, compressed=True), "would unpack to 100000000"),
+    "entries over each other": (overlapping(5000), "would unpack to 5000000000"),
+    "a long pickle": (zip_of({"data.pkl": b"N0" * 2**20}), "holds too much besides its weights"),
+    "tuples in tuples": (
+        zip_of({"data.pkl": b"\x80\x02}N" + b"\x85" * 200_000 + b"Ns."}),
+        "could take all memory",
+    ),
+    "a bytearray": (
+        zip_of({"data.pkl": b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x10\x85R."}),
+        "could take all memory",
+    ),
+    "a key that doubles": (doubling(60), "could take all memory"),
+    "endless values": (torch_bytes({"a": nested(60), 1: 2}), "but the entries 'a', int"),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL_AND_HUGE)
+def test_a_small_file_that_would_take_all_memory_is_refused(tmp_path: Path, kind: str) -> None:
+    content, words = SMALL_AND_HUGE[kind]
+    assert len(content) < 3_000_000
+    (tmp_path / "w.pt").write_bytes(content)
+    with limited_memory(), pytest.raises(IncompatibleWeights, match=words):
+        read_weights(tmp_path / "w.pt")
+
+
+@contextlib.contextmanager
+def limited_memory() -> Any:
+    """Let this process take at most 300 MB more, where the system can keep it to that."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 300 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_description_of_a_huge_network_takes_no_memory(tmp_path: Path) -> None:
+    network = small(depth=7, base_channels=256)
+    plan = {"network": network.model_dump(mode="json")}
+    (tmp_path / "w.pt").write_bytes(checkpoint_bytes(header={"plan": plan}))
+    with limited_memory(), pytest.raises(IncompatibleWeights):
+        load_segmenter(tmp_path / "w.pt")
+    with limited_memory(), pytest.raises(IncompatibleWeights, match="weights missing"):
+        fit_weights(outline_unet(network), {"w": torch.zeros(2)}, source="w.pt")
+
+
+@pytest.mark.parametrize(
+    "header", [{}, {"plan": None}, {"plan": 3}, {"plan": {"network": []}}, {"plan": torch.zeros(3)}]
+)
+def test_a_description_of_another_kind_is_refused_in_words(
+    tmp_path: Path, header: dict[str, Any]
+) -> None:
+    (tmp_path / "w.pt").write_bytes(checkpoint_bytes(header=header))
+    with pytest.raises(IncompatibleWeights, match=r"The description in 'w\.pt' cannot be read"):
+        load_segmenter(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": torch.zeros(3)},
+        {"version": torch.zeros(3)},
+        {"version": 10**400},
+        {"header": [1]},
+        {"state_dict": {"w": "text"}},
+        {"state_dict": {"w" * 6000: torch.zeros(2), 1: torch.zeros(2)}},
+    ],
+)
+def test_fields_of_another_type_are_refused_in_words(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    (tmp_path / "w.pt").write_bytes(checkpoint_bytes(**changes))
+    with pytest.raises(IncompatibleWeights) as caught:
+        load_checkpoint(tmp_path / "w.pt")
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.tensor([1e300], dtype=torch.float64),
+        torch.tensor([1 + 2j]),
+        torch.tensor([float("nan")]).to(torch.float8_e5m2),
+    ],
+)
+def test_numbers_that_single_precision_does_not_hold_are_refused(weight: torch.Tensor) -> None:
+    network, weights = build_unet(small()), build_unet(small()).state_dict()
+    weights["head.bias"] = weight
+    with pytest.raises(IncompatibleWeights, match=r"1 weight not finite \(head\.bias\)"):
+        fit_weights(network, weights, source="'w.pt'")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"resume",
+        torch_bytes({"state": '{"step": "many"}', "model": {}}),
+        torch_bytes({"state": torch.zeros(2)}),
+        torch_bytes([1]),
+    ],
+)
+def test_a_damaged_state_of_a_training_is_called_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "resume.pt").write_bytes(content)
+    with pytest.raises(RecordError, match=r"The saved state(.|\n)*is damaged(.|\n)*as a new run"):
+        load_state(tmp_path / "resume.pt")

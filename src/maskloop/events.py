@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, field_validator
 
 from maskloop.records import Record, open_append, open_ordinary
 
@@ -28,8 +29,17 @@ __all__ = [
 ]
 
 
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+FiniteOrNone = Annotated[float | None, AfterValidator(_finite_or_none)]
+
+
 class _Timed(Record):
-    time: float = Field(default_factory=time.time, description="Seconds since 1970.")
+    # Up to the year 5000: dates end soon after.
+    time: float = Field(default_factory=time.time, ge=0, le=1e11, description="Seconds since 1970.")
 
 
 class Started(_Timed):
@@ -46,11 +56,11 @@ class Progress(_Timed):
 
     kind: Literal["progress"] = "progress"
     stage: str = Field(description="What is being done, such as 'training' or 'cell_07.tif'.")
-    done: float
-    total: float
+    done: Finite
+    total: Finite
     unit: str = ""
-    rate: float | None = Field(None, description="Units per second (images for a training).")
-    seconds_left: float | None = None
+    rate: FiniteOrNone = Field(None, description="Units per second (images for a training).")
+    seconds_left: FiniteOrNone = None
 
 
 class Metric(_Timed):
@@ -77,11 +87,39 @@ class Message(_Timed):
     text: str
 
 
+class _FailedFile(BaseModel):
+    source: str
+    problem: str
+    way_out: str
+
+
+class _ShownMetrics(BaseModel):
+    epochs: int | None = None
+    seconds: Finite | None = None
+
+
+class _Shown(BaseModel):
+    """Those parts of a result that people are shown, where it has them."""
+
+    checkpoint_id: str | None = None
+    summary: str | None = None
+    written: list[str] = []
+    failed: list[_FailedFile] = []
+    metrics: _ShownMetrics | None = None
+
+
 class Finished(_Timed):
     """The last event of a run that succeeded (or was cancelled with a result that is kept)."""
 
     kind: Literal["finished"] = "finished"
     result: dict[str, Any]
+
+    @field_validator("result")
+    @classmethod
+    def _check_result(cls, result: dict[str, Any]) -> dict[str, Any]:
+        # What is shown of it must be of the right type; the rest is the job's own.
+        _Shown.model_validate(result)
+        return result
 
 
 class Failed(_Timed):

@@ -30,6 +30,7 @@ __all__ = [
     "last_good",
     "open_append",
     "open_ordinary",
+    "parse_json",
     "read_ordinary",
     "read_record",
     "refuse_special",
@@ -170,6 +171,10 @@ def _read_lines(
 
 def _entry_kind(kind: type[Record], name: str) -> type[Record]:
     entry: type[Record] = get_args(kind.model_fields[name].annotation)[0]
+    # A list of plain values that a person wrote line by line is read with the whole file.
+    is_record = isinstance(entry, type) and issubclass(entry, Record)
+    if not is_record:
+        raise LookupError(name)
     return entry
 
 
@@ -386,6 +391,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or nested deeper than anything that a program writes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def jsonable(value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maskloop.errors import ImageError, UsageError
 from maskloop.images.annotated import split_off
@@ -21,6 +22,10 @@ __all__ = ["Fingerprint", "PairFingerprint", "combine_fingerprints", "fingerprin
 
 INTENSITY_PERCENTILES = (0.0, 1.0, 50.0, 99.8, 100.0)
 DIAMETER_PERCENTILES = (5.0, 50.0, 95.0, 100.0)
+FIGURES = len(INTENSITY_PERCENTILES) + 2
+"""Of each channel: the percentiles, the mean and the standard deviation."""
+LONGEST = 2**31
+"""Length that no axis of an image exceeds."""
 
 
 class PairFingerprint(Record):
@@ -50,6 +55,24 @@ class PairFingerprint(Record):
         0, description="Longest side of any object's bounding box, in pixels of the plane."
     )
     touching_fraction: float = Field(0.0, description="Share of instances that touch another one.")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        # It may come from a record that a person or a stranger edited: a plan calculates with it.
+        lengths = dict(zip(self.axes, self.shape, strict=False))
+        is_whole = len(self.axes) == len(self.shape) == len(lengths)
+        if not is_whole or not {"Y", "X"} <= set(lengths) <= set("TCZYX"):
+            raise ValueError(f"the axes {self.axes!r} do not fit the shape {self.shape}")
+        if not all(1 <= length <= LONGEST for length in self.shape):
+            raise ValueError(f"no image has the shape {self.shape}")
+        if self.channels != lengths.get("C", 1):
+            raise ValueError(f"{self.channels} channels do not fit the axes {self.axes!r}")
+        rows = {len(row) for row in self.intensity_percentiles}
+        if len(self.intensity_percentiles) != self.channels or rows != {FIGURES}:
+            raise ValueError(f"each of the {self.channels} channels has {FIGURES} intensities")
+        if len(self.object_diameters_px) not in (0, len(DIAMETER_PERCENTILES)):
+            raise ValueError(f"there are {len(DIAMETER_PERCENTILES)} diameters, or none")
+        return self
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -170,7 +193,7 @@ def _channels(image: Image) -> Iterator[NDArray[Any]]:
 def _intensities(channel: NDArray[Any]) -> tuple[float, ...]:
     pixels = thin_out(channel)
     if pixels.size == 0:
-        return (0.0,) * (len(INTENSITY_PERCENTILES) + 2)
+        return (0.0,) * FIGURES
     # Sums of large floats may overflow: infinity says so, a warning on top does not help.
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = pixels.mean(dtype=np.float64), pixels.std(dtype=np.float64)
@@ -281,7 +304,7 @@ def combine_fingerprints(
             "Accept at least one image with its mask first.",
         )
     channels = _common_channels(pairs, names)
-    shapes = np.array(_spatial_shapes(pairs))
+    shapes, frames = _spatial_shapes(pairs)
     pooled = tuple(
         _pooled([(_weight(pair), pair.intensity_percentiles[channel]) for pair in pairs])
         for channel in range(channels)
@@ -292,7 +315,7 @@ def combine_fingerprints(
         spatial_dims=tuple(sorted({3 if "Z" in pair.axes else 2 for pair in pairs})),
         channels=channels,
         smallest_shape=tuple(shapes.min(axis=0).tolist()),
-        median_shape=tuple(np.median(shapes, axis=0).round().astype(int).tolist()),
+        median_shape=tuple(round(_median(lengths, frames)) for lengths in shapes.T),
         largest_shape=tuple(shapes.max(axis=0).tolist()),
         total_pixels=sum(_weight(pair) for pair in pairs),
         pixel_size_um=_median_pixel_size(pairs),
@@ -327,18 +350,27 @@ def _common_channels(pairs: Sequence[PairFingerprint], names: Sequence[str]) -> 
     return pairs[0].channels
 
 
-def _spatial_shapes(pairs: Sequence[PairFingerprint]) -> list[tuple[int, ...]]:
-    """Lengths along ZYX where any pair has depth, else YX; one row per frame of a film."""
+def _spatial_shapes(
+    pairs: Sequence[PairFingerprint],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lengths along ZYX where any pair has depth, else YX, and the number of frames of each."""
     axes = "ZYX" if any("Z" in pair.axes for pair in pairs) else "YX"
-    return [
-        tuple(pair.sizes.get(letter, 1) for letter in axes)
-        for pair in pairs
-        for _ in range(pair.sizes.get("T", 1))
-    ]
+    shapes = [[pair.sizes.get(letter, 1) for letter in axes] for pair in pairs]
+    frames = [pair.sizes.get("T", 1) for pair in pairs]
+    return np.array(shapes, np.int64), np.array(frames, np.int64)
+
+
+def _median(values: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
+    """Median of values that occur so often; a film of a million frames is not written out."""
+    order = np.argsort(values, kind="stable")
+    ends = np.cumsum(counts[order])
+    # With an even number the two in the middle are averaged, as `numpy.median` does.
+    middle = [(int(ends[-1]) - 1) // 2, int(ends[-1]) // 2]
+    return float(values[order][np.searchsorted(ends, middle, side="right")].mean())
 
 
 def _weight(pair: PairFingerprint) -> int:
-    return int(np.prod(pair.shape, dtype=np.int64)) // pair.channels
+    return math.prod(pair.shape) // pair.channels
 
 
 def _pooled(parts: Sequence[tuple[int, tuple[float, ...]]]) -> tuple[float, ...]:

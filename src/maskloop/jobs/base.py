@@ -6,7 +6,6 @@ A new kind of job is one class that extends `Job` and one line: in the table ``j
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from maskloop import plugins
 from maskloop.errors import MaskloopError, RecordError
 from maskloop.events import Report
 from maskloop.project.project import ProjectFolder
-from maskloop.records import Record
+from maskloop.records import Record, parse_json
 from maskloop.wording import fault_in_words
 
 __all__ = ["JOB", "Job", "Result", "RunContext", "job_class", "read_job"]
@@ -104,7 +103,7 @@ def read_job(content: str | bytes) -> Job:
     """
     try:
         # The kind first: which class reads the rest depends on it, and may be a plug-in's.
-        kind = str(json.loads(content)["kind"])
+        kind = str(parse_json(content)["kind"])
     except (ValueError, KeyError, TypeError):
         raise RecordError(
             f"The job file of this run is damaged. It begins with {content[:40]!r}.",

@@ -34,7 +34,7 @@ class RunFacts(Record):
         "submitted", description="As of its last event; interrupted without a last one."
     )
     has_ended: bool = Field(False, description="Whether its last event is Finished or Failed.")
-    began: float | None = Field(None, description="Seconds since 1970.")
+    began: float | None = Field(None, ge=0, le=1e11, description="Seconds since 1970.")
     epochs: int = Field(0, description="Epochs with metrics, of a training.")
     outcome: str = ""
     journal_bytes: int = Field(0, description="Size of the journal that says so.")

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
+from maskloop.errors import MaskloopError, RecordError
+from maskloop.models.weights_file import load_plain
 from maskloop.records import write_bytes
 
-__all__ = ["TrainingState", "load_state", "save_state"]
+__all__ = ["TrainingState", "damaged_state", "load_state", "save_state"]
 
 
 @dataclass
@@ -39,7 +42,24 @@ def save_state(path: Path, state: TrainingState, tensors: dict[str, Any]) -> Non
 
 
 def load_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
-    """The state and the tensors that `save_state` wrote."""
-    # A project may come from somebody else: even a file that is always ours is not unpickled.
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return TrainingState(**json.loads(content.pop("state"))), content
+    """The state and the tensors that `save_state` wrote.
+
+    Raises
+    ------
+    RecordError
+        If the file is damaged.
+    """
+    try:
+        content: Any = load_plain(path)
+        state = TypeAdapter(TrainingState).validate_json(content.pop("state"))
+    except (MaskloopError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise damaged_state(path) from error
+    return state, content
+
+
+def damaged_state(path: Path) -> RecordError:
+    """What a training says whose saved state cannot be used."""
+    return RecordError(
+        f"The saved state of this training ('{path.name}' of {path.parent.name}) is damaged.",
+        "Start the training again: it begins from the start, as a new run.",
+    )

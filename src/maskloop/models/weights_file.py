@@ -18,10 +18,11 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ __all__ = [
     "LoadedCheckpoint",
     "fit_weights",
     "load_checkpoint",
+    "load_plain",
     "not_finite",
     "read_weights",
     "save_checkpoint",
@@ -76,11 +78,20 @@ HARMLESS = re.compile(
 )
 """Names that every file of weights asks for."""
 PYTHON_NAME = re.compile(r"[A-Za-z_][\w.]* [A-Za-z_][\w.]*")
-MAX_PICKLE = 2**26
+MAX_PICKLE = 2**20
+"""Bytes of a pickle: names and shapes of ten thousand tensors, and a second to read."""
+LEGACY_PICKLES = 5
+TUPLES = 20
+"""How many may lie in each other; those of tensors are three."""
+MARK = -1
 SHOWN = 3
 SAVE_WEIGHTS_ONLY = (
     "In the program that made it, save only the weights: "
     "torch.save(model.state_dict(), 'weights.pt'), or use safetensors."
+)
+SAVE_PLAIN = (
+    "In the program that made it, save ordinary tensors: "
+    "torch.save({name: w.contiguous() for name, w in model.state_dict().items()}, 'weights.pt')."
 )
 FETCH_AGAIN = "Copy or download the file again, or choose another one (.pt, .pth or .safetensors)."
 
@@ -149,8 +160,8 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     UnsafeFile
         If it would have to run code to be read.
     """
-    content = _load(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    content = load_plain(path)
+    if not isinstance(content, dict) or not _is_equal(content.get("format"), FORMAT):
         raise IncompatibleWeights(
             f"'{path.name}' is not a maskloop checkpoint: it does not state its architecture and "
             "classes.",
@@ -169,6 +180,11 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     if not isinstance(header, dict):
         raise IncompatibleWeights(f"'{path.name}' has no header.", FETCH_AGAIN)
     return LoadedCheckpoint(_weights_in(content.get("state_dict"), path), header)
+
+
+def _is_equal(value: object, wanted: object) -> bool:
+    # A tensor compares element by element, which is neither yes nor no.
+    return type(value) is type(wanted) and value == wanted
 
 
 def read_weights(path: Path) -> Weights:
@@ -192,7 +208,7 @@ def read_weights(path: Path) -> Weights:
         If it would have to run code to be read (a whole pickled model, a TorchScript archive, an
         attack); nothing was run.
     """
-    content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else _load(path)
+    content = _load_safetensors(path) if path.suffix.lower() == ".safetensors" else load_plain(path)
     return _without_prefixes(_weights_in(content, path))
 
 
@@ -215,16 +231,39 @@ def _weights_in(content: object, path: Path) -> Weights:
         else {}
     )
     if not weights or not all(isinstance(name, str) for name in weights):
-        held = (
-            f"the entries {', '.join(map(repr, list(content)[:8]))}"
-            if isinstance(content, dict)
-            else f"a {type(content).__name__}"
-        )
         raise IncompatibleWeights(
-            f"'{path.name}' holds no named weights, but {held}.",
+            f"'{path.name}' holds no named weights, but {_held(content)}.",
             f"Select a file with a state dict, bare or under one of {', '.join(WRAPPERS)}.",
         )
+    _require_own_bytes(weights, path)
     return weights
+
+
+def _held(content: object) -> str:
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    # The text of a key may be endless: lists that hold each other twice, thirty levels deep.
+    names = [repr(key[:60]) if isinstance(key, str) else type(key).__name__ for key in content]
+    return f"the entries {', '.join(names[:8])}"
+
+
+def _require_own_bytes(weights: Weights, path: Path) -> None:
+    """Refuse tensors that are larger than what the file holds of them.
+
+    A tensor of a few bytes can be declared to be of any size: one value repeated (``expand``),
+    positions without values (sparse), or no values at all (the meta device). Calculating with it
+    takes the memory of the declared size.
+    """
+    for name, tensor in weights.items():
+        is_plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        # Nested and quantized tensors have storages of other kinds.
+        is_plain = is_plain and not tensor.is_nested and not tensor.is_quantized
+        if not is_plain or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise IncompatibleWeights(
+                f"Weight '{name[:60]}' in '{path.name}' does not hold a value for each of its "
+                f"elements; its shape is {tuple(tensor.shape)}.",
+                SAVE_PLAIN,
+            )
 
 
 def _without_prefixes(weights: Weights) -> Weights:
@@ -253,13 +292,24 @@ def _require_file(path: Path) -> None:
         raise NotFound(f"There is no weights file '{path}'.", "Check the path.")
 
 
-def _load(path: Path) -> object:
-    """Everything in a PyTorch file; only tensors and plain values are ever made of it."""
+def load_plain(path: Path) -> object:
+    """Everything in a PyTorch file; only tensors and plain values are ever made of it.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    IncompatibleWeights
+        If the file is damaged, or would take far more memory than it has bytes.
+    UnsafeFile
+        If it would have to run code to be read.
+    """
     _require_file(path)
     # PyTorch does not verify checksums: a file that was changed could load as wrong weights.
     if not _is_whole(path):
         _refuse_code(path)
         raise _not_whole(path)
+    _refuse_growth(path)
     try:
         # A damaged file is answered below, in our words.
         with warnings.catch_warnings(action="ignore"):
@@ -283,8 +333,13 @@ def _is_whole(path: Path) -> bool:
             return file.read(len(LEGACY_START)) == LEGACY_START
     try:
         with zipfile.ZipFile(path) as archive:
-            # Reads the whole file once more, which is the price of a checksum.
-            names, broken = archive.namelist(), archive.testzip()
+            entries, names = archive.infolist(), archive.namelist()
+    except BROKEN_ZIP:
+        return False
+    _refuse_bombs(path, entries)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
     except BROKEN_ZIP:
         return False
     # Only TorchScript archives have it: they are programs with weights inside.
@@ -294,6 +349,93 @@ def _is_whole(path: Path) -> bool:
             SAVE_WEIGHTS_ONLY,
         )
     return broken is None
+
+
+def _refuse_bombs(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    # PyTorch stores and never compresses: what is larger than the file is compressed, or its
+    # entries lie over each other.
+    size = sum(entry.file_size for entry in entries)
+    if size > path.stat().st_size:
+        raise IncompatibleWeights(
+            f"'{path.name}' has {path.stat().st_size} bytes and would unpack to {size}.",
+            SAVE_WEIGHTS_ONLY,
+        )
+    for entry in entries:
+        if entry.filename.endswith(".pkl") and entry.file_size > MAX_PICKLE:
+            raise _too_long(path)
+
+
+def _too_long(path: Path) -> IncompatibleWeights:
+    return IncompatibleWeights(
+        f"'{path.name}' holds too much besides its weights: more than {MAX_PICKLE} bytes of "
+        "names and values.",
+        SAVE_WEIGHTS_ONLY,
+    )
+
+
+def _refuse_growth(path: Path) -> None:
+    """Refuse pickles of PyTorch's own kind that would take far more than they are long."""
+    for stream in _pickles(path):
+        # Of the old format, the five pickles that come before the bytes of the tensors.
+        left = 1 if _is_zip(path) else LEGACY_PICKLES
+        source, growth = io.BytesIO(stream), _Growth()
+        with suppress(ValueError, LookupError, OverflowError, EOFError):
+            while left:
+                growth.follow(source)
+                left -= 1
+        if left and len(stream) == MAX_PICKLE:
+            raise _too_long(path)
+        if growth.is_harmful:
+            raise IncompatibleWeights(
+                f"'{path.name}' holds more than weights, and reading it could take all memory.",
+                SAVE_WEIGHTS_ONLY,
+            )
+
+
+class _Growth:
+    """Looks for what grows when it is read: byte arrays of any length, and tuples in tuples.
+
+    Where a tuple is the key of a dict its hash visits all of it: a tuple that holds a tuple twice,
+    which holds one twice, takes for ever after thirty levels.
+    """
+
+    def __init__(self) -> None:
+        self.is_harmful = False
+        self._stack: list[int] = []
+        """How many tuples lie in each other, of each value on the stack; MARK for a mark."""
+        self._memo: dict[Any, int] = {}
+
+    def follow(self, source: IO[bytes]) -> None:
+        """Look at one pickle."""
+        for operation, argument, _ in pickletools.genops(source):
+            if operation.name == "GLOBAL" and str(argument).endswith(" bytearray"):
+                self.is_harmful = True
+            self._step(operation, argument)
+
+    def _step(self, operation: pickletools.OpcodeInfo, argument: Any) -> None:
+        name, stack = operation.name, self._stack
+        if name == "MARK":
+            stack.append(MARK)
+            return
+        if "PUT" in name or name == "MEMOIZE":
+            self._memo[len(self._memo) if argument is None else argument] = stack[-1]
+            return
+        taken = self._take(operation)
+        level = 1 + max(taken, default=0) if "TUPLE" in name else 0
+        if "GET" in name:
+            level = self._memo.get(argument, 0)
+        self.is_harmful |= level > TUPLES
+        stack.extend([level] * len(operation.stack_after))
+
+    def _take(self, operation: pickletools.OpcodeInfo) -> list[int]:
+        """The values that an operation takes from the stack."""
+        taken: list[int] = []
+        before = operation.stack_before
+        if pickletools.markobject in before:
+            while (value := self._stack.pop()) != MARK:
+                taken.append(value)
+            before = before[: before.index(pickletools.markobject)]
+        return [*taken, *(self._stack.pop() for _ in before)]
 
 
 def _is_zip(path: Path) -> bool:
@@ -370,7 +512,8 @@ def fit_weights(
     Parameters
     ----------
     module
-        The network; it is changed in place.
+        The network; it is changed in place. On the meta device it takes memory only when all
+        weights fit, so that a description from a stranger costs none.
     state_dict
         Name to tensor; floating point of any width.
     source
@@ -412,11 +555,14 @@ def fit_weights(
             "Select weights of the same architecture, set the architecture to theirs, or start "
             "from scratch.",
         )
+    if any(tensor.is_meta for tensor in own.values()):
+        module.to_empty(device="cpu")
     module.load_state_dict(state_dict)
 
 
 def _fault(words: str, names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    more = ", ..." if len(names) > SHOWN else ""
+    shown = ", ".join(name[:100] for name in names[:SHOWN]) + more
     return f"{counted(len(names), 'weight')} {words} ({shown})" if names else ""
 
 
@@ -434,10 +580,7 @@ def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _is_finite(weight: Tensor) -> bool:
-    return (
-        # Sparse, quantized or complex weights would not fit a layer of ours either.
-        weight.layout == torch.strided
-        and not weight.is_quantized
-        and not weight.is_complex()
-        and bool(torch.isfinite(weight).all())
-    )
+    if weight.layout != torch.strided or weight.is_quantized or weight.is_complex():
+        return False
+    # As the network holds it: 1e300 is finite in double precision and infinite in single.
+    return bool(torch.isfinite(weight.float()).all())

@@ -21,6 +21,7 @@ from maskloop.project.inventory import Collection
 from maskloop.records import (
     Record,
     open_append,
+    parse_json,
     read_ordinary,
     write_errors,
     write_whole,
@@ -218,7 +219,7 @@ class Journal:
     def _replay_line(self, line: bytes, found: Replayed) -> None:
         row = self.collection
         try:
-            raw = json.loads(line)
+            raw = parse_json(line)
             # The last line about an entry wins, be it that it was erased and accepted again.
             if REMOVED in raw:
                 found.entries.pop(raw[REMOVED], None)

@@ -15,7 +15,7 @@ from typing import Any
 from maskloop.errors import ProjectError, ProjectLocked
 from maskloop.project import paths
 from maskloop.project.fields import now
-from maskloop.records import read_ordinary, refuse_special, write_errors, write_note
+from maskloop.records import parse_json, read_ordinary, refuse_special, write_errors, write_note
 from maskloop.wording import time_in_words
 
 __all__ = ["WriterLock"]
@@ -122,7 +122,7 @@ class WriterLock:
 
     def _holder(self) -> str:
         try:
-            who = json.loads(read_ordinary(self._folder / paths.HOLDER))
+            who = parse_json(read_ordinary(self._folder / paths.HOLDER))
             process = f"process {who['pid']} of {who['user']} on {who['host']}"
             return f"{process} ({who['verb']}, since {who['since']})"
         except (OSError, ValueError, KeyError, TypeError):

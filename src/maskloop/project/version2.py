@@ -7,7 +7,6 @@ the architecture. All the others are read as they are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from maskloop.project import layout
 from maskloop.project.layout import ArchitectureConfig, ProjectConfig
-from maskloop.records import Record, last_good, read_ordinary
+from maskloop.records import Record, last_good, parse_json, read_ordinary
 from maskloop.task import Task
 
 __all__ = ["choices_of", "convert", "damaged", "is_version_2", "load_raw", "task_of"]
@@ -141,7 +140,7 @@ def _valid(kind: type[Record], values: Mapping[str, Any]) -> Record | None:
 def load_raw(path: Path) -> dict[str, Any] | None:
     """The plain JSON of a record; None where it is missing or broken."""
     try:
-        raw = json.loads(read_ordinary(path))
-    except (OSError, ValueError, RecursionError):
+        raw = parse_json(read_ordinary(path))
+    except (OSError, ValueError):
         return None
     return raw if isinstance(raw, dict) else None

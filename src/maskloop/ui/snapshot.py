@@ -24,7 +24,7 @@ from maskloop.project.layout import (
     StartingWeights,
 )
 from maskloop.project.status import Status
-from maskloop.records import read_ordinary
+from maskloop.records import parse_json, read_ordinary
 from maskloop.task import Task
 
 __all__ = ["Condition", "Snapshot", "take_snapshot"]
@@ -150,10 +150,8 @@ def _holder(folder: Path) -> str | None:
 
 
 def _name(note: Path) -> str:
-    import json
-
     try:
-        who = json.loads(read_ordinary(note))
+        who = parse_json(read_ordinary(note))
         return f"Locked by process {who['pid']} of {who['user']} on {who['host']} ({who['verb']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "Locked by another program"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -24,6 +26,7 @@ __all__ = [
     "ProgressLine",
     "Section",
     "ask",
+    "ask_which",
 ]
 
 TINTS = {"info": "#3c82dc", "warning": "#dc961e", "error": "#d23c3c"}
@@ -154,3 +157,17 @@ def ask(parent: QWidget, question: str, detail: str, *, yes: str = "Yes") -> boo
     agreed = box.clickedButton() is agree
     box.deleteLater()
     return agreed
+
+
+def ask_which(parent: QWidget, question: str, detail: str, answers: Sequence[str]) -> str | None:
+    """Ask which of several things to do; Escape and Cancel mean none: None."""
+    box = QMessageBox(QMessageBox.Icon.Warning, "maskloop", question, parent=parent)
+    box.setInformativeText(detail)
+    buttons = {box.addButton(one, QMessageBox.ButtonRole.AcceptRole): one for one in answers}
+    cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+    box.setDefaultButton(cancel)
+    box.setEscapeButton(cancel)
+    box.exec()
+    answer = buttons.get(box.clickedButton())
+    box.deleteLater()
+    return answer

@@ -176,10 +176,8 @@ class UNetBackend:
         self, path: Path, task: Task, choices: UNetArchitecture, known: Mapping[str, Any]
     ) -> UNetNetwork:
         """The network that weights from elsewhere fill to the last one."""
-        import torch
-
         from maskloop.models.unet.foreign import network_of_weights
-        from maskloop.models.unet.network import UNet
+        from maskloop.models.unet.network import outline_unet
         from maskloop.models.weights_file import fit_weights, read_weights
 
         weights = read_weights(path)
@@ -196,15 +194,8 @@ class UNetBackend:
             raise UsageError(
                 fault_in_words(error), "Give the architecture that the weights were made for."
             ) from None
-        with torch.device("meta"):
-            module = UNet(network)
-        fit_weights(
-            # Without values, which the weights fill to the last one or not at all.
-            module.to_empty(device="cpu"),
-            weights,
-            source=f"'{path.name}'",
-            look=network_of_weights,
-        )
+        module = outline_unet(network)
+        fit_weights(module, weights, source=f"'{path.name}'", look=network_of_weights)
         return network
 
 
@@ -218,10 +209,10 @@ def _samples(examples: Sequence[Example], plan: UNetPlan) -> list[Sample]:
 
 def _weights(start: Start, network: UNetNetwork) -> dict[str, Tensor]:
     from maskloop.models.unet.foreign import network_of_weights
-    from maskloop.models.unet.network import build_unet
+    from maskloop.models.unet.network import outline_unet
     from maskloop.models.weights_file import fit_weights, read_weights
 
-    module = build_unet(network)
+    module = outline_unet(network)
     weights = read_weights(start.path)
     fit_weights(module, weights, source=start.path.name, look=network_of_weights)
     return module.state_dict()
@@ -229,6 +220,7 @@ def _weights(start: Start, network: UNetNetwork) -> dict[str, Tensor]:
 
 def _told(path: Path, task: Task) -> dict[str, Any]:
     """The network as far as one of our checkpoint files tells it; empty for bare weights."""
+    from maskloop.models.unet.segmenter import plan_of
     from maskloop.models.weights_file import load_checkpoint
 
     # The format has no place for our header.
@@ -240,8 +232,7 @@ def _told(path: Path, task: Task) -> dict[str, Any]:
         return {}  # bare weights: their names and shapes must do
     if "plan" not in header:
         return {}
-    plan = UNetPlan.model_validate(header["plan"])
-    # Shapes would not tell: the three maps of instances and three classes have as many channels.
+    plan = plan_of(header, path)
     if (plan.task.mode, plan.task.num_classes) != (task.mode, task.num_classes):
         raise IncompatibleWeights(
             f"'{path.name}' was trained for {plan.task.mode} with {plan.task.num_classes} classes, "

@@ -89,7 +89,10 @@ class _Convolution(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
-        of_images = of_weight = of_bias = None
+        # None where autograd needs no gradient.
+        of_images: Tensor | None = None
+        of_weight: Tensor | None = None
+        of_bias: Tensor | None = None
         if ctx.needs_input_grad[0]:
             of_images = _gradients(gradient, images, weight, *ctx.settings, of="images")
         if ctx.needs_input_grad[1]:

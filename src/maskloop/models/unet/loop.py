@@ -24,7 +24,7 @@ from maskloop.models.base import Decision, Trained
 from maskloop.models.calibrate import changed_settings, tune_output
 from maskloop.models.device import find_machine
 from maskloop.models.memory import is_out_of_memory
-from maskloop.models.resume import TrainingState, load_state, save_state
+from maskloop.models.resume import TrainingState, damaged_state, load_state, save_state
 from maskloop.models.samples import Sample
 from maskloop.models.unet.average import update_average
 from maskloop.models.unet.data import Batch, PatchSampler
@@ -463,10 +463,15 @@ class _Training:
         # Every process reads the state, although one wrote it: all must continue alike.
         if not (self.folder / "resume.pt").exists():
             return
-        self.state, tensors = load_state(self.folder / "resume.pt")
-        self.module.load_state_dict(tensors["model"])
-        self.average.load_state_dict(tensors["average"])
-        self.optimizer.load_state_dict(tensors["optimizer"])
+        saved = self.folder / "resume.pt"
+        self.state, tensors = load_state(saved)
+        try:
+            self.module.load_state_dict(tensors["model"])
+            self.average.load_state_dict(tensors["average"])
+            self.optimizer.load_state_dict(tensors["optimizer"])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # What PyTorch raises of a state that is not of this network.
+            raise damaged_state(saved) from error
         self.clock = time.monotonic()
         self.report(Message(text=f"Resuming after epoch {self.state.epoch}."))
 

@@ -20,13 +20,19 @@ from torch.nn import functional
 from maskloop.models.unet.convolutions import Conv3d, ConvTranspose3d
 from maskloop.models.unet.records import UNetNetwork
 
-__all__ = ["UNet", "build_unet", "reach", "summarize", "training_memory_bytes"]
+__all__ = ["UNet", "build_unet", "outline_unet", "reach", "summarize", "training_memory_bytes"]
 
 CONVS_PER_BLOCK = 2
 GROUP_SIZE = 8
 """Channels that share statistics in group normalization."""
 LOSS_BYTES = 24
 """Per pixel and output channel: logits, probabilities, target and their gradients in fp32."""
+
+
+def outline_unet(architecture: UNetNetwork) -> UNet:
+    """Build the network without memory, to compare its shapes with those of weights."""
+    with torch.device("meta"):
+        return UNet(architecture)
 
 
 def build_unet(architecture: UNetNetwork) -> UNet:

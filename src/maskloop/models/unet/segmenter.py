@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
+from maskloop.errors import IncompatibleWeights
 from maskloop.images.normalize import Normalization
 from maskloop.models.device import find_machine
 from maskloop.models.unet.losses import activate
-from maskloop.models.unet.network import build_unet, reach
+from maskloop.models.unet.network import outline_unet, reach
 from maskloop.models.unet.records import UNetPlan
 from maskloop.models.weights_file import fit_weights, load_checkpoint
 from maskloop.predict.base import Output
+from maskloop.wording import fault_in_words
 
-__all__ = ["UNetSegmenter", "load_segmenter"]
+__all__ = ["UNetSegmenter", "load_segmenter", "plan_of"]
 
 TILE_2D = {"cpu": 640, "cuda": 1024}
 """On a CPU larger tiles fall out of its caches: 640 px cost as much per pixel as 256 px, 1024 px
@@ -148,8 +152,27 @@ def load_segmenter(path: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto
         If the file would have to run code to be read.
     """
     loaded = load_checkpoint(path)
-    plan = UNetPlan.model_validate(loaded.header["plan"])
+    plan = plan_of(loaded.header, path)
     # By the file's own description, not the project's: a checkpoint is used as it was trained.
-    module = build_unet(plan.network)
+    # Compared before it takes memory: a file of a few bytes may describe a network of gigabytes.
+    module = outline_unet(plan.network)
     fit_weights(module, loaded.state_dict, source=path.name)
     return UNetSegmenter(module, plan, device=device, owns=True)
+
+
+def plan_of(header: Mapping[str, Any], path: Path) -> UNetPlan:
+    """The plan that a checkpoint's header holds.
+
+    Raises
+    ------
+    IncompatibleWeights
+        If it holds none that can be read.
+    """
+    try:
+        return UNetPlan.model_validate(header["plan"])
+    except (KeyError, ValidationError) as error:
+        words = fault_in_words(error) if isinstance(error, ValidationError) else "it has no plan."
+        raise IncompatibleWeights(
+            f"The description in '{path.name}' cannot be read: {words}",
+            "Copy the file again, or import its weights (maskloop import-weights).",
+        ) from None

@@ -6,24 +6,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels, Layer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from maskloop.compute.project import Project
-from maskloop.errors import MaskloopError
+from maskloop.errors import MaskError, MaskloopError
+from maskloop.images.image import Image
+from maskloop.images.plausibility import listed
 from maskloop.project.layout import Pair
 from maskloop.ui.actions import Action, ActionButton
 from maskloop.ui.arrange import debounced, form, row
 from maskloop.ui.belonging import key_of
 from maskloop.ui.choice import Choice
 from maskloop.ui.chosen import Chosen
+from maskloop.ui.controllers.acceptance import is_quick_to_copy
 from maskloop.ui.controllers.pair_rows import short_id
 from maskloop.ui.controllers.pairs import OpenedPair
 from maskloop.ui.controllers.queue import OpenedFile
 from maskloop.ui.layer_metadata import IMAGE, PAIR, PROJECT, SOURCE
 from maskloop.ui.layers import Extent, LayerChoice, LayerCombo, crop_metadata, new_mask, take
 from maskloop.ui.picker import ImagePicker
+from maskloop.ui.pieces import divided, separate
 from maskloop.ui.session import Session
 from maskloop.ui.shelf import Shelf, doubt_of
 from maskloop.ui.steady_drawing import steady
@@ -34,7 +39,8 @@ from maskloop.ui.tabs.dataset_label_rule import LabelRuleChoice
 from maskloop.ui.tabs.dataset_queue import QueueSection
 from maskloop.ui.tabs.dataset_table import PairsSection
 from maskloop.ui.watch import Watch
-from maskloop.ui.widgets import Notice, Section, ask
+from maskloop.ui.widgets import Notice, Section, ask, ask_which
+from maskloop.wording import counted
 
 __all__ = ["DatasetTab"]
 
@@ -45,6 +51,7 @@ EXTENTS: tuple[tuple[Extent, str, str], ...] = (
     ("slice", "Visible slice", "The plane that the sliders show"),
     ("rectangle", "Rectangle", "The part of the visible slice inside a rectangle"),
 )
+SEPARATE, KEEP = "Separate them", "Accept as drawn"
 RECTANGLE = "Region to add"
 
 
@@ -253,6 +260,8 @@ class DatasetTab(Tab):
         except MaskloopError as error:
             self._workspace.fail(error)
             return
+        if not self._are_whole(layer, labels):
+            return
         metadata["source_path"] = first.metadata.get(SOURCE) or metadata["source_path"]
         self._sent = (layer, self.shelf.strokes(layer))
         is_whole, project = self.extent.value == "whole", self._workspace.project
@@ -271,6 +280,46 @@ class DatasetTab(Tab):
             metadata=metadata,
             replace=self._replaced(),
             then=mark,
+        )
+
+    def _are_whole(self, layer: Labels, labels: Image) -> bool:
+        """Whether the labels can be accepted as objects: asks if one lies in several pieces.
+
+        Separated pieces are shown, and accepted with the next press.
+        """
+        # Larger masks are counted in a thread, and what was found is said when they are accepted.
+        if self._label_rule.rule.mask_mode != "keep_instances" or not is_quick_to_copy(labels):
+            return True
+        found = divided(labels)
+        if not found:
+            return True
+        pieces, names = sum(found.values()), listed(list(found), most=4)
+        verb = "lies" if len(found) == 1 else "lie"
+        can_separate = layer.data.ndim == len(labels.axes) <= 3 and "T" not in labels.axes
+        answer = ask_which(
+            self,
+            f"{names[:1].upper()}{names[1:]} {verb} in {pieces} separate pieces.",
+            "In this project each label is one object.",
+            [SEPARATE, KEEP] if can_separate else [KEEP],
+        )
+        if answer == SEPARATE:
+            self._separate(layer)
+        return answer == KEEP
+
+    def _separate(self, layer: Labels) -> None:
+        try:
+            apart = separate(layer.data)
+        except MaskError as error:
+            self._workspace.fail(error)
+            return
+        places = np.nonzero(apart != layer.data)
+        # One step of napari's undo.
+        layer.data_setitem(places, apart[places])
+        count = np.unique(apart[places]).size
+        self._workspace.say(
+            f"{counted(count, 'piece')} became a new object. Check the mask and accept it."
+            if count == 1
+            else f"{count} pieces became new objects. Check the mask and accept it."
         )
 
     def _is_for_this_project(self, layers: Sequence[Layer]) -> bool:
