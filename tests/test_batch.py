@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from scipy.ndimage import zoom
 
 from maskloop.errors import Cancelled, UsageError
 from maskloop.events import Message, Progress
 from maskloop.images import scratch
+from maskloop.images.image import Image
 from maskloop.images.instances import InstanceSettings
 from maskloop.images.normalize import Normalization
 from maskloop.images.readers import open_image
@@ -23,6 +25,7 @@ from maskloop.predict import bands
 from maskloop.predict import segment as segment_module
 from maskloop.predict.batch import name_outputs, predict_files, read_provenance
 from maskloop.predict.outputs import DistanceMaps, Foreground
+from maskloop.predict.pixel_size import scale_warning
 
 
 class Bright:
@@ -112,6 +115,63 @@ def test_what_was_left_out_of_an_image_is_said_once_for_all_images(tmp_path: Pat
     said = [event.text for event in events if isinstance(event, Message)]
     assert len(said) == 1
     assert "a.png: Alpha was left out" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("image_um", "trained_um", "words"),
+    [
+        (0.1625, 0.65, "is 0.163 µm, but the model was trained at 0.65 µm: objects appear 4.0 "),
+        (1.3, 0.65, "2.0 times as small"),
+        (0.6, 0.65, ""),
+    ],
+)
+def test_images_of_another_scale_are_predicted_with_a_warning(
+    tmp_path: Path, image_um: float, trained_um: float, words: str
+) -> None:
+    """Once for images alike; resized as it says, they are predicted without."""
+    trained = {"Y": trained_um, "X": trained_um}
+    sizes = {f"PhysicalSize{axis}": image_um for axis in "XY"}
+    for name in "ab":
+        facts = {"axes": "YX", **sizes, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", pixels(), metadata=facts)
+
+    def warnings_of(images: Path) -> list[str]:
+        events: list[Any] = []
+        outcome = predict_files(
+            [images], Bright(), out=tmp_path / "out", trained_um=trained, report=events.append
+        )
+        assert not outcome.failed
+        return [event.text for event in events if isinstance(event, Message)]
+
+    told = warnings_of(tmp_path)
+    assert len(told) == bool(words)
+    assert all(words in text and "a.ome.tif" in text for text in told)
+    resized = zoom(pixels(), image_um / trained_um, order=1)
+    facts = {"axes": "YX", "PhysicalSizeX": trained_um, "PhysicalSizeY": trained_um}
+    tifffile.imwrite(tmp_path / "resized.ome.tif", resized, metadata=facts)
+    assert warnings_of(tmp_path / "resized.ome.tif") == []
+
+
+def test_the_spacing_of_planes_matters_to_a_model_of_volumes_only() -> None:
+    stack = Image(np.zeros((2, 8, 8), np.uint8), "ZYX", {"Z": 0.4, "Y": 0.4, "X": 0.4})
+    trained = {"Z": 2.0, "Y": 0.4, "X": 0.4}
+    assert "pixel size along Z is 0.4 µm" in str(scale_warning(stack, trained, 3))
+    assert scale_warning(stack, trained, 2) is None
+    assert scale_warning(stack, {}, 3) is None
+
+
+def test_nothing_but_labels_and_their_notes_is_left_beside_results(
+    images: Path, tmp_path: Path
+) -> None:
+    """Copies of records are for projects, not for the folders of people."""
+    for overwrite in (False, True):
+        predict_files([images], Bright(), out=tmp_path / "out", overwrite=overwrite)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "cell_1_labels.tif",
+        "cell_1_labels.tif.json",
+        "cell_2_labels.tif",
+        "cell_2_labels.tif.json",
+    ]
 
 
 def test_what_is_there_already_is_not_made_again(images: Path, tmp_path: Path) -> None:
@@ -246,9 +306,15 @@ def test_nothing_to_predict_is_refused(images: Path) -> None:
 def test_axes_of_a_person_are_used_and_refused_when_they_do_not_fit(
     images: Path, tmp_path: Path
 ) -> None:
-    done = predict_files([images], Bright(), out=tmp_path / "out", axes="ZYX")
-    assert all("ZYX" in file.problem for file in done.failed)
-    assert len(done.failed) == 2
+    stack, named = pixels(shape=(3, 20, 30)), {"axes": "TYX"}
+    tifffile.imwrite(images / "stack.tif", stack, metadata=named, photometric="minisblack")
+    done = predict_files([images], Bright(), out=tmp_path / "out", axes="YX")
+    assert [Path(file.source).name for file in done.failed] == ["stack.tif"]
+    assert "Axes 'YX' name 2 dimensions, but the image has 3" in done.failed[0].problem
+    # A plane is a stack of one plane.
+    done = predict_files([images], Bright(), out=tmp_path / "stacks", axes="ZYX")
+    assert done.failed == ()
+    assert open_image(tmp_path / "stacks" / "stack_labels.tif").axes == "ZYX"
 
 
 # Large images

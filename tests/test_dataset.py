@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as Pillow
 
 from maskloop.errors import (
@@ -70,6 +71,30 @@ def test_how_the_mask_was_prepared_is_recorded_under_the_keys_people_know(projec
         "source_labels": [0, 3, 9],
         "saved_labels": [0, 1],
     }
+
+
+@pytest.mark.parametrize("metadata", [{"axes": "TYX"}, {"axes": "ZYX"}])
+def test_planes_that_are_channels_are_accepted_by_the_way_out_that_is_named(
+    project, tmp_path, metadata
+):
+    stack, mask = noise(shape=(5, 32, 32)), noise() > 99
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata=metadata)
+    tifffile.imwrite(tmp_path / "mask.tif", mask.astype(np.uint8))
+    with pytest.raises(MaskError, match="is YX") as caught:
+        project.dataset.accept(tmp_path / "a.tif", tmp_path / "mask.tif")
+    assert "name its axes (--axes CYX)" in caught.value.way_out
+    pair = project.dataset.accept(tmp_path / "a.tif", tmp_path / "mask.tif", axes="CYX")
+    assert project.dataset.read_image(pair).channels == 5
+
+
+def test_one_channel_that_comes_last_is_accepted_by_the_way_out_that_is_named(project, tmp_path):
+    np.save(tmp_path / "a.npy", noise()[..., None])
+    tifffile.imwrite(tmp_path / "mask.tif", (noise() > 99).astype(np.uint8))
+    with pytest.raises(AxesError) as caught:
+        project.dataset.accept(tmp_path / "a.npy", tmp_path / "mask.tif")
+    assert "(--axes YXC)" in caught.value.way_out
+    pair = project.dataset.accept(tmp_path / "a.npy", tmp_path / "mask.tif", axes="YXC")
+    assert project.dataset.read_image(pair).channels == 1
 
 
 def test_what_was_left_out_of_a_file_is_noted_with_the_pair(project, tmp_path):

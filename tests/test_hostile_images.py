@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tracemalloc
 import zlib
@@ -158,3 +159,10 @@ def test_a_blank_image_is_no_lie_however_well_it_is_compressed(
         path = tmp_path / f"{compression}.tif"
         tifffile.imwrite(path, blank, compression=compression, **options)
         assert not open_image(path).data[4000:4010, 8990:].any()
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.npy"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ImageError, match="is a pipe or a device"):
+        open_image(tmp_path / name)

@@ -271,6 +271,36 @@ def test_given_axes_win_where_they_fit(tmp_path: Path) -> None:
         open_image(tmp_path / "stack.tif", axes="YX")
 
 
+@pytest.mark.parametrize("axes", ["TCZYX", "CYX", "ZYX"])
+def test_named_axes_may_count_those_of_length_one_or_not(tmp_path: Path, axes: str) -> None:
+    five = ramp(1, 2, 1, 20, 30)
+    tifffile.imwrite(tmp_path / "a.tif", five)
+    tifffile.imwrite(tmp_path / "b.tif", five, compression="zlib")
+    tifffile.imwrite(
+        tmp_path / "c.tif", five.swapaxes(1, 2), imagej=True, metadata={"axes": "TZCYX"}
+    )
+    for name in ("a.tif", "b.tif", "c.tif"):
+        named = "TZCYX" if (name, axes) == ("c.tif", "TCZYX") else axes
+        image = open_image(tmp_path / name, axes=named)
+        assert image.axes == named
+        np.testing.assert_array_equal(image.read().reshape(2, 20, 30), five[0, :, 0])
+
+
+def test_a_plane_is_a_stack_of_one_plane_where_that_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ramp(20, 30))
+    tifffile.imwrite(tmp_path / "a.tif", ramp(20, 30))
+    tifffile.imwrite(tmp_path / "b.tif", ramp(20, 30), compression="zlib")
+    for name in ("a.npy", "a.tif", "b.tif"):
+        image = open_image(tmp_path / name, axes="ZYX")
+        assert image.shape == (1, 20, 30)
+        assert len(list(image.frames(3))) == 1
+        np.testing.assert_array_equal(image.read("YX"), ramp(20, 30))
+    # Where nobody knows which axis is missing, none is invented.
+    np.save(tmp_path / "b.npy", ramp(4, 20, 30))
+    with pytest.raises(AxesError, match="name 4 dimensions, but the image has 3"):
+        open_image(tmp_path / "b.npy", axes="TZYX")
+
+
 def test_an_axis_of_length_one_is_kept_where_it_is_declared(tmp_path: Path) -> None:
     tifffile.imwrite(
         tmp_path / "one.tif", ramp(1, 5, 6), metadata={"axes": "ZYX"}, photometric="minisblack"

@@ -100,8 +100,12 @@ def _how_to_match(axes: str, shape: tuple[int, ...], image: Image, wanted: str) 
             f"If both show the same planes, set the axes to {image.axes} (--axes {image.axes}): "
             "they apply to both."
         )
-    if len(shape) < len(lengths):
-        return f"A mask of a stack must cover all its planes: {wanted}."
+    # A plane may have come as a stack of one plane.
+    if len(_long(shape)) < len(_long(lengths)):
+        way_out = f"A mask of a stack must cover all its planes: {wanted}."
+        if len(image.axes) == 3 and "C" not in image.axes:
+            way_out += " If the image's planes are channels, name its axes (--axes CYX)."
+        return way_out
     if len(shape) > len(lengths):
         return f"The mask covers more planes than the image: it must be {wanted}."
     if shape[-2:] == lengths[-2:][::-1]:
@@ -114,6 +118,10 @@ def _how_to_match(axes: str, shape: tuple[int, ...], image: Image, wanted: str) 
         "Select the image this mask was drawn on. If the mask was resized, resize it back without "
         "interpolation (nearest neighbor)."
     )
+
+
+def _long(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length > 1)
 
 
 def prepare_mask(

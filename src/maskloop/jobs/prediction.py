@@ -104,6 +104,7 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         segmenter,
         out=out,
         model_id=record.sha256,
+        trained_um=_trained_um(record),
         axes=job.axes,
         mirror=job.mirror,
         probabilities=job.probabilities,
@@ -126,6 +127,15 @@ def run_prediction(job: PredictJob, run: RunContext) -> Result:
         for file in outcome.failed
     ]
     return {"checkpoint_id": record.checkpoint_id, "written": written, "failed": failed}
+
+
+def _trained_um(record: CheckpointRecord) -> dict[str, float]:
+    """Pixel size of the images that a checkpoint was trained on, where its plan tells."""
+    sizes = record.plan.get("pixel_size_um")
+    # Plans are kept as they were written, also those of other programs.
+    if not isinstance(sizes, dict):
+        return {}
+    return {axis: size for axis, size in sizes.items() if isinstance(size, int | float)}
 
 
 def _sources(job: PredictJob, done: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:

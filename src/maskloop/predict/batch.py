@@ -21,6 +21,7 @@ from maskloop.images.image import Image
 from maskloop.images.refs import ImageRef
 from maskloop.images.tiles import Tiling
 from maskloop.predict.base import Segmenter
+from maskloop.predict.pixel_size import scale_warning
 from maskloop.predict.segment import label_spec, score_spec, segment_into
 from maskloop.records import Record, read_record, replace_record
 
@@ -102,6 +103,7 @@ def predict_files(
     *,
     out: Path | str | Callable[[ImageRef], Path],
     model_id: str = "",
+    trained_um: Mapping[str, float] | None = None,
     axes: str | None = None,
     tiling: Tiling | None = None,
     mirror: bool = False,
@@ -128,6 +130,9 @@ def predict_files(
         Folder for the labels, or what names the file of labels for each image.
     model_id
         Names the weights, so that labels can be traced and need not be made twice.
+    trained_um
+        Pixel size of the training images per axis, where known: images of another scale are
+        predicted with a warning.
     axes
         Axes of the images, where their files do not say.
     tiling, mirror, scratch
@@ -173,7 +178,9 @@ def predict_files(
     )
     said: set[str] = set()
     for count, (source, target) in enumerate(targets.items(), 1):
-        job = _File(source, target, settings, model_id, overwrite, probabilities, said)
+        job = _File(
+            source, target, settings, model_id, trained_um or {}, overwrite, probabilities, said
+        )
         outcomes.append(
             job.outcome(segmenter, report=report, is_cancelled=is_cancelled, scratch=scratch)
         )
@@ -228,6 +235,7 @@ class _File:
         target: Path,
         settings: PredictionSettings,
         model_id: str,
+        trained_um: Mapping[str, float],
         overwrite: bool,
         probabilities: bool,
         said: set[str],
@@ -238,7 +246,7 @@ class _File:
         self.settings = settings.model_copy(update={"axes": axes})
         self.target, self.model_id = target, model_id
         self.overwrite, self.probabilities = overwrite, probabilities
-        self.said = said
+        self.trained_um, self.said = trained_um, said
 
     def outcome(self, segmenter: Segmenter, **options: Any) -> FileOutcome:
         """Make the labels, and never raise for what is this image's fault."""
@@ -283,6 +291,10 @@ class _File:
             self.said.add(remark)
             options["report"](Message(text=f"{self.name}: {remark}"))
         # Only now: where nothing is to be done, no folder appears.
+        warning = scale_warning(image, self.trained_um, segmenter.spatial_dims)
+        if warning is not None and warning not in self.said:
+            self.said.add(warning)
+            options["report"](Message(level="warning", text=f"{self.name}: {warning}"))
         self.target.parent.mkdir(parents=True, exist_ok=True)
         labels, scores = self._sinks(image, segmenter, wanted)
         # Scores first: labels that are there mean that all of it is done.

@@ -32,6 +32,11 @@ def refuse_empty_file(path: Path) -> None:
     with reading(path):
         if path.stat().st_size == 0 and path.is_file():
             raise ImageError(f"'{path}' is empty (0 bytes).", "Copy or export it again.")
+        # Opening a pipe would wait for somebody who writes into it.
+        if not (path.is_file() or path.is_dir()):
+            raise ImageError(
+                f"'{path}' is a pipe or a device, not a file.", "Name a file that holds an image."
+            )
 
 
 def refuse_overstated(

@@ -66,6 +66,8 @@ class Pixels:
         Names of the channels, where the file says.
     notes
         What a person may want to know of how the file was read.
+    full_shape
+        With the axes of length one that the file has and `data` lacks, where there are some.
     """
 
     data: LazyArray
@@ -73,6 +75,7 @@ class Pixels:
     pixel_size_um: Mapping[str, float] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    full_shape: tuple[int, ...] = ()
 
 
 class NativeArray:
@@ -164,11 +167,9 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
     _refuse_type(where, pixels.data)
     data, letters = pixels.data, pixels.letters
     if ref.axes is not None:
-        # TIFF stacks of one channel or one frame often have an axis that people do not count.
-        short = tuple(size for size in data.shape if size > 1)
         clean = parse_axes(ref.axes)
-        if len(clean) == len(short) != len(letters):
-            data = data.reshape(short)
+        if len(clean) != len(letters):
+            data = data.reshape(_shape_by(clean, pixels))
         letters = parse_axes(clean, data.shape)
     elif "?" in letters or set(letters) - set(CANONICAL) or len(set(letters)) < len(letters):
         example = _example(letters, data.shape)
@@ -187,6 +188,22 @@ def settle_axes(ref: ImageRef, pixels: Pixels) -> Image:
     # Names belong to the channels of the file: with other axes nobody knows whose they are.
     names = pixels.channel_names if letters == pixels.letters else ()
     return Image(data, letters, sizes, names, ref.name, notes)
+
+
+def _shape_by(axes: str, pixels: Pixels) -> tuple[int, ...]:
+    """The shape with axes of length one added or dropped so that named axes fit, if they can."""
+    shape, letters = tuple(pixels.data.shape), pixels.letters
+    # TIFF stacks of one channel or one frame often have an axis that people do not count.
+    short = tuple(size for size in shape if size > 1)
+    whole = pixels.full_shape or shape
+    for fitting in (short, whole, whole[:-1] if whole[-1] == 1 else whole):
+        if len(fitting) == len(axes):
+            return fitting
+    # A plane is a stack of one plane, where the file's own axes leave no doubt which one is added.
+    if "?" not in letters and "".join(each for each in axes if each in letters) == letters:
+        sizes = dict(zip(letters, shape, strict=True))
+        return tuple(sizes.get(letter, 1) for letter in axes)
+    return shape
 
 
 def is_pixel_size(size: float) -> bool:

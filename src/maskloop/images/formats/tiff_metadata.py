@@ -197,6 +197,7 @@ def _by_series(pixels: Pixels, *, declared: bool) -> Pixels:
         pixels,
         data=pixels.data.reshape(tuple(size for _, size in kept)),
         letters=letters.replace("S", "?"),
+        full_shape=tuple(pixels.data.shape),
     )
 
 
