@@ -258,7 +258,9 @@ class _Strokes:
         layer: Layer,
         claim: Callable[[Layer], None],
     ) -> None:
-        self._counts, self._layer, self._claim = counts, ref(layer), claim
+        self._counts = counts
+        self._layer = ref(layer)
+        self._claim = claim
         self.watch = Watch(self._count)
         self.watch.follow([layer.events.paint, layer.events.data])
 
