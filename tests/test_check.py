@@ -360,3 +360,31 @@ def test_a_write_that_was_killed_before_its_record_is_not_taken_for_a_loss(proje
     accept(again, 10)
     assert len(again.dataset.pairs) == 4
     assert len(Journal(manifest, PAIRS).replay().entries) == 4
+
+
+def edit(project: ProjectFolder, path: str, **values: object) -> None:
+    """Change the first entry of a record by hand, as an editor would."""
+    file = project.path(path)
+    content = json.loads(file.read_text())
+    entry = next(value for value in content.values() if isinstance(value, list))[0]
+    entry.update(values)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("metric", ["text", [1], {"a": 1}])
+def test_a_metric_that_is_no_number_is_not_shown(project: ProjectFolder, metric: object) -> None:
+    file = project.path(layout.CHECKPOINTS)
+    content = json.loads(file.read_text())
+    content["checkpoints"][-1]["metrics"] = {"ap50": metric, "dice": 0.5}
+    file.write_text(json.dumps(content))
+    assert project.status().latest_benchmark == {"dice": 0.5}
+
+
+@pytest.mark.parametrize("path", ["a/" * 3000 + "b", "x" * 300])
+def test_a_path_too_long_for_any_disk_is_refused_in_words(
+    project: ProjectFolder, path: str
+) -> None:
+    edit(project, layout.MANIFEST, image_path=path)
+    problems = check(project).problems
+    assert any("is too long" in problem.problem for problem in problems)
+    assert project.status().state == "broken"

@@ -317,6 +317,7 @@ def test_a_damaged_job_fails_in_the_journal_too(project: Project) -> None:
     for content, words in [
         ("{", "The job file of this run is damaged"),
         ("[1]", "The job file of this run is damaged"),
+        ('{"kind": "\\ud800"}', "The job file of this run is damaged"),
         ('{"kind": "count", "until": 0}', "Until must be at least 1"),
         ('{"kind": "juggle"}', "'juggle' is not one of the jobs"),
     ]:

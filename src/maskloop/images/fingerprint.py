@@ -72,6 +72,8 @@ class PairFingerprint(Record):
             raise ValueError(f"each of the {self.channels} channels has {FIGURES} intensities")
         if len(self.object_diameters_px) not in (0, len(DIAMETER_PERCENTILES)):
             raise ValueError(f"there are {len(DIAMETER_PERCENTILES)} diameters, or none")
+        if not all(0 <= diameter < LONGEST for diameter in self.object_diameters_px):
+            raise ValueError(f"no object has a diameter of {self.object_diameters_px}")
         return self
 
     @property

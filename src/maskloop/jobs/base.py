@@ -104,6 +104,8 @@ def read_job(content: str | bytes) -> Job:
     try:
         # The kind first: which class reads the rest depends on it, and may be a plug-in's.
         kind = str(parse_json(content)["kind"])
+        # Half of a surrogate pair is valid JSON, but no text that a journal could hold.
+        kind.encode()
     except (ValueError, KeyError, TypeError):
         raise RecordError(
             f"The job file of this run is damaged. It begins with {content[:40]!r}.",

@@ -32,7 +32,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+LONGEST_PATH = 1024
+LONGEST_NAME = 255
+"""What file systems allow, in bytes; a longer name could not even be asked for."""
+
+
 def _check_inside(path: str) -> str:
+    names = path.encode("utf-8", "replace").split(b"/")
+    if len(path) > LONGEST_PATH or max(map(len, names)) > LONGEST_NAME:
+        raise ValueError(
+            f"the path '{path[:40]}...' is too long (at most {LONGEST_PATH} characters, "
+            f"{LONGEST_NAME} bytes per name)"
+        )
     # Purely by its letters: a record may come from another system, and must not reach outside the
     # folder on any.
     if (

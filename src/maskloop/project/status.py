@@ -103,7 +103,8 @@ def _state(warnings: tuple[str, ...], *, has_pairs: bool, is_trained: bool) -> S
 
 def _benchmark(record: CheckpointRecord) -> dict[str, float | None]:
     every = {**record.loss_metrics, **record.dice_iou_metrics, **record.metrics}
-    return {name: every[name] for name in SHOWN if every.get(name) is not None}
+    # The record of metrics is open to any program: what is no number there is not shown.
+    return {name: every[name] for name in SHOWN if isinstance(every.get(name), int | float)}
 
 
 def _entries(folder: Folder, row: Collection[AnyRecord]) -> tuple[AnyRecord, ...]:
