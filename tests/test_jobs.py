@@ -493,7 +493,7 @@ def test_what_a_person_set_is_kept_although_it_is_the_usual_value(tmp_path: Path
         ({"patch_size": (0, 0)}, "must be at least 1"),
         ({"epochs": 0}, "Epochs must be at least 1"),
         ({"learning_rate": float("inf")}, "finite"),
-        ({"time_s": float("nan")}, "Time budget"),
+        ({"time_s": float("nan")}, "Time limit"),
         ({"class_weights": (1.0, -1.0)}, "must be zero or greater"),
         ({"epoch": 3}, "There is no setting 'epoch'"),
     ],

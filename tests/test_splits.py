@@ -28,7 +28,7 @@ def pair(
         shape=(8, 8),
         channels=1,
         dtype="uint8",
-        intensity_percentiles=(),
+        intensity_percentiles=((0.0, 0.0, 9.0, 20.0, 20.0, 10.0, 5.0),),
         class_pixels={0: 40, **dict.fromkeys(classes, 8)},
         object_count=objects,
     )

@@ -301,7 +301,7 @@ def test_without_a_project_nothing_is_accepted_and_the_way_out_is_told(desk: Des
     image, labels = field()
     desk.session.accepting.accept(image, Image(labels, "YX"))
     assert desk.failures == [
-        ("Nothing was accepted.", "No project is open: choose or create one at the top.")
+        ("Nothing was accepted.", "No project is open: select or create one at the top.")
     ]
 
 

@@ -47,7 +47,7 @@ def test_without_a_project_the_tabs_are_disabled_and_say_why(viewer: Any) -> Non
         "Advanced",
     ]
     assert not any(dock.tabs.isTabEnabled(index) for index in range(5))
-    assert all("choose or create" in dock.tabs.tabToolTip(index) for index in range(5))
+    assert all("select or create" in dock.tabs.tabToolTip(index) for index in range(5))
 
 
 def test_a_dock_that_napari_hands_a_proxy_chooses_what_it_adds(

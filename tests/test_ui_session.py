@@ -38,7 +38,7 @@ def make_project(folder: Path, count: int = 2) -> Path:
 def test_a_new_session_has_no_project_and_says_what_to_do(tmp_path: Path) -> None:
     with open_session(tmp_path) as (session, _, _):
         assert session.workspace.snapshot.condition == "none"
-        assert "choose or create" in str(session.workspace.snapshot.why_not_write)
+        assert "select or create" in str(session.workspace.snapshot.why_not_write)
 
 
 def test_a_project_is_created_only_when_asked_for_and_remembered(tmp_path: Path) -> None:

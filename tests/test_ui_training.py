@@ -97,7 +97,7 @@ def row(plan: PlanController, name: str) -> tuple[str, str, str]:
 def test_a_project_without_pairs_says_why_it_cannot_train(tmp_path: Path) -> None:
     Project.create(tmp_path / "cells")
     with open_session(tmp_path) as (session, pump, failures):
-        assert "choose or create" in str(session.training.why_not_train)
+        assert "select or create" in str(session.training.why_not_train)
         training, _plan = open_project(session, pump, tmp_path / "cells")
         assert training.why_not_train == "There are no pairs yet: add one in Dataset."
         training.train()

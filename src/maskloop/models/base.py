@@ -107,7 +107,7 @@ class Recipe(Record):
         None,
         gt=0,
         allow_inf_nan=False,
-        title="Time budget",
+        title="Time limit",
         description="Stop training after this time; model size and schedule are planned for it.",
     )
     normalization: Normalization | None = Field(

@@ -31,7 +31,7 @@ __all__ = ["Condition", "Snapshot", "take_snapshot"]
 
 Condition = Literal["none", "valid", "incomplete", "missing", "read-only", "locked"]
 Value = TypeVar("Value")
-NO_PROJECT = "No project is open: choose or create one at the top."
+NO_PROJECT = "No project is open: select or create one at the top."
 
 
 @dataclass(frozen=True)

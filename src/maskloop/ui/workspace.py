@@ -145,7 +145,7 @@ class Workspace:
         """
         project = self.project
         if project is None:
-            self.fail(MaskloopError("No project is open.", "Choose or create one at the top."))
+            self.fail(MaskloopError("No project is open.", "Select or create one at the top."))
             return
 
         def done(result: Result) -> None:
